@@ -1,0 +1,80 @@
+"""Every error that a user can meet.
+
+    TagLMError
+    ├── ConfigError            an experiment file or --set that cannot be used
+    ├── InputError             a raw input file that cannot be read (carries file and line)
+    ├── StoreError
+    │   ├── DamagedObject      an object's bytes are not what its manifest says
+    │   └── MissingObject      something asked for is not in the store
+    ├── MismatchError          two artifacts that do not belong together
+    ├── TrainingError
+    │   ├── NonFiniteLoss      the loss became inf or nan
+    │   └── Interrupted        stopped on request, checkpoint written
+    └── ChildFailed            a training process ended without a result
+
+Each message says what was found, what was expected and what to do. Programming errors stay ValueError and TypeError.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class TagLMError(Exception):
+    """Base of all errors that are the user's or the machine's, not the program's."""
+
+
+class ConfigError(TagLMError):
+    """An experiment file, or a value given with --set, that cannot be used."""
+
+
+class InputError(TagLMError):
+    """A raw input that cannot be read.
+
+    Args:
+        path: the file.
+        line: 1-based line number, or None where the whole file is meant.
+        found: what is there.
+        expected: what should be there.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, path: Path | str, line: int | None, found: str, expected: str, remedy: str) -> None:
+        self.path, self.line, self.found, self.expected, self.remedy = str(path), line, found, expected, remedy
+        where = self.path if line is None else f"{self.path}:{line}"
+        super().__init__(f"{where}: found {found}; expected {expected}; {remedy}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.path, self.line, self.found, self.expected, self.remedy)
+
+
+class StoreError(TagLMError):
+    """The store cannot do what was asked."""
+
+
+class DamagedObject(StoreError):
+    """An object's files are missing, truncated or changed."""
+
+
+class MissingObject(StoreError):
+    """Something asked for is not in the store."""
+
+
+class MismatchError(TagLMError):
+    """Two artifacts that do not belong together (a cache and another corpus, say)."""
+
+
+class TrainingError(TagLMError):
+    """Training cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became infinite or not a number."""
+
+
+class Interrupted(TrainingError):
+    """Training stopped on request; a checkpoint was written and the next run goes on from it."""
+
+
+class ChildFailed(TagLMError):
+    """A training process ended without a result."""
