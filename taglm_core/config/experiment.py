@@ -1,0 +1,105 @@
+"""The whole configuration of one experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from taglm_core.config.base import Settings
+from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig
+from taglm_core.config.explain import explain
+from taglm_core.config.language_model import LanguageModelConfig
+from taglm_core.config.tagger import EmbeddingConfig, TaggerConfig, VariantConfig
+
+
+class SignificanceConfig(Settings):
+    """How differences between variants are tested."""
+
+    rounds: int = Field(10_000, ge=100, description="rounds of approximate randomisation and bootstrap")
+    seed: int = Field(1, ge=0)
+
+
+class RunConfig(Settings):
+    """How and where things run. Nothing in here is part of any key, because nothing in here changes a number.
+
+    (The number of threads changes the order of float additions; it is recorded in every manifest.)
+    """
+
+    store: Path = Field(Path("data/store"), description="folder of the store")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs")
+    threads: int = Field(1, ge=1, description="threads of one training or embedding process")
+    workers: int | None = Field(None, ge=1, description="training processes side by side; null: one a core")
+    checkpoint_seconds: float = Field(60.0, ge=0, description="time between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept while training")
+    evaluate_steps: int = Field(500, ge=1, description="LM steps between looks at the held-out text")
+    log_steps: int = Field(20, ge=1, description="LM steps between journal lines")
+    memory_limit: str = Field("2GB", description="memory DuckDB may use before it spills")
+    tracking: bool = Field(True, description="log to MLflow")
+    tracking_uri: str | None = Field(None, description="MLflow store; null: sqlite in data/, or MLFLOW_TRACKING_URI")
+
+
+class Experiment(Settings):
+    """One experiment: corpora, language models, tagger, and the variants and seeds that are compared."""
+
+    name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the experiment")
+    demo: DemoConfig = DemoConfig()
+    labelled: LabelledConfig = LabelledConfig()
+    unlabelled: UnlabelledConfig = UnlabelledConfig()
+    language_models: dict[str, LanguageModelConfig] = Field(
+        default_factory=lambda: {"main": LanguageModelConfig()}, description="language models by name"
+    )
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    tagger: TaggerConfig = TaggerConfig()
+    variants: tuple[VariantConfig, ...] = Field(
+        (VariantConfig(name="baseline"), VariantConfig(name="TagLM", lm=("main",))),
+        min_length=1,
+        description="arms of the comparison; the first is the reference",
+    )
+    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="tagger seeds, the same for every variant")
+    significance: SignificanceConfig = SignificanceConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Experiment:
+        names = [variant.name for variant in self.variants]
+        if len(set(name.lower() for name in names)) != len(names):
+            raise ValueError(f"variants: names must differ, not {names}")
+        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds: must differ and be 0 or more, not {list(self.seeds)}")
+        for index, variant in enumerate(self.variants):
+            for lm in variant.lm:
+                if lm not in self.language_models:
+                    known = ", ".join(self.language_models)
+                    raise ValueError(f"variants.{index}.lm: no language model {lm!r}; language_models has: {known}")
+                missing = set(variant.directions) - set(self.language_models[lm].directions)
+                if missing:
+                    raise ValueError(
+                        f"variants.{index}.directions: {sorted(missing)} not in language_models.{lm}.directions"
+                    )
+            try:
+                self.tagger_of(variant)
+            except ValidationError as error:
+                lines = "; ".join(explain(detail, TaggerConfig) for detail in error.errors())
+                raise ValueError(f"variants.{index}.tagger: {lines}") from error
+        return self
+
+    def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
+        """The tagger section with the variant's differences laid over it."""
+        return TaggerConfig.model_validate(merge(self.tagger.model_dump(), variant.tagger))
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay `changes` over `base`: sections key by key, everything else replaced whole.
+
+    A section whose `kind` changes is replaced whole too: the fields of one kind mean nothing in another.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
