@@ -1,0 +1,1 @@
+"""The built-in demo corpus: invented news, a little of it labelled, most of it plain text."""
