@@ -1,1 +1,1 @@
-"""."""
+"""Scores, predictions, significance and the comparison of variants."""

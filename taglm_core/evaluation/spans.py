@@ -1,0 +1,301 @@
+"""Spans from tags, by conlleval's rules, once readable and once at array speed.
+
+BIOES tags are mapped tag by tag to IOB2 (B, S to B; I, E to I), then conlleval's lenient rules for IOB2 hold: a B tag
+always opens a span; an I tag opens one after O, at the beginning of a sentence and after another type. So every
+sequence has spans, also one that the scheme forbids. The type is what follows the first hyphen.
+
+``conlleval_spans`` and ``strict_bioes_spans`` say what is meant; ``span_counts`` does the same on integer codes
+without a Python loop over tokens, and scores the development set after every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.integer]
+CodeInput = Codes | Sequence[Codes] | Sequence[Sequence[int]]
+
+_TO_IOB2 = {"B": "B", "S": "B", "I": "I", "E": "I"}
+_PREFIXES = "OBIES"
+
+
+class Span(NamedTuple):
+    """A typed stretch of one sentence: tokens ``start`` up to, not including, ``end``."""
+
+    type: str
+    start: int
+    end: int
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Split ``I-LOC`` into ``("I", "LOC")`` and ``O`` into ``("O", "")``.
+
+    Raises:
+        ValueError: it is neither ``O`` nor B, I, E or S with a hyphen and a type.
+    """
+    if tag == "O":
+        return "O", ""
+    prefix, hyphen, type_ = tag.partition("-")
+    if prefix not in _TO_IOB2 or not hyphen or not type_:
+        raise ValueError(f"{tag!r} is not a tag: expected O, or B, I, E or S with a hyphen and a type (B-LOC)")
+    return prefix, type_
+
+
+def bioes_to_iob2(tags: Sequence[str]) -> list[str]:
+    """Map tag by tag: B, S to B; I, E to I; O stays. IOB2 tags come back unchanged."""
+    mapped = []
+    for tag in tags:
+        prefix, type_ = split_tag(tag)
+        mapped.append("O" if prefix == "O" else f"{_TO_IOB2[prefix]}-{type_}")
+    return mapped
+
+
+def conlleval_spans(tags: Sequence[str]) -> list[Span]:
+    """Spans of one sentence by conlleval's rules for IOB2, after ``bioes_to_iob2``; ends are exclusive."""
+    spans: list[Span] = []
+    open_type, start = "", 0
+    mapped = bioes_to_iob2(tags)
+    for position, tag in enumerate([*mapped, "O"]):
+        prefix, type_ = split_tag(tag)
+        if prefix == "I" and type_ == open_type:
+            continue
+        if open_type:
+            spans.append(Span(open_type, start, position))
+        open_type, start = type_, position
+    return spans
+
+
+def strict_bioes_spans(tags: Sequence[str]) -> list[Span]:
+    """Spans of one sentence that are well-formed BIOES: S, or B I* E of one type; anything else is no span."""
+    spans: list[Span] = []
+    open_type, start = "", 0
+    for position, tag in enumerate(tags):
+        prefix, type_ = split_tag(tag)
+        if prefix == "S":
+            spans.append(Span(type_, position, position + 1))
+        if prefix == "E" and type_ == open_type:
+            spans.append(Span(type_, start, position + 1))
+        if prefix == "B":
+            open_type, start = type_, position
+        elif not (prefix == "I" and type_ == open_type):
+            open_type = ""
+    return spans
+
+
+class Counts(NamedTuple):
+    """Number of gold spans, predicted spans, and predicted spans that are correct (type and both boundaries)."""
+
+    gold: int
+    predicted: int
+    correct: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted spans that are correct; 0 without any."""
+        return self.correct / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the gold spans that were found; 0 without any."""
+        return self.correct / self.gold if self.gold else 0.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall, between 0 and 1; 0 without any span."""
+        total = self.gold + self.predicted
+        return 2 * self.correct / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class SpanCounts:
+    """Counts over all sentences: ``micro`` over all types, and for each type that the tag names know."""
+
+    micro: Counts
+    per_type: Mapping[str, Counts]
+
+
+class CodedTags(NamedTuple):
+    """Gold and predicted tags of all sentences end to end, [T], with sentence ``lengths``, [B]."""
+
+    gold: Codes
+    predicted: Codes
+    tag_names: tuple[str, ...]
+    lengths: Codes
+
+
+def encode_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> CodedTags:
+    """Number the tags in order of first appearance, so that a tag never seen in training is one like any other.
+
+    Raises:
+        ValueError: the two sides differ in sentences or in a sentence's length, or a tag is malformed.
+    """
+    if len(gold) != len(predicted):
+        raise ValueError(f"{len(gold)} sentences with gold tags but {len(predicted)} with predicted tags")
+    for number, (one, other) in enumerate(zip(gold, predicted, strict=True)):
+        if len(one) != len(other):
+            raise ValueError(f"sentence {number} has {len(one)} gold tags but {len(other)} predicted tags")
+    numbers: dict[str, int] = {}
+    coded = [
+        np.array([numbers.setdefault(tag, len(numbers)) for tags in side for tag in tags], dtype=np.int32)
+        for side in (gold, predicted)
+    ]
+    lengths = np.array([len(tags) for tags in gold], dtype=np.int64)
+    return CodedTags(coded[0], coded[1], tuple(numbers), lengths)
+
+
+class SpanArrays(NamedTuple):
+    """Spans over concatenated tokens, each field [N]: first token, last token (inclusive), index of the type."""
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    type: NDArray[np.int64]
+
+
+class SpanPair:
+    """The spans of both sides over the same tokens, and which of them agree.
+
+    Args:
+        gold: tag numbers, [T] with ``lengths``, or one array per sentence.
+        predicted: the same for the other side.
+        tag_names: the name of each number; BIOES or IOB2.
+        lengths: tokens per sentence, [B]; needed where the tags are concatenated.
+        strict: only well-formed BIOES spans count, instead of conlleval's rules.
+
+    Raises:
+        ValueError: lengths that do not fit, or a number without a name (padding, say).
+    """
+
+    def __init__(
+        self,
+        gold: CodeInput,
+        predicted: CodeInput,
+        tag_names: Sequence[str],
+        lengths: Codes | Sequence[int] | None = None,
+        *,
+        strict: bool = False,
+    ) -> None:
+        gold_codes, self.lengths = _concatenate(gold, lengths)
+        predicted_codes, other = _concatenate(predicted, lengths)
+        if not np.array_equal(self.lengths, other):
+            raise ValueError("gold and predicted sentences differ in number or length")
+        parts = [split_tag(tag) for tag in tag_names]
+        self.types = tuple(sorted({type_ for _, type_ in parts if type_}))
+        number = {type_: index for index, type_ in enumerate(self.types)}
+        prefix_of = np.array([_PREFIXES.index(prefix) for prefix, _ in parts], dtype=np.int8)
+        type_of = np.array([number.get(type_, -1) for _, type_ in parts], dtype=np.int64)
+        opens = _sentence_openings(self.lengths)
+        find = _strict_arrays if strict else _conlleval_arrays
+        for codes in (gold_codes, predicted_codes):
+            if len(codes) and not 0 <= codes.min() <= codes.max() < len(parts):
+                raise ValueError(f"tag numbers {codes.min()} to {codes.max()}, but there are {len(parts)} tag names")
+        self.gold, self.predicted = (
+            find(prefix_of[codes], type_of[codes], opens) for codes in (gold_codes, predicted_codes)
+        )
+        # At most one gold span starts at a token: its row is looked up instead of searched for.
+        row_at = np.full(len(opens), -1, dtype=np.int64)
+        row_at[self.gold.first] = np.arange(len(self.gold.first))
+        row = row_at[self.predicted.first]
+        same = row >= 0
+        same[same] = self.gold.last[row[same]] == self.predicted.last[same]
+        #: for each predicted span the row of the gold span with the same boundaries, or -1, [N predicted]
+        self.partner = np.where(same, row, -1)
+        #: whether a predicted span is correct, [N predicted]
+        self.hit = same.copy()
+        self.hit[same] = self.gold.type[row[same]] == self.predicted.type[same]
+
+    def counts(self) -> SpanCounts:
+        """Counts per type and over all."""
+        K = len(self.types)
+        columns = (self.gold.type, self.predicted.type, self.predicted.type[self.hit])
+        table = np.stack([np.bincount(column, minlength=K) for column in columns])  # [3, K]
+        per_type = {type_: Counts(*table[:, index].tolist()) for index, type_ in enumerate(self.types)}
+        return SpanCounts(Counts(*table.sum(axis=1).tolist()), per_type)
+
+    def boundary_counts(self) -> Counts:
+        """Counts where the type is not asked for: a predicted span is correct when both boundaries are."""
+        return Counts(len(self.gold.first), len(self.predicted.first), int((self.partner >= 0).sum()))
+
+    def sentence_counts(self) -> NDArray[np.int64]:
+        """Gold, predicted and correct spans of every sentence, [B, 3]."""
+        B = len(self.lengths)
+        sentence_of = np.repeat(np.arange(B), self.lengths)
+        firsts = (self.gold.first, self.predicted.first, self.predicted.first[self.hit])
+        return np.stack([np.bincount(sentence_of[first], minlength=B) for first in firsts], axis=1)
+
+
+def span_counts(
+    gold: CodeInput,
+    predicted: CodeInput,
+    tag_names: Sequence[str],
+    lengths: Codes | Sequence[int] | None = None,
+) -> SpanCounts:
+    """Count gold, predicted and correct spans by conlleval's rules; arguments and errors as for ``SpanPair``.
+
+    ``span_counts(*encode_tags(gold, predicted))`` counts over string tags.
+    """
+    return SpanPair(gold, predicted, tag_names, lengths).counts()
+
+
+def sentence_counts(
+    gold: CodeInput,
+    predicted: CodeInput,
+    tag_names: Sequence[str],
+    lengths: Codes | Sequence[int] | None = None,
+) -> NDArray[np.int64]:
+    """Gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test."""
+    return SpanPair(gold, predicted, tag_names, lengths).sentence_counts()
+
+
+def _concatenate(codes: CodeInput, lengths: Codes | Sequence[int] | None) -> tuple[Codes, NDArray[np.int64]]:
+    """One array of codes, [T], and the sentence lengths, [B], from either form of input."""
+    if lengths is None:
+        if isinstance(codes, np.ndarray) and codes.dtype != object:
+            raise ValueError("concatenated tag numbers need the sentence lengths")
+        sentences = [np.asarray(sentence, dtype=np.int64) for sentence in codes]
+        total = np.concatenate(sentences) if sentences else np.zeros(0, dtype=np.int64)
+        return total, np.array([len(sentence) for sentence in sentences], dtype=np.int64)
+    flat, counted = np.asarray(codes), np.asarray(lengths, dtype=np.int64)
+    if flat.ndim != 1 or int(counted.sum()) != len(flat):
+        raise ValueError(f"lengths sum to {int(counted.sum())}, but tag numbers have shape {flat.shape}")
+    return flat.astype(np.int64) if not len(flat) else flat, counted
+
+
+def _sentence_openings(lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a token is the first of its sentence, [T]; empty sentences open nothing."""
+    opens = np.zeros(int(lengths.sum()), dtype=bool)
+    opens[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+    return opens
+
+
+def _runs(opens: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last token of each run that begins where ``opens`` and goes on while ``inside`` holds."""
+    going_on = np.append((inside & ~opens)[1:], False)
+    return np.flatnonzero(opens & inside), np.flatnonzero(inside & ~going_on)
+
+
+def _conlleval_arrays(prefix: NDArray[np.int8], type_: NDArray[np.int64], opens: NDArray[np.bool_]) -> SpanArrays:
+    """Spans by conlleval's rules; all arguments [T]."""
+    inside = prefix > 0
+    is_begin = (prefix == _PREFIXES.index("B")) | (prefix == _PREFIXES.index("S"))
+    # O has type -1, so "the token before has another type" covers "the token before is O".
+    other_type = np.append(True, type_[1:] != type_[:-1])[: len(type_)]
+    first, last = _runs(inside & (is_begin | opens | other_type), inside)
+    return SpanArrays(first, last, type_[first])
+
+
+def _strict_arrays(prefix: NDArray[np.int8], type_: NDArray[np.int64], opens: NDArray[np.bool_]) -> SpanArrays:
+    """Well-formed BIOES spans; all arguments [T].
+
+    A run goes on from B or I to I or E of the same type; it is a span when it is a single S or goes from B to E.
+    """
+    B, I, E, S = (_PREFIXES.index(letter) for letter in "BIES")  # noqa: E741
+    can_follow = np.append(False, ((prefix == B) | (prefix == I))[:-1] & (type_[1:] == type_[:-1]))[: len(prefix)]
+    follows = can_follow & ((prefix == I) | (prefix == E)) & ~opens
+    first, last = _runs(~follows, np.ones(len(prefix), dtype=bool))
+    whole = (prefix[first] == S) | ((prefix[first] == B) & (prefix[last] == E))
+    return SpanArrays(first[whole], last[whole], type_[first[whole]])
