@@ -23,7 +23,7 @@ class TagScheme(StrEnum):
 
 
 class DemoConfig(Settings):
-    """The generated corpus behind the paths `demo:train`, `demo:dev`, `demo:test`, `demo:text`, `demo:text-replaced`."""
+    """The generated corpus: paths `demo:train`, `demo:dev`, `demo:test`, `demo:text`, `demo:text-replaced`."""
 
     seed: int = Field(1, ge=0, description="seed of the generator")
     train_sentences: int = Field(200, ge=1, description="labelled training sentences")

@@ -64,7 +64,7 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _names_fit(self) -> Experiment:
         names = [variant.name for variant in self.variants]
-        if len(set(name.lower() for name in names)) != len(names):
+        if len({name.lower() for name in names}) != len(names):
             raise ValueError(f"variants: names must differ, not {names}")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds: must differ and be 0 or more, not {list(self.seeds)}")

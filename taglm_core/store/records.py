@@ -1,0 +1,108 @@
+"""The records of the store: recipes, references, manifests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from taglm_core.store.digests import canonical_json, content_digest
+
+KEY_LENGTH = 32  # hexadecimal digits of keys and digests in paths: 128 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What an object is made from: everything that changes its bytes, and nothing else.
+
+    Attributes:
+        kind: kind of object, such as `language-model`.
+        version: the stage's STAGE_VERSION for this kind; raised when the same inputs give other numbers.
+        config: the configuration fields that change the numbers (JSON values).
+        inputs: content digest of each input by its role.
+    """
+
+    kind: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Name of the recipe: a digest over all its fields."""
+        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()[:KEY_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A small record that names one object; this is what travels between tasks.
+
+    Attributes:
+        kind: kind of object.
+        key: the recipe it was made by.
+        digest: digest of its payload.
+        counts: a few counts for logs and tables.
+    """
+
+    kind: str
+    key: str
+    digest: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an object. Files that are not payload (logs, curves, reports) do not enter the content digest."""
+
+    name: str
+    bytes: int
+    sha256: str
+    payload: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of an object.
+
+    Attributes:
+        label: for people: experiment and step that first made it.
+        recipe: what it was made from.
+        files: its files.
+        counts: sizes (sentences, tokens, parameters, ...).
+        metrics: results (perplexity, F1, ...), not part of the content.
+        seeds: the seeds used, by name.
+        seconds: wall-clock time of building.
+        made: environment: time, library versions, threads, processor, MLflow and Prefect run ids.
+    """
+
+    label: str
+    recipe: Recipe
+    files: tuple[FileEntry, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Content digest: over the payload files only."""
+        return content_digest((entry.name, entry.sha256) for entry in self.files if entry.payload)[:KEY_LENGTH]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(entry.bytes for entry in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to `manifest.json`."""
+        return {"digest": self.digest, "key": self.recipe.key, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        """The inverse of `to_json`."""
+        fields = {name: data[name] for name in ("label", "counts", "metrics", "seeds", "seconds", "made")}
+        return cls(
+            recipe=Recipe(**data["recipe"]), files=tuple(FileEntry(**entry) for entry in data["files"]), **fields
+        )
