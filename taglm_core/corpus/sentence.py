@@ -1,0 +1,60 @@
+"""One sentence, as a reader yields it and as a stored corpus holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a raw file.
+
+    Attributes:
+        tokens: the words as they stand in the file, never empty.
+        tags: one tag a token as it stands in the file, or None for unlabelled text.
+        document: number of the document, from 0 over all files read.
+        line: 1-based number of the line where the sentence begins.
+        path: the file, for messages.
+    """
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...] | None
+    document: int
+    line: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSentence:
+    """A sentence of a stored corpus.
+
+    Attributes:
+        sentence_id: its position in the corpus, from 0.
+        document_id: number of its document.
+        tokens: the words.
+        tags: BIOES tags, or None for unlabelled text.
+        source_tags: the tags as they stood in the file, or None for unlabelled text.
+    """
+
+    sentence_id: int
+    document_id: int
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...] | None
+    source_tags: tuple[str, ...] | None
+
+
+@dataclass
+class ReadCounts:
+    """What a reader met besides sentences; filled while the reader is consumed.
+
+    Attributes:
+        files: files read.
+        document_marks: `-DOCSTART-` lines.
+        empty_lines: lines of nothing but white space.
+        last_path: the file read last, for messages.
+    """
+
+    files: int = 0
+    document_marks: int = 0
+    empty_lines: int = 0
+    last_path: str = ""
