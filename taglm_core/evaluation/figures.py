@@ -1,0 +1,149 @@
+"""Figures of an evaluation: F1 of the variants, confusion of types, curves over training.
+
+Each function returns a ``matplotlib.figure.Figure`` of its own, without pyplot's global state; ``figure.savefig``
+renders it without a display. Colours are Okabe and Ito's, which people with any colour vision can tell apart; lines
+and bars differ in dashes and hatches, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from taglm_core.evaluation.report import Comparison, Sample
+from taglm_core.evaluation.scores import TypeConfusion
+
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+_DASHES = ("-", "--", "-.", ":")
+_HATCHES = ("", "//", "..", "xx")
+_FEW_POINTS = 30  # up to here each measured point of a curve is marked
+
+
+def f1_bars(comparison: Comparison) -> Figure:
+    """F1 of each variant over all spans and by type: mean, sample standard deviation, and a dot for each seed."""
+    variants = comparison.variants
+    groups = ["all", *comparison.type_counts]
+    figure = Figure(figsize=(max(5.0, 1.6 + 0.45 * len(groups) * (len(variants) + 1)), 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / len(variants)
+    for index, variant in enumerate(variants):
+        samples = [variant.f1, *(variant.per_type[name] for name in comparison.type_counts)]
+        places = np.arange(len(groups)) + (index - (len(variants) - 1) / 2) * width
+        bars = axes.bar(
+            places,
+            [100 * sample.mean for sample in samples],
+            0.92 * width,
+            # NaN draws no whisker: one seed has no deviation, which is not a deviation of zero.
+            yerr=[math.nan if sample.deviation is None else 100 * sample.deviation for sample in samples],
+            capsize=3,
+            label=f"{variant.variant} ({_seeds(variant.f1)})",
+            color=_COLOURS[index % len(_COLOURS)],
+            hatch=_HATCHES[index // len(_COLOURS) % len(_HATCHES)],
+            edgecolor="white",
+        )
+        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
+        seeds = [100 * f1 for f1 in variant.f1_by_seed]
+        left = places[0] - 0.25 * width  # beside the whisker
+        axes.scatter([left] * len(seeds), seeds, s=16, color="black", edgecolors="white", linewidths=0.6, zorder=3)
+    counts = [sum(comparison.type_counts.values()), *comparison.type_counts.values()]
+    axes.set_xticks(range(len(groups)), [f"{name}\n{n:,}" for name, n in zip(groups, counts, strict=True)])
+    axes.set_xlabel("entity type, with its number of gold spans")
+    axes.set_ylabel("F1 (%), mean ± standard deviation over seeds")
+    axes.set_ylim(0, 106)
+    axes.set_yticks(range(0, 101, 20))
+    _quiet(axes)
+    figure.legend(loc="outside upper center", ncols=min(4, len(variants)), frameon=False)
+    return figure
+
+
+def confusion_figure(type_confusion: TypeConfusion) -> Figure:
+    """Gold type by predicted type for spans with the right boundaries, beside them missed and spurious spans.
+
+    A cell's colour is its share of the row's gold spans; the number is the count. The last row, the spurious spans,
+    has no gold spans and no colour.
+    """
+    types = type_confusion["types"]
+    K = len(types)
+    counts = np.zeros((K + 1, K + 1), dtype=np.int64)
+    counts[:K, :K] = np.reshape(type_confusion["matrix"], (K, K))
+    counts[:K, K] = type_confusion["missed"]
+    counts[K, :K] = type_confusion["spurious"]
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    shares[K] = np.nan
+    size = 2.8 + 0.7 * (K + 1)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(K + 1, K + 1):
+        if (row, column) != (K, K):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(K + 1), [*types, "missed"], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(K + 1), [*types, "spurious"])
+    axes.axhline(K - 0.5, color="black", linewidth=1)
+    axes.axvline(K - 0.5, color="black", linewidth=1)
+    axes.set_xlabel("predicted type (spans)")
+    axes.set_ylabel("gold type (spans)")
+    figure.colorbar(image, ax=axes, label="share of the row's gold spans (%)", shrink=0.8)
+    return figure
+
+
+def curve_figure(
+    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, log_y: bool = False
+) -> Figure:
+    """One line for each named series of (step, value).
+
+    Args:
+        series: points in order; values that are not finite leave a gap.
+        xlabel: with its unit, ``"training tokens"``.
+        ylabel: with its unit, ``"F1 (%)"``.
+        log_y: logarithmic vertical axis; values must then be positive, others leave a gap.
+    """
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, points) in enumerate(series.items()):
+        steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+        drawable = np.isfinite(values) & ((values > 0) | (not log_y))
+        axes.plot(
+            steps,
+            np.where(drawable, values, np.nan),
+            label=name,
+            color=_COLOURS[index % len(_COLOURS)],
+            # The dashes change with the colour, so that neither alone has to be told apart.
+            linestyle=_DASHES[index % len(_DASHES)],
+            marker="o" if len(points) <= _FEW_POINTS else "",
+            markersize=3,
+            linewidth=1.6,
+        )
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    if all(float(step).is_integer() for points in series.values() for step, _ in points):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    _quiet(axes)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    elif series:
+        axes.set_title(next(iter(series)), fontsize=10)
+    return figure
+
+
+def _seeds(sample: Sample) -> str:
+    return "1 seed" if sample.n == 1 else f"{sample.n} seeds"
+
+
+def _quiet(axes: Axes) -> None:
+    """Horizontal grid behind the data, no frame where there is no axis."""
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,86 @@
+"""Figures: they render without a display, say what they show, and leave no global state."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from taglm_core.evaluation.figures import confusion_figure, curve_figure, f1_bars
+from taglm_core.evaluation.report import Comparison, Sample, VariantSummary
+from taglm_core.evaluation.scores import TypeConfusion
+
+
+def variant(name: str, mean: float, n: int) -> VariantSummary:
+    """A summary whose seeds lie evenly around the mean."""
+    f1s = tuple(mean + 0.01 * (i - (n - 1) / 2) for i in range(n))
+    types = {"LOC": mean + 0.05, "MISC": mean - 0.2, "ORG": mean - 0.03, "PER": mean + 0.08}
+    per_type = {key: Sample(value, 0.02 if n > 1 else None, n) for key, value in types.items()}
+    return VariantSummary(name, 10_000, tuple(range(n)), Sample.of(f1s), f1s, mean, mean, mean, mean, per_type)
+
+
+def comparison(*variants: VariantSummary) -> Comparison:
+    counts = {"LOC": 1668, "MISC": 702, "ORG": 1661, "PER": 1617}
+    return Comparison(variants[0].variant, variants, (), counts, 3453, 46_435, 10, 0)
+
+
+CONFUSION = TypeConfusion(
+    types=["LOC", "MISC", "ORG", "PER"],
+    matrix=[[1500, 12, 80, 21], [22, 500, 33, 9], [140, 25, 1300, 41], [20, 4, 30, 1500]],
+    missed=[55, 138, 155, 63],
+    spurious=[60, 110, 140, 75],
+)
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def words(figure: Figure) -> str:
+    """All text of a figure."""
+    return " ".join(text.get_text() for text in figure.findobj(lambda item: hasattr(item, "get_text")))
+
+
+def test_f1_bars_show_every_variant_type_and_seed() -> None:
+    """Each variant has a bar per type and one for all, each seed a dot; axes carry their units."""
+    figure = f1_bars(comparison(variant("baseline", 0.69, 3), variant("taglm", 0.76, 1)))
+    axes = figure.axes[0]
+    assert [len(bars) for bars in axes.containers if hasattr(bars, "patches")] == [5, 5]
+    assert [
+        len(dots.get_offsets()) for dots in axes.collections if hasattr(dots, "get_sizes") and len(dots.get_sizes())
+    ] == [3, 1]
+    assert all(part in words(figure) for part in ("baseline (3 seeds)", "taglm (1 seed)", "F1 (%)", "PER\n1,617"))
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_confusion_figure_shows_every_count() -> None:
+    """Counts, missed and spurious stand in the cells; without any type there is still a figure."""
+    text = words(confusion_figure(CONFUSION))
+    assert all(part in text for part in ("1,500", "138", "110", "missed", "spurious", "gold type", "predicted type"))
+    assert png(confusion_figure(CONFUSION))
+    assert png(confusion_figure(TypeConfusion(types=[], matrix=[], missed=[], spurious=[])))
+
+
+@pytest.mark.parametrize("log_y", [False, True])
+def test_curves_leave_gaps_where_nothing_can_be_drawn(log_y: bool) -> None:
+    """Lines hold their points; values that cannot be drawn are gaps, without a warning; an empty series is no error."""
+    series = {"forward": [(0, 900.0), (10, math.inf), (20, 300.0)], "backward": [(0, 950.0), (20, 0.0)], "none": []}
+    figure = curve_figure(series, "training steps", "held-out perplexity", log_y=log_y)
+    forward, backward, _ = figure.axes[0].lines
+    assert [math.isnan(value) for value in forward.get_ydata()] == [False, True, False]
+    assert [math.isnan(value) for value in backward.get_ydata()] == [False, log_y]
+    assert "training steps" in words(figure)
+    assert "backward" in words(figure)
+    assert png(figure)
+
+
+def test_no_global_state() -> None:
+    """No figure is registered with pyplot, whose global figures would pile up in a long-lived worker."""
+    before = pyplot.get_fignums()
+    assert png(curve_figure({"one": [(1, 1.0)]}, "x", "y"))
+    assert pyplot.get_fignums() == before
