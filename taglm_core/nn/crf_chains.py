@@ -1,0 +1,148 @@
+"""Sums over all paths of a linear chain: the forward and the backward recursion, side by side in one loop.
+
+They run on scaled probabilities while the transitions lie within `_SAFE_RANGE` of each other, in log space otherwise
+(-inf, a forbidden transition, included). Why scaling is exact for emissions of any size: every tag is reached from the
+likeliest one with at least exp(-range), so what underflows (below exp(-87) of the likeliest) is at most
+exp(range - 87) of any sum that it is missing from.
+
+Axes: T tokens, B sentences, K tags, time first; transitions are [from, to].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_SAFE_RANGE = 30.0
+_BLOCK = 1 << 22  # elements of one [rows, K, K] block in log space
+
+
+class Chains(NamedTuple):
+    """What the chains found; `left` and `right` are logarithms unless `scaled`, and empty without the backward chain.
+
+    P(y[t-1] = i, y[t] = j) = left[t-1, i] * link[i, j] * right[t, j], with link = exp(A - max A), or A as a logarithm.
+    """
+
+    log_z: Tensor  # [B], float64
+    marginals: Tensor  # [T, B, K], zero at padding
+    left: Tensor  # [T, B, K]
+    right: Tensor  # [T, B, K]
+    scaled: bool
+
+
+def run_chains(potentials: Tensor, transitions: Tensor, lengths: Tensor, *, both: bool) -> Chains:
+    """Run the forward chain, and with `both` the backward chain beside it.
+
+    Args:
+        potentials: [T, B, K], start and end scores included (`boundary_potentials`).
+        transitions: A [K, K].
+        lengths: [B].
+        both: whether marginals are wanted.
+    """
+    scaled = bool(transitions.amax() - transitions.amin() <= _SAFE_RANGE)  # not so for nan and -inf
+    chains, links = potentials.unsqueeze(1), transitions.unsqueeze(0)
+    if both:  # the backward chain is a forward chain over the reversed sentence
+        chains = torch.stack((potentials, _reverse(potentials, lengths)), dim=1)  # [T, 2, B, K]
+        links = torch.stack((transitions, transitions.t()))  # [2, K, K]
+    before, through, log_scales = (_scaled if scaled else _logarithmic)(chains, links)
+    present = torch.arange(len(potentials), device=lengths.device)[:, None] < lengths  # [T, B]
+    log_z = torch.where(present, log_scales, 0.0).sum(0)
+    if not both:
+        none = potentials[:0]
+        return Chains(log_z, none, none, none, scaled)
+    before, left, right = before[:, 0], through[:, 0], _reverse(through[:, 1], lengths)
+    if scaled:
+        right = right / (before * right).sum(-1, keepdim=True)
+        marginals = before * right
+    else:
+        right = right - (before + right).logsumexp(-1, keepdim=True)
+        marginals = (before + right).exp()
+    return Chains(log_z, torch.where(present.unsqueeze(-1), marginals, 0.0), left, right, scaled)
+
+
+def _scaled(potentials: Tensor, links: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities before and through each token [T, 2, B, K], and what each token adds to log Z [T, B], float64."""
+    peak = potentials.amax(-1, keepdim=True)
+    factors = (potentials - peak).exp_()
+    top = links.amax()
+    links = (links - top).exp_()
+    before, through = torch.ones_like(factors), torch.empty_like(factors)
+    sums = torch.empty_like(peak)
+    torch.sum(factors[0], -1, keepdim=True, out=sums[0])
+    torch.div(factors[0], sums[0], out=through[0])
+    last = through[0]
+    # Views made at once: indexing inside the loop would cost as much as the arithmetic.
+    views = (x[1:].unbind() for x in (before, through, factors, sums))
+    for ahead, state, factor, total in zip(*views, strict=True):
+        torch.bmm(last, links, out=ahead)
+        torch.mul(ahead, factor, out=state)
+        torch.sum(state, -1, keepdim=True, out=total)
+        last = state.div_(total)
+    log_scales = sums[:, 0, :, 0].double().log_() + peak[:, 0, :, 0]
+    log_scales[1:] += top
+    return before, through, log_scales
+
+
+def _logarithmic(potentials: Tensor, links: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in logarithms; every state is kept below 0, so that long sentences stay exact."""
+    before, through = torch.zeros_like(potentials), torch.empty_like(potentials)
+    peaks = torch.empty_like(potentials[..., :1])
+    torch.amax(potentials[0], -1, keepdim=True, out=peaks[0])
+    torch.sub(potentials[0], peaks[0], out=through[0])
+    for t in range(1, len(potentials)):
+        torch.logsumexp(through[t - 1].unsqueeze(-1) + links.unsqueeze(1), -2, out=before[t])
+        torch.add(before[t], potentials[t], out=through[t])
+        torch.amax(through[t], -1, keepdim=True, out=peaks[t])
+        through[t] -= peaks[t]
+    # log Z at token t is the peaks up to t plus the last sum: as differences, they add up to that at every length
+    ends = through[:, 0].double().logsumexp(-1)  # [T, B]
+    log_scales = peaks[:, 0, :, 0].double() + ends
+    log_scales[1:] -= ends[:-1]
+    return before, through, log_scales
+
+
+def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor, *, scaled: bool) -> Tensor:
+    """Expected counts of each bigram [K, K], sentences and tokens weighted by weights [T, B] (0 at padding)."""
+    tags = left.shape[-1]
+    left, right, weights = left[:-1].reshape(-1, tags), right[1:].reshape(-1, tags), weights[1:].reshape(-1, 1)
+    if scaled:
+        return (transitions - transitions.amax()).exp_() * (left.t() @ (right * weights))
+    present = weights.squeeze(1) != 0
+    left, right, weights = left[present], right[present], weights[present]
+    total = torch.zeros_like(transitions)
+    rows = max(1, _BLOCK // tags**2)
+    for i in range(0, len(left), rows):
+        pairs = (left[i : i + rows, :, None] + transitions + right[i : i + rows, None, :]).exp_()
+        total += (pairs * weights[i : i + rows, None]).sum(0)
+    return total
+
+
+def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | None, lengths: Tensor) -> Tensor:
+    """Emissions [B, T, K], time first, with the start and end scores added and zeros at padding: [T, B, K]."""
+    present = torch.arange(emissions.shape[1], device=lengths.device)[:, None] < lengths  # [T, B]
+    potentials = torch.where(present.unsqueeze(-1), emissions.transpose(0, 1), 0.0)
+    if start is not None:
+        potentials[0] += start
+    if end is not None:
+        potentials[lengths - 1, torch.arange(len(lengths), device=lengths.device)] += end
+    return potentials
+
+
+def path_scores(potentials: Tensor, transitions: Tensor, path: Tensor, lengths: Tensor) -> Tensor:
+    """Scores of tags [B, T] (0 at padding): [B], float64."""
+    path = path.t()  # [T, B]
+    present = torch.arange(len(path), device=lengths.device)[:, None] < lengths
+    scores = potentials.gather(2, path.unsqueeze(-1)).squeeze(-1).double()  # zero at padding
+    scores[1:] += torch.where(present[1:], transitions[path[:-1], path[1:]], 0.0)
+    return scores.sum(0)
+
+
+def _reverse(x: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse x [T, B, K] within the lengths."""
+    steps, batch, tags = x.shape
+    time = torch.arange(steps, device=x.device)[:, None]
+    sources = torch.where(time < lengths, lengths - 1 - time, time)  # [T, B]
+    rows = sources * batch + torch.arange(batch, device=x.device)
+    return x.reshape(-1, tags).index_select(0, rows.view(-1)).view(steps, batch, tags)
