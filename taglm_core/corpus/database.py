@@ -1,0 +1,35 @@
+"""DuckDB connections with stated limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+
+@contextmanager
+def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens an empty in-memory database that spills to disk and fetches no extension from anywhere.
+
+    Args:
+        threads: CPU threads.
+        memory_limit: for instance "1GB"; beyond it DuckDB spills.
+        temp_dir: where to; made if absent.
+    """
+    temp_dir.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(
+        config={
+            "threads": threads,
+            "memory_limit": memory_limit,
+            "temp_directory": str(temp_dir),
+            "autoinstall_known_extensions": False,
+            # Every query whose order matters says ORDER BY; keeping file order as well would cost memory.
+            "preserve_insertion_order": False,
+        }
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
