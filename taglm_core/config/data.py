@@ -58,6 +58,10 @@ class LabelledConfig(Settings):
             raise ValueError("give either dev (a path) or dev_sentences (with dev: null), not both and not neither")
         return self
 
+    def splits(self) -> dict[str, str | None]:
+        """Path of each split; None for a dev set that is drawn from train."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}
+
 
 class UnlabelledConfig(Settings):
     """The text the language models learn from: pre-tokenised, one sentence a line."""

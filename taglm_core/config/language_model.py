@@ -71,6 +71,7 @@ class LanguageModelConfig(Settings):
 
     input: Annotated[CharCnnInput | WordInput, Field(discriminator="kind")] = CharCnnInput()
     vocabulary_size: int = Field(40_000, ge=2, description="words the softmax knows, special classes included")
+    min_count: int = Field(2, ge=1, description="words seen less often in the text are unknown")
     unknown: Unknown = Field(Unknown.SHAPE, description="classes of words outside the vocabulary")
     units: int = Field(768, ge=1, description="LSTM units")
     projection: int = Field(256, ge=1, description="size of the projected LSTM state: the embedding's size")

@@ -41,7 +41,7 @@ class WordsConfig(Settings):
     vectors: str | None = Field(None, description="GloVe-format text file (.gz and .zst are read); null: random")
     min_count: int = Field(1, ge=1, description="training words seen less often are unknown")
     dropout: float = Field(
-        0.0, ge=0, lt=1, description="chance that a word seen once in training is taken as unknown (random vectors)"
+        0.5, ge=0, lt=1, description="chance that a training word seen once, without vector, is taken as unknown"
     )
 
 

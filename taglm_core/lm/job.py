@@ -1,0 +1,165 @@
+"""Training of one direction: the job that the one loop runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taglm_core.config.language_model import LanguageModelConfig, LrSchedule
+from taglm_core.lm.model import WordTable
+from taglm_core.lm.reading import Sentences, carried_perplexity, read_vectors
+from taglm_core.lm.streams import Streams
+from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.training.checkpoints import TrainingState
+from taglm_core.training.journal import Journal
+
+EVALUATION_STREAMS = 32  # a held-out stream should hold some dozens of sentences, or its cold start shows
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often something is said; changes no number.
+
+    Attributes:
+        log: steps between journal lines.
+        evaluate: steps between looks at the held-out text.
+    """
+
+    log: int
+    evaluate: int
+
+
+class LmJob:
+    """Truncated back-propagation over streams with carried state, for a budget of steps.
+
+    Args:
+        network: on its device.
+        table: all words of the training and held-out text.
+        streams: training text.
+        heldout: held-out sentences in reading order.
+        config: settings.
+        intervals: when to say something.
+    """
+
+    def __init__(
+        self,
+        network: LanguageModel,
+        table: WordTable,
+        streams: Streams,
+        heldout: Sentences,
+        config: LanguageModelConfig,
+        intervals: Intervals,
+    ) -> None:
+        self.model: nn.Module = network
+        self.optimizers = build_optimizers(network, config)
+        self.clip, self.step = config.clip, 0
+        self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
+        self._config, self._intervals = config, intervals
+        self._state = network.zero_state(config.streams)
+        self._losses: list[float] = []  # since the last journal line
+        self._started: tuple[float, int] | None = None  # time and step, for tokens per second of this process
+
+    def finished(self) -> bool:
+        """Whether the budget of steps is spent."""
+        return self.step >= self._config.steps
+
+    def loss(self) -> Tensor:
+        """Mean negative log-probability of the next window of all streams."""
+        if self._started is None:
+            self._started = time.monotonic(), self.step
+        rate = learning_rate(self._config, self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        rows = self._streams.next().astype(np.int64)  # [B, T + 1]
+        vectors = read_vectors(self._network, self._table, rows[:, :-1].T)
+        states, state = self._network(vectors, self._state)
+        self._state = state.detach()
+        targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
+        losses: Tensor = self._network.softmax(states.flatten(0, 1), targets.flatten())
+        return losses.mean()
+
+    def where(self) -> str:
+        """Position in the text."""
+        return self._streams.where()
+
+    def after_step(self, loss: float, journal: Journal) -> None:
+        """Journal lines every few steps, held-out perplexity every few hundred and at the end."""
+        self._losses.append(loss)
+        last = self.finished()
+        if self.step % self._intervals.log == 0 or last:
+            mean = sum(self._losses) / len(self._losses)
+            self._losses = []
+            rate = learning_rate(self._config, self.step - 1)
+            journal.metrics(self.step, {"train/loss": mean, "learning_rate": rate})
+            journal.progress(self.step, self.step, self._config.steps, self._progress(mean))
+        if self.step % self._intervals.evaluate == 0 or last:
+            value = self.heldout_perplexity()
+            journal.metrics(self.step, {"heldout/perplexity": value})
+            journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}")
+
+    def heldout_perplexity(self) -> float:
+        """Exact perplexity of the held-out sentences, state carried from sentence to sentence."""
+        self._network.eval()
+        streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32))
+        return carried_perplexity(self._network, self._table, self._heldout, self._network.zero_state(1), streams)
+
+    def tokens_per_second(self) -> float:
+        """Speed since this process began to train."""
+        if self._started is None:
+            return 0.0
+        begun, step = self._started
+        tokens = (self.step - step) * self._config.streams * self._config.window
+        return tokens / max(1e-9, time.monotonic() - begun)
+
+    def pack(self) -> TrainingState:
+        """Recurrent state, position in the text, losses not yet said."""
+        data: dict[str, Any] = {"streams": self._streams.pack(), "losses": self._losses}
+        return TrainingState({"hidden": self._state.hidden, "cell": self._state.cell}, data)
+
+    def unpack(self, state: TrainingState) -> None:
+        """Inverse of `pack`."""
+        device = self._state.hidden.device
+        self._state = LmState(state.tensors["hidden"].to(device), state.tensors["cell"].to(device))
+        self._streams.unpack(state.data["streams"])
+        self._losses = list(state.data["losses"])
+        self._started = None
+
+    def _progress(self, loss: float) -> str:
+        speed = self.tokens_per_second()
+        left = (self._config.steps - self.step) * self._config.streams * self._config.window / max(1.0, speed)
+        return (
+            f"step {self.step:,} of {self._config.steps:,}, training perplexity {math.exp(min(loss, 50.0)):.1f}, "
+            f"{speed:,.0f} tokens/s, {left:,.0f} s left"
+        )
+
+
+def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Sequence[torch.optim.Optimizer]:
+    """One optimiser for the dense parameters, and a row-wise one for a word table if there is one."""
+    sparse = [m.weight for m in network.modules() if isinstance(m, nn.Embedding) and m.sparse]
+    dense = [p for p in network.parameters() if all(p is not table for table in sparse)]
+    if config.optimizer == "adagrad":  # one class does both; accumulator 1.0 as in Jozefowicz et al. (PAPER: 2.3)
+        return [torch.optim.Adagrad(ps, initial_accumulator_value=1.0) for ps in (dense, sparse) if ps]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense)]
+    if sparse:
+        optimizers.append(torch.optim.SparseAdam(sparse))
+    return optimizers
+
+
+def learning_rate(config: LanguageModelConfig, step: int) -> float:
+    """Rate of the step with number `step`, counted from 0: linear warm-up, then the schedule down to zero."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule is LrSchedule.CONSTANT:
+        return config.learning_rate
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    if config.schedule is LrSchedule.LINEAR:
+        return config.learning_rate * max(0.0, 1.0 - done)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

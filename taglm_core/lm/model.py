@@ -1,0 +1,142 @@
+"""A trained language model as a thing to read with: network, vocabulary, how words enter, break state; and its files.
+
+config.json               settings that rebuild the network, direction, sizes
+vocabulary.parquet        what it can predict
+weights.safetensors       parameters
+break_state.safetensors   the state every sentence to be embedded starts from
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from taglm_core.config.language_model import (
+    AdaptiveSoftmax,
+    CharCnnInput,
+    Direction,
+    LanguageModelConfig,
+    Unknown,
+)
+from taglm_core.corpus.token_bytes import N_SYMBOLS, encode_words
+from taglm_core.lm.vocabulary import LmVocabulary
+from taglm_core.nn.characters import CharCnn
+from taglm_core.nn.language_model import LanguageModel, LmState, WordEncoder
+from taglm_core.nn.softmax import build_softmax
+
+
+class WordTable:
+    """Distinct words of some text, ready to enter the network: vocabulary entries, and characters if it reads them.
+
+    Args:
+        words: the distinct words; word number i of the text is `words[i]`.
+        vocabulary: what the model can predict.
+        config: how words enter.
+    """
+
+    def __init__(self, words: Sequence[str], vocabulary: LmVocabulary, config: LanguageModelConfig) -> None:
+        self.targets = torch.from_numpy(vocabulary.ids(words))  # [n]
+        self._chars: NDArray[np.int16] | None = None
+        if isinstance(config.input, CharCnnInput):
+            self._chars = encode_words(words, max_bytes=config.input.max_bytes)
+            self._lengths = (self._chars != 0).sum(axis=1)
+
+    def distinct(self, numbers: NDArray[np.int64]) -> Tensor:
+        """What the encoder reads for words by number [N]: characters [N, C], or vocabulary entries [N]."""
+        if self._chars is None:
+            return self.targets[torch.from_numpy(numbers)]
+        width = int(self._lengths[numbers].max())
+        return torch.from_numpy(self._chars[numbers, :width].astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedLm:
+    """A language model and what it needs to read text.
+
+    Attributes:
+        network: in evaluation mode.
+        vocabulary: what it can predict.
+        config: its settings.
+        direction: forward or backward.
+        break_state: mean state at sentence ends, one row.
+    """
+
+    network: LanguageModel
+    vocabulary: LmVocabulary
+    config: LanguageModelConfig
+    direction: Direction
+    break_state: LmState
+
+    @property
+    def size(self) -> int:
+        """P, width of its embeddings."""
+        return self.config.projection
+
+
+def build_network(config: LanguageModelConfig, vocabulary_size: int) -> LanguageModel:
+    """A fresh network for a configuration; torch's global generator initialises it."""
+    encoder: nn.Module
+    if isinstance(config.input, CharCnnInput):
+        encoder = CharCnn(
+            N_SYMBOLS,
+            config.input.dim,
+            config.input.filters,
+            activation="relu",
+            highway=config.input.highway,
+            output=config.input.size,
+        )
+    else:
+        encoder = WordEncoder(vocabulary_size, config.input.size)
+    adaptive = config.softmax if isinstance(config.softmax, AdaptiveSoftmax) else None
+    softmax = build_softmax(
+        config.projection,
+        vocabulary_size,
+        cutoffs=adaptive.cutoffs if adaptive else None,
+        shrink=adaptive.shrink if adaptive else 1.0,
+    )
+    return LanguageModel(
+        encoder,
+        softmax,
+        size=config.input.size,
+        units=config.units,
+        projection=config.projection,
+        layers=config.layers,
+        dropout=config.dropout,
+    )
+
+
+def save_language_model(lm: TrainedLm, folder: Path) -> None:
+    """Write all files of a language model."""
+    data = {"direction": lm.direction, "vocabulary": len(lm.vocabulary), "settings": lm.config.model_dump(mode="json")}
+    (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+    lm.vocabulary.save(folder / "vocabulary.parquet")
+    save_file({name: tensor.cpu().contiguous() for name, tensor in lm.network.state_dict().items()},
+              folder / "weights.safetensors")  # fmt: skip
+    hidden, cell = lm.break_state
+    save_file({"hidden": hidden.cpu().contiguous(), "cell": cell.cpu().contiguous()},
+              folder / "break_state.safetensors")  # fmt: skip
+
+
+def load_language_model(folder: Path, device: torch.device) -> TrainedLm:
+    """Read a language model, ready to embed sentences."""
+    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = LanguageModelConfig.model_validate(data["settings"])
+    vocabulary = LmVocabulary.load(folder / "vocabulary.parquet", shapes=config.unknown is Unknown.SHAPE)
+    network = build_network(config, len(vocabulary))
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    state = load_file(folder / "break_state.safetensors")
+    return TrainedLm(
+        network.to(device).eval().requires_grad_(False),
+        vocabulary,
+        config,
+        Direction(data["direction"]),
+        LmState(state["hidden"].to(device), state["cell"].to(device)),
+    )

@@ -1,0 +1,152 @@
+"""Building one step: inputs opened and verified, work done, object published."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taglm_core.config.experiment import RunConfig
+from taglm_core.corpus.files import resolve_files
+from taglm_core.stages.planning import recipe_of
+from taglm_core.stages.steps import KINDS, Step
+from taglm_core.store.records import Manifest, Ref
+from taglm_core.store.store import Artifact, Store, list_files
+from taglm_core.training.journal import JOURNAL, Journal
+from taglm_core.training.stopping import StopRequest
+
+LIBRARIES = ("torch", "numpy", "pyarrow", "duckdb", "seqeval", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a builder has at hand.
+
+    Attributes:
+        config: the step's configuration.
+        inputs: opened inputs by role.
+        files: raw input files by role.
+        out: empty folder for the object's files.
+        work: folder that outlives a kill: checkpoints, finished parts.
+        run: how things run (changes no number).
+        journal: to say how far the work is.
+        stop: to be looked at in long work.
+        locks: folder of the store's locks.
+    """
+
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Artifact]
+    files: Mapping[str, list[Path]]
+    out: Path
+    work: Path
+    run: RunConfig
+    journal: Journal
+    stop: StopRequest
+    locks: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a builder says of the object in `Bench.out`.
+
+    Attributes:
+        counts: sizes.
+        metrics: results.
+        seeds: seeds used.
+        not_payload: names of files that do not enter the content digest (figures, logs).
+        machine: device, threads, instruction set, where they matter.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    not_payload: tuple[str, ...] = ()
+    machine: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def build(
+    store: Store,
+    step: Step,
+    inputs: Mapping[str, Ref],
+    *,
+    run: RunConfig,
+    label: str,
+    refresh: bool = False,
+    made: Mapping[str, Any] | None = None,
+    stop: StopRequest | None = None,
+) -> Ref:
+    """Build a step's object, unless somebody made it while this one waited for the key's lock.
+
+    Args:
+        store: where inputs are and the object goes.
+        step: what to build.
+        inputs: objects it reads, by role.
+        run: how things run.
+        label: `experiment/step`, for people.
+        refresh: build even if the object is there.
+        made: further facts for the manifest (run ids, experiment settings).
+        stop: request to stop; long work ends with `Interrupted` then.
+
+    Raises:
+        TagLMError: as the builder says; unfinished work stays and the next run goes on from it.
+    """
+    recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
+    work = store.work(recipe)
+    asked = time.time()
+    with store.lock(recipe):
+        pointer = store.pointer(recipe.kind, recipe.key)
+        ref = store.find(recipe)
+        if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
+            return ref
+        out = work / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        begun = time.monotonic()
+        opened = {role: store.open(given) for role, given in inputs.items()}
+        files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
+        with contextlib.closing(Journal(work / JOURNAL)) as journal:
+            request, locks = stop or StopRequest(), store.root / "locks"
+            built = _builder(step.kind)(Bench(step.config, opened, files, out, work, run, journal, request, locks))
+        if KINDS[step.kind].child:
+            shutil.copyfile(work / JOURNAL, out / JOURNAL)
+        manifest = Manifest(
+            label=label,
+            recipe=recipe,
+            files=list_files(out, (*built.not_payload, JOURNAL)),
+            counts=built.counts,
+            metrics=built.metrics,
+            seeds=built.seeds,
+            seconds=round(time.monotonic() - begun, 3),
+            made={**_environment(), **built.machine, **(made or {})},
+        )
+        return store.publish(out, manifest)
+
+
+def clear_work(store: Store, step: Step, inputs: Mapping[str, Ref]) -> None:
+    """Remove a finished step's work folder (checkpoints, journal)."""
+    recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
+    shutil.rmtree(store.work(recipe), ignore_errors=True)
+
+
+def _builder(kind: str) -> Callable[[Bench], Built]:
+    module, _, function = KINDS[kind].builder.partition(":")
+    builder: Callable[[Bench], Built] = getattr(importlib.import_module(module), function)
+    return builder
+
+
+def _environment() -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {
+        "time": round(time.time(), 3),
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "libraries": versions,
+    }

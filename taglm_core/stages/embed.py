@@ -1,0 +1,62 @@
+"""Embed: language-model states, and word vectors, of the tokens of each labelled split."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+
+from taglm_core.corpus.parquet import load_sentences
+from taglm_core.corpus.word_vectors import read_vectors, write_vectors
+from taglm_core.errors import Interrupted
+from taglm_core.lm.cache import INDEX, part_name, write_index, write_part
+from taglm_core.lm.extraction import Indexer, embed_sentences, to_float16
+from taglm_core.lm.model import load_language_model
+from taglm_core.stages.building import Bench, Built
+from taglm_core.training.devices import exclusive, open_device
+
+
+def build_embeddings(bench: Bench) -> Built:
+    """Top-layer states of every token of a corpus; finished shards outlive a kill."""
+    device = open_device(bench.run.device, bench.run.threads)
+    parts = bench.work / "parts"
+    parts.mkdir(exist_ok=True)
+    sentences = [tokens for tokens, _ in load_sentences(bench.inputs["corpus"].path)]
+    indexer = Indexer(bench.config["shard_sentences"], bench.config["token_map"])
+    largest, rows = 0.0, 0
+    with exclusive(device, bench.locks):
+        lm = load_language_model(bench.inputs["language-model"].path, device.torch)
+        for shard in indexer.shards(sentences):
+            rows += sum(map(len, shard.sentences))
+            path = parts / part_name(shard.number)
+            if path.exists():
+                continue
+            if bench.stop:
+                raise Interrupted(f"stopped after {shard.number} shards ({bench.stop.reason}); run again to go on")
+            states = embed_sentences(lm, shard.sentences, bench.config["batch_sentences"])
+            rounded = [to_float16(s, tokens) for s, tokens in zip(states, shard.sentences, strict=True)]
+            largest = max([largest, *(float(np.abs(s).max()) for s in states)])
+            write_part(path, np.concatenate(rounded))
+            read = len(indexer.entries)
+            bench.journal.progress(shard.number, read, len(sentences), f"embedded {read:,} of {len(sentences):,}")
+    for path in sorted(parts.iterdir()):
+        shutil.move(path, bench.out / path.name)
+    metadata = {
+        "language_model": bench.inputs["language-model"].ref.digest,
+        "corpus": bench.inputs["corpus"].ref.digest,
+        "direction": str(lm.direction),
+        "layer": "top",
+        "size": lm.size,
+        "precision": "float16",
+    }
+    write_index(bench.out / INDEX, indexer.entries, metadata)
+    counts = {"sentences": len(sentences), "tokens": sum(map(len, sentences)), "rows": rows, "size": lm.size}
+    return Built(counts, {"largest_state": largest}, machine=device.describe())
+
+
+def build_word_vectors(bench: Bench) -> Built:
+    """The rows of a vector file that the words of one split look up, with a coverage report."""
+    sentences = load_sentences(bench.inputs["corpus"].path)
+    vectors = read_vectors(bench.files["vectors"], (token for tokens, _ in sentences for token in tokens))
+    write_vectors(vectors, bench.out)
+    return Built({"rows": len(vectors.words), "size": vectors.dim, **vectors.coverage})

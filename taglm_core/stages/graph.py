@@ -1,0 +1,213 @@
+"""From an experiment to its steps.
+
+Only what a step's numbers depend on goes into its config; how it runs (device, workers, paths, intervals) does not.
+Test data has no path into training: no step above a tagger reads the test split (tests/architecture holds this).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, TagScheme
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.language_model import Direction
+from taglm_core.config.tagger import VariantConfig
+from taglm_core.errors import ConfigError
+from taglm_core.stages.steps import Graph, Step
+
+SPLITS = ("train", "dev", "test")
+TEXT = "corpus/text"
+
+
+def build_graph(experiment: Experiment) -> Graph:
+    """All steps of an experiment, each after its inputs."""
+    return Graph(
+        [
+            *_corpora(experiment),
+            *_language_models(experiment),
+            *_embeddings(experiment),
+            *_taggers(experiment),
+            _report(experiment),
+        ]
+    )
+
+
+def embeddings_name(lm: str, direction: Direction, split: str) -> str:
+    """Name of the step that embeds a split with one direction of a language model."""
+    return f"embeddings/{lm}/{direction}/{split}"
+
+
+def tagger_name(variant: str, seed: int) -> str:
+    """Name of the step that trains a tagger."""
+    return f"tagger/{variant}/seed-{seed}"
+
+
+def evaluation_name(variant: str, seed: int, split: str) -> str:
+    """Name of the step that evaluates a tagger on a split."""
+    return f"evaluation/{variant}/seed-{seed}/{split}"
+
+
+def _corpora(experiment: Experiment) -> list[Step]:
+    labelled, group = experiment.labelled, experiment.labelled.name
+    steps: list[Step] = []
+    paths = [path for path in (*labelled.splits().values(), experiment.unlabelled.path) if path]
+    if any(path.startswith(DEMO_PREFIX) for path in paths):
+        steps.append(Step("demo", "demo-corpus", _dump(experiment.demo), group="demo"))
+    if labelled.scheme is TagScheme.AUTO:
+        steps.append(_scheme_step(labelled))
+    drawn = labelled.dev is None or labelled.train_fraction < 1
+    source = "corpus/train-source" if drawn else "corpus/train"
+    steps.append(_labelled_step(source, labelled.train, labelled))
+    if labelled.dev is None:
+        draw: dict[str, Any] = {"count": labelled.dev_sentences, "fraction": None, "seed": labelled.sample_seed}
+        steps.append(Step("corpus/dev", "corpus", {**draw, "complement": False}, {"source": source}, group=group))
+        rest = "corpus/train-rest" if labelled.train_fraction < 1 else "corpus/train"
+        steps.append(Step(rest, "corpus", {**draw, "complement": True}, {"source": source}, group=group))
+        source = rest
+    else:
+        steps.append(_labelled_step("corpus/dev", labelled.dev, labelled))
+    if labelled.train_fraction < 1:
+        draw = {"count": None, "fraction": labelled.train_fraction, "seed": labelled.sample_seed, "complement": False}
+        steps.append(Step("corpus/train", "corpus", draw, {"source": source}, group=group))
+    steps.append(_labelled_step("corpus/test", labelled.test, labelled))
+    inputs, files, config = _source("file", experiment.unlabelled.path)
+    steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, experiment.unlabelled.name))
+    every = {name: f"corpus/{name}" for name in (*SPLITS, "text")}
+    return [*steps, Step("statistics", "corpus-statistics", {}, every, group=group)]
+
+
+def _scheme_step(labelled: LabelledConfig) -> Step:
+    inputs: dict[str, str] = {}
+    files: dict[str, str] = {}
+    demo: dict[str, Any] = {}
+    for split, path in labelled.splits().items():
+        if path is not None:
+            its_inputs, its_files, config = _source(split, path)
+            inputs |= its_inputs
+            files |= its_files
+            if config:
+                demo[split] = config["demo_file"]
+    config = {"columns": _dump(labelled.columns), "demo_files": demo}
+    return Step("scheme", "tag-scheme", config, inputs, files, labelled.name)
+
+
+def _labelled_step(name: str, path: str, labelled: LabelledConfig) -> Step:
+    inputs, files, config = _source("file", path)
+    config = {"format": "conll", "columns": _dump(labelled.columns), **config}
+    if labelled.scheme is TagScheme.AUTO:
+        inputs = {**inputs, "scheme": "scheme"}
+    else:
+        config["scheme"] = str(labelled.scheme)
+    return Step(name, "corpus", config, inputs, files, labelled.name)
+
+
+def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
+    """Inputs, raw files and config of a source path: a raw file, or a file of the generated corpus."""
+    if not path.startswith(DEMO_PREFIX):
+        return {}, {role: path}, {}
+    name = path.removeprefix(DEMO_PREFIX)
+    if name not in DEMO_FILES:
+        raise ConfigError(f"{path!r}: the demo corpus has {', '.join(DEMO_PREFIX + known for known in DEMO_FILES)}")
+    return {"demo": "demo"}, {}, {"demo_file": DEMO_FILES[name]}
+
+
+def _language_models(experiment: Experiment) -> list[Step]:
+    text = experiment.unlabelled
+    held, group = {"heldout_fraction": text.heldout_fraction}, text.name
+    steps = [
+        Step("vocabulary", "vocabulary", held, {"text": TEXT}, group=group),
+        Step(
+            "token-ids",
+            "token-ids",
+            {**held, "shards": text.shards},
+            {"text": TEXT, "vocabulary": "vocabulary"},
+            group=group,
+        ),
+    ]
+    for name, config in experiment.language_models.items():
+        for direction in config.directions:
+            settings = {**_dump(config, without=("directions",)), "direction": str(direction)}
+            inputs = {"vocabulary": "vocabulary", "token-ids": "token-ids"}
+            steps.append(Step(f"language-model/{name}/{direction}", "language-model", settings, inputs, group=group))
+    return steps
+
+
+def _embeddings(experiment: Experiment) -> list[Step]:
+    config, group = _dump(experiment.embedding), experiment.labelled.name
+    needed = dict.fromkeys((lm, way) for variant in experiment.variants for lm in variant.lm
+                           for way in variant.directions)  # fmt: skip
+    steps = []
+    for split in SPLITS:
+        for lm, direction in needed:
+            inputs = {"language-model": f"language-model/{lm}/{direction}", "corpus": f"corpus/{split}"}
+            steps.append(Step(embeddings_name(lm, direction, split), "embeddings", config, inputs, group=group))
+        vectors = {experiment.tagger_of(variant).words.vectors for variant in experiment.variants}
+        for path in sorted(path for path in vectors if path is not None):
+            name = _vectors_name(experiment, path, split)
+            corpus = {"corpus": f"corpus/{split}"}
+            steps.append(Step(name, "word-vectors", {}, corpus, {"vectors": path}, group))
+    return steps
+
+
+def _vectors_name(experiment: Experiment, path: str, split: str) -> str:
+    paths = sorted({p for v in experiment.variants if (p := experiment.tagger_of(v).words.vectors) is not None})
+    return f"word-vectors/{split}" if len(paths) == 1 else f"word-vectors-{paths.index(path) + 1}/{split}"
+
+
+def _reads(experiment: Experiment, variant: VariantConfig, split: str) -> dict[str, str]:
+    """What a variant reads of a split: the corpus, its embeddings, its word vectors."""
+    inputs = {f"{split}/corpus": f"corpus/{split}"}
+    for lm in variant.lm:
+        for direction in variant.directions:
+            inputs[f"{split}/embeddings/{lm}/{direction}"] = embeddings_name(lm, direction, split)
+    vectors = experiment.tagger_of(variant).words.vectors
+    if vectors is not None:
+        inputs[f"{split}/word-vectors"] = _vectors_name(experiment, vectors, split)
+    return inputs
+
+
+def _taggers(experiment: Experiment) -> list[Step]:
+    group, steps = experiment.labelled.name, []
+    for seed in experiment.seeds:
+        for variant in experiment.variants:
+            config = _dump(experiment.tagger_of(variant))
+            config["words"] = {**config["words"], "vectors": config["words"]["vectors"] is not None}
+            inputs = _reads(experiment, variant, "train") | _reads(experiment, variant, "dev")
+            inputs |= _models(variant)
+            name = tagger_name(variant.name, seed)
+            steps.append(Step(name, "tagger", {**config, "seed": seed}, inputs, group=group))
+    for split in ("dev", "test"):
+        for seed in experiment.seeds:
+            for variant in experiment.variants:
+                inputs = {"tagger": tagger_name(variant.name, seed), **_reads(experiment, variant, split)}
+                inputs |= _models(variant)
+                steps.append(
+                    Step(
+                        evaluation_name(variant.name, seed, split), "evaluation", {"split": split}, inputs, group=group
+                    )
+                )
+    return steps
+
+
+def _models(variant: VariantConfig) -> dict[str, str]:
+    """The language models themselves: their digests say whose embeddings the caches must hold."""
+    return {
+        f"language-model/{lm}/{way}": f"language-model/{lm}/{way}" for lm in variant.lm for way in variant.directions
+    }
+
+
+def _report(experiment: Experiment) -> Step:
+    arms = [(variant.name, seed) for variant in experiment.variants for seed in experiment.seeds]
+    inputs = {
+        f"{split}/{variant}/{seed}": evaluation_name(variant, seed, split)
+        for split in ("dev", "test")
+        for variant, seed in arms
+    }
+    config = {"variants": [variant.name for variant in experiment.variants], "seeds": list(experiment.seeds),
+              "data_set": experiment.labelled.name, "significance": _dump(experiment.significance)}  # fmt: skip
+    return Step("report", "report", config, inputs, group=experiment.labelled.name)
+
+
+def _dump(settings: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    dumped: dict[str, Any] = settings.model_dump(mode="json", exclude=set(without))
+    return dumped

@@ -1,0 +1,135 @@
+"""What would run, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from taglm_core.corpus.files import resolve_files
+from taglm_core.stages.steps import KINDS, Graph, Stage, Step
+from taglm_core.store.records import Recipe, Ref
+from taglm_core.store.store import Pointer, Store
+
+
+class Action(StrEnum):
+    """What happens to a step."""
+
+    REUSE = "reuse"
+    RUN = "run"
+    DEPENDS = "depends"  # runs unless the inputs that are made first come out as they were
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to one step, and why.
+
+    Attributes:
+        step: the step.
+        action: reuse, run, or depends.
+        reason: in words.
+        recipe: what it is made from; None while an input is not made.
+        ref: the object that is reused.
+    """
+
+    step: Step
+    action: Action
+    reason: str
+    recipe: Recipe | None = None
+    ref: Ref | None = None
+
+
+def recipe_of(store: Store, step: Step, digests: Mapping[str, str]) -> Recipe:
+    """A step's recipe, once the content digests of its inputs (by role) are known.
+
+    Raises:
+        InputError: a raw input file is not there.
+    """
+    inputs = {role: digests[role] for role in step.inputs}
+    for role, pattern in step.files.items():
+        inputs[role] = store.raw_digest(resolve_files(Path(pattern)))
+    return Recipe(step.kind, KINDS[step.kind].version, step.config, inputs)
+
+
+def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[str, Decision]:
+    """Decide for every step, inputs first. Reads pointers, manifests and file sizes; computes nothing."""
+    decisions: dict[str, Decision] = {}
+    for name, step in graph.items():
+        decisions[name] = _decide(store, step, decisions, refresh)
+    return decisions
+
+
+def set_damaged_aside(store: Store, decisions: Mapping[str, Decision]) -> list[str]:
+    """Hash every object that a step about to run would read; move damaged ones out of the way.
+
+    Returns:
+        A line for each object set aside. Plan again after that.
+    """
+    lines, seen = [], set()
+    for decision in decisions.values():
+        if decision.action is Action.REUSE:
+            continue
+        for name in decision.step.inputs.values():
+            ref = decisions[name].ref
+            if ref is None or (ref.kind, ref.digest) in seen:
+                continue
+            seen.add((ref.kind, ref.digest))
+            problem = store.damage(ref.kind, ref.digest, hashes=True)
+            if problem is not None:
+                place = store.set_aside(ref.kind, ref.digest, problem)
+                lines.append(f"{name}: damaged ({problem}); set aside as {place}, will be rebuilt")
+    return lines
+
+
+def _decide(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
+    waiting = [name for name in step.inputs.values() if above[name].ref is None]
+    if waiting:
+        shown = ", ".join(waiting[:2]) + (f" and {len(waiting) - 2} more" if len(waiting) > 2 else "")
+        return Decision(step, Action.DEPENDS, f"after {shown}")
+    digests = {role: ref.digest for role, name in step.inputs.items() if (ref := above[name].ref) is not None}
+    recipe = recipe_of(store, step, digests)
+    if step.stage in refresh:
+        return Decision(step, Action.RUN, "refresh was asked for", recipe)
+    ref = store.find(recipe)
+    if ref is not None:
+        return Decision(step, Action.REUSE, f"made {store.manifest(ref.kind, ref.digest).label}", recipe, ref)
+    return Decision(step, Action.RUN, _why(store, step, recipe), recipe)
+
+
+def _why(store: Store, step: Step, recipe: Recipe) -> str:
+    pointer = store.pointer(recipe.kind, recipe.key)
+    if pointer is not None:
+        return f"damaged: {store.damage(recipe.kind, pointer.digest)}"
+    if (store.work(recipe) / "checkpoints").exists():
+        return "unfinished: goes on from its last checkpoint"
+    earlier = store.pointers(step.kind)
+    if not earlier:
+        return f"no {step.kind} in the store yet"
+    # the same step of some experiment says most; among equals the one that differs least, then the newest
+    same = [pointer for pointer in earlier if pointer.label.partition("/")[2] == step.name] or earlier
+    nearest = min(reversed(same), key=lambda pointer: len(list(_changes(pointer, recipe))))
+    changes = list(_changes(nearest, recipe))
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return f"against {nearest.label}: " + "; ".join(changes[:3]) + more
+
+
+def _changes(old: Pointer, new: Recipe) -> Iterator[str]:
+    if old.recipe.version != new.version:
+        yield f"STAGE_VERSION {old.recipe.version} -> {new.version}"
+    before, after = dict(_flat(old.recipe.config)), dict(_flat(new.config))
+    for path in sorted(before.keys() | after.keys()):
+        if before.get(path) != after.get(path):
+            yield f"{path} {before.get(path, 'unset')} -> {after.get(path, 'unset')}"
+    for role in sorted({*old.recipe.inputs, *new.inputs}):
+        if old.recipe.inputs.get(role) != new.inputs.get(role):
+            yield f"input {role} changed"
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _flat(part, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,135 @@
+"""Pretrain: text to vocabulary, token ids, and one language model per direction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from taglm_core.config.language_model import Direction, LanguageModelConfig, Unknown
+from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write_token_ids
+from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
+from taglm_core.errors import InputError
+from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.model import TrainedLm, WordTable, build_network, save_language_model
+from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
+from taglm_core.lm.streams import Streams
+from taglm_core.lm.vocabulary import LmVocabulary
+from taglm_core.nn.language_model import LanguageModel
+from taglm_core.stages.building import Bench, Built
+from taglm_core.training.checkpoints import Checkpoints
+from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.loop import LoopSettings, train
+from taglm_core.training.randomness import seed_torch
+
+BREAK_STREAMS = 32
+
+
+def build_vocabulary(bench: Bench) -> Built:
+    """Count the words of the training part of the text."""
+    counts = count_words(
+        bench.inputs["text"].path,
+        bench.out / WORDS_FILE,
+        heldout_fraction=bench.config["heldout_fraction"],
+        min_count=1,
+        threads=bench.run.threads,
+        memory_limit=bench.run.memory_limit,
+        temp_dir=bench.work / "duckdb",
+    )
+    return Built(counts=counts)
+
+
+def build_token_ids(bench: Bench) -> Built:
+    """Write the text as word numbers, in shards."""
+    counts = write_token_ids(
+        bench.inputs["text"].path,
+        bench.inputs["vocabulary"].path / WORDS_FILE,
+        bench.out,
+        shards=bench.config["shards"],
+        heldout_fraction=bench.config["heldout_fraction"],
+    )
+    return Built(counts=counts)
+
+
+def build_language_model(bench: Bench) -> Built:
+    """Train one direction, measure it on held-out text, and find its break state."""
+    settings = dict(bench.config)
+    direction = Direction(settings.pop("direction"))
+    config = LanguageModelConfig.model_validate({**settings, "directions": (direction,)})
+    device = open_device(bench.run.device, bench.run.threads)
+    words_file, folder = bench.inputs["vocabulary"].path / WORDS_FILE, bench.inputs["token-ids"].path
+    text = TokenIds.open(folder)
+    vocabulary = LmVocabulary.select(
+        words_file, size=config.vocabulary_size, min_count=config.min_count, shapes=config.unknown is Unknown.SHAPE
+    )
+    table = WordTable(_all_words(words_file, folder), vocabulary, config)
+    heldout = _reading_order(text.heldout, direction)
+    if not heldout:
+        raise InputError(
+            "unlabelled text", None, "no held-out sentence", "at least one",
+            "give more text, or raise unlabelled.heldout_fraction",
+        )  # fmt: skip
+    with exclusive(device, bench.locks):
+        seed_torch(config.seed, "language-model", str(direction))
+        network = build_network(config, len(vocabulary)).to(device.torch)
+        backward = direction is Direction.BACKWARD
+        streams = Streams(
+            text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
+        )
+        job = LmJob(network, table, streams, heldout, config, Intervals(bench.run.log_steps, bench.run.evaluate_steps))
+        train(
+            job,
+            checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
+            journal=bench.journal,
+            stop=bench.stop,
+            settings=LoopSettings(bench.run.checkpoint_seconds),
+        )
+        lm, metrics = _finish(network, table, vocabulary, heldout, config, direction)
+    save_language_model(lm, bench.out)
+    metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}
+    bench.journal.metrics(job.step, metrics)
+    tokens = config.steps * config.streams * config.window
+    counts = {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "vocabulary": len(vocabulary),
+        "training_tokens": tokens,
+        "epochs_started": streams.epoch + 1,
+        "text_tokens": text.train_tokens,
+    }
+    return Built(counts, metrics, {"language_model": config.seed}, machine=device.describe())
+
+
+def _finish(
+    network: LanguageModel,
+    table: WordTable,
+    vocabulary: LmVocabulary,
+    heldout: Sentences,
+    config: LanguageModelConfig,
+    direction: Direction,
+) -> tuple[TrainedLm, dict[str, float]]:
+    network.eval()
+    state = break_state(network, table, heldout[: config.break_sentences], BREAK_STREAMS)
+    unknown = torch.from_numpy(vocabulary.is_unknown(np.arange(len(vocabulary))))
+    from_break = perplexity_from_state(network, table, heldout, state, unknown)
+    from_zero = perplexity_from_state(network, table, heldout, network.zero_state(1), unknown)
+    metrics = {
+        "heldout/perplexity_break_state": from_break.perplexity,
+        "heldout/perplexity_zero_state": from_zero.perplexity,
+        "heldout/unknown_rate": from_break.unknown,
+        "heldout/tokens": float(from_break.tokens),
+    }
+    return TrainedLm(network, vocabulary, config, direction, state), metrics
+
+
+def _reading_order(shard: Shard, direction: Direction) -> Sentences:
+    step = -1 if direction is Direction.BACKWARD else 1
+    return [shard.sentence(number)[::step] for number in range(len(shard))]
+
+
+def _all_words(words_file: Path, token_ids: Path) -> list[str]:
+    """Words by number: those of the training part, then those that only held-out sentences have."""
+    words: list[str] = pq.read_table(words_file, columns=["word"])["word"].to_pylist()
+    extra: list[str] = pq.read_table(token_ids / EXTRA_WORDS_FILE, columns=["word"])["word"].to_pylist()
+    return words + extra

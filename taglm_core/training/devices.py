@@ -1,0 +1,72 @@
+"""All differences between devices live here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from taglm_core.errors import ConfigError
+from taglm_core.store.durable import locked
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a training process computes.
+
+    Attributes:
+        name: `cpu` or `cuda`.
+        threads: threads of one operation on the CPU.
+    """
+
+    name: str
+    threads: int
+
+    @property
+    def torch(self) -> torch.device:
+        """For torch."""
+        return torch.device(self.name)
+
+    def describe(self) -> dict[str, str | int]:
+        """What decides the bits of a result beside config and libraries: recorded in every manifest."""
+        capability = torch.backends.cpu.get_cpu_capability()
+        accelerator = torch.cuda.get_device_name(0) if self.name == "cuda" else ""
+        return {"device": accelerator or "cpu", "instruction_set": capability, "threads": self.threads}
+
+
+def open_device(wanted: str, threads: int) -> Device:
+    """Set this process up for a device: threads, determinism, and nothing left to chance.
+
+    Args:
+        wanted: `auto`, `cpu` or `cuda`.
+        threads: CPU threads.
+
+    Raises:
+        ConfigError: cuda is wanted and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ConfigError("run.device is cuda, but torch sees no CUDA device here; set run.device=auto or cpu")
+    torch.set_num_threads(threads)
+    # cuBLAS is deterministic only with a fixed workspace; must be set before the first CUDA call
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # torch says once a process that projected LSTMs leave oneDNN on CPU: known (DESIGN: 8), and at one thread faster
+    warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+    return Device("cuda" if available and wanted != "cpu" else "cpu", threads)
+
+
+@contextlib.contextmanager
+def exclusive(device: Device, locks: Path) -> Iterator[None]:
+    """Hold an accelerator for one process at a time; CPUs are shared."""
+    if device.name == "cpu":
+        yield
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    with locked(locks / f"device-cuda-{visible}.lock"):
+        yield

@@ -1,0 +1,92 @@
+"""The journal: what a training process says while it works, one JSON object a line, in `events.jsonl`.
+
+The process only appends; whoever watches reads on from a stored offset. So an outage of the watcher, or of what it
+forwards to, costs nothing. Every line carries the step it belongs to; after a resume the steps since the last
+checkpoint are said again, with the same numbers, and the reader passes over steps that it has seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+JOURNAL = "events.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the journal.
+
+    Attributes:
+        kind: `metrics`, `progress` or `message`.
+        step: optimiser step (LM), epoch (tagger) or shard (embeddings) it belongs to.
+        values: numbers by name for `metrics`; `done` and `total` for `progress`.
+        text: for people.
+        time: seconds since 1970.
+    """
+
+    kind: str
+    step: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    time: float = 0.0
+
+
+class Journal:
+    """Appends events to a file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._end_last_line(path)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers for curves."""
+        self._append(Event("metrics", step, values))
+
+    def progress(self, step: int, done: float, total: float, text: str) -> None:
+        """How far the work is, and a line for people."""
+        self._append(Event("progress", step, {"done": done, "total": total}, text))
+
+    def message(self, step: int, text: str) -> None:
+        """A line for people."""
+        self._append(Event("message", step, text=text))
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        self._file.close()
+
+    def _append(self, event: Event) -> None:
+        line: dict[str, Any] = {"kind": event.kind, "step": event.step, "time": round(time.time(), 3)}
+        if event.values:
+            line["values"] = dict(event.values)
+        if event.text:
+            line["text"] = event.text
+        self._file.write(json.dumps(line) + "\n")
+
+    @staticmethod
+    def _end_last_line(path: Path) -> None:
+        """A process killed while writing leaves half a line; end it, so that only that line is lost."""
+        if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
+            with path.open("ab") as file:
+                file.write(b"\n")
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
+    """Whole lines from a byte offset on, each with the offset after it. Lines that are not events are passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # still being written
+            offset += len(line)
+            try:
+                yield Event(**json.loads(line)), offset
+            except (ValueError, TypeError):
+                continue

@@ -1,0 +1,47 @@
+"""When a training process must stop: on SIGTERM or SIGINT, and when the process that started it is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+
+PR_SET_PDEATHSIG = 1
+
+
+class StopRequest:
+    """Becomes true once; the loop looks at it after each step, writes a checkpoint and ends."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.reason = ""
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self, reason: str) -> None:
+        """Ask to stop."""
+        if not self._event.is_set():
+            self.reason = reason
+            self._event.set()
+
+    def listen(self) -> None:
+        """Turn SIGTERM and SIGINT (Ctrl-C reaches the whole process group) into this request."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: self.set(signal.Signals(received).name))
+
+    def follow_parent(self) -> None:
+        """Stop when the parent dies: its end of standard input closes; on Linux the system also sends SIGTERM."""
+        parent = os.getppid()
+        if sys.platform == "linux":
+            ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            self.set("the process that started this one is gone")
+        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+
+    def _wait_for_end_of_input(self) -> None:
+        while os.read(0, 1):
+            pass
+        self.set("the process that started this one is gone")
