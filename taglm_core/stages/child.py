@@ -1,0 +1,109 @@
+"""The training process: one entry point for language models, embeddings, taggers and evaluation.
+
+    python -m taglm_core.stages.child JOB.json
+
+It imports neither Prefect nor MLflow, says how far it is in the journal, writes a checkpoint and ends on SIGTERM,
+SIGINT or when the process that started it is gone, and publishes its object itself. Exit status: 0 object made,
+3 an error for the user (in `error.json` beside the job), 75 stopped on request with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taglm_core import errors
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import InputError, Interrupted, TagLMError
+from taglm_core.stages.building import build
+from taglm_core.stages.graph import build_graph
+from taglm_core.store.durable import read_json, write_json
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
+from taglm_core.training.stopping import StopRequest
+
+USER_ERROR, STOPPED = 3, 75
+ERROR_FILE = "error.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildJob:
+    """What a training process is told.
+
+    Attributes:
+        settings: the whole experiment.
+        step: the step to build.
+        inputs: objects it reads, by role.
+        refresh: build even if the object is there.
+        made: further facts for the manifest.
+    """
+
+    settings: dict[str, Any]
+    step: str
+    inputs: dict[str, Ref]
+    refresh: bool = False
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> ChildJob:
+        """Inverse of `save`."""
+        data = read_json(path)
+        if data is None:
+            raise errors.ConfigError(f"{path}: no job of a training process; it is written by the stage that starts it")
+        return cls(**{**data, "inputs": {role: Ref(**ref) for role, ref in data["inputs"].items()}})
+
+
+def run(path: Path, stop: StopRequest) -> Ref:
+    """Do what a job file says."""
+    job = ChildJob.load(path)
+    experiment = Experiment.model_validate(job.settings)
+    step = build_graph(experiment)[job.step]
+    return build(
+        Store(experiment.run.store),
+        step,
+        job.inputs,
+        run=experiment.run,
+        label=f"{experiment.name}/{step.name}",
+        refresh=job.refresh,
+        made=job.made,
+        stop=stop,
+    )
+
+
+def save_error(path: Path, error: TagLMError) -> None:
+    """Keep an error for the process that started this one."""
+    arguments = list(error.args) if not isinstance(error, InputError) else list(error.__reduce__()[1])
+    write_json(path, {"type": type(error).__name__, "arguments": arguments})
+
+
+def load_error(path: Path) -> TagLMError | None:
+    """Inverse of `save_error`; None where there is none."""
+    data = read_json(path)
+    if data is None:
+        return None
+    error: TagLMError = getattr(errors, data["type"])(*data["arguments"])
+    return error
+
+
+def main() -> int:
+    """Entry point."""
+    path = Path(sys.argv[1])
+    stop = StopRequest()
+    stop.listen()
+    stop.follow_parent()
+    try:
+        run(path, stop)
+    except TagLMError as error:
+        save_error(path.with_name(ERROR_FILE), error)
+        return STOPPED if isinstance(error, Interrupted) else USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Starting a training process and following it until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from taglm_core.errors import ChildFailed
+from taglm_core.stages.child import ERROR_FILE, ChildJob, load_error
+from taglm_core.training.journal import JOURNAL, Event, read_events
+
+POLL_SECONDS = 0.3
+STOP_SECONDS = 60.0  # a checkpoint of a large model takes a while to reach the disk
+LOG = "child.log"
+
+
+def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list[Event], int], None],
+              offset: int = 0) -> None:  # fmt: skip
+    """Run a job in a process of its own.
+
+    Args:
+        job: what to do.
+        work: the step's work folder: job, journal, log and error lie there.
+        threads: threads of one operation; set before the process starts, as libraries read it when loaded.
+        on_events: gets new journal events and the offset after them, every moment or so.
+        offset: bytes of the journal that were handed on before.
+
+    Raises:
+        TagLMError: the error the process met; a stop comes as `Interrupted`.
+        ChildFailed: it died without saying why; its last words are in the message.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    (work / ERROR_FILE).unlink(missing_ok=True)
+    job_file = work / "job.json"
+    job.save(job_file)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "taglm_core.stages.child", str(job_file)]
+    with (
+        (work / LOG).open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment) as process,
+        _stopped_at_exit(process),
+    ):
+        while True:
+            ended = process.poll() is not None  # asked before reading, so that nothing is missed
+            offset = _hand_on(work / JOURNAL, offset, on_events)
+            if ended:
+                break
+            time.sleep(POLL_SECONDS)
+    if process.returncode != 0:
+        raise load_error(work / ERROR_FILE) or ChildFailed(_last_words(work / LOG, process.returncode))
+
+
+def _hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], None]) -> int:
+    found = list(read_events(journal, offset))
+    if not found:
+        return offset
+    offset = found[-1][1]
+    on_events([event for event, _ in found], offset)
+    return offset
+
+
+@contextlib.contextmanager
+def _stopped_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Whatever ends the following (a cancelled run, Ctrl-C, an error): ask the process to stop, then make it."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _last_words(log: Path, status: int) -> str:
+    how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
+    hint = "; it may have run out of memory" if status == -signal.SIGKILL else ""
+    said = "\n  ".join(lines) if lines else "(nothing)"
+    return f"training process ended with {how}{hint}; the next run goes on from its last checkpoint. It said:\n  {said}"

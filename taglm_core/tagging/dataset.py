@@ -1,0 +1,153 @@
+"""From sentences to batches: the same for training, evaluation and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from taglm_core.corpus.token_bytes import encode_words
+from taglm_core.nn.tagger import Batch
+from taglm_core.tagging.words import UNKNOWN_ID, TaggerWords, normalise
+
+POOL_BATCHES = 16  # shuffled sentences are sorted by length inside pools of so many batches (DESIGN: 8)
+
+
+class States(Protocol):
+    """LM embeddings by sentence number."""
+
+    size: int
+
+    def sentence(self, number: int) -> NDArray[np.floating]:
+        """[n, P] of one sentence."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Sentences of one split, coded once.
+
+    Attributes:
+        tokens: raw tokens by sentence.
+        tags: codes by sentence [n], or None where there are none to learn from.
+        states: LM embeddings, joined in this order.
+        words: row of the word table by distinct token.
+        chars: symbols by distinct token [n, C].
+        token_ids: distinct token by sentence [n].
+    """
+
+    tokens: Sequence[Sequence[str]]
+    tags: Sequence[NDArray[np.int64]] | None
+    states: Sequence[States]
+    words: NDArray[np.int64]
+    chars: NDArray[np.int64]
+    token_ids: Sequence[NDArray[np.int64]]
+
+    @classmethod
+    def encode(
+        cls,
+        tokens: Sequence[Sequence[str]],
+        *,
+        words: TaggerWords,
+        fixed: Mapping[str, int],
+        max_bytes: int,
+        states: Sequence[States] = (),
+        tags: Sequence[Sequence[str]] | None = None,
+        tag_ids: Mapping[str, int] | None = None,
+    ) -> Dataset:
+        """Code sentences.
+
+        Args:
+            tokens: raw tokens by sentence.
+            words: the tagger's trainable words.
+            fixed: row (counted behind the trainable table) of tokens that have only a fixed vector.
+            max_bytes: longer words keep their first and last bytes.
+            states: LM embeddings of these sentences.
+            tags: tags by sentence; all must be in `tag_ids`.
+            tag_ids: code of each tag.
+        """
+        distinct = list(dict.fromkeys(token for sentence in tokens for token in sentence))
+        numbers = {token: number for number, token in enumerate(distinct)}
+        rows = [words.ids.get(normalise(token), fixed.get(token, -1)) for token in distinct]
+        known = np.array([row if row >= 0 else UNKNOWN_ID for row in rows], np.int64)
+        return cls(
+            tokens,
+            None if tags is None or tag_ids is None else [np.array([tag_ids[t] for t in s], np.int64) for s in tags],
+            states,
+            known,
+            encode_words(distinct, max_bytes=max_bytes).astype(np.int64),
+            [np.array([numbers[token] for token in sentence], np.int64) for sentence in tokens],
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens by sentence."""
+        return np.array([len(sentence) for sentence in self.tokens], np.int64)
+
+    def batch(self, chosen: Sequence[int]) -> Batch:
+        """Sentences by number, padded on the right, each distinct token's characters once."""
+        lengths = np.array([len(self.tokens[number]) for number in chosen], np.int64)
+        B, T = len(chosen), int(lengths.max())
+        mask = np.arange(T)[None, :] < lengths[:, None]  # [B, T]
+        flat = np.concatenate([self.token_ids[number] for number in chosen])
+        distinct, places = np.unique(flat, return_inverse=True)
+        index = np.zeros((B, T), np.int64)
+        index[mask] = places
+        words = np.zeros((B, T), np.int64)
+        words[mask] = self.words[flat]
+        chars = self.chars[distinct]
+        chars = chars[:, : int((chars != 0).sum(axis=1).max())]
+        tags = None
+        if self.tags is not None:
+            coded = np.zeros((B, T), np.int64)
+            coded[mask] = np.concatenate([self.tags[number] for number in chosen])
+            tags = torch.from_numpy(coded)
+        return Batch(
+            words=torch.from_numpy(words),
+            distinct_chars=torch.from_numpy(np.ascontiguousarray(chars)),
+            char_index=torch.from_numpy(index),
+            lengths=torch.from_numpy(lengths),
+            mask=torch.from_numpy(mask),
+            tags=tags,
+            lm=self._gather(chosen, B, T),
+        )
+
+    def _gather(self, chosen: Sequence[int], B: int, T: int) -> torch.Tensor | None:
+        """LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
+        if not self.states:
+            return None
+        joined = np.zeros((B, T, sum(states.size for states in self.states)), np.float32)
+        start = 0
+        for states in self.states:
+            for row, number in enumerate(chosen):
+                values = states.sentence(number)
+                joined[row, : len(values), start : start + states.size] = values
+            start += states.size
+        return torch.from_numpy(joined)
+
+
+def training_batches(
+    lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """One epoch of shuffled batches of sentences of similar length: little padding, nearly full randomness."""
+    order = generator.permutation(len(lengths))
+    pool = batch_size * POOL_BATCHES
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), pool):
+        chosen = order[start : start + pool]
+        chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
+        batches += [chosen[place : place + batch_size] for place in range(0, len(chosen), batch_size)]
+    return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def reading_batches(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """All sentences once, shortest first, in batches."""
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,189 @@
+"""Training of a tagger: the job that the one loop runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taglm_core.config.tagger import TaggerConfig
+from taglm_core.evaluation.spans import encode_tags, span_counts
+from taglm_core.nn.tagger import Batch, Tagger
+from taglm_core.tagging.dataset import Dataset, reading_batches, training_batches
+from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID
+from taglm_core.training.annealing import Annealing
+from taglm_core.training.checkpoints import TrainingState, pack_optimizer, unpack_optimizer
+from taglm_core.training.journal import Journal
+from taglm_core.training.randomness import numpy_generator
+
+DECODING_BATCH = 64
+
+
+class TaggerJob:
+    """Epochs of shuffled batches; dev F1 after each decides the schedule.
+
+    Args:
+        network: the tagger, on its device.
+        train: training split, with tags.
+        dev: development split.
+        dev_tags: its gold tags (they may hold tags that training never saw).
+        tags: K tag names by code.
+        config: settings.
+        seed: seed of batches.
+        droppable: word rows [n] that may be taken as unknown in training: seen once, without a vector.
+    """
+
+    def __init__(
+        self,
+        network: Tagger,
+        train: Dataset,
+        dev: Dataset,
+        dev_tags: Sequence[Sequence[str]],
+        tags: Sequence[str],
+        config: TaggerConfig,
+        seed: int,
+        droppable: Tensor,
+    ) -> None:
+        self.model: nn.Module = network
+        self.optimizers: Sequence[torch.optim.Optimizer] = [torch.optim.Adam(network.parameters())]
+        self.clip, self.step = config.clip, 0
+        self.schedule = Annealing(
+            learning_rate=config.learning_rate,
+            patience=config.patience,
+            max_epochs=config.max_epochs,
+            phases=[(phase.learning_rate, phase.epochs) for phase in config.annealing],
+        )
+        self._network, self._train, self._dev, self._dev_tags, self._tags = network, train, dev, dev_tags, tags
+        self._config, self._seed, self._droppable = config, seed, droppable
+        self._device = next(network.parameters()).device
+        self._finished, self._done = False, 0  # batches done of the current epoch
+        self._losses: list[float] = []
+        self._best: dict[str, Tensor] = {}  # weights and moments of the best epoch
+        self._seconds = 0.0  # training time of the epoch in this process
+        self._start_epoch()
+
+    def finished(self) -> bool:
+        """Whether the schedule has ended."""
+        return self._finished
+
+    def loss(self) -> Tensor:
+        """Mean sentence negative log-likelihood of the next batch."""
+        self._begun = time.monotonic()
+        for group in self.optimizers[0].param_groups:
+            group["lr"] = self.schedule.learning_rate
+        batch = self._train.batch(self._batches[self._done].tolist())
+        batch.words[self._forgotten(batch)] = UNKNOWN_ID
+        return self._network.loss(batch.to(self._device))
+
+    def where(self) -> str:
+        """Position in the training split."""
+        return f"epoch {self.schedule.epoch + 1}, batch {self._done + 1} of {len(self._batches)}"
+
+    def after_step(self, loss: float, journal: Journal) -> None:
+        """Count the batch; at the end of an epoch score dev and move the schedule on."""
+        self._seconds += time.monotonic() - self._begun
+        self._losses.append(loss)
+        self._done += 1
+        if self._done < len(self._batches):
+            return
+        f1 = self.dev_f1()
+        mean, rate = float(np.mean(self._losses)), self.schedule.learning_rate
+        verdict = self.schedule.observe(f1)
+        if verdict.best:
+            self._keep_best()
+        epoch, (best, best_epoch) = self.schedule.epoch, self.schedule.best
+        journal.metrics(epoch, {"train/loss": mean, "dev/f1": f1, "learning_rate": rate})
+        speed = len(self._train) / max(1e-9, self._seconds)
+        text = f"epoch {epoch}: dev F1 {100 * f1:.2f} (best {100 * best:.2f} at {best_epoch}), {speed:,.0f} sentences/s"
+        journal.progress(epoch, epoch, self.schedule.most_epochs, text)
+        if verdict.rewind or verdict.finished:
+            self._restore_best(with_moments=verdict.rewind)
+        self._finished = verdict.finished
+        self._start_epoch()
+
+    def dev_f1(self) -> float:
+        """Span F1 on dev, by conlleval's rules on the mapped tags."""
+        predicted = decode_all(self._network, self._dev, self._tags)
+        return span_counts(*encode_tags(self._dev_tags, predicted)).micro.f1
+
+    def pack(self) -> TrainingState:
+        """Schedule, position in the epoch, best model."""
+        data: dict[str, Any] = {
+            "schedule": self.schedule.pack(),
+            "done": self._done,
+            "losses": self._losses,
+            "finished": self._finished,
+        }
+        return TrainingState({f"best.{name}": tensor for name, tensor in self._best.items()}, data)
+
+    def unpack(self, state: TrainingState) -> None:
+        """Inverse of `pack`."""
+        self.schedule.unpack(state.data["schedule"])
+        self._start_epoch()
+        self._done, self._losses = state.data["done"], list(state.data["losses"])
+        self._finished = state.data["finished"]
+        self._best = {name.removeprefix("best."): tensor for name, tensor in state.tensors.items()}
+
+    def _start_epoch(self) -> None:
+        generator = numpy_generator(self._seed, "batches", self.schedule.epoch)
+        self._batches = training_batches(self._train.lengths, self._config.batch_size, generator)
+        self._done, self._losses, self._seconds = 0, [], 0.0
+
+    def _forgotten(self, batch: Batch) -> Tensor:
+        """Which words [B, T] of a training batch are taken as unknown, by torch's generator like all dropout."""
+        rate = self._config.words.dropout
+        if rate == 0:
+            return torch.zeros_like(batch.mask)
+        return torch.isin(batch.words, self._droppable) & (torch.rand(batch.words.shape) < rate)
+
+    def _keep_best(self) -> None:
+        weights = {f"model.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        tensors = weights | pack_optimizer(self.optimizers[0], "moments")
+        self._best = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def _restore_best(self, *, with_moments: bool) -> None:
+        weights = {name: tensor for name, tensor in self._best.items() if name.startswith("model.")}
+        self._network.load_state_dict({name.removeprefix("model."): tensor for name, tensor in weights.items()})
+        if with_moments:
+            unpack_optimizer(
+                self.optimizers[0], "moments", {name: tensor.clone() for name, tensor in self._best.items()}
+            )
+
+
+def decode_all(network: Tagger, data: Dataset, tags: Sequence[str]) -> list[list[str]]:
+    """Best tags of every sentence, in sentence order."""
+    network.eval()
+    device = next(network.parameters()).device
+    predicted: list[list[str]] = [[]] * len(data)
+    with torch.no_grad():
+        for chosen in reading_batches(data.lengths, DECODING_BATCH):
+            decoded = network.decode(data.batch(chosen.tolist()).to(device))
+            for number, codes in zip(chosen.tolist(), decoded, strict=True):
+                predicted[number] = [tags[code] for code in codes]
+    return predicted
+
+
+def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str]],
+                tags: Sequence[str]) -> list[list[float]]:  # fmt: skip
+    """Posterior probability of each predicted tag, by forward-backward."""
+    network.eval()
+    device = next(network.parameters()).device
+    codes = {tag: code for code, tag in enumerate(tags)}
+    result: list[list[float]] = [[]] * len(data)
+    with torch.no_grad():
+        for chosen in reading_batches(data.lengths, DECODING_BATCH):
+            marginals = network.marginals(data.batch(chosen.tolist()).to(device)).cpu().numpy()  # [B, T, K]
+            for row, number in enumerate(chosen.tolist()):
+                picked = [codes[tag] for tag in predicted[number]]
+                result[number] = marginals[row, np.arange(len(picked)), picked].tolist()
+    return result
+
+
+def droppable_rows(single: int, rows: int, with_vector: set[int]) -> Tensor:
+    """Rows of words seen once (the last `single` of the table) that have no vector."""
+    first = max(FIRST_WORD_ID, rows - single)
+    return torch.tensor([row for row in range(first, rows) if row not in with_vector], dtype=torch.int64)

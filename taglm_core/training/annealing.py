@@ -1,0 +1,105 @@
+"""The paper's schedule for the tagger (PAPER: 3): constant rate until dev stops improving, then fixed phases.
+
+phase 0    rate alpha; ends `patience` epochs after the best dev F1, or at `max_epochs`
+phase 1    from the model of the best epoch, at the first annealing rate, so many epochs
+phase 2..  on from where the last phase ended, at the next rate
+result     the model with the best dev F1 over all phases; the earliest of equals
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do after an epoch.
+
+    Attributes:
+        best: the model just scored is the best so far: keep it.
+        rewind: go back to the best model before the next epoch.
+        finished: no further epoch.
+    """
+
+    best: bool
+    rewind: bool
+    finished: bool
+
+
+@dataclass(slots=True)
+class _Position:
+    phase: int = 0
+    epoch: int = 0  # epochs done, over all phases
+    in_phase: int = 0
+    best_score: float = -1.0
+    best_epoch: int = 0
+
+
+class Annealing:
+    """Follows dev scores and decides.
+
+    Args:
+        learning_rate: of phase 0.
+        patience: epochs without a better score that end phase 0.
+        max_epochs: epochs of phase 0 at most.
+        phases: (learning rate, epochs) of the phases after it.
+    """
+
+    def __init__(
+        self, *, learning_rate: float, patience: int, max_epochs: int, phases: Sequence[tuple[float, int]]
+    ) -> None:
+        self._rates = [learning_rate, *(rate for rate, _ in phases)]
+        self._lengths = [max_epochs, *(epochs for _, epochs in phases)]
+        self._patience = patience
+        self._at = _Position()
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the coming epoch."""
+        return self._rates[self._at.phase]
+
+    @property
+    def phase(self) -> int:
+        """Phase of the coming epoch, counted from 0."""
+        return self._at.phase
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._at.epoch
+
+    @property
+    def best(self) -> tuple[float, int]:
+        """Best score so far and its epoch, counted from 1."""
+        return self._at.best_score, self._at.best_epoch
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs if patience never runs out."""
+        return sum(self._lengths)
+
+    def observe(self, score: float) -> Verdict:
+        """Take the dev score of the epoch just done."""
+        at = self._at
+        at.epoch += 1
+        at.in_phase += 1
+        best = score > at.best_score
+        if best:
+            at.best_score, at.best_epoch = score, at.epoch
+        waited = at.phase == 0 and at.epoch - at.best_epoch >= self._patience
+        if not waited and at.in_phase < self._lengths[at.phase]:
+            return Verdict(best, rewind=False, finished=False)
+        if at.phase == len(self._rates) - 1:
+            return Verdict(best, rewind=False, finished=True)
+        at.phase, at.in_phase = at.phase + 1, 0
+        return Verdict(best, rewind=at.phase == 1 and not best, finished=False)
+
+    def pack(self) -> dict[str, Any]:
+        """Position as JSON values."""
+        return asdict(self._at)
+
+    def unpack(self, state: dict[str, Any]) -> None:
+        """Inverse of `pack`."""
+        self._at = _Position(**state)
