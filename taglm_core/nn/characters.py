@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
@@ -250,8 +249,9 @@ class _ConvolveMax(torch.autograd.Function):
         return best
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # only under create_graph=True
+            raise NotImplementedError("CharCnn has no second derivative; call backward without create_graph=True")
         windows, rows, *kernels = ctx.saved_tensors
         scores = gradient.new_zeros(windows.shape[0], gradient.shape[1]).scatter_(0, rows, gradient)  # [M, F]
         d_windows = torch.zeros_like(windows)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from taglm_core.nn.crf_chains import boundary_potentials, pair_sums, path_scores, run_chains
 
@@ -128,8 +127,9 @@ class _LogPartition(torch.autograd.Function):
         return result.to(emissions.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # only under create_graph=True
+            raise NotImplementedError("the CRF has no second derivative; call backward without create_graph=True")
         marginals, left, right, transitions, lengths, gold = ctx.saved_tensors
         present = torch.arange(len(marginals), device=lengths.device)[:, None] < lengths  # [T, B]
         weights = gradient * present  # [T, B]

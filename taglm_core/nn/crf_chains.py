@@ -57,8 +57,8 @@ def run_chains(potentials: Tensor, transitions: Tensor, lengths: Tensor, *, both
         right = right / (before * right).sum(-1, keepdim=True)
         marginals = before * right
     else:
+        marginals = (before + right).softmax(-1)
         right = right - (before + right).logsumexp(-1, keepdim=True)
-        marginals = (before + right).exp()
     return Chains(log_z, torch.where(present.unsqueeze(-1), marginals, 0.0), left, right, scaled)
 
 

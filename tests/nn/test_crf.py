@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from taglm_core.nn import crf_chains
+from taglm_core.nn.crf import Crf, crf_decode, crf_log_partition, crf_loss, crf_marginals
+
+LOG_SPACE = pytest.mark.parametrize("safe_range", [30.0, -1.0], ids=["scaled", "log"])
+
+
+@pytest.fixture
+def safe_range(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(crf_chains, "_SAFE_RANGE", request.param)
+    return request.param
+
+
+def paths_of(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor
+) -> tuple[list[tuple[int, ...]], Tensor]:
+    """Every path of one sentence [T, K] and its score, by the definition."""
+    steps, tags = emissions.shape
+    paths = list(itertools.product(range(tags), repeat=steps))
+    scores = []
+    for path in paths:
+        score = start[path[0]] + end[path[-1]]
+        for token, tag in enumerate(path):
+            score = score + emissions[token, tag]
+        for source, target in itertools.pairwise(path):
+            score = score + transitions[source, target]
+        scores.append(score)
+    return paths, torch.stack(scores)
+
+
+def random_case(seed: int, *, start_end: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Emissions, tags, mask, transitions, start, end of a small batch; nan and nonsense at padding."""
+    g = torch.Generator().manual_seed(seed)
+    batch, steps, tags = 4, 1 + seed % 5, 2 + seed % 3
+    lengths = torch.randint(1, steps + 1, (batch,), generator=g)
+    lengths[0] = steps
+    mask = torch.arange(steps) < lengths[:, None]
+    emissions = torch.randn(batch, steps, tags, generator=g, dtype=torch.float64) * 2
+    emissions[~mask] = torch.nan
+    gold = torch.randint(tags, (batch, steps), generator=g).masked_fill(~mask, -100)
+    transitions = torch.randn(tags, tags, generator=g, dtype=torch.float64) * 2
+    start, end = torch.randn(2, tags, generator=g, dtype=torch.float64)
+    return emissions, gold, mask, transitions, start if start_end else None, end if start_end else None
+
+
+@LOG_SPACE
+@pytest.mark.parametrize("start_end", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_everything_equals_enumeration(seed: int, start_end: bool, safe_range: float) -> None:
+    """Partition, loss, marginals and best path are those found by enumerating all paths, each sentence by itself."""
+    emissions, gold, mask, transitions, start, end = random_case(seed, start_end=start_end)
+    tags = transitions.shape[0]
+    zero = torch.zeros(tags, dtype=torch.float64)
+    losses = crf_loss(emissions, gold, mask, transitions, start, end)
+    log_z = crf_log_partition(emissions, mask, transitions, start, end)
+    marginals = crf_marginals(emissions, mask, transitions, start, end)
+    best, best_scores = crf_decode(emissions, mask, transitions, start, end)
+    for b, length in enumerate(mask.sum(1).tolist()):
+        paths, scores = paths_of(
+            emissions[b, :length], transitions, zero if start is None else start, zero if end is None else end
+        )
+        expected_z = scores.logsumexp(0)
+        gold_score = scores[paths.index(tuple(gold[b, :length].tolist()))]
+        torch.testing.assert_close(log_z[b], expected_z)
+        torch.testing.assert_close(losses[b], expected_z - gold_score)
+        torch.testing.assert_close(best_scores[b], scores.max())
+        assert tuple(best[b, :length].tolist()) == paths[int(scores.argmax())]
+        expected = torch.zeros(length, tags, dtype=torch.float64)
+        for path, probability in zip(paths, scores.softmax(0), strict=True):
+            expected[torch.arange(length), torch.tensor(path)] += probability
+        torch.testing.assert_close(marginals[b, :length], expected)
+        assert not best[b, length:].any()
+        assert not marginals[b, length:].any()
+
+
+@LOG_SPACE
+def test_flat_potentials_give_length_times_log_k(safe_range: float) -> None:
+    """With all scores zero log Z is N log K."""
+    mask = torch.arange(7) < torch.tensor([[7], [1], [4]])
+    log_z = crf_log_partition(torch.zeros(3, 7, 5), mask, torch.zeros(5, 5))
+    torch.testing.assert_close(log_z, torch.tensor([7.0, 1.0, 4.0]) * math.log(5))
+
+
+@LOG_SPACE
+@pytest.mark.parametrize("start_end", [False, True])
+def test_gradcheck(start_end: bool, safe_range: float) -> None:
+    """Gradients of loss and partition equal finite differences, for every argument and uneven weights."""
+    emissions, gold, mask, transitions, start, end = random_case(3, start_end=start_end)
+    emissions = emissions.nan_to_num(0.0)
+    arguments = [x.requires_grad_() for x in (emissions, transitions, start, end) if x is not None]
+    weights = torch.tensor([0.3, -1.0, 2.0, 0.7], dtype=torch.float64)
+
+    def loss(e: Tensor, a: Tensor, *ends: Tensor) -> Tensor:
+        return crf_loss(e, gold, mask, a, *ends) * weights
+
+    def log_z(e: Tensor, a: Tensor, *ends: Tensor) -> Tensor:
+        return crf_log_partition(e, mask, a, *ends) * weights
+
+    assert not mask.all()
+    assert torch.autograd.gradcheck(loss, arguments)
+    assert torch.autograd.gradcheck(log_z, arguments)
+
+
+@LOG_SPACE
+def test_gradient_is_marginals_minus_gold(safe_range: float) -> None:
+    """The gradient of the summed loss by an emission is its marginal minus one for the gold tag; zero at padding."""
+    emissions, gold, mask, transitions, start, end = random_case(5, start_end=True)
+    emissions.requires_grad_()
+    crf_loss(emissions, gold, mask, transitions, start, end).sum().backward()
+    onehot = torch.nn.functional.one_hot(gold.clamp(min=0), transitions.shape[0]) * mask.unsqueeze(-1)
+    torch.testing.assert_close(emissions.grad, crf_marginals(emissions, mask, transitions, start, end) - onehot)
+
+
+def test_second_derivative_is_refused() -> None:
+    """Asking for a gradient that can be differentiated again raises, it is not silently wrong."""
+    emissions, gold, mask, transitions, *_ = random_case(5, start_end=False)
+    emissions = emissions.nan_to_num(0.0).requires_grad_()
+    transitions.requires_grad_()
+    loss = crf_loss(emissions, gold, mask, transitions).sum()
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        torch.autograd.grad(loss, emissions, create_graph=True)
+
+
+@LOG_SPACE
+def test_length_one_is_softmax(safe_range: float) -> None:
+    """A sentence of one token is a softmax over emission + start + end, whatever the transitions."""
+    e, start, end = torch.randn(2, 1, 4), torch.randn(4), torch.randn(4)
+    gold = torch.tensor([[1], [3]])
+    losses = crf_loss(e, gold, torch.ones(2, 1, dtype=torch.bool), torch.randn(4, 4), start, end)
+    torch.testing.assert_close(
+        losses, torch.nn.functional.cross_entropy(e[:, 0] + start + end, gold[:, 0], reduction="none")
+    )
+
+
+@pytest.mark.parametrize("transition_scale", [1.0, 1e4])
+def test_extreme_scores(transition_scale: float) -> None:
+    """Scores of +-1e4 in float32 give the float64 enumeration's loss, finite gradients and the best path."""
+    g = torch.Generator().manual_seed(0)
+    emissions = (torch.randint(-1, 2, (3, 5, 3), generator=g) * 1e4).requires_grad_()
+    transitions = (torch.randint(-1, 2, (3, 3), generator=g) * transition_scale).requires_grad_()
+    gold = torch.randint(3, (3, 5), generator=g)
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    losses = crf_loss(emissions, gold, mask, transitions)
+    losses.sum().backward()
+    _, best_scores = crf_decode(emissions, mask, transitions)
+    zero = torch.zeros(3, dtype=torch.float64)
+    for b in range(3):
+        paths, scores = paths_of(emissions[b].detach().double(), transitions.detach().double(), zero, zero)
+        expected = scores.logsumexp(0) - scores[paths.index(tuple(gold[b].tolist()))]
+        torch.testing.assert_close(losses[b].double(), expected, rtol=1e-6, atol=1e-4)
+        assert best_scores[b] == scores.max()
+    assert emissions.grad is not None
+    assert bool(emissions.grad.isfinite().all())
+    torch.testing.assert_close(emissions.grad.sum(2), torch.zeros(3, 5), atol=1e-5, rtol=0)
+
+
+def test_evidence_against_an_underflowed_tag_is_not_lost() -> None:
+    """A tag that is 1e4 less likely at one token than another still wins when later scores say so."""
+    emissions = torch.tensor([[[1e4, 0.0], [0.0, 0.0], [0.0, 3e4]]])
+    transitions = torch.tensor([[14.0, -14.0], [-14.0, 14.0]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    zero = torch.zeros(2, dtype=torch.float64)
+    _, scores = paths_of(emissions[0].double(), transitions.double(), zero, zero)
+    assert crf_log_partition(emissions, mask, transitions).item() == pytest.approx(scores.logsumexp(0).item(), abs=1e-2)
+    end = torch.tensor([0.0, 2e4])  # the end score turns the last tag around
+    flat = torch.tensor([[[1e4, 0.0], [1e4, 0.0]]])
+    marginals = crf_marginals(flat, mask[:, :2], transitions, None, end)
+    torch.testing.assert_close(marginals[0, 1], torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(marginals[0, 0], torch.tensor([1.0, 0.0]))
+
+
+@LOG_SPACE
+def test_long_sentence(safe_range: float) -> None:
+    """5,000 tokens: log Z in float32 equals the float64 recursion, marginals sum to one, the path's score fits."""
+    g = torch.Generator().manual_seed(0)
+    emissions, transitions = torch.randn(1, 5000, 5, generator=g), torch.randn(5, 5, generator=g)
+    mask = torch.ones(1, 5000, dtype=torch.bool)
+    alpha = emissions[0, 0].double()
+    for emission in emissions[0, 1:].double():
+        alpha = (alpha[:, None] + transitions.double()).logsumexp(0) + emission
+    log_z = crf_log_partition(emissions, mask, transitions)
+    assert log_z.item() == pytest.approx(alpha.logsumexp(0).item(), rel=1e-6)
+    torch.testing.assert_close(crf_marginals(emissions, mask, transitions).sum(2), torch.ones(1, 5000))
+    tags, score = crf_decode(emissions, mask, transitions)
+    assert crf_loss(emissions, tags, mask, transitions).item() == pytest.approx((log_z - score).item(), abs=1e-2)
+    assert score.item() < log_z.item()
+
+
+def test_constraints() -> None:
+    """Forbidden transitions, starts and ends have probability zero, get no gradient and are never decoded."""
+    allowed = torch.tensor([[True, True, False], [False, True, True], [True, False, True]])
+    starts, ends = torch.tensor([True, False, True]), torch.tensor([False, True, True])
+    crf = Crf(3, start_end=True, constraints=allowed, allowed_start=starts, allowed_end=ends).double()
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.copy_(torch.randn(parameter.shape))
+    emissions, mask = torch.randn(1, 4, 3, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool)
+    assert crf.start is not None
+    assert crf.end is not None
+    paths, scores = paths_of(emissions[0], crf.transitions, crf.start, crf.end)
+    legal = [
+        bool(starts[p[0]] & ends[p[-1]]) and all(bool(allowed[a, b]) for a, b in itertools.pairwise(p)) for p in paths
+    ]
+    scores = torch.where(torch.tensor(legal), scores, -torch.inf)
+    best, best_score = crf.decode(emissions, mask)
+    assert tuple(best[0].tolist()) == paths[int(scores.argmax())]
+    torch.testing.assert_close(best_score[0], scores.max())
+    loss = crf.loss(emissions, best, mask)
+    torch.testing.assert_close(loss[0], scores.logsumexp(0) - scores.max())
+    loss.sum().backward()
+    assert crf.transitions.grad is not None
+    assert not crf.transitions.grad[~allowed].any()
+    assert bool(crf.transitions.grad[allowed].any())
+    assert crf.marginals(emissions, mask)[0, 0, 1] == 0
+    assert set(crf.state_dict()) == {"transitions", "start", "end"}
+
+
+def test_forbidden_gold_path_is_refused() -> None:
+    """A forbidden gold path, or constraints that allow no path, name the rows instead of an infinite loss."""
+    crf = Crf(2, constraints=torch.tensor([[True, False], [True, True]]), allowed_end=torch.tensor([True, False]))
+    emissions, mask = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"rows 1: the gold tags take a forbidden transition"):
+        crf.loss(emissions, torch.tensor([[1, 0, 0], [0, 1, 0]]), mask)
+    closed = Crf(2, constraints=torch.zeros(2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"rows 0, 1: every path"):
+        closed.decode(emissions, mask)
+
+
+def test_argument_errors() -> None:
+    """Wrong shapes are named beside the shape expected; bad masks and tags name their rows."""
+    emissions, tags, mask, transitions = (
+        torch.zeros(3, 4, 5),
+        torch.zeros(3, 4, dtype=torch.int64),
+        torch.ones(3, 4, dtype=torch.bool),
+        torch.zeros(5, 5),
+    )
+    with pytest.raises(ValueError, match=r"\[4, 5\]; emissions \[3, 4, 5\] need \[5, 5\]"):
+        crf_loss(emissions, tags, mask, torch.zeros(4, 5))
+    with pytest.raises(ValueError, match=r"start has shape \[4\]; emissions \[3, 4, 5\] need \[5\]"):
+        crf_loss(emissions, tags, mask, transitions, torch.zeros(4))
+    with pytest.raises(ValueError, match=r"tags have shape \[3, 3\]; the mask \[3, 4\]"):
+        crf_loss(emissions, tags[:, :3], mask, transitions)
+    with pytest.raises(ValueError, match=r"torch.float32 \[3, 4\].*need torch.bool \[3, 4\]"):
+        crf_decode(emissions, mask.float(), transitions)
+    gap, empty = mask.clone(), mask.clone()
+    gap[1, 2], empty[2] = False, False
+    with pytest.raises(ValueError, match="rows 1 have padding before a token"):
+        crf_marginals(emissions, gap, transitions)
+    with pytest.raises(ValueError, match="rows 2 have no token"):
+        crf_log_partition(emissions, empty, transitions)
+    tags[1, 3] = 5
+    with pytest.raises(ValueError, match=r"rows 1 have tags outside 0\.\.4"):
+        crf_loss(emissions, tags, mask, transitions)
+    with pytest.raises(ValueError, match=r"allowed: torch.bool of shape \[2, 5\]; expected torch.bool \[5, 5\]"):
+        Crf(5, constraints=torch.ones(2, 5, dtype=torch.bool))
+
+
+def test_deterministic_and_half_precision() -> None:
+    """Two passes give the same bits with deterministic algorithms on; bfloat16 emissions are summed in float32."""
+
+    def gradients() -> list[Tensor]:
+        crf = Crf(5, start_end=True)
+        emissions = torch.randn(6, 9, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        mask = torch.arange(9) < torch.arange(4, 10)[:, None]
+        crf.loss(emissions, torch.ones(6, 9, dtype=torch.int64), mask).mean().backward()
+        return [x.grad for x in (emissions, *crf.parameters()) if x.grad is not None]
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        for first, second in zip(gradients(), gradients(), strict=True):
+            assert torch.equal(first, second)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    half = torch.zeros(1, 3, 4, dtype=torch.bfloat16)
+    log_z = crf_log_partition(half, torch.ones(1, 3, dtype=torch.bool), torch.zeros(4, 4))
+    assert log_z.dtype == torch.float32
+    assert log_z.item() == pytest.approx(3 * math.log(4))
