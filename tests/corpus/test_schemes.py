@@ -1,0 +1,151 @@
+"""Tag schemes: round trips, detection over all splits, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taglm_core.corpus.schemes import (
+    Scheme,
+    SchemeEvidence,
+    SchemeViolation,
+    Span,
+    check_tags,
+    from_spans,
+    to_bioes,
+    to_spans,
+)
+from taglm_core.errors import InputError
+
+
+@st.composite
+def entities(draw: st.DrawFn) -> tuple[list[Span], int]:
+    """Entities that don't overlap, some touching, some with hyphens in their type; and a length."""
+    spans, position = [], 0
+    for gap, length, kind in draw(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["PER", "LOC", "a-b", "a"])), max_size=8
+        )
+    ):
+        spans.append((kind, position + gap, position + gap + length))
+        position += gap + length
+    return spans, position + draw(st.integers(0, 2))
+
+
+@given(entities(), st.sampled_from(list(Scheme)))
+def test_entities_survive_every_scheme(drawn: tuple[list[Span], int], scheme: Scheme) -> None:
+    """Spans to tags to spans gives the same spans, touching ones of one type included, and the tags are valid."""
+    spans, length = drawn
+    tags = from_spans(spans, length, scheme)
+    check_tags(tags, scheme)
+    assert len(tags) == length
+    assert to_spans(tags, scheme) == spans
+
+
+@given(entities(), st.sampled_from(list(Scheme)))
+def test_conversion_to_bioes_keeps_the_entities(drawn: tuple[list[Span], int], scheme: Scheme) -> None:
+    """Whatever the source scheme, BIOES holds the same entities."""
+    spans, length = drawn
+    bioes = to_bioes(from_spans(spans, length, scheme), scheme)
+    assert bioes == from_spans(spans, length, Scheme.BIOES)
+
+
+@given(st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b"]), max_size=10))
+def test_iob1_accepts_any_b_and_i(tags: list[str]) -> None:
+    """Every sequence of B, I and O reads in IOB1, each tag other than O in exactly one entity."""
+    bioes = to_bioes(tags, Scheme.IOB1)
+    check_tags(bioes, Scheme.BIOES)
+    assert [tag == "O" for tag in bioes] == [tag == "O" for tag in tags]
+    assert [tag[2:] for tag in bioes] == [tag[2:] for tag in tags]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "bioes"),
+    [
+        (Scheme.IOB1, "I-X I-X B-X O I-Y I-X", "B-X E-X S-X O S-Y S-X"),
+        (Scheme.IOB1, "O B-X I-X", "O B-X E-X"),
+        (Scheme.IOB2, "B-X I-X B-X O B-Y B-X", "B-X E-X S-X O S-Y S-X"),
+        (Scheme.BIOES, "U-X B-Y I-Y L-Y S-X", "S-X B-Y I-Y E-Y S-X"),
+    ],
+)
+def test_conversion_by_hand(scheme: Scheme, tags: str, bioes: str) -> None:
+    """Hand-worked sequences, real IOB1's superfluous B and BILOU among them."""
+    assert to_bioes(tags.split(), scheme) == tuple(bioes.split())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "position"),
+    [
+        (Scheme.IOB2, "O I-X", 1),
+        (Scheme.IOB2, "B-X I-Y", 1),
+        (Scheme.IOB2, "B-X E-X", 1),
+        (Scheme.IOB1, "S-X", 0),
+        (Scheme.BIOES, "B-X O", 1),
+        (Scheme.BIOES, "O E-X", 1),
+        (Scheme.BIOES, "S-X I-X E-X", 1),
+        (Scheme.BIOES, "B-X E-Y", 1),
+        (Scheme.BIOES, "B-X B-X E-X", 1),
+        (Scheme.BIOES, "O B-X I-X", 2),
+    ],
+)
+def test_violations_name_the_position(scheme: Scheme, tags: str, position: int) -> None:
+    """A sequence that the scheme forbids is refused at the tag that breaks it."""
+    with pytest.raises(SchemeViolation) as caught:
+        to_bioes(tags.split(), scheme)
+    assert caught.value.position == position
+    assert pickle.loads(pickle.dumps(caught.value)).rule == caught.value.rule
+
+
+def _evidence(*sentences: str) -> SchemeEvidence:
+    evidence = SchemeEvidence()
+    for number, tags in enumerate(sentences):
+        evidence.add(tags.split(), f"file{number}", 10)
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("sentences", "scheme"),
+    [
+        (["I-X O", "B-X I-X", "O B-Y"], Scheme.IOB1),
+        (["I-X B-X"], Scheme.IOB1),
+        (["B-Y I-X"], Scheme.IOB1),
+        (["B-X I-X", "O B-X B-X"], Scheme.IOB2),
+        (["B-X", "B-X B-X"], Scheme.IOB2),
+        (["O O"], Scheme.IOB2),
+        ([], Scheme.IOB2),
+        (["B-X E-X", "O"], Scheme.BIOES),
+        (["U-X"], Scheme.BIOES),
+    ],
+)
+def test_detection(sentences: list[str], scheme: Scheme) -> None:
+    """All splits together decide: E or S says BIOES, an I that begins an entity IOB1, else IOB2."""
+    evidence = _evidence(*sentences)
+    assert evidence.decide() is scheme
+    assert evidence.describe()["scheme"] == scheme.value
+
+
+@given(entities(), st.sampled_from(list(Scheme)))
+def test_detection_never_changes_the_entities(drawn: tuple[list[Span], int], scheme: Scheme) -> None:
+    """Tags too few to tell the scheme read the same in the one detected."""
+    spans, length = drawn
+    tags = from_spans(spans, length, scheme)
+    evidence = SchemeEvidence()
+    evidence.add(tags, "file", 1)
+    assert to_spans(tags, evidence.decide()) == spans
+
+
+def test_contradictory_splits_are_refused_with_both_places() -> None:
+    """BIOES in one file and IOB1 in another stops, naming the tag that cannot be and the one that proves BIOES."""
+    with pytest.raises(InputError, match=r"file1:11: found the tag 'I-X'; expected .*BIOES demands.*file0:10 \(S-X\)"):
+        _evidence("S-X", "O I-X").decide()
+
+
+def test_evidence_counts_superfluous_b() -> None:
+    """A B after O in an IOB1 corpus is accepted and counted with its first place."""
+    described = _evidence("I-X B-X O", "O B-X").describe()
+    assert described["counts"]["b_after_o"] == 1
+    assert described["counts"]["b_after_same_type"] == 1
+    assert described["first"]["b_after_o"] == "file1:11 (B-X)"
