@@ -1,0 +1,43 @@
+"""Environment defaults of Prefect and MLflow: no telemetry, no noise, everything below `data/`.
+
+Both libraries read most of these when they are imported, so `quiet_defaults` comes before the first import of either.
+Whatever the user has set stays as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+DATA = Path("data")
+
+DEFAULTS = {
+    # Prefect's client takes 1, true or yes, MLflow exactly "true". Without it a fresh sqlite also prints a traceback.
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # The first start of a server without a database takes about 40 s; Prefect gives up after 20.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A tracking server that is away must not hold the work up: MLflow would ask 8 times, up to 2 minutes each.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+NOISY = ("mlflow", "alembic")
+
+
+def quiet_defaults(data: Path = DATA) -> None:
+    """Set what the user has not set. Child processes inherit it.
+
+    Args:
+        data: folder that holds Prefect's home.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str((data / "prefect").absolute()))
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)

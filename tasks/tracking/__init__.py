@@ -1,0 +1,1 @@
+"""MLflow: runs per stage, variant and seed, and the registry of taggers."""
