@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from taglm_core.lm.extraction import Indexer, embed_sentences, to_float16
 from taglm_core.lm.model import load_language_model
 from taglm_core.stages.building import Bench, Built
 from taglm_core.training.devices import exclusive, open_device
+
+COVERAGE = "coverage.json"
 
 
 def build_embeddings(bench: Bench) -> Built:
@@ -56,7 +60,9 @@ def build_embeddings(bench: Bench) -> Built:
 
 def build_word_vectors(bench: Bench) -> Built:
     """The rows of a vector file that the words of one split look up, with a coverage report."""
-    sentences = load_sentences(bench.inputs["corpus"].path)
-    vectors = read_vectors(bench.files["vectors"], (token for tokens, _ in sentences for token in tokens))
+    counts = Counter(token for tokens, _ in load_sentences(bench.inputs["corpus"].path) for token in tokens)
+    (path,) = bench.files["vectors"]
+    vectors = read_vectors(path, counts.keys(), counts=counts)
     write_vectors(vectors, bench.out)
-    return Built({"rows": len(vectors.words), "size": vectors.dim, **vectors.coverage})
+    (bench.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
+    return Built({"rows": len(vectors.words), "size": vectors.dim}, not_payload=(COVERAGE,))

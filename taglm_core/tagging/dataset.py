@@ -20,9 +20,11 @@ POOL_BATCHES = 16  # shuffled sentences are sorted by length inside pools of so 
 class States(Protocol):
     """LM embeddings by sentence number."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """P, width of the states."""
 
-    def sentence(self, number: int) -> NDArray[np.floating]:
+    def sentence(self, number: int) -> NDArray[np.float16]:
         """[n, P] of one sentence."""
 
 

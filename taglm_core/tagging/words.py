@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-PADDING_ID, UNKNOWN_ID, FIRST_WORD_ID = 0, 1, 2
+UNKNOWN_ID, FIRST_WORD_ID = 0, 1  # what stands at padding is never read, so it needs no row
 _DIGIT = re.compile(r"\d")
 
 
@@ -37,7 +37,7 @@ class TaggerWords:
         return cls(tuple(kept), sum(counts[word] == 1 for word in kept))
 
     def __len__(self) -> int:
-        """V: rows of the trainable table, padding and unknown included."""
+        """V: rows of the trainable table, the unknown word included."""
         return FIRST_WORD_ID + len(self.words)
 
     @cached_property

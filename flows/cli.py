@@ -1,0 +1,197 @@
+"""The command line: `taglm COMMAND EXPERIMENT`.
+
+`--help`, `plan` and `status` import neither Prefect nor MLflow nor torch, and `run` with nothing to build does not
+either: it prints the report from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from flows import cli_views
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.load import load_experiment
+from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMError
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
+from taglm_core.stages.steps import Stage, parse_stage
+from taglm_core.store.store import Store
+
+app = typer.Typer(
+    name="taglm",
+    help="TagLM: from raw text and few labels to a better sequence tagger.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment", show_default=False)]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a setting, repeatable")]
+Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute again, repeatable")]
+Only = Annotated[bool, typer.Option("--only", help="this stage alone; refuses if what it needs is not there")]
+
+
+@app.command()
+def run(
+    experiment: ExperimentFile,
+    overrides: Sets = None,
+    refresh: Refresh = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="this stage alone")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="from this stage on")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="up to this stage")] = None,
+) -> None:
+    """Run the pipeline (or part of it): what is in the store already is reused. Prints the comparison."""
+    if only is not None and (first is not None or last is not None):
+        raise ConfigError("--only STAGE is short for --from STAGE --to STAGE; give one or the other")
+    _run(experiment, overrides, refresh, first=only or first, last=only or last)
+
+
+@app.command()
+def ingest(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
+    """Read the raw files into stored corpora, with statistics."""
+    _run(experiment, overrides, refresh, first=Stage.INGEST if only else None, last=Stage.INGEST)
+
+
+@app.command()
+def pretrain(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
+    """Train the language models."""
+    _run(experiment, overrides, refresh, first=Stage.PRETRAIN if only else None, last=Stage.PRETRAIN)
+
+
+@app.command()
+def embed(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
+    """Compute the embeddings of the labelled corpora."""
+    _run(experiment, overrides, refresh, first=Stage.EMBED if only else None, last=Stage.EMBED)
+
+
+@app.command()
+def tag(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
+    """Train, evaluate and compare the taggers."""
+    _run(experiment, overrides, refresh, first=Stage.TAG if only else None, last=Stage.TAG)
+
+
+@app.command(name="plan")
+def show_plan(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None) -> None:
+    """Say what would run, and why. Computes nothing."""
+    loaded = load_experiment(experiment, overrides or ())
+    decisions = plan(Store(loaded.run.store), build_graph(loaded), _stages(refresh))
+    console.print(cli_views.plan_table(decisions))
+    console.print(cli_views.plan_summary(decisions, experiment))
+
+
+@app.command()
+def status(
+    experiment: ExperimentFile,
+    overrides: Sets = None,
+    verify: Annotated[bool, typer.Option("--verify", help="compare the bytes of every object, not only sizes")] = False,
+) -> None:
+    """Show what is in the store for an experiment, and why the rest is not."""
+    loaded = load_experiment(experiment, overrides or ())
+    store = Store(loaded.run.store)
+    decisions = plan(store, build_graph(loaded))
+    console.print(cli_views.status_table(store, decisions, verify=verify))
+    console.print(cli_views.plan_summary(decisions, experiment))
+
+
+@app.command()
+def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of the experiment")] = None) -> None:
+    """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
+    from flows import cli_doctor
+
+    loaded = load_experiment(experiment) if experiment is not None else Experiment()
+    checks = cli_doctor.check(loaded)
+    console.print(cli_doctor.table(checks))
+    if any(check.bad for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: errors that are the user's come as one message, without a stack trace."""
+    try:
+        app()
+    except TagLMError as error:
+        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        console.print(str(error), markup=False)
+        sys.exit(75 if isinstance(error, Interrupted) else 1)
+
+
+def _run(
+    path: Path, overrides: Sequence[str] | None, refresh: Sequence[str] | None, *, first: str | None, last: str | None
+) -> None:
+    begun = time.monotonic()
+    experiment = load_experiment(path, overrides or ())
+    start = parse_stage(first) if first else None
+    end = parse_stage(last) if last else Stage.TAG
+    if start is not None and start.place > end.place:
+        raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
+    store, graph, stages = Store(experiment.run.store), build_graph(experiment), _stages(refresh)
+    decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
+    for line in set_damaged_aside(store, decisions):
+        console.print(f"[yellow]{line}[/]")
+    decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
+    if start is not None:
+        _require(decisions, start, path)
+    waiting = [decision for decision in decisions.values() if decision.action is not Action.REUSE]
+    if waiting:
+        console.print(cli_views.what_runs(waiting))
+        _start_flow(experiment, start, end, stages)
+        decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
+    if end is Stage.TAG:
+        for part in cli_views.report(store, decisions):
+            console.print(part)
+    console.print(cli_views.stage_times(store, decisions))
+    for line in cli_views.places(experiment):
+        console.print(line, soft_wrap=True)
+    done = f"{time.monotonic() - begun:.1f} s" + ("" if waiting else "; everything was built already")
+    console.print(f"[green]done[/] in {done}")
+
+
+def _require(decisions: Mapping[str, Decision], first: Stage, path: Path) -> None:
+    missing = [d.step for d in decisions.values() if d.step.stage.place < first.place and d.ref is None]
+    if missing:
+        names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
+        last = max(missing, key=lambda step: step.stage.place).stage
+        raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `taglm {last} {path}`")
+
+
+def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]) -> None:
+    from tasks.environment import quiet_defaults
+
+    quiet_defaults()
+    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
+    progress = logging.getLogger("taglm")
+    progress.setLevel(logging.INFO)
+    progress.addHandler(handler)
+    console.print("starting Prefect (a server of its own for this run; `make up` keeps one running)")
+    from flows.embed import embed as embed_flow
+    from flows.ingest import ingest as ingest_flow
+    from flows.pipeline import pipeline
+    from flows.pretrain import pretrain as pretrain_flow
+    from tasks.options import Options
+
+    flow = {
+        Stage.INGEST: ingest_flow,
+        Stage.PRETRAIN: pretrain_flow,
+        Stage.EMBED: embed_flow,
+        Stage.TAG: pipeline,
+    }[last]
+    flow(experiment, Options(first=first, refresh=refresh))
+
+
+def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:
+    return tuple(parse_stage(name) for name in names or ())
+
+
+if __name__ == "__main__":
+    main()

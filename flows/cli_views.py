@@ -1,0 +1,137 @@
+"""What the command line shows: tables of plans, of the store, of results."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.evaluation.report import Comparison, from_json, table_rows, type_table_rows
+from taglm_core.stages.planning import Action, Decision
+from taglm_core.stages.steps import Stage
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
+
+_COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}
+
+
+def plan_table(decisions: Mapping[str, Decision]) -> Table:
+    """One row a step: what happens to it, and why."""
+    table = Table("stage", "step", "what", "why", box=None, pad_edge=False)
+    for decision in decisions.values():
+        colour = _COLOURS[decision.action]
+        table.add_row(
+            decision.step.stage, decision.step.name, f"[{colour}]{decision.action}[/]", _plain(decision.reason)
+        )
+    return table
+
+
+def plan_summary(decisions: Mapping[str, Decision], path: Path) -> str:
+    """How many steps are there, how many run, and the command that runs them."""
+    counts = Counter(decision.action for decision in decisions.values())
+    if counts[Action.REUSE] == len(decisions):
+        return f"\nall {len(decisions)} steps are in the store; `taglm run {path}` prints the report"
+    return (
+        f"\n{counts[Action.REUSE]} steps reused, {counts[Action.RUN]} to run, {counts[Action.DEPENDS]} depending on "
+        f"them; `taglm run {path}` runs them"
+    )
+
+
+def what_runs(waiting: Sequence[Decision]) -> str:
+    """One line a stage, with the first reason."""
+    lines = []
+    for stage in Stage:
+        mine = [decision for decision in waiting if decision.step.stage is stage]
+        if mine:
+            why = next((d.reason for d in mine if d.action is Action.RUN), mine[0].reason)
+            lines.append(f"{stage}: {len(mine)} step{'s' if len(mine) > 1 else ''} to run ({_plain(why)})")
+    return "\n".join(lines)
+
+
+def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: bool) -> Table:
+    """One row a step: its object, size, age and state."""
+    table = Table("stage", "step", "object", "size", "made", "took", "state", box=None, pad_edge=False)
+    for decision in decisions.values():
+        ref = decision.ref
+        if ref is None:
+            reason = f"[yellow]{_plain(decision.reason)}[/]"
+            table.add_row(decision.step.stage, decision.step.name, "", "", "", "", reason)
+            continue
+        manifest = store.manifest(ref.kind, ref.digest)
+        problem = store.damage(ref.kind, ref.digest, hashes=True) if verify else None
+        state = f"[red]damaged: {problem}[/]" if problem else "[green]verified[/]" if verify else "[green]there[/]"
+        age = f"{_duration(time.time() - manifest.made['time'])} ago"
+        row = (ref.digest[:12], _size(manifest.bytes), age, _duration(manifest.seconds), state)
+        table.add_row(decision.step.stage, decision.step.name, *row)
+    return table
+
+
+def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]:
+    """The comparison of the variants: overall, per type, notes."""
+    ref = decisions["report"].ref
+    if ref is None:
+        return ["no report"]
+    comparison = load_comparison(store, ref)
+    note = "F1 in percent on the test split, mean and standard deviation over seeds (conlleval's rules, by seqeval)"
+    tables = [_table(f"{_plain(decisions['report'].step.group)}: {note}", *table_rows(comparison))]
+    return [*tables, _table("F1 by entity type", *type_table_rows(comparison))]
+
+
+def load_comparison(store: Store, ref: Ref) -> Comparison:
+    """The comparison in a report object."""
+    path = store.open(ref).path / "report.json"
+    return from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def stage_times(store: Store, decisions: Mapping[str, Decision]) -> Table:
+    """Time each stage took when its objects were made: work added up, and the longest single step."""
+    table = Table("stage", "steps", "work", "longest step", title="time per stage", title_justify="left", box=None)
+    for stage in Stage:
+        refs = {d.step.name: d.ref for d in decisions.values() if d.step.stage is stage and d.ref is not None}
+        if refs:
+            seconds = {name: store.manifest(ref.kind, ref.digest).seconds for name, ref in refs.items()}
+            longest = max(seconds, key=lambda name: seconds[name])
+            slowest = f"{longest} ({_duration(seconds[longest])})"
+            table.add_row(stage, str(len(refs)), _duration(sum(seconds.values())), slowest)
+    return table
+
+
+def places(experiment: Experiment) -> list[str]:
+    """Where things are, and the one command that opens each UI."""
+    lines = [f"store    {experiment.run.store.absolute()}"]
+    if experiment.run.tracking:
+        lines.append("MLflow   make mlflow   then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning")
+    return [*lines, "Prefect  make prefect  then http://127.0.0.1:4200/runs"]
+
+
+def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", header_style="bold")
+    for number, header in enumerate(headers):
+        table.add_column(_plain(header), justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    return table
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup, such as `[10.9, 13.6]`."""
+    return text.replace("[", r"\[")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count = count / 1000  # type: ignore[assignment]
+    return f"{count:.1f} GB"

@@ -1,0 +1,34 @@
+"""Pretrain: text -> vocabulary -> token ids -> one language model per direction."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.ingest import ingest
+from taglm_core.config.experiment import Experiment
+from taglm_core.stages.steps import Stage
+from tasks.building import Refs
+from tasks.options import EVERYTHING, Options
+from tasks.pretrain import count_words, train_language_model, write_token_ids
+from tasks.stages import run_stage
+
+
+@flow(name="pretrain", flow_run_name="pretrain-{experiment.name}", validate_parameters=True, persist_result=False)
+def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
+    """The unlabelled text becomes language models.
+
+    Args:
+        experiment: corpora, language models, tagger, variants and seeds; only what differs from the defaults.
+        options: which stages may run and which are computed again.
+        made: objects of the stages before it, by step name; made or found here where not given.
+
+    Returns:
+        The objects by step name.
+    """
+    made = ingest(experiment, options) if made is None else made
+    tasks = {
+        "vocabulary": count_words,
+        "token-ids": write_token_ids,
+        "language-model": train_language_model,
+    }
+    return run_stage(Stage.PRETRAIN, experiment, options, made, tasks)

@@ -1,0 +1,171 @@
+"""Tag: taggers are trained, evaluated on dev and test, and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from taglm_core.config.tagger import TaggerConfig
+from taglm_core.corpus.parquet import load_sentences
+from taglm_core.corpus.word_vectors import WordVectors, load_vectors
+from taglm_core.errors import InputError
+from taglm_core.evaluation.predictions import Predictions, write_conlleval, write_predictions
+from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json, to_markdown
+from taglm_core.evaluation.scores import score, type_confusion
+from taglm_core.lm.cache import EmbeddingCache
+from taglm_core.stages.building import Bench, Built
+from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
+from taglm_core.tagging.trained import (
+    FixedVectors,
+    TaggerSpec,
+    build_network,
+    encode,
+    load_network,
+    load_spec,
+    save_tagger,
+    start_vectors,
+)
+from taglm_core.tagging.words import TaggerWords, tags_of
+from taglm_core.training.checkpoints import Checkpoints
+from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.loop import LoopSettings, train
+from taglm_core.training.randomness import seed_torch
+
+Sentences = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
+
+
+def build_tagger(bench: Bench) -> Built:
+    """Train one tagger: one variant, one seed."""
+    settings = dict(bench.config)
+    seed, with_vectors = settings.pop("seed"), settings["words"]["vectors"]
+    config = TaggerConfig.model_validate({**settings, "words": {**settings["words"], "vectors": None}})
+    device = open_device(bench.run.device, bench.run.threads)
+    tokens, tags = _labelled(bench, "train")
+    dev_tokens, dev_tags = _labelled(bench, "dev")
+    caches, dev_caches = _caches(bench, "train", tokens), _caches(bench, "dev", dev_tokens)
+    vectors = [_vectors(bench, split) for split in ("train", "dev")] if with_vectors else []
+    spec = TaggerSpec(
+        config,
+        tags_of(tags),
+        TaggerWords.count(tokens, config.words.min_count),
+        vectors[0].dim if vectors else config.words.size,
+        tuple((*role, cache.size) for role, cache in zip(_lm_roles(bench, "train"), caches, strict=True)),
+    )
+    fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
+    with exclusive(device, bench.locks):
+        seed_torch(seed, "tagger")
+        start, known = start_vectors(spec, vectors, seed)
+        network = build_network(spec, start, fixed).to(device.torch)
+        job = TaggerJob(
+            network,
+            encode(spec, fixed, tokens, caches, tags),
+            encode(spec, fixed, dev_tokens, dev_caches),
+            dev_tags,
+            spec.tags,
+            config,
+            seed,
+            droppable_rows(spec.words.single, len(spec.words), known),
+        )
+        train(
+            job,
+            checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
+            journal=bench.journal,
+            stop=bench.stop,
+            settings=LoopSettings(bench.run.checkpoint_seconds),
+        )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    f1, epoch = job.schedule.best
+    save_tagger(network, spec, {"parameters": parameters, "dev_f1": f1, "best_epoch": epoch, "seed": seed}, bench.out)
+    counts = {"parameters": parameters, "epochs": job.schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
+              "train_sentences": len(tokens), "words": len(spec.words)}  # fmt: skip
+    return Built(counts, {"dev/f1": f1}, {"tagger": seed}, machine=device.describe())
+
+
+def build_evaluation(bench: Bench) -> Built:
+    """Tag one split with a trained tagger and score it."""
+    split = bench.config["split"]
+    device = open_device(bench.run.device, bench.run.threads)
+    tokens, gold = _labelled(bench, split)
+    folder = bench.inputs["tagger"].path
+    spec, facts = load_spec(folder)
+    fixed = FixedVectors.none(spec.word_size)
+    if f"{split}/word-vectors" in bench.inputs:
+        fixed = FixedVectors.of(spec.words, [_vectors(bench, split)])
+    with exclusive(device, bench.locks):
+        network = load_network(folder, spec, fixed, device.torch)
+        data = encode(spec, fixed, tokens, _caches(bench, split, tokens))
+        predicted = decode_all(network, data, spec.tags)
+        confidence = confidences(network, data, predicted, spec.tags)
+    predictions = Predictions(range(len(tokens)), tokens, gold, predicted, confidence)
+    write_predictions(bench.out / "predictions.parquet", predictions)
+    write_conlleval(bench.out / "conlleval.txt", predictions)
+    scores = score(gold, predicted)
+    known = set(spec.tags)
+    data_out = {
+        "split": split,
+        "parameters": facts["parameters"],
+        "dev_f1": facts["dev_f1"],
+        "scores": scores.to_dict(),
+        "type_confusion": type_confusion(gold, predicted),
+        "tags_unseen_in_training": sorted({tag for sentence in gold for tag in sentence} - known),
+    }
+    (bench.out / "scores.json").write_text(json.dumps(data_out, indent=1, sort_keys=True), encoding="utf-8")
+    counts = {"sentences": len(tokens), "tokens": sum(map(len, tokens))}
+    return Built(counts, {f"{split}/f1": scores.micro.f1}, machine=device.describe())
+
+
+def build_report(bench: Bench) -> Built:
+    """Compare the variants on test: mean, standard deviation, significance against the first one."""
+    config = bench.config
+    rows = []
+    for variant in config["variants"]:
+        for seed in config["seeds"]:
+            folder = bench.inputs[f"test/{variant}/{seed}"].path
+            data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+            rows.append(
+                EvaluationRow(
+                    variant, seed, data["parameters"], data["scores"], data["dev_f1"], folder / "predictions.parquet"
+                )
+            )
+    significance = config["significance"]
+    comparison = build_comparison(
+        rows, reference=config["variants"][0], rounds=significance["rounds"], seed=significance["seed"]
+    )
+    text = json.dumps(to_json(comparison), indent=1, sort_keys=True)
+    (bench.out / "report.json").write_text(text, encoding="utf-8")
+    (bench.out / "report.md").write_text(to_markdown(comparison), encoding="utf-8")
+    return Built({"variants": len(config["variants"]), "seeds": len(config["seeds"])}, not_payload=("report.md",))
+
+
+def _labelled(bench: Bench, split: str) -> Sentences:
+    sentences = load_sentences(bench.inputs[f"{split}/corpus"].path)
+    if any(tags is None for _, tags in sentences):
+        raise InputError(
+            f"{split} split", None, "sentences without tags", "tags", "give a CoNLL file with a tag column"
+        )
+    return [tokens for tokens, _ in sentences], [tags for _, tags in sentences if tags is not None]
+
+
+def _lm_roles(bench: Bench, split: str) -> list[tuple[str, str]]:
+    """(language model, direction) of the embeddings a split has, in a fixed order."""
+    prefix = f"{split}/embeddings/"
+    roles = [role.removeprefix(prefix).rsplit("/", 1) for role in bench.inputs if role.startswith(prefix)]
+    return sorted((name, direction) for name, direction in roles)
+
+
+def _caches(bench: Bench, split: str, tokens: Sequence[Sequence[str]]) -> list[EmbeddingCache]:
+    """The embeddings of a split, checked to be of these sentences and of the language models at hand."""
+    caches = []
+    for name, direction in _lm_roles(bench, split):
+        cache = EmbeddingCache(
+            bench.inputs[f"{split}/embeddings/{name}/{direction}"].path,
+            language_model=bench.inputs[f"language-model/{name}/{direction}"].ref.digest,
+            corpus=bench.inputs[f"{split}/corpus"].ref.digest,
+        )
+        cache.check(tokens)
+        caches.append(cache)
+    return caches
+
+
+def _vectors(bench: Bench, split: str) -> WordVectors:
+    return load_vectors(bench.inputs[f"{split}/word-vectors"].path)

@@ -1,0 +1,176 @@
+"""A trained tagger: building its network, its files, and reading sentences with it.
+
+config.json           settings, tags, sizes, best dev epoch
+words.json            trainable words
+weights.safetensors   parameters
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from taglm_core.config.tagger import CharCnnEncoder, CharGruEncoder, TaggerConfig
+from taglm_core.corpus.token_bytes import N_SYMBOLS
+from taglm_core.corpus.word_vectors import WordVectors
+from taglm_core.nn.characters import CharCnn, CharRnn
+from taglm_core.nn.tagger import Tagger, random_word_vectors
+from taglm_core.tagging.dataset import Dataset, States
+from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, normalise
+from taglm_core.training.randomness import numpy_generator
+
+
+@dataclass(frozen=True, slots=True)
+class TaggerSpec:
+    """Everything but the parameters.
+
+    Attributes:
+        config: settings of the variant.
+        tags: K tags by code.
+        words: trainable words.
+        word_size: size of the word embeddings.
+        lm: (name, direction, width) of each language model whose embeddings are read, in order.
+    """
+
+    config: TaggerConfig
+    tags: tuple[str, ...]
+    words: TaggerWords
+    word_size: int
+    lm: tuple[tuple[str, str, int], ...]
+
+    @property
+    def lm_size(self) -> int:
+        """L: width of all LM embeddings side by side; 0 for a baseline."""
+        return sum(size for _, _, size in self.lm)
+
+
+@dataclass(frozen=True)
+class FixedVectors:
+    """Vectors of tokens that the trainable table does not know: they are read, never trained.
+
+    Attributes:
+        rows: row of each token, counted behind the trainable table.
+        matrix: [n, D] float32.
+    """
+
+    rows: dict[str, int]
+    matrix: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, size: int) -> FixedVectors:
+        """No fixed vectors."""
+        return cls({}, np.zeros((0, size), np.float32))
+
+    @classmethod
+    def of(cls, words: TaggerWords, vectors: Sequence[WordVectors]) -> FixedVectors:
+        """The vectors of tokens whose normalised form is no trainable word."""
+        found = {
+            token: row
+            for part in vectors
+            for token, row in zip(part.words, part.matrix, strict=True)
+            if normalise(token) not in words.ids
+        }
+        matrix = np.stack(list(found.values())) if found else np.zeros((0, vectors[0].dim), np.float32)
+        return cls({token: len(words) + number for number, token in enumerate(found)}, matrix)
+
+
+def build_network(spec: TaggerSpec, word_vectors: Tensor, fixed: FixedVectors) -> Tagger:
+    """A network for a spec; torch's global generator initialises all but the word vectors [V, D]."""
+    config = spec.config
+    characters: CharCnn | CharRnn | None = None
+    if isinstance(config.characters, CharCnnEncoder):
+        cnn = config.characters
+        dropout = config.dropout if config.dropout_output else 0.0  # Ma and Hovy 2016, and chunking in the paper
+        filters = ((cnn.width, cnn.filters),)
+        characters = CharCnn(N_SYMBOLS, cnn.dim, filters, activation="tanh", dropout=dropout)
+    elif isinstance(config.characters, CharGruEncoder):
+        gru = config.characters
+        characters = CharRnn(N_SYMBOLS, gru.dim, gru.units, gru.layers, cell="gru", dropout=config.dropout)
+    return Tagger(
+        len(spec.tags),
+        characters=characters,
+        word_vectors=word_vectors,
+        frozen_vectors=torch.from_numpy(fixed.matrix) if len(fixed.matrix) else None,
+        units=config.units,
+        cell=config.cell,
+        dropout=config.dropout,
+        dropout_output=config.dropout_output,
+        lm_size=spec.lm_size,
+        start_end=config.start_end,
+    )
+
+
+def start_vectors(spec: TaggerSpec, vectors: Sequence[WordVectors], seed: int) -> tuple[Tensor, set[int]]:
+    """First word vectors [V, D]: from the files where they have a word, random otherwise; and the rows of the former.
+
+    The random ones depend on the seed alone, so all variants of a comparison start from the same.
+    """
+    generator = torch.Generator().manual_seed(int(numpy_generator(seed, "words").integers(2**62)))
+    table = random_word_vectors(len(spec.words), spec.word_size, generator)
+    known: set[int] = set()
+    for part in vectors:
+        for token, vector in zip(part.words, part.matrix, strict=True):
+            row = spec.words.ids.get(normalise(token), UNKNOWN_ID)
+            if row >= FIRST_WORD_ID and row not in known:
+                table[row] = torch.from_numpy(vector)
+                known.add(row)
+    return table, known
+
+
+def encode(
+    spec: TaggerSpec,
+    fixed: FixedVectors,
+    tokens: Sequence[Sequence[str]],
+    states: Sequence[States],
+    tags: Sequence[Sequence[str]] | None = None,
+) -> Dataset:
+    """Code sentences for a tagger; with tags only for training."""
+    return Dataset.encode(
+        tokens,
+        words=spec.words,
+        fixed=fixed.rows,
+        max_bytes=spec.config.max_bytes,
+        states=states,
+        tags=tags,
+        tag_ids={tag: code for code, tag in enumerate(spec.tags)},
+    )
+
+
+def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder: Path) -> None:
+    """Write all files of a tagger; `facts` (parameters, best dev F1, epoch) go into the config."""
+    data = {"settings": spec.config.model_dump(mode="json"), "tags": spec.tags, "word_size": spec.word_size,
+            "lm": spec.lm, **facts}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+    (folder / "words.json").write_text(json.dumps(asdict(spec.words), ensure_ascii=False), encoding="utf-8")
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, folder / "weights.safetensors")
+
+
+def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
+    """A tagger's spec, and the whole of its config."""
+    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    spec = TaggerSpec(
+        TaggerConfig.model_validate(data["settings"]),
+        tuple(data["tags"]),
+        TaggerWords(tuple(words["words"]), words["single"]),
+        data["word_size"],
+        tuple((name, direction, size) for name, direction, size in data["lm"]),
+    )
+    return spec, data
+
+
+def load_network(folder: Path, spec: TaggerSpec, fixed: FixedVectors, device: torch.device) -> Tagger:
+    """A tagger's network, in evaluation mode."""
+    network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), fixed)
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    return network.to(device).eval()

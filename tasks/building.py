@@ -1,0 +1,136 @@
+"""One step as a Prefect task: skipped if its object is in the store, built, followed and tracked otherwise."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.tasks import Task
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import ChildFailed
+from taglm_core.stages.building import build, clear_work
+from taglm_core.stages.child import ChildJob
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.launch import run_child
+from taglm_core.stages.planning import recipe_of
+from taglm_core.stages.steps import KINDS, Step
+from taglm_core.store.records import Recipe, Ref
+from taglm_core.store.store import Store
+from taglm_core.training.journal import Event
+from tasks.options import Options
+from tasks.tracking.tracker import StageRun, open_tracker
+
+logger = logging.getLogger("taglm")
+LOG_SECONDS, ARTIFACT_SECONDS = 5.0, 10.0
+
+Refs = dict[str, Ref]
+
+
+def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs) -> Ref:
+    """Make one step's object, or find it.
+
+    Args:
+        experiment: the experiment.
+        options: which stages are refreshed.
+        step: name of the step.
+        inputs: the objects it reads, by role (given by the tasks that made them: Prefect draws the arrows).
+    """
+    this = build_graph(experiment)[step]
+    store = Store(experiment.run.store)
+    recipe = recipe_of(store, this, {role: ref.digest for role, ref in inputs.items()})
+    refresh = this.stage in options.refresh
+    found = None if refresh else store.find(recipe)
+    if found is not None:
+        logger.info("%s: reused", step)
+        return found
+    begun = time.monotonic()
+    logger.info("%s: started", step)
+    prefect_run = _prefect_run()
+    tracker = open_tracker(experiment)
+    with tracker.stage_run(this, recipe, store.work(recipe), inputs=inputs, prefect_run=prefect_run) as tracked:
+        made = {"mlflow_run": tracked.run_id, "prefect_run": prefect_run, "experiment": _settings(experiment)}
+        if KINDS[this.kind].child:
+            _build_in_child(experiment, this, store, recipe, inputs, tracked, refresh=refresh, made=made)
+        else:
+            label = f"{experiment.name}/{step}"
+            build(store, this, inputs, run=experiment.run, label=label, refresh=refresh, made=made)
+        ref = store.find(recipe)
+        if ref is None:
+            raise ChildFailed(f"{step}: its process ended well, but its object is not in the store; run again")
+        tracked.finish(store.open(ref))
+    clear_work(store, this, inputs)
+    logger.info("%s: made in %.1f s", step, time.monotonic() - begun)
+    return ref
+
+
+def step_task(name: str) -> Task[..., Any]:
+    """The task of one kind of step. Prefect caches and persists nothing: the store does, and it can check itself."""
+    return task(name=name, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(build_step)
+
+
+def _build_in_child(
+    experiment: Experiment,
+    step: Step,
+    store: Store,
+    recipe: Recipe,
+    inputs: Mapping[str, Ref],
+    tracked: StageRun,
+    *,
+    refresh: bool,
+    made: Mapping[str, Any],
+) -> None:
+    job = ChildJob(_settings(experiment), step.name, dict(inputs), refresh, dict(made))
+    watcher = _Watcher(step.name, tracked)
+    run_child(job, store.work(recipe), experiment.run.threads, watcher, tracked.offset)
+
+
+class _Watcher:
+    """Hands a training process's journal on: to the tracking store, the log, and a progress artifact."""
+
+    def __init__(self, step: str, tracked: StageRun) -> None:
+        self._step, self._tracked = step, tracked
+        self._logged = self._shown = 0.0
+        self._artifact: Any = None
+
+    def __call__(self, events: list[Event], offset: int) -> None:
+        self._tracked.forward(events, offset)
+        for event in events:
+            if event.kind == "message":
+                logger.info("%s: %s", self._step, event.text)
+        progress = [event for event in events if event.kind == "progress"]
+        now = time.monotonic()
+        if progress and now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            logger.info("%s: %s", self._step, progress[-1].text)
+        if progress and now - self._shown >= ARTIFACT_SECONDS:
+            self._shown = now
+            self._show(progress[-1])
+
+    def _show(self, event: Event) -> None:
+        if TaskRunContext.get() is None:
+            return
+        percent = 100 * event.values["done"] / max(1.0, event.values["total"])
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, description=self._step)
+        else:
+            update_progress_artifact(self._artifact, percent)
+
+
+def _prefect_run() -> str | None:
+    context = TaskRunContext.get()
+    return str(context.task_run.flow_run_id) if context is not None and context.task_run.flow_run_id else None
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """The experiment with an absolute store, so that a process started elsewhere finds it."""
+    settings: dict[str, Any] = experiment.model_dump(mode="json")
+    settings["run"]["store"] = str(Path(experiment.run.store).absolute())
+    return settings

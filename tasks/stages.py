@@ -1,0 +1,78 @@
+"""Running the steps of one stage."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.tasks import Task
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import MissingObject
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import plan, set_damaged_aside
+from taglm_core.stages.steps import Stage
+from taglm_core.store.store import Store
+from tasks.building import Refs
+from tasks.options import Options
+
+logger = logging.getLogger("taglm")
+
+
+def run_stage(
+    stage: Stage, experiment: Experiment, options: Options, made: Refs, tasks: Mapping[str, Task[..., Any]]
+) -> Refs:
+    """Submit the steps of a stage, each as the task of its kind, and wait for all of them.
+
+    Args:
+        stage: the stage.
+        experiment: the experiment.
+        options: which stages run, which are refreshed.
+        made: objects of the stages before it, by step name.
+        tasks: task by kind of step.
+
+    Returns:
+        `made` and the objects of this stage.
+
+    Raises:
+        MissingObject: the stage may not run and something it makes is not in the store.
+    """
+    if not options.runs(stage):
+        return {**made, **look_up(experiment, stage)}
+    futures: dict[str, Any] = dict(made)
+    steps = build_graph(experiment).of_stage(stage)
+    for step in steps:
+        inputs = {role: futures[name] for role, name in step.inputs.items()}
+        futures[step.name] = tasks[step.kind].submit(experiment, options, step.name, inputs)
+    return {**made, **{step.name: futures[step.name].result() for step in steps}}
+
+
+def look_up(experiment: Experiment, stage: Stage) -> Refs:
+    """The objects of a stage, from the store alone.
+
+    Raises:
+        MissingObject: some are not there; names them and the command that makes them.
+    """
+    decisions = plan(Store(experiment.run.store), build_graph(experiment)).values()
+    mine = [decision for decision in decisions if decision.step.stage is stage]
+    missing = [decision.step.name for decision in mine if decision.ref is None]
+    if missing:
+        raise MissingObject(
+            f"not in the store: {', '.join(missing)}; made by the {stage} stage: "
+            f"run `taglm {stage} {experiment.name}.yaml`, or leave out --only / --from"
+        )
+    return {decision.step.name: decision.ref for decision in mine if decision.ref is not None}
+
+
+def check_store(experiment: Experiment, options: Options) -> None:
+    """Before anything runs: objects about to be read are hashed, damaged ones set aside, so that they are rebuilt."""
+    store, graph = Store(experiment.run.store), build_graph(experiment)
+    for line in set_damaged_aside(store, plan(store, graph, options.refresh)):
+        logger.warning(line)
+
+
+def workers(experiment: Experiment) -> int:
+    """Steps that run side by side."""
+    return experiment.run.workers or len(os.sched_getaffinity(0))
