@@ -136,7 +136,9 @@ def test_type_without_gold_spans_is_not_averaged(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     write_predictions(path, Predictions([0], [["a", "b"]], gold, predicted))
     row = EvaluationRow("v", 0, 1, score(gold, predicted).to_dict(), None, path)
-    assert type_table_rows(build_comparison([row], reference="v", rounds=1))[1] == [["PER", "1", "100.00 (1 seed)"]]
+    comparison = build_comparison([row], reference="v", rounds=1)
+    assert list(comparison.variants[0].per_type) == ["PER"]
+    assert type_table_rows(comparison)[1] == [["PER", "1", "100.00 (1 seed)"]]
 
 
 def test_rows_that_do_not_belong_together_are_refused(tmp_path: Path, rows: list[EvaluationRow]) -> None:

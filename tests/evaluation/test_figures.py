@@ -58,6 +58,15 @@ def test_f1_bars_show_every_variant_type_and_seed() -> None:
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_one_seed_has_no_whisker() -> None:
+    """No deviation is drawn where none is known, which a whisker of length zero would claim."""
+    axes = f1_bars(comparison(variant("three", 0.7, 3), variant("one", 0.7, 1))).axes[0]
+    bars = [container for container in axes.containers if hasattr(container, "patches")]
+    caps = [[math.isfinite(y) for cap in container.errorbar.lines[1] for y in cap.get_ydata()] for container in bars]
+    assert all(caps[0])
+    assert not any(caps[1])
+
+
 def test_confusion_figure_shows_every_count() -> None:
     """Counts, missed and spurious stand in the cells; without any type there is still a figure."""
     text = words(confusion_figure(CONFUSION))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -127,7 +129,7 @@ def test_readable_spans_equal_seqeval(tags: list[str]) -> None:
     assert strict_bioes_spans(tags) == strict
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(corpora())
 def test_array_counts_equal_conlleval_and_seqeval(corpus: tuple[list[list[str]], list[list[str]]]) -> None:
     """The array version equals conlleval's state machine, span sets and seqeval on valid and invalid sequences."""
@@ -143,7 +145,7 @@ def test_array_counts_equal_conlleval_and_seqeval(corpus: tuple[list[list[str]],
         assert (counts.micro.precision, counts.micro.recall, counts.micro.f1) == pytest.approx((p, r, f))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(corpora())
 def test_sentence_strict_and_boundary_counts_equal_sets(corpus: tuple[list[list[str]], list[list[str]]]) -> None:
     """Counts per sentence, strict counts and boundary counts equal those of the readable functions' sets."""
@@ -191,3 +193,28 @@ def test_padding_and_wrong_lengths_are_refused() -> None:
         encode_tags([["O"], ["O"]], [["O"], ["O", "O"]])
     with pytest.raises(ValueError, match="differ in number or length"):
         span_counts([[0], [0, 0]], [[0, 0], [0]], ["O"])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "column", "total", "per_type"),
+    [
+        ("conll2003/eng.testb", 3, 5648, {"LOC": 1668, "MISC": 702, "ORG": 1661, "PER": 1617}),
+        ("conll2003/eng.train", 3, 23_499, {"LOC": 7140, "MISC": 3438, "ORG": 6321, "PER": 6600}),
+        ("conll2000/test.txt", 2, 23_852, {}),
+    ],
+)
+def test_real_corpora_have_the_published_span_counts(
+    shared_data: Path, name: str, column: int, total: int, per_type: dict[str, int]
+) -> None:
+    """Spans of the real corpora are as many as published, also where the file is IOB1, which conlleval reads alike."""
+    sentences: list[list[str]] = [[]]
+    for line in (shared_data / name).read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            sentences[-1].append(line.split()[column])
+        else:
+            sentences.append([])
+    counts = span_counts(*encode_tags(sentences, sentences))
+    assert counts.micro == Counts(total, total, total)
+    assert {type_: counts.per_type[type_].gold for type_ in per_type} == per_type
+    assert sum(len(conlleval_spans(tags)) for tags in sentences) == total
