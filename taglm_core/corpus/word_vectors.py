@@ -139,7 +139,8 @@ def _is_number(text: str) -> bool:
 
 def _parse(path: Path, number: int, values: list[str]) -> np.ndarray:
     try:
-        vector = np.array(list(map(float, values)), np.float32)
+        with np.errstate(over="ignore"):  # beyond float32: inf, refused below
+            vector = np.array(list(map(float, values)), np.float64).astype(np.float32)
     except ValueError:
         place = next(place for place, value in enumerate(values) if not _is_number(value))
     else:
