@@ -84,6 +84,8 @@ def set_damaged_aside(store: Store, decisions: Mapping[str, Decision]) -> list[s
 
 
 def _decide(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
+    for pattern in step.files.values():
+        resolve_files(Path(pattern))  # a wrong path is an error now, not when its step's turn comes
     waiting = [name for name in step.inputs.values() if above[name].ref is None]
     if waiting:
         shown = ", ".join(waiting[:2]) + (f" and {len(waiting) - 2} more" if len(waiting) > 2 else "")

@@ -1,0 +1,41 @@
+# make run    install what is needed, then the whole pipeline on the built-in demo corpus
+# make test   install what is needed, then lint, layer contracts, types and tests
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+# uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+EXPERIMENT ?= experiments/demo.yaml
+.PHONY: run test test-real lint bench docs lock clean
+
+run: .venv/installed
+	@$(BIN)/taglm run $(EXPERIMENT)
+
+test: lint
+	$(BIN)/pytest -m "not real"
+
+test-real: .venv/installed
+	TAGLM_REAL_REQUIRED=1 $(BIN)/pytest -m real --timeout 7200
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+# the +cpu of a local wheel is cut off, so that everybody finds a build
+lock:
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --quiet -o requirements.lock
+	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
+
+clean:
+	rm -rf .venv build *.egg-info

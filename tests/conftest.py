@@ -1,0 +1,55 @@
+"""What all tests share: quiet libraries, one thread, the place of the real corpora."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Before anything imports Prefect, MLflow or torch: they read these when they are imported.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="taglm-prefect-")
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+from tasks.environment import quiet_defaults  # noqa: E402
+
+quiet_defaults()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real corpora: ../shared/data, or TAGLM_SHARED_DATA."""
+    folder = Path(os.environ.get("TAGLM_SHARED_DATA", ROOT / ".." / "shared" / "data")).resolve()
+    if not (folder / "conll2003").is_dir():
+        reason = f"real corpora are not at {folder}; set TAGLM_SHARED_DATA"
+        if os.environ.get("TAGLM_REAL_REQUIRED"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Defaults such as data/store are relative: no test writes into the checkout."""
+    if "repository" not in request.fixturenames:
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkout, as the working directory."""
+    monkeypatch.chdir(ROOT)
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One in-process Prefect server for all tests that run flows."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield

@@ -1,0 +1,142 @@
+"""Steps, keys and plans: what reruns when something changes, and the reason given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.load import load_experiment
+from taglm_core.errors import ConfigError, InputError
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import Action, Decision, plan
+from taglm_core.stages.steps import Graph, Stage
+from taglm_core.store.records import Manifest
+from taglm_core.store.store import Store, list_files
+
+
+def fill(store: Store, graph: Graph, experiment: Experiment) -> None:
+    """Publish an object for every step whose payload is a function of its recipe, as a run would."""
+    while True:
+        decisions = plan(store, graph)
+        ready = [decision for decision in decisions.values() if decision.action is Action.RUN]
+        if not ready:
+            return
+        for decision in ready:
+            assert decision.recipe is not None
+            out = store.work(decision.recipe) / "out"
+            out.mkdir(parents=True)
+            (out / "payload").write_text(decision.recipe.key)
+            label = f"{experiment.name}/{decision.step.name}"
+            store.publish(out, Manifest(label, decision.recipe, list_files(out), made={"time": 0}))
+
+
+def changed(store: Store, *overrides: str) -> dict[str, Decision]:
+    """What no longer is reused under overrides."""
+    decisions = plan(store, build_graph(load_experiment(None, overrides)))
+    return {name: decision for name, decision in decisions.items() if decision.action is not Action.REUSE}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store in which the default experiment has run."""
+    store, experiment = Store(tmp_path / "store"), load_experiment(None)
+    fill(store, build_graph(experiment), experiment)
+    return store
+
+
+def test_nothing_changed_nothing_runs(store: Store) -> None:
+    """A second plan reuses everything."""
+    assert changed(store) == {}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other",
+        "run.threads=2",
+        "run.device=cpu",
+        "run.workers=1",
+        "run.checkpoint_seconds=1",
+        "run.evaluate_steps=3",
+        "run.tracking=false",
+        "run.memory_limit=1GB",
+    ],
+)
+def test_execution_settings_are_in_no_key(store: Store, override: str) -> None:
+    """How things run changes nothing."""
+    assert changed(store, override) == {}
+
+
+def test_a_tagger_setting_reruns_taggers_only(store: Store) -> None:
+    """Stages above the change are reused; the reason names the field."""
+    found = changed(store, "tagger.dropout=0.3")
+    assert {decision.step.kind for decision in found.values()} == {"tagger", "evaluation", "report"}
+    assert found["tagger/baseline/seed-1"].reason == "against demo/tagger/baseline/seed-1: dropout 0.25 -> 0.3"
+    assert found["report"].action is Action.DEPENDS
+
+
+def test_a_language_model_setting_spares_the_baseline(store: Store) -> None:
+    """A baseline does not depend on language models."""
+    found = changed(store, "language_models.main.steps=7")
+    kinds = {decision.step.kind for decision in found.values()}
+    assert kinds == {"language-model", "embeddings", "tagger", "evaluation", "report"}
+    assert not any("baseline" in name for name in found)
+    assert "steps 3000 -> 7" in found["language-model/main/forward"].reason
+
+
+def test_one_more_seed_adds_its_runs_only(store: Store) -> None:
+    """Seeds are independent."""
+    found = changed(store, "seeds=[1, 2, 3, 4]")
+    assert all("seed-4" in name for name in found if name != "report")
+
+
+def test_a_damaged_object_is_a_reason(store: Store) -> None:
+    """A truncated file is noticed by planning."""
+    ref = plan(store, build_graph(load_experiment(None)))["vocabulary"].ref
+    assert ref is not None
+    (store.root / "objects" / ref.kind / ref.digest / "payload").write_text("")
+    assert "damaged: payload has 0 bytes" in changed(store)["vocabulary"].reason
+
+
+def test_refresh_runs_a_stage_and_leaves_the_rest_to_its_outcome(store: Store) -> None:
+    """What depends on a refreshed stage runs only if the content changes."""
+    decisions = plan(store, build_graph(load_experiment(None)), [Stage.PRETRAIN])
+    assert decisions["vocabulary"].reason == "refresh was asked for"
+    assert decisions["tagger/TagLM/seed-1"].action is Action.DEPENDS
+    assert decisions["tagger/baseline/seed-1"].action is Action.REUSE
+
+
+@pytest.mark.parametrize(
+    "extra", [[], ["labelled.dev=null", "labelled.dev_sentences=9", "labelled.train_fraction=0.5"]]
+)
+def test_test_data_has_no_path_into_training(extra: list[str]) -> None:
+    """No step above a tagger or a language model reads the test corpus; only the scheme's name sees its tags."""
+    graph = build_graph(load_experiment(None, extra))
+    for name, step in graph.items():
+        if step.kind in ("tagger", "language-model", "vocabulary"):
+            assert "corpus/test" not in graph.above(name)
+            assert not any("/test" in above for above in graph.above(name))
+
+
+def test_every_kind_of_source_is_drawn(tmp_path: Path) -> None:
+    """Dev drawn from train and a fraction of train: three corpora from one source."""
+    graph = build_graph(load_experiment(None, ["labelled.dev=null", "labelled.dev_sentences=9",
+                                               "labelled.train_fraction=0.5"]))  # fmt: skip
+    assert graph["corpus/train"].inputs == {"source": "corpus/train-rest"}
+    assert graph["corpus/train-rest"].config["complement"]
+    assert not graph["corpus/dev"].config["complement"]
+
+
+def test_missing_input_files_are_an_input_error(tmp_path: Path) -> None:
+    """A path that leads nowhere is named, before anything runs."""
+    graph = build_graph(load_experiment(None, ["labelled.train=nowhere.conll"]))
+    with pytest.raises(InputError, match=r"nowhere\.conll"):
+        plan(Store(tmp_path / "store"), graph)
+
+
+def test_unknown_demo_files_are_refused() -> None:
+    """demo:x lists what there is."""
+    with pytest.raises(ConfigError, match="demo:train"):
+        build_graph(load_experiment(None, ["labelled.train=demo:trian"]))
