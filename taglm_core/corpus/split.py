@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from taglm_core.corpus.hashing import mix64
-from taglm_core.corpus.parquet import CorpusCounts, CorpusWriter, count_sentences, iter_batches
+from taglm_core.corpus.parquet import count_sentences, iter_batches
+from taglm_core.corpus.parquet_writer import CorpusCounts, CorpusWriter
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.errors import InputError
 
