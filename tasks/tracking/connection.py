@@ -1,0 +1,128 @@
+"""Where the tracking store is, and how it is first opened."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sqlalchemy
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from taglm_core.errors import ConfigError
+from taglm_core.store.durable import locked
+from tasks.environment import DATA
+
+# What a tracking store that is away, full, locked or out of date raises (errors of requests are OSErrors).
+AWAY = (MlflowException, OSError, SQLAlchemyError)
+SQLITE = "sqlite:///"
+NOTE = "mlflow.note.content"
+
+
+def resolve_uri(configured: str | None = None) -> str:
+    """Address of the tracking store: as configured, else MLFLOW_TRACKING_URI, else sqlite below `data/`.
+
+    A relative sqlite path is made absolute: MLflow would look for it from wherever a process was started.
+
+    Raises:
+        ConfigError: a folder; MLflow no longer keeps runs in files.
+    """
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATA / 'mlflow.db'}"
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+    if urlsplit(uri).scheme in ("", "file"):
+        raise ConfigError(
+            f"tracking store {uri!r}: found a folder; expected a database or a server, as in sqlite:///data/mlflow.db "
+            "or http://127.0.0.1:5000; change run.tracking_uri or MLFLOW_TRACKING_URI"
+        )
+    return uri
+
+
+class Connection:
+    """A tracking store that may be away; opened when first needed, asked again after that.
+
+    Args:
+        uri: as given by `resolve_uri`.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client: MlflowClient | None = None
+        # MLflow prints a traceback for each failed statement; what it raises is told once, by us
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+    def client(self) -> MlflowClient:
+        """The client, with the database's tables made.
+
+        Raises:
+            MlflowException, OSError, SQLAlchemyError: the store is away.
+        """
+        if self._client is None:
+            with self.lock():
+                self._ask_once()
+                self._client = MlflowClient(self.uri, self.uri)
+        return self._client
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep two processes from making the same tables, experiments or parent runs at once (local stores)."""
+        if not self.uri.startswith(SQLITE):
+            yield
+            return
+        with locked(Path(self.uri.removeprefix(SQLITE) + ".lock")):
+            yield
+
+    def experiment(self, name: str, note: str) -> str:
+        """Id of an experiment, made with its description and an absolute place for artifacts if it is new.
+
+        Args:
+            name: of the experiment.
+            note: Markdown shown above its runs; `{id}` stands for its id.
+        """
+        client = self.client()
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            with self.lock():
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    made: str = client.create_experiment(name, artifact_location=self._artifacts(name))
+                    client.set_experiment_tag(made, NOTE, note.replace("{id}", made))
+                    return made
+        if found.lifecycle_stage != "active":
+            client.restore_experiment(found.experiment_id)  # a deleted one keeps its name and takes no runs
+        return str(found.experiment_id)
+
+    def find_run(self, experiment: str, tags: dict[str, str]) -> str | None:
+        """Id of the newest run of an experiment (by name) with these tags; None if there is none."""
+        client = self.client()
+        known = client.get_experiment_by_name(experiment)
+        if known is None:
+            return None
+        text = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        newest = ["attributes.start_time DESC"]
+        runs = client.search_runs([known.experiment_id], text, ViewType.ACTIVE_ONLY, max_results=1, order_by=newest)
+        return str(runs[0].info.run_id) if runs else None
+
+    def _ask_once(self) -> None:
+        """MLflow asks a database that does not answer for minutes."""
+        if urlsplit(self.uri).scheme in ("http", "https"):
+            return
+        if self.uri.startswith(SQLITE):
+            Path(self.uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        engine = sqlalchemy.create_engine(self.uri, poolclass=NullPool)
+        with engine.connect() as connection:
+            sqlalchemy.inspect(connection).get_table_names()
+
+    def _artifacts(self, name: str) -> str | None:
+        """Folder of an experiment's artifacts; a tracking server decides itself."""
+        if urlsplit(self.uri).scheme in ("http", "https"):
+            return None
+        home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else DATA.absolute()
+        return (home / "mlflow-artifacts" / name.replace("/", "-")).as_uri()

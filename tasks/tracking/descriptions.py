@@ -1,0 +1,87 @@
+"""What people read in MLflow: names, notes, parameters, links. Knows texts only, not MLflow itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from taglm_core.stages.steps import Stage
+
+LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits, in characters
+# Without it the page opens in a view for chat applications, without any column of metrics.
+TRAINING_VIEW = "workflowType=machine_learning"
+
+_NOTES = {
+    Stage.INGEST: (
+        "One run per set of corpora: sentences, tokens and entities of every split, and what the splits share "
+        "(`statistics.json`). Compare `train/sentences` and `train/tokens`."
+    ),
+    Stage.PRETRAIN: (
+        "One run per language model and direction. Compare **`heldout/perplexity`** (lower is better), between runs "
+        "of one direction and one vocabulary only. What counts in the end is the tagger's F1: a model with characters "
+        "may have the higher perplexity and give the better tagger."
+    ),
+    Stage.EMBED: (
+        "One run per language model and split: states read once and kept as float16. Nothing to optimise here; "
+        "`largest_state` must stay far below 65,504."
+    ),
+    Stage.TAG: (
+        "One parent run per variant, its seeds below it. Compare **`test/f1_mean`** and `test/f1_std` of the parents; "
+        "`test/f1_difference` and `p_value` are against the first variant. Choose by **`dev/f1`**, never by `test/f1`. "
+        "The last point of a `dev/f1` curve is the kept model, the best epoch."
+    ),
+}
+_PIPELINE = "One run per execution that built something; its tags `taglm.run.<step>` name the runs of its steps."
+_OPEN = "[Open as a table with metrics](#/experiments/{id}/runs?" + TRAINING_VIEW + ")"
+
+
+def experiment_name(stage: Stage | str, group: str) -> str:
+    """`taglm/<stage>/<data set or text>`: runs of one kind and one data set compare."""
+    return f"taglm/{stage}/{group}"
+
+
+def experiment_note(stage: Stage | str) -> str:
+    """Markdown for an experiment's description bar; `{id}` stands for its id."""
+    return f"{_NOTES[stage] if isinstance(stage, Stage) else _PIPELINE}\n\n{_OPEN}"
+
+
+def experiment_link(base: str, experiment_id: str) -> str:
+    """Address of an experiment's runs, in the view for training."""
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{TRAINING_VIEW}"
+
+
+def run_link(base: str, experiment_id: str, run_id: str) -> str:
+    """Address of one run; with an empty base, a link inside the UI."""
+    return f"{base.rstrip('/') + '/' if base else ''}#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def compare_link(base: str, experiment_id: str, run_ids: list[str]) -> str:
+    """Address of the comparison of some runs."""
+    runs, experiments = quote(json.dumps(run_ids)), quote(json.dumps([experiment_id]))
+    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING_VIEW}"
+
+
+def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
+    """Settings by dotted path, as text: lists and booleans in JSON."""
+    return {path: _text(value)[:LONGEST_PARAM] for path, value in _leaves(config, "")}
+
+
+def safe_name(name: str) -> str:
+    """A name of a tag or parameter that MLflow takes: names of language models may hold anything."""
+    return re.sub(r"[^\w\-./ ]", "_", name, flags=re.ASCII)
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    # Keys that are no names (the token map's are brackets and quotes) stay together as one value.
+    if isinstance(value, Mapping) and value and all(safe_name(str(key)) == str(key) for key in value):
+        for key, part in value.items():
+            yield from _leaves(part, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,155 @@
+"""What a run says of itself before the work begins, and how far it has been told: both outlive a kill."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from taglm_core.stages.steps import Step
+from taglm_core.store.digests import canonical_json
+from taglm_core.store.durable import read_json, write_json
+from taglm_core.store.records import Ref
+from tasks.tracking.descriptions import experiment_name, flat_params, safe_name
+
+STATE_FILE = "tracking.json"
+PARENT = "mlflow.parentRunId"
+RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step that is being built.
+
+    Attributes:
+        experiment: name of the experiment it is built for.
+        step: the step.
+        key: its recipe's key.
+        inputs: the objects it reads, by role.
+        store: root of the store.
+        prefect_run: id of the Prefect flow run.
+        commit: of the program's sources.
+        user: who runs it.
+    """
+
+    experiment: str
+    step: Step
+    key: str
+    inputs: Mapping[str, Ref]
+    store: str
+    prefect_run: str | None = None
+    commit: str | None = None
+    user: str | None = None
+
+    @property
+    def mlflow_experiment(self) -> str:
+        """Name of the MLflow experiment the run belongs to."""
+        return experiment_name(self.step.stage, self.step.group)
+
+    @property
+    def variant(self) -> str | None:
+        """The arm of the comparison a tagger or an evaluation belongs to (`tagger/<variant>/seed-1`)."""
+        return self.step.name.split("/")[1] if self.step.kind in ("tagger", "evaluation") else None
+
+    def params(self) -> dict[str, str]:
+        """Settings by dotted path; a tagger's variant and seed among them."""
+        own = {"variant": self.variant} if self.variant else {}
+        return flat_params({**own, **self.step.config})
+
+    def tags(self) -> dict[str, str]:
+        """What runs are found by, and where the run comes from."""
+        tags = {
+            "taglm.experiment": self.experiment,
+            "taglm.step": self.step.name,
+            "taglm.kind": self.step.kind,
+            "taglm.key": self.key,
+            "taglm.store": self.store,
+            "mlflow.source.name": "taglm",
+            "mlflow.source.type": "LOCAL",
+        }
+        tags |= {safe_name(f"taglm.input.{role}"): ref.digest for role, ref in self.inputs.items()}
+        if self.variant:
+            tags |= {"taglm.variant": self.variant, "taglm.seed": str(self.step.config.get("seed"))}
+        known = {"prefect.flow_run_id": self.prefect_run, "git.commit": self.commit, "mlflow.user": self.user}
+        known["mlflow.source.git.commit"] = self.commit
+        return tags | {name: value for name, value in known.items() if value}
+
+    def object_path(self, ref: Ref) -> Path:
+        """Where an object lies."""
+        return Path(self.store) / "objects" / ref.kind / ref.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A variant as a run: parent of its seeds.
+
+    Attributes:
+        name: of the variant.
+        experiment: name of the experiment it belongs to.
+        digest: over everything of its taggers but the seed.
+        config: settings of its taggers but the seed.
+    """
+
+    name: str
+    experiment: str
+    digest: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, experiment: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Variant:
+        """From a tagger's config and the digests of its inputs."""
+        rest = {key: value for key, value in config.items() if key != "seed"}
+        text = canonical_json({"config": rest, "inputs": dict(inputs)})
+        return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest)
+
+    def tags(self) -> dict[str, str]:
+        """What the parent run is found by."""
+        return {
+            "taglm.kind": "variant",
+            "taglm.experiment": self.experiment,
+            "taglm.variant": self.name,
+            "taglm.variant_digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a step has been told to the tracking store; `tracking.json` in its work folder.
+
+    Attributes:
+        uri: the tracking store.
+        entry: the step.
+        run_id: the run; None while the store has been away from the start.
+        offset: bytes of the journal whose metrics the store has.
+        last: last step told of each metric; a resumed process says steps again.
+        status: what the store was told last; RUNNING also while it has been told nothing.
+    """
+
+    uri: str
+    entry: Entry
+    run_id: str | None = None
+    offset: int = 0
+    last: Mapping[str, int] = field(default_factory=dict)
+    status: str = RUNNING
+
+    def afresh(self) -> State:
+        """For a new run: nothing told yet."""
+        return replace(self, run_id=None, offset=0, last={}, status=RUNNING)
+
+    def save(self, path: Path) -> None:
+        """Write durably."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> State | None:
+        """Inverse of `save`; None where there is none, or one that another version wrote."""
+        data: Any = read_json(path)
+        try:
+            given = data["entry"]
+            step = Step(**given["step"])
+            inputs = {role: Ref(**ref) for role, ref in given["inputs"].items()}
+            return cls(**{**data, "entry": Entry(**{**given, "step": step, "inputs": inputs})})
+        except (TypeError, KeyError):
+            return None

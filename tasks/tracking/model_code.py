@@ -1,0 +1,35 @@
+"""A registered tagger, as MLflow loads it: this file is run, nothing is unpickled.
+
+`mlflow.pyfunc.load_model("models:/taglm-<data set>@champion").predict([["Anna", "lives", "in", "Rome", "."]])`
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+
+class TaggerModel(PythonModel):
+    """Sentences in tokens to BIOES tags."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Open the tagger and its language models, in the order in which the tagger reads them."""
+        # Imported when the model is loaded: MLflow puts the package beside this file on the path only then.
+        from taglm_core.tagging.prediction import Predictor
+        from taglm_core.tagging.trained import load_spec
+
+        files = context.artifacts
+        tagger = Path(files["tagger"])
+        spec, _ = load_spec(tagger)
+        models = [Path(files[f"language-model-{name}-{direction}"]) for name, direction, _ in spec.lm]
+        self._predictor = Predictor.load(tagger, models)
+
+    def predict(
+        self, context: PythonModelContext, model_input: list[list[str]], params: dict[str, Any] | None = None
+    ) -> list[list[str]]:
+        """As many tags as tokens, for each sentence."""
+        return self._predictor.tag(model_input)
+
+
+mlflow.models.set_model(TaggerModel())

@@ -1,0 +1,224 @@
+"""The registry: one model per data set; the alias `champion` is moved by dev F1 alone, never by test scores."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+import taglm_core
+from taglm_core.errors import MissingObject
+from taglm_core.store.durable import locked
+from taglm_core.store.store import Artifact
+from tasks.tracking.connection import AWAY
+from tasks.tracking.runs import warn_away
+from tasks.tracking.tracker import Tracker
+
+logger = logging.getLogger("taglm")
+CHAMPION = "champion"
+# What loading and predicting imports; versions are those the tagger was registered with.
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
+LM_ROLE = "language-model/"
+MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of the best tagger.
+
+    Attributes:
+        name: of the registered model.
+        version: its version.
+        champion: whether the alias is on it now.
+        decision: in words.
+    """
+
+    name: str
+    version: str
+    champion: bool
+    decision: str
+
+
+def model_name(group: str) -> str:
+    """Name of the registered model of a data set."""
+    return f"taglm-{group}"
+
+
+def register_best(
+    tracker: Tracker,
+    group: str,
+    taggers: Mapping[str, Artifact],
+    language_models: Mapping[str, Artifact],
+    *,
+    report: Artifact | None = None,
+) -> Registration | None:
+    """Register the tagger with the best dev F1 and decide about the champion; a tagger is registered once.
+
+    Args:
+        tracker: of the experiment.
+        group: name of the data set.
+        taggers: by step name (`tagger/<variant>/seed-<n>`).
+        language_models: by step name (`language-model/<name>/<direction>`); those the best tagger reads must be there.
+        report: the report that compares the taggers, for the version's tags.
+
+    Returns:
+        What was decided; None without taggers, and while the store is away.
+
+    Raises:
+        MissingObject: a language model of the best tagger is not given.
+    """
+    if not taggers:
+        return None
+    step, tagger = max(taggers.items(), key=lambda item: item[1].manifest.metrics["dev/f1"])
+    try:
+        client = tracker.connection.client()
+        with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
+            known = _version_of(client, model_name(group), tagger.ref.digest)
+            if known is not None:
+                holder = _champion(client, model_name(group))
+                on_it = holder is not None and holder.version == known.version
+                return Registration(known.name, known.version, on_it, known.tags.get("taglm.decision", ""))
+            return _register(tracker, model_name(group), step, tagger, language_models, report)
+    except AWAY as error:
+        warn_away(tracker.connection, error)
+        return None
+
+
+def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Artifact]) -> None:
+    """Write a tagger as an MLflow model that stands alone: code, weights, no pickle.
+
+    Args:
+        folder: where; must not exist.
+        tagger: the tagger.
+        language_models: by step name; more than it reads may be there.
+
+    Raises:
+        MissingObject: one that it reads is not there.
+    """
+    files = {"tagger": str(tagger.path)}
+    for role in tagger.manifest.recipe.inputs:
+        if role.startswith(LM_ROLE):
+            if role not in language_models:
+                raise MissingObject(f"{role} is read by the tagger and was not given; run the pretrain stage")
+            files[role.replace("/", "-")] = str(language_models[role].path)
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=str(MODEL_CODE),
+        artifacts=files,
+        code_paths=[str(Path(taglm_core.__file__).parent)],
+        pip_requirements=requirements(),
+    )
+
+
+def requirements() -> list[str]:
+    """Pinned packages, without the label of a local build (`2.13.0+cpu`), which no index has."""
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
+    """Whether the alias moves, and why.
+
+    Args:
+        candidate: its dev F1.
+        digest: content digest of its dev split.
+        champion: tags of the present champion; None if there is none.
+    """
+    shown = f"dev F1 {100 * candidate:.2f}"
+    if champion is None:
+        return True, f"champion: the first one ({shown})"
+    its_f1, its_digest = float(champion["taglm.dev_f1"]), champion["taglm.dev_digest"]
+    if its_digest != digest:
+        return False, f"not champion: the champion was measured on another dev split ({its_digest[:10]}); {shown}"
+    if candidate > its_f1:
+        return True, f"champion: {shown} is above the champion's {100 * its_f1:.2f}"
+    return False, f"not champion: {shown} is not above the champion's {100 * its_f1:.2f}"
+
+
+def _register(
+    tracker: Tracker,
+    name: str,
+    step: str,
+    tagger: Artifact,
+    language_models: Mapping[str, Artifact],
+    report: Artifact | None,
+) -> Registration:
+    client, recipe = tracker.connection.client(), tagger.manifest.recipe
+    f1, digest = tagger.manifest.metrics["dev/f1"], recipe.inputs["dev/corpus"]
+    holder = _champion(client, name)
+    moves, decision = decide(f1, digest, holder.tags if holder is not None else None)
+    tags = {
+        "taglm.object": tagger.ref.digest,
+        "taglm.variant": step.split("/")[1],
+        "taglm.seed": str(recipe.config["seed"]),
+        "taglm.dev_f1": repr(f1),
+        "taglm.dev_digest": digest,
+        "taglm.decision": decision,
+        "taglm.experiment": tracker.experiment_name,
+    }
+    if report is not None:
+        tags["taglm.report"] = report.ref.digest
+    _ensure_model(client, name)
+    run_id = tracker.tagger_run(tagger.ref)
+    model_id = _log_model(tracker, client, run_id, tagger, language_models, tags)
+    version = client.create_model_version(
+        name, f"models:/{model_id}", run_id, tags=tags, description=f"{step}: {decision}", model_id=model_id
+    )
+    if moves:
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+    logger.info("registered %s version %s of %s: %s", step, version.version, name, decision)
+    return Registration(name, str(version.version), moves, decision)
+
+
+def _log_model(
+    tracker: Tracker,
+    client: MlflowClient,
+    run_id: str | None,
+    tagger: Artifact,
+    language_models: Mapping[str, Artifact],
+    tags: dict[str, str],
+) -> str:
+    """Store the model's files; returns the logged model's id."""
+    home = tracker.tag_experiment()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        save_model(folder, tagger, language_models)
+        made = client.create_logged_model(home, "tagger", run_id, tags)
+        client.log_model_artifacts(made.model_id, str(folder))
+    client.finalize_logged_model(made.model_id, "READY")
+    if run_id is not None:
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    return str(made.model_id)
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        about = "Taggers of one data set. The alias `champion` is the best by dev F1 on one dev split."
+        client.create_registered_model(name, description=about)
+
+
+def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, or no such alias
+            return None
+        raise
+
+
+def _version_of(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
+    """The version that an object was registered as."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    return next((version for version in versions if version.tags.get("taglm.object") == digest), None)

@@ -1,0 +1,145 @@
+"""What is told of a finished object, by its kind. Telling it twice changes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from mlflow.tracking import MlflowClient
+
+from taglm_core.evaluation.figures import confusion_figure, f1_bars
+from taglm_core.evaluation.report import from_json, to_markdown
+from taglm_core.store.store import Artifact
+from taglm_core.training.journal import JOURNAL, read_events
+from tasks.tracking.connection import NOTE, Connection
+from tasks.tracking.descriptions import LONGEST_TAG
+from tasks.tracking.entry import Entry
+from tasks.tracking.figures import language_model_figure, tagger_figure
+from tasks.tracking.variants import comparison_metrics, variant_run, variants_of_report
+
+CONTEXTS = {"train": "training", "text": "training", "dev": "validation", "test": "testing"}
+TABLES = "mlflow.loggedArtifacts"  # the UI shows tables that this tag lists
+LARGEST_FILE = 5 * 2**20  # of a report, in bytes
+
+
+def datasets(entry: Entry) -> list[DatasetInput]:
+    """The corpora a step reads, by our digests; nothing is loaded."""
+    found = []
+    for role, ref in entry.inputs.items():
+        if ref.kind not in ("corpus", "token-ids"):
+            continue
+        name = entry.step.inputs[role]
+        split = "text" if ref.kind == "token-ids" else name.rpartition("/")[2]
+        source, counts = json.dumps({"uri": str(entry.object_path(ref))}), json.dumps(dict(ref.counts))
+        dataset = Dataset(f"{entry.step.group}/{split}", ref.digest, "local", source, profile=counts)
+        tag = InputTag("mlflow.data.context", CONTEXTS.get(split.split("-")[0], "training"))
+        found.append(DatasetInput(dataset, [tag]))
+    return found
+
+
+def log_own(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
+    """Final metrics, sizes, figures and where the object lies, for a step with a run of its own."""
+    manifest = artifact.manifest
+    sizes = {f"size/{name}": float(count) for name, count in manifest.counts.items()}
+    log_final(client, run_id, {**manifest.metrics, **sizes, "seconds": manifest.seconds})
+    _OWN.get(entry.step.kind, _nothing)(client, run_id, entry, artifact)
+    client.set_tag(run_id, "taglm.object", artifact.ref.digest)
+    client.set_tag(run_id, NOTE, f"`{entry.step.name}` of {entry.experiment}; object `{artifact.path}`")
+
+
+def log_evaluation(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
+    """Scores on one split, told to the run of the tagger."""
+    split = str(entry.step.config["split"])
+    found = _json(artifact.path / "scores.json")
+    scores, confusion = found["scores"], found["type_confusion"]
+    micro = scores["micro"]
+    values = {f"{split}/{name}": micro[name] for name in ("f1", "precision", "recall")}
+    log_final(client, run_id, {**values, f"{split}/f1_strict": scores["f1_strict"]})
+    columns = ["precision", "recall", "f1", "gold", "predicted", "correct"]
+    rows = [[name, *(prf[column] for column in columns)] for name, prf in scores["per_type"].items()]
+    log_table(client, run_id, f"{split}_types.json", ["type", *columns], rows)
+    if confusion["types"]:
+        _figure(client, run_id, confusion_figure(confusion), f"{split}_confusion.png")
+    client.log_inputs(run_id, datasets(entry))
+    client.set_tag(run_id, f"taglm.evaluation.{split}", artifact.ref.digest)
+
+
+def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None:
+    """Means, deviations and significance, told to the runs of the variants."""
+    client, variants = connection.client(), variants_of_report(entry)
+    comparison = from_json(_json(artifact.path / "report.json"))
+    values, small = comparison_metrics(comparison), [
+        path for path in sorted(artifact.path.iterdir())
+        if path.is_file() and path.name != "manifest.json" and path.stat().st_size <= LARGEST_FILE
+    ]  # fmt: skip
+    for name, variant in variants.items():
+        run_id = variant_run(connection, entry.mlflow_experiment, variant)
+        log_final(client, run_id, values[name])
+        for path in small:
+            client.log_artifact(run_id, str(path), "report")
+        _figure(client, run_id, f1_bars(comparison), "f1.png")
+        client.set_tag(run_id, "taglm.report", artifact.ref.digest)
+        note = f"Variant {name} of experiment {entry.experiment}\n\n{to_markdown(comparison)}"
+        client.set_tag(run_id, NOTE, note[:LONGEST_TAG])
+
+
+def log_final(client: MlflowClient, run_id: str, values: Mapping[str, float]) -> None:
+    """Results as the last point of each metric, unless they already are: tables show the last point."""
+    now, metrics = int(time.time() * 1000), []
+    for name, value in values.items():
+        known = client.get_metric_history(run_id, name)
+        last = max(known, key=lambda metric: (metric.step, metric.timestamp), default=None)
+        if last is None or last.value != value:
+            metrics.append(Metric(name, float(value), now, 0 if last is None else last.step + 1))
+    if metrics:
+        client.log_batch(run_id, metrics=metrics)
+
+
+def log_table(client: MlflowClient, run_id: str, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """A table that replaces one of the same name (MLflow's own `log_table` would add the rows once more)."""
+    client.log_dict(run_id, {"columns": columns, "data": rows}, name)
+    tables = json.loads(client.get_run(run_id).data.tags.get(TABLES, "[]"))
+    table = {"path": name, "type": "table"}
+    if table not in tables:
+        client.set_tag(run_id, TABLES, json.dumps([*tables, table]))
+
+
+def _statistics(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
+    counts = {f"{role}/{name}": float(n) for role, ref in entry.inputs.items() for name, n in ref.counts.items()}
+    log_final(client, run_id, counts)
+    client.log_artifact(run_id, str(artifact.path / "statistics.json"))
+
+
+def _language_model(client: MlflowClient, run_id: str, _: Entry, artifact: Artifact) -> None:
+    events = [event for event, _ in read_events(artifact.path / JOURNAL)]
+    _figure(client, run_id, language_model_figure(events), "perplexity.png")
+
+
+def _tagger(client: MlflowClient, run_id: str, _: Entry, artifact: Artifact) -> None:
+    events = [event for event, _ in read_events(artifact.path / JOURNAL)]
+    _figure(client, run_id, tagger_figure(events), "dev_f1.png")
+
+
+def _nothing(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
+    """Nothing beside metrics and sizes."""
+
+
+def _figure(client: MlflowClient, run_id: str, figure: Figure | None, name: str) -> None:
+    if figure is not None:
+        client.log_figure(run_id, figure, name)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+_OWN: dict[str, Callable[[MlflowClient, str, Entry, Artifact], None]] = {
+    "corpus-statistics": _statistics,
+    "language-model": _language_model,
+    "tagger": _tagger,
+}

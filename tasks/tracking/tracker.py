@@ -1,0 +1,246 @@
+"""Tracking of an experiment: which steps get a run, how runs end, and the run of a whole pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mlflow.entities import Param, RunTag
+
+import taglm_core
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import Interrupted, StoreError
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.steps import Stage, Step
+from taglm_core.store.records import Recipe, Ref
+from taglm_core.store.store import Artifact, Store
+from taglm_core.training.journal import JOURNAL, read_events
+from tasks.tracking.connection import AWAY, NOTE, Connection, resolve_uri
+from tasks.tracking.descriptions import LONGEST_TAG, experiment_name, experiment_note, flat_params, run_link, safe_name
+from tasks.tracking.entry import FAILED, FINISHED, KILLED, RUNNING, STATE_FILE, Entry, State
+from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away
+
+__all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
+OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")
+ADDED_TO_RUNS = ("evaluation", "report")
+PIPELINE = "pipeline"
+PACE = 2.0  # seconds between two batches of metrics
+
+
+class Tracker:
+    """Tells MLflow what an experiment does.
+
+    Args:
+        experiment: the experiment.
+        uri: tracking store; None as configured (see `resolve_uri`).
+        pace: seconds between two batches of metrics of a run.
+
+    Raises:
+        ConfigError: the tracking store cannot be one. A store that is away is no error.
+    """
+
+    def __init__(self, experiment: Experiment, *, uri: str | None = None, pace: float = PACE) -> None:
+        self._experiment, self._pace = experiment, pace
+        self._store = Store(experiment.run.store)
+        self.connection = Connection(resolve_uri(uri or experiment.run.tracking_uri))
+        self._commit, self._user = _commit(), _user()
+
+    @contextlib.contextmanager
+    def stage_run(
+        self, step: Step, recipe: Recipe, work: Path, *, inputs: Mapping[str, Ref], prefect_run: str | None = None
+    ) -> Iterator[StageRun]:
+        """The run of one step while it is being built; ended when the block ends, however it ends.
+
+        Args:
+            step: the step.
+            recipe: what it is made from.
+            work: its work folder.
+            inputs: the objects it reads, by role.
+            prefect_run: id of the Prefect flow run.
+        """
+        entry = Entry(
+            self._experiment.name, step, recipe.key, dict(inputs), str(self._store.root), prefect_run, self._commit,
+            self._user,
+        )  # fmt: skip
+        run = self._run(entry, work / STATE_FILE, work / JOURNAL)
+        try:
+            yield run
+        except BaseException as error:
+            # A cancelled Prefect run comes as TerminationSignal, Ctrl-C as KeyboardInterrupt: not Exceptions.
+            failed = isinstance(error, Exception) and not isinstance(error, Interrupted)
+            run.close(FAILED if failed else KILLED)
+            raise
+        run.close(FINISHED)
+
+    def pipeline_run(self, refs: Mapping[str, Ref], *, prefect_run: str | None = None) -> str | None:
+        """A run that links the runs of all steps, those of skipped steps too.
+
+        Args:
+            refs: the objects of the experiment, by step name.
+            prefect_run: id of the Prefect flow run.
+
+        Returns:
+            Its id; None while the store is away.
+        """
+        self.catch_up()
+        try:
+            return self._pipeline_run(refs, prefect_run)
+        except AWAY as error:
+            warn_away(self.connection, error)
+            return None
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the experiment."""
+        return self._experiment.name
+
+    @property
+    def locks(self) -> Path:
+        """Folder of the store's locks."""
+        return self._store.root / "locks"
+
+    def tag_experiment(self) -> str:
+        """Id of the MLflow experiment of the experiment's taggers."""
+        name = experiment_name(Stage.TAG, self._experiment.labelled.name)
+        return self.connection.experiment(name, experiment_note(Stage.TAG))
+
+    def tagger_run(self, ref: Ref) -> str | None:
+        """Id of the newest run that made a tagger; None if none did."""
+        tags = {"taglm.kind": "tagger", "taglm.key": ref.key}
+        return self.connection.find_run(experiment_name(Stage.TAG, self._experiment.labelled.name), tags)
+
+    def step_run(self, step: Step, ref: Ref) -> str | None:
+        """Id of the newest run that made a step's object; None if none did."""
+        tags = {"taglm.kind": step.kind, "taglm.key": ref.key}
+        return self.connection.find_run(experiment_name(step.stage, step.group), tags)
+
+    def catch_up(self) -> None:
+        """Tell what an outage or a kill left untold, and end the runs of processes that are gone."""
+        root = self._store.root
+        try:
+            for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
+                state = State.load(path)
+                if state is not None and state.uri == self.connection.uri and state.status == RUNNING:
+                    self._end_orphan(state, path)
+            for path in sorted(root.glob("tracking/*.json"), key=lambda path: path.stat().st_mtime):
+                state = State.load(path)
+                if state is not None and state.uri == self.connection.uri:
+                    self._tell_later(state, path)
+        except AWAY as error:
+            warn_away(self.connection, error)
+
+    def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
+        if entry.step.kind in OWN_RUNS:
+            lock = self.locks / f"tracking-{entry.step.kind}-{entry.key}.lock"
+            return TrackedRun(self.connection, entry, path, journal, lock, pace=self._pace)
+        return AddedResults(self.connection, entry) if entry.step.kind in ADDED_TO_RUNS else StageRun()
+
+    def _pipeline_run(self, refs: Mapping[str, Ref], prefect_run: str | None) -> str:
+        experiment, group, graph = self._experiment, self._experiment.labelled.name, build_graph(self._experiment)
+        tags, lines = {"taglm.experiment": experiment.name, "taglm.kind": PIPELINE}, []
+        if prefect_run:
+            tags["prefect.flow_run_id"] = prefect_run
+        client = self.connection.client()
+        for name, ref in refs.items():
+            step = graph[name]
+            tags[safe_name(f"taglm.object.{name}")] = ref.digest
+            run_id = self.step_run(step, ref) if step.kind in OWN_RUNS else None
+            if run_id is not None:
+                tags[safe_name(f"taglm.run.{name}")] = run_id
+                of = client.get_run(run_id).info.experiment_id
+                lines.append(f"- [{name}]({run_link('', of, run_id)})")
+        home = self.connection.experiment(experiment_name(PIPELINE, group), experiment_note(PIPELINE))
+        run_id = str(client.create_run(home, run_name=experiment.name).info.run_id)
+        tags[NOTE] = "\n".join(lines)[:LONGEST_TAG]
+        params = flat_params(experiment.model_dump(mode="json", exclude={"run"}))
+        named = [RunTag(name, value) for name, value in tags.items()]
+        client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()], tags=named)
+        client.set_terminated(run_id, FINISHED)
+        return run_id
+
+    def _end_orphan(self, state: State, path: Path) -> None:
+        """A step whose process is gone: finished if its object is there, killed otherwise."""
+        artifact = self._made_by(state)
+        run = self._run(state.entry, path, path.with_name(JOURNAL))
+        if not isinstance(run, TrackedRun) or not run.mine:
+            return  # it is being worked on
+        self._hand_on(run, path.with_name(JOURNAL))
+        run.finish(artifact) if artifact is not None else run.close(KILLED)
+
+    def _tell_later(self, state: State, path: Path) -> None:
+        """An object that was made while the store was away."""
+        self.connection.client()  # raises while it is away; word stays
+        artifact = self._artifact(state.entry)
+        if artifact is not None:
+            run = self._run(state.entry, path, artifact.path / JOURNAL)  # of another process's: not settled below
+            self._hand_on(run, artifact.path / JOURNAL)
+            run.finish(artifact)
+            if not run.settled:
+                return
+        path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _hand_on(run: StageRun, journal: Path) -> None:
+        events = list(read_events(journal, run.offset))
+        if events:
+            run.forward([event for event, _ in events], events[-1][1])
+
+    def _made_by(self, state: State) -> Artifact | None:
+        """The object that a step's own run made, not one that was there before."""
+        artifact = self._artifact(state.entry)
+        if artifact is None or artifact.manifest.made.get("mlflow_run") != state.run_id:
+            return None
+        return artifact
+
+    def _artifact(self, entry: Entry) -> Artifact | None:
+        pointer = self._store.pointer(entry.step.kind, entry.key)
+        if pointer is None:
+            return None
+        try:
+            return self._store.open(Ref(entry.step.kind, entry.key, pointer.digest))
+        except StoreError:
+            return None
+
+
+class NoTracker:
+    """Tells nobody: `run.tracking` is off. Takes what `Tracker` takes."""
+
+    def stage_run(self, *_: object, **__: object) -> contextlib.AbstractContextManager[StageRun]:
+        """A step without a run."""
+        return contextlib.nullcontext(StageRun())
+
+    def pipeline_run(self, *_: object, **__: object) -> str | None:
+        """No run."""
+        return None
+
+    def catch_up(self) -> None:
+        """Nothing is ever untold."""
+
+
+def open_tracker(experiment: Experiment, *, uri: str | None = None) -> Tracker | NoTracker:
+    """The tracker an experiment asks for; what was left untold is told first."""
+    if not experiment.run.tracking:
+        return NoTracker()
+    tracker = Tracker(experiment, uri=uri)
+    tracker.catch_up()
+    return tracker
+
+
+def _commit() -> str | None:
+    """Commit of the program's sources, if they are a checkout."""
+    command = ["git", "-C", str(Path(taglm_core.__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None

@@ -1,0 +1,81 @@
+"""Variants as runs: parents of their seeds, with mean and standard deviation once a report is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities import Param
+
+from taglm_core.errors import StoreError
+from taglm_core.evaluation.report import Comparison
+from taglm_core.stages.steps import Stage
+from taglm_core.store.store import Store
+from tasks.tracking.connection import NOTE, Connection
+from tasks.tracking.descriptions import experiment_note, flat_params
+from tasks.tracking.entry import FINISHED, Entry, Variant
+
+
+def variant_run(connection: Connection, mlflow_experiment: str, variant: Variant) -> str:
+    """Id of the variant's run, made if there is none: one per experiment, name and settings but the seed."""
+    experiment_id = connection.experiment(mlflow_experiment, experiment_note(Stage.TAG))
+    with connection.lock():
+        found = connection.find_run(mlflow_experiment, variant.tags())
+        if found is not None:
+            return found
+        client = connection.client()
+        note = f"Variant {variant.name} of experiment {variant.experiment}; its seeds are the runs below."
+        run = client.create_run(experiment_id, run_name=variant.name, tags={**variant.tags(), NOTE: note})
+    params = flat_params({"variant": variant.name, **variant.config})
+    client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in params.items()])
+    client.set_terminated(run.info.run_id, FINISHED)  # until a seed of it runs
+    return str(run.info.run_id)
+
+
+def variant_of(entry: Entry) -> Variant | None:
+    """The variant that a tagger belongs to."""
+    if entry.step.kind != "tagger" or entry.variant is None:
+        return None
+    digests = {role: ref.digest for role, ref in entry.inputs.items()}
+    return Variant.of(entry.variant, entry.experiment, entry.step.config, digests)
+
+
+def variants_of_report(entry: Entry) -> dict[str, Variant]:
+    """The variants a report compares, by name: what their taggers were made from stands in the store."""
+    store, variants = Store(Path(entry.store)), {}
+    for role, ref in entry.inputs.items():
+        split, _, rest = role.partition("/")
+        name = rest.rpartition("/")[0]
+        pointer = store.pointer(ref.kind, ref.key)
+        if split != "test" or name in variants or pointer is None:
+            continue
+        try:
+            recipe = store.manifest("tagger", pointer.recipe.inputs["tagger"]).recipe
+        except StoreError:
+            continue  # cleaned up since: the evaluation stays, its variant cannot be found by its settings
+        variants[name] = Variant.of(name, entry.experiment, recipe.config, recipe.inputs)
+    return variants
+
+
+def comparison_metrics(comparison: Comparison) -> Mapping[str, dict[str, float]]:
+    """Metrics of each variant's run, by the variant's name."""
+    found: dict[str, dict[str, float | None]] = {}
+    for summary in comparison.variants:
+        found[summary.variant] = {
+            "test/f1_mean": summary.f1.mean,
+            "test/f1_std": summary.f1.deviation,
+            "test/precision_mean": summary.precision,
+            "test/recall_mean": summary.recall,
+            "dev/f1_mean": summary.dev_f1,
+            "seeds": float(summary.f1.n),
+            "size/parameters": float(summary.parameters),
+        }
+    for difference in comparison.differences:
+        found[difference.variant] |= {
+            "test/f1_difference": difference.difference,
+            "test/f1_difference_low": difference.low,
+            "test/f1_difference_high": difference.high,
+            "p_value": difference.p_value,
+            "welch_p": difference.welch_p,
+        }
+    return {name: {key: value for key, value in of.items() if value is not None} for name, of in found.items()}
