@@ -34,11 +34,16 @@ EXTRA_WORDS_FILE = "extra_words.parquet"
 _IDS, _OFFSETS = np.dtype("<i4"), np.dtype("<i8")
 _HELDOUT = "heldout"
 _SHARD_SEED = 0  # the scatter is part of the data; another order in training comes from the training seed
-_BATCH = 50_000  # sentences
 
 
 def write_token_ids(
-    corpus_dir: Path, words_file: Path, out_dir: Path, *, shards: int, heldout_fraction: float
+    corpus_dir: Path,
+    words_file: Path,
+    out_dir: Path,
+    *,
+    shards: int,
+    heldout_fraction: float,
+    batch_size: int = 50_000,
 ) -> dict[str, int]:
     """Writes the ids of all sentences: training sentences scattered into shards by hash, held-out ones apart.
 
@@ -50,6 +55,7 @@ def write_token_ids(
         out_dir: made if absent.
         shards: number of train shards.
         heldout_fraction: the one the words were counted with.
+        batch_size: sentences held in memory; changes no byte.
 
     Returns:
         sentences and tokens of both parts, words of the words file, extra words.
@@ -62,7 +68,7 @@ def write_token_ids(
     with ExitStack() as stack:
         writers = [stack.enter_context(_ShardWriter(out_dir, name)) for name in names]
         position = 0
-        for batch in iter_batches(corpus_dir, ["tokens"], _BATCH):
+        for batch in iter_batches(corpus_dir, ["tokens"], batch_size):
             tokens = batch.column("tokens")
             lengths = np.diff(tokens.offsets.to_numpy()).astype(np.int64)
             ids = words.encode(tokens.flatten())

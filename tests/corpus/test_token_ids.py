@@ -87,10 +87,20 @@ def test_extra_words_follow_the_words_file_with_counts(built: tuple[Path, dict[s
         assert shard.ids.min() > 0
 
 
-def test_writing_again_gives_the_same_bytes(built: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
-    """All files of two writings are equal."""
+@pytest.mark.parametrize("batch_size", [50_000, 170])
+def test_writing_again_gives_the_same_bytes(
+    built: tuple[Path, dict[str, int]], tmp_path: Path, batch_size: int
+) -> None:
+    """All files of two writings are equal, whatever the batches."""
     folder, _ = built
-    write_token_ids(folder / "corpus", folder / "words.parquet", tmp_path, shards=4, heldout_fraction=0.1)
+    write_token_ids(
+        folder / "corpus",
+        folder / "words.parquet",
+        tmp_path,
+        shards=4,
+        heldout_fraction=0.1,
+        batch_size=batch_size,
+    )
     for path in (folder / "ids").iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
