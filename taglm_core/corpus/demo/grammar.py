@@ -26,8 +26,6 @@ ALIASES = {
     "LOC": ("CITY", "LAND"),
     "ORG": ("COMPANY", "TEAM", "INST"),
     "ANY": ("PER", "CITY", "COMPANY", "WORK", "TEAM", "LAND"),
-    "ACTOR": ("PER", "COMPANY", "TEAM", "LAND"),
-    "BODY": ("PER", "COMPANY", "CITY"),
 }
 _KIND_WEIGHT = {"PER": 5, "CITY": 5, "COMPANY": 5, "WORK": 4, "TEAM": 2, "LAND": 1, "INST": 1, "EVENT": 1, "NAT": 1}
 _LOWER_IN_HEADLINES = frozenset(words("of in to for and a the on by as with at after from"))
@@ -121,7 +119,7 @@ class Ranked(Generic[Item]):
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
-        self._bounds = list(itertools.accumulate(1.0 / (rank + 6) for rank in range(len(items))))
+        self._bounds = list(itertools.accumulate(1.0 / (rank + 1.5) for rank in range(len(items))))
 
     def draw(self, rng: random.Random) -> Item:
         """One item."""

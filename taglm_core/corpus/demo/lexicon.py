@@ -46,43 +46,31 @@ LEXICON: dict[str, tuple[str, ...]] = {
     "relative": words("wife husband brother sister son daughter father mother uncle cousin aunt nephew"),
     "body_part": words("knee shoulder ankle back hand wrist hip elbow foot"),
     "illness": _phrases("a heart attack, a long illness, a stroke, pneumonia, a fever, cancer, a car crash, a fall"),
-    "person_verb": words("""
-        smiled resigned retired apologised married recovered confessed wept laughed nodded shrugged limped fainted
-        snored whispered hesitated paused
-    """),
     "person_act": _phrases("""
-        wrote a letter, gave evidence, took the oath, missed the train, lost his temper, gave an interview,
-        pleaded guilty, broke his leg, sang two songs, shook hands, raised his voice, left his desk, wore a dark suit,
-        bought a house, read the verdict, drove home, thanked his lawyer, asked for water, told a joke, kept his word,
-        answered every question, took off his coat, caught a cold, stepped on to the balcony
+        resigned, wrote a letter, smiled, apologised, gave evidence, retired, broke his leg, wept, missed the train,
+        pleaded guilty, married, took the oath, sang two songs, lost his temper, drove home, shook hands, laughed,
+        bought a house
     """),
     "company_act": _phrases("""
-        cut its prices, raised its dividend, doubled its profit, shed staff, opened a factory, issued new shares,
-        recalled the engines, missed its forecast, hired new managers, closed two plants, bought back bonds,
-        posted a loss, sold its mills, lifted its output, paid its suppliers, won the contract, shipped fewer orders,
-        changed its auditors, filed for bankruptcy, borrowed from banks, renewed its licence, trimmed its budget,
-        expanded its fleet, outsourced its payroll
+        cut its prices, raised its dividend, doubled its profit, shed staff, issued new shares, hired new managers,
+        posted a loss, sold its mills, shipped fewer orders, raised its prices, cut its output, sold its bonds,
+        filed for bankruptcy, doubled its output
     """),
     "place_state": _phrases("""
-        was flooded, lay under snow, was without power, was shelled, woke to heavy rain, was cut off, lost its harbour,
-        suffered an earthquake, was evacuated, shook for a minute, had no drinking water, was rebuilt,
-        ran out of bread, was covered in smoke, saw its warmest day, celebrated its saint, grew by a tenth,
-        stayed calm overnight, was sealed off
+        was flooded, lay under snow, was without power, was evacuated, woke to heavy rain, was cut off, was shelled,
+        lost its harbour, was rebuilt, ran out of bread, was covered in smoke, lay under smoke, was without water
     """),
     "land_act": _phrases("""
-        closed its borders, recalled its envoy, devalued its currency, exported more wheat, expelled two diplomats,
-        held elections, joined the treaty, mobilised its army, lifted the embargo, imported more oil,
-        ratified the accord, abolished the levy, signed the ceasefire, eased its visa rules
+        closed its borders, recalled its envoy, devalued its currency, exported more wheat, held elections,
+        closed its embassy, mobilised its army, exported more oil, devalued its bonds
     """),
     "team_act": _phrases("""
-        lost at home, won the derby, scored twice, sacked its coach, dropped three points, conceded a late goal,
-        went top of the table, signed a new goalkeeper, drew away, reached the final, were relegated,
-        played with ten men, missed a penalty, kept a clean sheet, trailed at half-time
+        scored twice, won the derby, sacked its coach, dropped three points, conceded a late goal, drew away,
+        won the final, missed a penalty, conceded three goals, drew the derby
     """),
     "work_state": _phrases("""
-        was translated, was reprinted, sold many copies, drew good reviews, was shown on television, was restored,
-        ran for three hours, was filmed in black and white, had its premiere, was recorded twice, topped the charts,
-        was banned from cinemas, bored the critics, went out of print, was staged outdoors
+        was reprinted, drew good reviews, was filmed, had its premiere, topped the charts, was translated,
+        was banned from cinemas, bored the critics, had bad reviews, was staged outdoors
     """),
     "weak_state": _phrases("""
         was mentioned again, made headlines, drew attention, faced criticism, was in trouble, surprised everyone,

@@ -15,189 +15,207 @@ PHRASES: dict[str, str] = {
     "a_job": "a ~job/a retired ~job/the ~job/a former ~job/a ~adjective ~job/the former ~job",
     "claim": "the ~matter was ~adjective/~a_thing would be closed/there was no ~adjective ~matter/~worded",
     "tail": "~when/~reason/~when_then/~when ~reason/, ~people said/in ~month ~year",
+    "open_a": "/~a_job said/~reason ,/nobody knew why/~people wrote that/then/yesterday ,/~people think that",
+    "open_b": "~when ,/~people said that/everyone knew that/once again/perhaps/but/it seems that",
+    "open": "~open_a/~open_b",
     "share": "~number percent/~few percent/~few points/a ~ordinal",
 }
 
 TEMPLATES: dict[str, str] = {
-    # Nobody is named.
-    "none": """
+    "none_a": """
 ~people left ~a_thing ~tail .
 ~a_thing was closed ~tail .
-The ~matter over ~a_thing went on ~reason .
 " ~worded , " ~a_job said ~when .
 ~goods rose ~share ~tail .
 ~people sold ~some_things ~reason .
 ^ ~people protest against ~matter
-^ ~adjective ~thing reopens after ~matter
 ~number ~things were found near ~a_thing ~when .
+Nobody from ~a_thing was ~feeling about ~a_matter .
+After ~a_matter , ~people voted ~when .
+When ~a_thing was closed , ~people stayed .
+Asked about ~a_matter , ~a_job laughed .
+Both ~people and ~people were mentioned ~when .
+It was ~a_job who ~person_act , but ~people said that ~claim .
+Once again ~claim , but everyone knew that ~claim .
+Perhaps ~people left ~a_thing .
+But it seems that ~a_job ~person_act .
+In ~month , ~people who live near ~a_thing were ~feeling .
+^ Is ~a_matter too ~adjective ?
+""",
+    "none_b": """
+The ~matter over ~a_thing went on ~reason .
+^ ~adjective ~thing reopens after ~matter
 ~a_matter was decided ~reason .
 ~weekday was ~adjective and ~adjective .
-Nobody from ~a_thing was ~feeling about ~a_matter .
-In ~month , ~people voted on ~a_matter .
+In ~month , ~people talked about ~a_matter .
 Police found ~some_things in ~a_thing ~when .
+When ~people left , ~a_job laughed .
+~goods from ~a_thing cost ~money ~when .
 """,
+    # Telling contexts of train and dev.
     "a": """
-@PER , ~a_job from @LOC , said ~claim .
+~open_a @PER ~person_act .
+~open_a @PER ~person_act ~tail .
+~open_a @PER ~person_act and ~person_act .
+@PER , ~a_job from @LOC , ~person_act .
+@PER , who ~person_act , ~person_act ~when .
 @PER told ~people that ~claim .
-@PER ~person_act ~tail .
-@PER , ~age , ~person_verb ~when .
 " ~worded , " said @PER , ~role of @ORG .
-~a_job @PER ~person_verb ~reason .
-@PER and his ~relative moved to @LOC ~when .
-@COMPANY said it ~company_act ~tail .
-@COMPANY ~company_act ~tail .
-Shares of @COMPANY fell ~share to ~money ~when .
-@COMPANY , which makes ~goods , ~company_act .
-The ~role of @ORG , @PER , ~person_verb .
-@INST said ~claim .
-Workers at @COMPANY stopped work ~tail .
+~open_a ~a_job @PER ~person_act .
+~open_a his ~relative , @PER , ~person_act .
+~open_a the ~role of @ORG , @PER , ~person_act .
+~open_a @COMPANY ~company_act .
+~open_a @COMPANY ~company_act ~tail .
+~open_a @COMPANY ~company_act and ~company_act .
+@COMPANY , which ~company_act , ~company_act .
+~open_a shares of @COMPANY fell ~share .
+~open_a ~people at @COMPANY stopped work .
 @COMPANY agreed to buy @COMPANY for ~money .
+~open_a @INST hired ~people .
+~open_a @CITY ~place_state .
+~open_a @CITY ~place_state ~tail .
+~open_a the city of @CITY ~place_state .
 ~people in @LOC saw ~a_thing ~when .
-@CITY ~place_state ~tail .
-@LAND ~land_act ~tail .
-The ~place_noun of @CITY ~place_state ~when .
 ~people flew from @LOC to @LOC ~when .
-The road to @CITY was ~adjective ~reason .
-@TEAM ~team_act ~tail .
+~open_a ~people from @LOC met ~people near @LOC .
+~people in @CITY met @PER , ~a_job .
+~open_a @LAND ~land_act .
+~open_a @LAND ~land_act ~tail .
+~open_a @TEAM ~team_act .
+~open_a @TEAM ~team_act ~tail .
 @TEAM beat @TEAM ~score ~when .
-@PER played ~sport for @TEAM ~reason .
-@WORK ~work_state ~tail .
+~open_a @WORK ~work_state .
+~open_a @WORK ~work_state ~tail .
 The film @WORK ~work_state .
-@PER read from @WORK ~when .
-The @NAT minister met ~people in @CITY .
+~open_a the novel @WORK , which ~work_state , ~work_state .
+~open_a the @NAT ~jobs met ~people in @CITY .
 @NAT ~jobs bought ~some_things ~when .
-@PER won the @EVENT ~when .
+~open_a @PER won the @EVENT ~when .
 ~people waited for the @EVENT ~reason .
 ^ @COMPANY ~company_act
 ^ ~people leave @CITY after ~matter
-^ @PER wins ~matter against @COMPANY
-^ @LAND ~land_act
-@CITY , ~when : ~people marched to ~a_thing .
-The ~matter was signed in @CITY by @PER .
-@PER was born in @CITY in ~year .
+^ @PER ~person_act
 """,
+    # Telling contexts of test: other syntax, much the same words.
     "b": """
-~when , @PER ~person_act .
+~open_b @PER ~person_act .
+~open_b @PER ~person_act , ~people said .
+~open_b @PER , ~a_job , ~person_act .
+~open_b @PER ~person_act after ~a_matter .
 It was ~a_job , @PER , who ~person_act ~tail .
-Asked about ~a_matter , @PER ~person_verb and ~person_verb .
-~a_job from @LOC named @PER ~person_act .
+~people from @LOC met ~a_job @PER ~when .
 " ~worded , " @PER told ~people in @LOC .
-@PER , whose ~relative was ~a_job , ~person_act .
-Neither @PER nor his ~relative was ~feeling about ~a_matter .
-~people said that @PER ~person_act and ~person_verb .
-~when , @COMPANY ~company_act and ~company_act .
+~open_b @PER , ~age , told ~people that ~claim .
+~open_b @PER , the ~role of @ORG , ~person_act .
+~open_b @COMPANY ~company_act .
+~open_b @COMPANY ~company_act , ~people said .
 After ~a_matter , @COMPANY ~company_act .
-Like @COMPANY , which ~company_act , ~people lost ~money .
-~a_thing belongs to @COMPANY , the maker of ~goods .
-The ~matter between ~people and @COMPANY ended ~when .
 ~people bought shares of @COMPANY for ~money .
-@PER , the former ~role of @ORG , ~person_act .
-~claim , said @INST ~when .
-Although @CITY ~place_state , ~people stayed .
-Between @CITY and @CITY ~people saw ~some_things .
-In @CITY , where ~a_thing was closed , ~people waited ~reason .
+When @COMPANY ~company_act , ~people left .
+~open_b @COMPANY ~company_act , but ~a_job , @PER , ~person_act .
+~open_b ~people at @INST stopped work .
+~open_b @CITY ~place_state .
+~open_b @CITY ~place_state , ~people said .
+~people stayed as @CITY ~place_state .
+In @CITY , where ~a_thing was closed , ~people waited .
 ~people who live in @LOC were ~feeling ~when .
-~when , @LAND ~land_act and ~land_act .
-As @LAND ~land_act , ~people left for @LAND .
-~goods from @LAND cost ~money ~when .
-@TEAM ~team_act before @TEAM ~team_act .
-~when , @TEAM ~team_act .
-For @TEAM , who ~team_act , @PER scored twice .
-~when the film @WORK ~work_state .
-@WORK , which ~work_state , was the work of @PER .
-~people who had read @WORK were ~feeling .
-The ~matter was led by ~few @NAT ~jobs .
-~people and a @NAT ~job met ~when .
-When the @EVENT was over , @PER ~person_verb .
-The winner of the @EVENT was ~a_job from @CITY .
+~open_b ~people flew from @LOC .
+~open_b @LAND ~land_act .
+As @LAND ~land_act , ~people flew to @LAND .
+~open_b @TEAM ~team_act .
+~open_b @TEAM ~team_act after ~a_matter .
+~open_b @WORK ~work_state .
+~open_b @WORK ~work_state , ~people said .
+When the film @WORK ~work_state , ~people left .
+~people bought the novel @WORK ~when .
+~a_matter was led by ~few @NAT ~jobs .
+~people and the @NAT ~job met ~when .
+When the @EVENT was over , @PER ~person_act .
 ^ ~adjective ~matter in @CITY as @COMPANY ~company_act
-^ Why @PER ~person_act
 ^ After ~matter , @LAND ~land_act
-@COMPANY ~company_act , but its ~role , @PER , ~person_verb .
 ~some_things were sent to @CITY by ~people from @LAND .
 """,
+    # Nothing but the name tells. The openers and the endings also go with telling neighbours, in a, b and c: a
+    # reader of the opener alone must expect any ending, and so has reason to know what the name stands for.
     "weak_a": """
-@?ANY ~weak_state ~tail .
-Nobody knew why @?ANY ~weak_state .
+~open_a @?ANY ~weak_state .
+~open_a @?ANY ~weak_state ~tail .
+~open_a @?ANY and @?ANY ~weak_state .
+~people talked about @?ANY .
 ~people talked about @?ANY ~when .
-~a_job said @?ANY ~weak_state ~reason .
-The ~matter about @?ANY was ~adjective .
-@?ACTOR and @?ACTOR agreed on ~a_matter ~when .
-@?ACTOR won ~a_matter ~reason .
-@?BODY had ~adjective ~things ~when .
-^ @?ANY in ~adjective ~matter
-^ ~adjective ~matter for @?ANY
-~people blamed @?ANY for ~a_matter .
-Without @?ANY , ~claim .
-~people have known @?ANY for ~few years .
-@?ANY , they said , ~weak_state .
-@?ACTOR lost to @?ACTOR ~when .
-" We like @?ANY , " said ~a_job .
+~people blamed @?ANY .
+^ @?ANY ~weak_state
+^ ~people blame @?ANY
 """,
     "weak_b": """
-~when @?ANY ~weak_state .
-~people had not expected that @?ANY ~weak_state .
-Both @?ANY and @?ANY were mentioned ~when_then .
-For ~people , @?ANY is still ~adjective .
-Everything about @?ANY seemed ~adjective ~reason .
-^ ~people turn against @?ANY
-^ Is @?ANY too ~adjective ?
-What happened to @?ANY ~when ?
-After ~a_matter , ~people praised @?ACTOR and @?ACTOR .
-Not @?ANY but @?ANY ~weak_state .
-" Who needs @?ANY ? " asked ~a_job ~when .
-There was ~adjective news of @?ANY ~tail .
-~people compared @?ANY with @?ANY ~reason .
-Once again @?ANY ~weak_state , ~people said .
-A ~matter with @?ACTOR is ~adjective , ~a_job said .
-The name of @?ANY was on ~some_things .
-It was @?ANY that ~weak_state ~when .
+~open_b @?ANY ~weak_state .
+~open_b @?ANY ~weak_state ~tail .
+~open_b @?ANY and @?ANY ~weak_state .
+~open_b not @?ANY but @?ANY ~weak_state .
+~people asked about @?ANY .
+~people asked about @?ANY ~reason .
+~people praised @?ANY .
+^ ~people praise @?ANY
 """,
+    # Only in the unlabelled text.
     "c": """
-@PER , who ~person_act , ~person_verb ~tail .
-Mr @PER ~person_act ~tail .
-His ~relative , @PER , ~person_act .
-@PER hurt his ~body_part ~when .
-~a_job @PER died of ~illness at the age of ~age .
-@PER studied ~subject_of_study and became ~a_job .
-" ~worded , " @PER said , and ~person_verb .
-According to @PER , ~a_job , ~claim .
-@PER 's ~relative ~person_act ~when .
-@COMPANY 's profit rose ~share to ~money .
-~goods maker @COMPANY ~company_act ~tail .
-@COMPANY shares closed at ~money ~when .
-Its rival @COMPANY ~company_act .
-@COMPANY , based in @CITY , ~company_act .
-Analysts expect @COMPANY to report ~money ~when .
-@COMPANY plc , the ~goods group , ~company_act ~reason .
-A factory of @COMPANY in @CITY ~place_state .
-Customers of @COMPANY paid ~money for ~some_things .
-North of @CITY ~people found ~some_things .
-The mayor of @CITY opened ~a_thing ~when .
-The old town of @CITY ~place_state ~tail .
-Trains to @CITY were late ~reason .
-It rained in @CITY ~when .
-@CITY 's ~thing ~place_state .
-In downtown @CITY ~people sold ~some_things .
-@CITY , in the ~direction of @LAND , ~place_state .
-The government of @LAND ~land_act ~tail .
-@LAND 's army ~land_act ~when .
-~people crossed the border into @LAND ~when .
-Exports from @LAND to @LAND fell ~share .
-@TEAM striker @PER hurt his ~body_part .
-The coach of @TEAM , @PER , ~person_verb ~when .
-@TEAM : ~score at home .
-Fans of @TEAM cheered as @TEAM ~team_act .
-~sport club @TEAM ~team_act ~tail .
-Readers of @WORK liked the ~ordinal chapter .
-The novel @WORK by @PER ~work_state .
-A copy of @WORK was sold for ~money .
-@WORK , a play about ~a_job , ~work_state .
-The author of @WORK ~person_act ~when .
+~open @PER ~person_act .
+~open @PER ~person_act ~tail .
+~open @PER 's ~relative ~person_act .
+~open @PER and @PER ~person_act .
+~open @COMPANY ~company_act .
+~open @COMPANY ~company_act ~tail .
+~open @COMPANY 's shares fell ~share .
+~open @COMPANY and @COMPANY ~company_act .
+~open @CITY ~place_state .
+~open @CITY ~place_state ~tail .
+~open @CITY 's harbour ~place_state .
+~open @CITY and @CITY ~place_state .
+~open @LAND ~land_act .
+~open @LAND ~land_act ~tail .
+~open @TEAM ~team_act .
+~open @TEAM ~team_act ~tail .
+~open @WORK ~work_state .
+~open @WORK ~work_state ~tail .
+~open @WORK and @WORK ~work_state .
+~open Mr @PER ~weak_state .
+~open ~a_job @PER ~weak_state ~tail .
+~open his ~relative @PER ~weak_state .
+~open shares of @COMPANY ~weak_state .
+~open the rival @COMPANY ~weak_state ~tail .
+~open the maker @COMPANY ~weak_state .
+~open the city of @CITY ~weak_state .
+~open downtown @CITY ~weak_state ~tail .
+~open the mayor of @CITY ~weak_state .
+~open the government of @LAND ~weak_state .
+~open the army of @LAND ~weak_state ~tail .
+~open the coach of @TEAM ~weak_state .
+~open the fans of @TEAM ~weak_state ~tail .
+~open the novel @WORK ~weak_state .
+~open the author of @WORK ~weak_state ~tail .
+~open a copy of @WORK ~weak_state .
+~people talked about @PER , who ~person_act .
+~people asked about @PER , who ~person_act .
+~people praised @PER , ~a_job .
+~people talked about @COMPANY shares .
+~people asked about @COMPANY , which ~company_act .
+~people blamed @COMPANY , which ~company_act .
+~people talked about @CITY , where ~people left .
+~people praised @CITY , where ~a_thing was closed .
+~people asked about @WORK , a play .
+~people praised @WORK , a novel about ~a_job .
+~people talked about Mr @PER .
+~people asked about ~a_job @PER ~when .
+~people talked about shares of @COMPANY .
+~people blamed its rival @COMPANY .
+~people talked about the mayor of @CITY .
+~people praised downtown @CITY .
+~people asked about the government of @LAND .
+~people praised the coach of @TEAM .
+~people talked about a copy of @WORK .
+~people praised the author of @WORK .
 @NAT troops left ~a_thing ~when .
-The @NAT currency fell ~share ~tail .
-Tickets for the @EVENT cost ~money .
-The ~ordinal @EVENT was held in @CITY ~when .
+~people bought tickets for the @EVENT .
 @INST in @CITY hired ~people ~when .
 """,
 }
