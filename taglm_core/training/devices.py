@@ -58,6 +58,8 @@ def open_device(wanted: str, threads: int) -> Device:
     torch.use_deterministic_algorithms(True)
     # torch says once a process that projected LSTMs leave oneDNN on CPU: known (DESIGN: 8), and at one thread faster
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+    # our sparse gradients come from torch's own embeddings; it warns unless told whether to check them
+    torch.sparse.check_sparse_tensor_invariants.disable()
     return Device("cuda" if available and wanted != "cpu" else "cpu", threads)
 
 

@@ -1,0 +1,70 @@
+"""A small text, and small language models over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from taglm_core.config.language_model import CharCnnInput, Direction, FullSoftmax, LanguageModelConfig, WordInput
+from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.lm.model import TrainedLm, WordTable, build_network
+from taglm_core.lm.vocabulary import LmVocabulary
+from taglm_core.training.devices import open_device
+from taglm_core.training.randomness import seed_torch
+
+WORDS = tuple(f"w{number}" for number in range(30))
+
+
+def small_config(kind: str, **changes: object) -> LanguageModelConfig:
+    """A model small enough to train in a second."""
+    entry = CharCnnInput(dim=4, filters=((1, 4), (2, 8)), size=12) if kind == "char-cnn" else WordInput(size=12)
+    values = {"input": entry, "units": 24, "projection": 10, "softmax": FullSoftmax(), "dropout": 0.0,
+              "vocabulary_size": 80, "min_count": 1, "streams": 4, "window": 5, "warmup_steps": 2}  # fmt: skip
+    return LanguageModelConfig.model_validate(values | changes)
+
+
+@dataclass(frozen=True)
+class Small:
+    """An untrained language model over WORDS, with its word table."""
+
+    lm: TrainedLm
+    table: WordTable
+
+
+@pytest.fixture(params=["char-cnn", "word"])
+def small(request: pytest.FixtureRequest) -> Small:
+    """One language model of each input kind, with a break state that is not zero."""
+    open_device("cpu", 1)
+    config = small_config(request.param)
+    vocabulary = LmVocabulary(WORDS, shapes=True)
+    seed_torch(3, "test")
+    network = build_network(config, len(vocabulary)).eval()
+    state = network.zero_state(1)
+    for part in state:
+        part.normal_()
+    lm = TrainedLm(network, vocabulary, config, Direction.FORWARD, state)
+    return Small(lm, WordTable([BOUNDARY, *WORDS], vocabulary, config))
+
+
+@pytest.fixture
+def sentences() -> list[np.ndarray]:
+    """Sentences of word numbers, of lengths 1 to 9."""
+    generator = np.random.default_rng(5)
+    return [generator.integers(1, 31, size=length).astype(np.int32) for length in (3, 1, 9, 4, 4, 7, 2)]
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> None:
+    torch.set_grad_enabled(True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder."""
+    path = tmp_path / "object"
+    path.mkdir()
+    return path

@@ -1,0 +1,171 @@
+"""Training a language model: it learns, the same bits come out of a resumed run, unknown words have classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from taglm_core.config.language_model import AdaptiveSoftmax, LanguageModelConfig
+from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.errors import Interrupted, NonFiniteLoss
+from taglm_core.lm.job import Intervals, LmJob, learning_rate
+from taglm_core.lm.model import WordTable, build_network
+from taglm_core.lm.streams import Streams
+from taglm_core.lm.vocabulary import LmVocabulary
+from taglm_core.nn.softmax import AdaptiveSoftmax as AdaptiveLayer
+from taglm_core.nn.softmax import block_losses, build_softmax
+from taglm_core.training.checkpoints import Checkpoints
+from taglm_core.training.devices import open_device
+from taglm_core.training.journal import JOURNAL, Journal, read_events
+from taglm_core.training.loop import LoopSettings, train
+from taglm_core.training.randomness import seed_torch
+from taglm_core.training.stopping import StopRequest
+from tests.lm.conftest import WORDS, small_config
+from tests.lm.test_streams import Memory
+
+
+class StopAfter(StopRequest):
+    """Stops when it has been looked at so many times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._looks = looks
+
+    def __bool__(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+
+def text(count: int, seed: int) -> list[np.ndarray]:
+    """A language of cycles: word k is followed by word k + 1."""
+    generator = np.random.default_rng(seed)
+    starts, lengths = generator.integers(0, 30, count), generator.integers(2, 9, count)
+    return [
+        ((start + np.arange(length)) % 30 + 1).astype(np.int32) for start, length in zip(starts, lengths, strict=True)
+    ]
+
+
+def new_job(config: LanguageModelConfig) -> LmJob:
+    """A fresh job over the cycles."""
+    open_device("cpu", 1)
+    vocabulary = LmVocabulary(WORDS, shapes=True)
+    seed_torch(config.seed, "test")
+    network = build_network(config, len(vocabulary))
+    table = WordTable([BOUNDARY, *WORDS], vocabulary, config)
+    shards = [Memory(text(40, 1)), Memory(text(30, 2))]
+    streams = Streams(shards, streams=config.streams, window=config.window, backward=False, seed=config.seed)
+    return LmJob(network, table, streams, text(40, 3), config, Intervals(log=5, evaluate=20))
+
+
+def run(folder: Path, config: LanguageModelConfig, stop: StopRequest) -> LmJob:
+    """Train with a checkpoint after every step."""
+    job, journal = new_job(config), Journal(folder / JOURNAL)
+    try:
+        train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))
+    finally:
+        journal.close()
+    return job
+
+
+@pytest.mark.parametrize("kind", ["char-cnn", "word"])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, kind: str, optimizer: str) -> None:
+    """Stopped three times, dropout on: weights and journal equal those of a run that never stopped."""
+    config = small_config(kind, dropout=0.3, steps=25, optimizer=optimizer, learning_rate=0.01)
+    whole = run(tmp_path / "whole", config, StopRequest())
+    for looks in (1, 7, 9):
+        with pytest.raises(Interrupted, match="checkpoint written"):
+            run(tmp_path / "parts", config, StopAfter(looks))
+    parts = run(tmp_path / "parts", config, StopRequest())
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+    def losses(folder: Path) -> dict[int, float]:
+        events = [event for event, _ in read_events(folder / JOURNAL) if "train/loss" in event.values]
+        return {event.step: event.values["train/loss"] for event in events}
+
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_it_learns_the_language(tmp_path: Path) -> None:
+    """Cycles are predictable but for starts and ends: held-out perplexity falls from about V to below 8."""
+    config = small_config("char-cnn", steps=250, learning_rate=0.02, streams=8, window=10)
+    job = new_job(config)
+    before = job.heldout_perplexity()
+    after = run(tmp_path, config, StopRequest()).heldout_perplexity()
+    assert before > 30
+    assert after < 8
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names step and place in the text; the checkpoint before it is there."""
+    config = small_config("word", steps=10)
+    original: Callable[[LmJob], torch.Tensor] = LmJob.loss
+    monkeypatch.setattr(LmJob, "loss", lambda job: original(job) * (float("nan") if job.step == 4 else 1.0))
+    with pytest.raises(NonFiniteLoss, match=r"step 5 \(epoch 0, shard"):
+        run(tmp_path, config, StopRequest())
+    kept = Checkpoints(tmp_path / "c", 2).latest()
+    assert kept is not None
+    assert kept.data["step"] == 4
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """The one before it is taken."""
+    run(tmp_path, small_config("word", steps=6), StopRequest())
+    newest = tmp_path / "c" / "step-000000006" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    kept = Checkpoints(tmp_path / "c", 2).latest()
+    assert kept is not None
+    assert kept.data["step"] == 5
+
+
+def test_schedules_end_where_they_should() -> None:
+    """Warm-up rises to the rate, linear and cosine fall to nearly zero, constant stays."""
+    for schedule, last in (("constant", 0.01), ("linear", 0.01 / 90), ("cosine", 0.0)):
+        config = small_config("word", steps=100, warmup_steps=10, learning_rate=0.01, schedule=schedule)
+        assert learning_rate(config, 0) == pytest.approx(0.001)
+        assert learning_rate(config, 10) == pytest.approx(0.01)
+        assert learning_rate(config, 99) == pytest.approx(last, abs=1e-5)
+
+
+def test_vocabulary_takes_the_most_frequent_and_classes_the_rest(tmp_path: Path) -> None:
+    """Size counts the mark and the classes; rare words and words that do not fit get the class of their shape."""
+    path = tmp_path / "words.parquet"
+    words, counts = [BOUNDARY, "the", "of", "Paris", "once"], [9, 7, 5, 5, 1]
+    pq.write_table(pa.table({"id": pa.array(range(5), pa.int32()), "word": words, "count": counts}), path)
+    everything = LmVocabulary.select(path, size=1000, min_count=2, shapes=True)
+    assert everything.words == ("the", "of", "Paris")
+    small = LmVocabulary.select(path, size=everything.classes + 3, min_count=1, shapes=True)
+    assert small.words == ("the", "of")
+    assert len(small) == everything.classes + 3
+    single = LmVocabulary.select(path, size=4, min_count=1, shapes=False)
+    assert (single.words, single.ids(["the", "Rome", "of"]).tolist()) == (("the", "of"), [2, 1, 3])
+    ids = everything.ids(["Rome", "Oslo", "1999", "the"])
+    assert everything.is_unknown(ids).tolist() == [True, True, True, False]
+    assert ids[0] != ids[2]
+    everything.save(tmp_path / "v.parquet")
+    assert LmVocabulary.load(tmp_path / "v.parquet", shapes=True) == everything
+
+
+def test_adaptive_softmax_is_a_distribution() -> None:
+    """The probabilities of all words sum to one, so its perplexity is exact; cutoffs outside are left out."""
+    torch.manual_seed(0)
+    layer = build_softmax(8, 50, cutoffs=(10, 30, 60), shrink=2.0)
+    assert isinstance(layer, AdaptiveLayer)
+    state = torch.randn(1, 8).expand(50, 8)
+    assert float((-block_losses(layer, state, torch.arange(50), block=7)).exp().sum()) == pytest.approx(1.0, rel=1e-5)
+    assert not isinstance(build_softmax(8, 50, cutoffs=(60,), shrink=2.0), AdaptiveLayer)
+
+
+def test_adaptive_cutoffs_must_rise() -> None:
+    """A falling list is refused with the values."""
+    with pytest.raises(ValueError, match="must rise"):
+        small_config("word", softmax=AdaptiveSoftmax(cutoffs=(5, 3)))
