@@ -1,0 +1,193 @@
+"""Taggers: coding, batches, learning, exact resume, prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from taglm_core.config.tagger import TaggerConfig
+from taglm_core.corpus.word_vectors import WordVectors
+from taglm_core.errors import Interrupted, MismatchError
+from taglm_core.tagging.dataset import reading_batches, training_batches
+from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
+from taglm_core.tagging.prediction import Predictor
+from taglm_core.tagging.trained import (
+    FixedVectors,
+    TaggerSpec,
+    build_network,
+    encode,
+    load_network,
+    load_spec,
+    save_tagger,
+    start_vectors,
+)
+from taglm_core.tagging.words import TaggerWords, normalise, tags_of
+from taglm_core.training.checkpoints import Checkpoints
+from taglm_core.training.devices import open_device
+from taglm_core.training.journal import JOURNAL, Journal, read_events
+from taglm_core.training.loop import LoopSettings, train
+from taglm_core.training.randomness import numpy_generator, seed_torch
+from taglm_core.training.stopping import StopRequest
+from tests.lm.test_training import StopAfter
+
+CONFIG = TaggerConfig.model_validate({
+    "units": [8, 8], "words": {"size": 6}, "characters": {"kind": "cnn", "dim": 4, "filters": 6},
+    "batch_size": 4, "max_epochs": 6, "patience": 3, "learning_rate": 0.02,
+    "annealing": [{"learning_rate": 0.002, "epochs": 2}],
+})  # fmt: skip
+
+
+def corpus(count: int, seed: int) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """Capitalised words are persons, numbers are dates of one or two tokens."""
+    generator = np.random.default_rng(seed)
+    tokens, tags = [], []
+    for _ in range(count):
+        words, labels = [], []
+        for _ in range(int(generator.integers(1, 7))):
+            pick = generator.integers(0, 3)
+            words += [["saw", f"Name{generator.integers(9)}", str(generator.integers(1900, 1999))][pick]]
+            labels += [["O", "S-PER", "S-DATE"][pick]]
+        tokens.append(tuple(words))
+        tags.append(tuple(labels))
+    return tokens, tags
+
+
+@dataclass(frozen=True)
+class Noise:
+    """LM states that depend on the sentence number only."""
+
+    size: int
+    lengths: tuple[int, ...]
+
+    def sentence(self, number: int) -> np.ndarray:
+        return np.random.default_rng(number).normal(size=(self.lengths[number], self.size)).astype(np.float16)
+
+
+def new_job(lm_size: int = 0) -> tuple[TaggerJob, TaggerSpec]:
+    """A fresh job, with or without LM states."""
+    open_device("cpu", 1)
+    (tokens, tags), (dev_tokens, dev_tags) = corpus(40, 1), corpus(15, 2)
+    lm = (("main", "forward", lm_size),) if lm_size else ()
+    spec = TaggerSpec(CONFIG, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
+    seed_torch(1, "tagger")
+    start, known = start_vectors(spec, [], 1)
+    network = build_network(spec, start, FixedVectors.none(6))
+
+    def states(sentences: list[tuple[str, ...]]) -> list[Noise]:
+        return [Noise(lm_size, tuple(map(len, sentences)))] if lm_size else []
+
+    train_data = encode(spec, FixedVectors.none(6), tokens, states(tokens), tags)
+    dev_data = encode(spec, FixedVectors.none(6), dev_tokens, states(dev_tokens))
+    droppable = droppable_rows(spec.words.single, len(spec.words), known)
+    return TaggerJob(network, train_data, dev_data, dev_tags, spec.tags, CONFIG, 1, droppable), spec
+
+
+def run(folder: Path, stop: StopRequest, lm_size: int = 0) -> TaggerJob:
+    """Train with a checkpoint after every step."""
+    job, _ = new_job(lm_size)
+    journal = Journal(folder / JOURNAL)
+    try:
+        train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))
+    finally:
+        journal.close()
+    return job
+
+
+@pytest.mark.parametrize("lm_size", [0, 5])
+def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, lm_size: int) -> None:
+    """Stopped in an epoch, between epochs and in the annealing: the same weights and the same dev scores."""
+    whole = run(tmp_path / "whole", StopRequest(), lm_size)
+    for looks in (3, 17, 40):
+        with pytest.raises(Interrupted):
+            run(tmp_path / "parts", StopAfter(looks), lm_size)
+    parts = run(tmp_path / "parts", StopRequest(), lm_size)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+    def scores(folder: Path) -> dict[int, float]:
+        events = [event for event, _ in read_events(folder / JOURNAL) if event.kind == "metrics"]
+        return {event.step: event.values["dev/f1"] for event in events}
+
+    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
+    assert whole.schedule.best == parts.schedule.best
+
+
+def test_it_learns_and_ends_with_the_best_model(tmp_path: Path) -> None:
+    """The pattern is learnt; the final weights score what the schedule calls the best."""
+    job = run(tmp_path, StopRequest())
+    assert job.schedule.best[0] > 0.9
+    assert job.dev_f1() == job.schedule.best[0]
+
+
+def test_saved_and_loaded_tags_alike(tmp_path: Path) -> None:
+    """Files hold everything: same tags, posterior confidences between 0 and 1, one tag a token."""
+    job, spec = new_job()
+    save_tagger(job._network, spec, {"parameters": 1}, tmp_path)
+    loaded, facts = load_spec(tmp_path)
+    assert (loaded, facts["parameters"]) == (spec, 1)
+    network = load_network(tmp_path, loaded, FixedVectors.none(6), torch.device("cpu"))
+    tokens, _ = corpus(9, 7)
+    data = encode(loaded, FixedVectors.none(6), tokens, [])
+    tags = decode_all(network, data, loaded.tags)
+    assert tags == decode_all(job._network, data, spec.tags) == Predictor.load(tmp_path, []).tag(tokens)
+    assert [len(row) for row in tags] == [len(row) for row in tokens]
+    assert all(0 < value <= 1.000001 for row in confidences(network, data, tags, loaded.tags) for value in row)
+
+
+def test_prediction_takes_empty_sentences_and_wants_its_language_models(tmp_path: Path) -> None:
+    """An empty sentence has no tags; a tagger with LM embeddings refuses to run without its LM."""
+    job, spec = new_job()
+    save_tagger(job._network, spec, {}, tmp_path)
+    assert Predictor.load(tmp_path, []).tag([(), ("Name1",), ()])[::2] == [[], []]
+    assert Predictor.load(tmp_path, []).tag([]) == []
+    job, spec = new_job(lm_size=5)
+    save_tagger(job._network, spec, {}, tmp_path)
+    with pytest.raises(MismatchError, match="forward"):
+        Predictor.load(tmp_path, [])
+
+
+def test_batches_cover_every_sentence_once() -> None:
+    """Training: all sentences, shuffled by seed; reading: all, shortest first."""
+    lengths = np.random.default_rng(0).integers(1, 40, size=333)
+    epoch = training_batches(lengths, 8, numpy_generator(1, "b", 0))
+    assert sorted(np.concatenate(epoch).tolist()) == list(range(333))
+    other = training_batches(lengths, 8, numpy_generator(1, "b", 1))
+    assert [batch.tolist() for batch in epoch] != [batch.tolist() for batch in other]
+    reading = np.concatenate(list(reading_batches(lengths, 8)))
+    assert sorted(reading.tolist()) == list(range(333))
+    assert (np.diff(lengths[reading]) >= 0).all()
+    padding = sum(int(lengths[batch].max()) * len(batch) for batch in epoch) / lengths.sum()
+    assert padding < 1.25
+
+
+def test_words_come_from_training_and_vectors_fill_in() -> None:
+    """Look-up is lower-cased with digits to zero; words with only a vector get a fixed row, others the unknown one."""
+    assert normalise("In1999") == "in0000"
+    words = TaggerWords.count([("The", "the", "cat"), ("1999",)], 1)
+    assert words.words == ("the", "0000", "cat")
+    assert words.single == 2
+    vectors = WordVectors(("Dog", "The"), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), {})
+    spec = TaggerSpec(CONFIG, ("O",), words, 2, ())
+    table, known = start_vectors(spec, [vectors], seed=1)
+    assert (table[1].tolist(), known) == ([3.0, 4.0], {1})
+    assert droppable_rows(words.single, len(words), known).tolist() == [2, 3]
+    fixed = FixedVectors.of(words, [vectors])
+    data = encode(spec, fixed, [("The", "Dog", "zebra", "1812")], [])
+    assert data.words.tolist() == [1, len(words), 0, 2]
+    assert fixed.matrix.tolist() == [[1.0, 2.0]]
+
+
+def test_all_variants_start_from_the_same_word_vectors() -> None:
+    """Random vectors depend on the seed alone, not on what else a variant has."""
+    (one, spec), (two, _) = new_job(), new_job(lm_size=5)
+    assert torch.equal(one._network.words.weight, two._network.words.weight)
+    assert not torch.equal(start_vectors(spec, [], 1)[0], start_vectors(spec, [], 2)[0])
+
+
+def test_tags_are_ordered_and_taken_from_training() -> None:
+    """O first, then by type and position; types may hold hyphens."""
+    assert tags_of([("S-B", "O"), ("B-A-X", "E-A-X")]) == ("O", "B-A-X", "E-A-X", "S-B")
