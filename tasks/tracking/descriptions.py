@@ -66,7 +66,7 @@ def compare_link(base: str, experiment_id: str, run_ids: list[str]) -> str:
 
 def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     """Settings by dotted path, as text: lists and booleans in JSON."""
-    return {path: _text(value)[:LONGEST_PARAM] for path, value in _leaves(config, "")}
+    return {path: _text(value)[:LONGEST_PARAM] for path, value in _leaves(config, "") if path}
 
 
 def safe_name(name: str) -> str:

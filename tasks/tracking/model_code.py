@@ -3,6 +3,7 @@
 `mlflow.pyfunc.load_model("models:/taglm-<data set>@champion").predict([["Anna", "lives", "in", "Rome", "."]])`
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ class TaggerModel(PythonModel):
         from taglm_core.tagging.prediction import Predictor
         from taglm_core.tagging.trained import load_spec
 
+        # torch says once that projected LSTMs leave oneDNN on CPU: known, and no fault of who loads a model
+        warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
         files = context.artifacts
         tagger = Path(files["tagger"])
         spec, _ = load_spec(tagger)
@@ -26,7 +29,10 @@ class TaggerModel(PythonModel):
         self._predictor = Predictor.load(tagger, models)
 
     def predict(
-        self, context: PythonModelContext, model_input: list[list[str]], params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,  # noqa: ARG002  both names are MLflow's
+        model_input: list[list[str]],
+        params: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> list[list[str]]:
         """As many tags as tokens, for each sentence."""
         return self._predictor.tag(model_input)

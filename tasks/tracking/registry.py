@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -86,7 +87,7 @@ def register_best(
             if known is not None:
                 holder = _champion(client, model_name(group))
                 on_it = holder is not None and holder.version == known.version
-                return Registration(known.name, known.version, on_it, known.tags.get("taglm.decision", ""))
+                return Registration(known.name, str(known.version), on_it, known.tags.get("taglm.decision", ""))
             return _register(tracker, model_name(group), step, tagger, language_models, report)
     except AWAY as error:
         warn_away(tracker.connection, error)
@@ -110,13 +111,16 @@ def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Art
             if role not in language_models:
                 raise MissingObject(f"{role} is read by the tagger and was not given; run the pretrain stage")
             files[role.replace("/", "-")] = str(language_models[role].path)
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=str(MODEL_CODE),
-        artifacts=files,
-        code_paths=[str(Path(taglm_core.__file__).parent)],
-        pip_requirements=requirements(),
-    )
+    with warnings.catch_warnings():
+        # mlflow.pyfunc warns of type hints of its own classes when it is first used
+        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(MODEL_CODE),
+            artifacts=files,
+            code_paths=[str(Path(taglm_core.__file__).parent)],
+            pip_requirements=requirements(),
+        )
 
 
 def requirements() -> list[str]:
@@ -168,9 +172,15 @@ def _register(
         tags["taglm.report"] = report.ref.digest
     _ensure_model(client, name)
     run_id = tracker.tagger_run(tagger.ref)
-    model_id = _log_model(tracker, client, run_id, tagger, language_models, tags)
+    model = _log_model(tracker, client, run_id, tagger, language_models, tags)
+    # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
     version = client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags=tags, description=f"{step}: {decision}", model_id=model_id
+        name,
+        model.artifact_location,
+        run_id,
+        tags=tags,
+        description=f"{step}: {decision}",
+        model_id=model.model_id if run_id else None,
     )
     if moves:
         client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -185,8 +195,8 @@ def _log_model(
     tagger: Artifact,
     language_models: Mapping[str, Artifact],
     tags: dict[str, str],
-) -> str:
-    """Store the model's files; returns the logged model's id."""
+) -> LoggedModel:
+    """Store the model's files."""
     home = tracker.tag_experiment()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
@@ -196,7 +206,7 @@ def _log_model(
     client.finalize_logged_model(made.model_id, "READY")
     if run_id is not None:
         client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    return str(made.model_id)
+    return made
 
 
 def _ensure_model(client: MlflowClient, name: str) -> None:
