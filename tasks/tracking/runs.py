@@ -294,5 +294,8 @@ def later_path(entry: Entry) -> Path:
 
 def warn_away(connection: Connection, error: Exception) -> None:
     """Say that the store is away, or refuses."""
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    logger.warning("tracking store %s cannot be told now (%s); work goes on, and is told later", connection.uri, reason)
+    cause = getattr(error.__cause__, "orig", None) or error  # the database's own words, where there are any
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    logger.warning(
+        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.uri, lines[0]
+    )

@@ -1,0 +1,417 @@
+"""Runs in MLflow: fed from the journal, through kills and outages, without a step twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from prefect.exceptions import TerminationSignal
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import ChildFailed, ConfigError, Interrupted
+from taglm_core.stages.steps import Step
+from taglm_core.store.records import Manifest, Recipe, Ref
+from taglm_core.store.store import Artifact, Store, list_files
+from taglm_core.training.journal import JOURNAL, Event, read_events
+from tasks.tracking.connection import resolve_uri
+from tasks.tracking.descriptions import flat_params
+from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
+
+LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
+
+
+def tagger_step(variant: str, seed: int, **changes: object) -> Step:
+    return Step(f"tagger/{variant}/seed-{seed}", "tagger", {"units": [4, 4], "seed": seed, **changes}, group="conll")
+
+
+@dataclass
+class Bench:
+    """A store of objects and a tracking store, both real, in the test's folder."""
+
+    root: Path
+    uri: str
+    name: str = "quick"
+    clock: float = 1000.0
+    read: dict[int, int] = field(default_factory=dict)  # bytes of the journal handed on, by run
+    held: list[Any] = field(default_factory=list)
+
+    @property
+    def experiment(self) -> Experiment:
+        run = {"store": str(self.root / "store"), "tracking_uri": self.uri}
+        return Experiment.model_validate({"name": self.name, "run": run})
+
+    @property
+    def tracker(self) -> Tracker:
+        return Tracker(self.experiment, pace=0.0)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.experiment.run.store)
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.uri)
+
+    def recipe(self, step: Step) -> Recipe:
+        return Recipe(step.kind, 1, step.config, {})
+
+    def work(self, step: Step) -> Path:
+        return self.store.work(self.recipe(step))
+
+    def open(self, step: Step, tracker: Tracker | None = None) -> Any:
+        inputs: Mapping[str, Ref] = {}
+        return (tracker or self.tracker).stage_run(step, self.recipe(step), self.work(step), inputs=inputs)
+
+    def say(self, step: Step, run: StageRun, *steps: int, value: float = 1.0) -> None:
+        """What a training process says of some steps, written to the journal and handed on from there, once."""
+        self.write(step, *steps, value=value)
+        found = list(read_events(self.work(step) / JOURNAL, self.read.get(id(run), run.offset)))
+        self.read[id(run)] = found[-1][1]
+        run.forward([event for event, _ in found], found[-1][1])
+
+    def write(self, step: Step, *steps: int, value: float = 1.0) -> None:
+        path = self.work(step) / JOURNAL
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            for number in steps:
+                self.clock += 1.0  # a process that says a step again says it at another time
+                values = {"train/loss": value / number}
+                line = {"kind": "metrics", "step": number, "time": self.clock, "values": values}
+                file.write(json.dumps(line) + "\n")
+
+    def unended(self, step: Step) -> StageRun:
+        """A run that nobody ends: its process is going to be killed."""
+        self.held.append(self.open(step))
+        return self.held[-1].__enter__()
+
+    def broken_off(self, step: Step, error: BaseException, *steps: int) -> StageRun:
+        """Work that says some steps and ends with an error."""
+        with contextlib.suppress(type(error)), self.open(step) as run:
+            self.say(step, run, *steps)
+            raise error
+        return run
+
+    def interrupted(self, step: Step, *steps: int) -> StageRun:
+        """Work that says some steps and is stopped."""
+        return self.broken_off(step, Interrupted("stopped"), *steps)
+
+    def publish(self, step: Step, **facts: Any) -> Artifact:
+        """The object that the process made, with its journal."""
+        recipe, staged = self.recipe(step), self.work(step) / "out"
+        staged.mkdir(parents=True)
+        (staged / "weights.safetensors").write_bytes(step.name.encode())
+        journal = self.work(step) / JOURNAL
+        if journal.exists():
+            shutil.copyfile(journal, staged / JOURNAL)
+        manifest = Manifest(f"quick/{step.name}", recipe, list_files(staged, (JOURNAL,)), **facts)
+        return self.store.open(self.store.publish(staged, manifest))
+
+    def runs(self, experiment: str) -> list[Run]:
+        found = self.client.get_experiment_by_name(experiment)
+        return [] if found is None else list(self.client.search_runs([found.experiment_id]))
+
+    def only_run(self, experiment: str) -> Run:
+        (run,) = self.runs(experiment)
+        return run
+
+    def steps_of(self, run_id: str | None, metric: str = "train/loss") -> list[int]:
+        assert run_id is not None
+        return [point.step for point in self.client.get_metric_history(run_id, metric)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, tracking_uri: str) -> Bench:
+    return Bench(tmp_path, tracking_uri)
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage() for record in caplog.records if record.name == "taglm" and record.levelname == "WARNING"
+    ]
+
+
+def test_a_run_says_what_it_is_and_what_came_out(bench: Bench) -> None:
+    """Parameters are flat, tags name experiment, step, key and object, sizes and results are metrics."""
+    with bench.open(LM) as run:
+        bench.say(LM, run, 1, 2)
+        artifact = bench.publish(LM, metrics={"heldout/perplexity": 40.0}, counts={"parameters": 7}, seconds=3.0)
+        run.finish(artifact)
+    found = bench.only_run("taglm/pretrain/news")
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == LM.name
+    assert found.data.params == {"units": "8", "input.kind": "word"}
+    tags = found.data.tags
+    expected = {"experiment": "quick", "step": LM.name, "key": bench.recipe(LM).key, "object": artifact.ref.digest}
+    assert {name: tags[f"taglm.{name}"] for name in expected} == expected
+    assert found.data.metrics["heldout/perplexity"] == 40.0
+    assert found.data.metrics["size/parameters"] == 7.0
+    names = [file.path for file in bench.client.list_artifacts(found.info.run_id)]
+    assert names == ["perplexity.png"]
+
+
+def test_a_resumed_run_goes_on_and_has_no_step_twice(bench: Bench) -> None:
+    """A killed process continues its own run; steps said again after the last checkpoint are dropped."""
+    first = bench.interrupted(LM, 1, 2, 3, 4, 5)
+    assert bench.only_run("taglm/pretrain/news").info.status == "KILLED"
+    with bench.open(LM) as second:
+        assert (second.run_id, second.offset) == (first.run_id, (bench.work(LM) / JOURNAL).stat().st_size)
+        assert bench.only_run("taglm/pretrain/news").info.status == "RUNNING"
+        bench.say(LM, second, 3, 4, 5, 6, 7)
+        second.finish(bench.publish(LM))
+    assert bench.steps_of(first.run_id) == [1, 2, 3, 4, 5, 6, 7]
+    assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
+
+
+def test_a_crash_between_telling_and_remembering_makes_no_doubles(bench: Bench) -> None:
+    """The store had the metrics, tracking.json did not say so yet: telling them again adds nothing."""
+    run = bench.interrupted(LM, 1, 2)
+    before = (bench.work(LM) / "tracking.json").read_text()
+    bench.interrupted(LM, 3, 4)
+    (bench.work(LM) / "tracking.json").write_text(before)
+    with bench.open(LM) as again:
+        bench.say(LM, again, 5)
+    assert bench.steps_of(run.run_id) == [1, 2, 3, 4, 5]
+
+
+def test_an_outage_costs_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """While the store's file is away work goes on with one warning; afterwards the curve is whole, without doubles."""
+    database = Path(bench.uri.removeprefix("sqlite:///"))
+    with bench.open(LM) as run:
+        bench.say(LM, run, 1, 2)
+        database.rename(bench.root / "away")
+        told = run.offset
+        bench.say(LM, run, 3)
+        bench.say(LM, run, 4)
+        assert run.offset == told
+        database.unlink(missing_ok=True)
+        (bench.root / "away").rename(database)
+        bench.say(LM, run, 5)
+        run.finish(bench.publish(LM))
+    assert len(warned(caplog)) == 1
+    assert bench.steps_of(run.run_id) == [1, 2, 3, 4, 5]
+
+
+def test_a_store_that_comes_back_after_the_work_is_told_everything(
+    bench: Bench, empty_tracking_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Away from start to end: word is left beside the objects, and the next tracker makes the whole run."""
+    folder = bench.root / "elsewhere"
+    folder.write_text("a file where the folder of the database should be")
+    bench.uri = f"sqlite:///{folder}/mlflow.db"
+    with bench.open(LM) as run:
+        bench.say(LM, run, 1, 2, 3)
+        assert run.run_id is None
+        run.finish(bench.publish(LM, metrics={"heldout/perplexity": 40.0}))
+    shutil.rmtree(bench.work(LM))
+    assert warned(caplog)
+    folder.unlink()
+    folder.mkdir()
+    shutil.copyfile(empty_tracking_store, folder / "mlflow.db")
+    bench.tracker.catch_up()
+    found = bench.only_run("taglm/pretrain/news")
+    assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
+    assert bench.steps_of(found.info.run_id) == [1, 2, 3]
+    bench.tracker.catch_up()
+    assert len(bench.runs("taglm/pretrain/news")) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Interrupted("stopped"), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (TerminationSignal(signal=15), "KILLED"),
+        (ChildFailed("died"), "FAILED"),
+        (ValueError("wrong"), "FAILED"),
+    ],
+)
+def test_how_the_work_ended_is_how_the_run_ends(bench: Bench, error: BaseException, status: str) -> None:
+    """Stopped work is KILLED, work that broke is FAILED; what was said until then is there."""
+    run = bench.broken_off(LM, error, 1)
+    assert bench.only_run("taglm/pretrain/news").info.status == status
+    assert bench.steps_of(run.run_id) == [1]
+
+
+def test_runs_of_dead_processes_do_not_stay_running(bench: Bench) -> None:
+    """A process killed without a word: its run is KILLED by the next tracker, and goes on with the same work."""
+    run = bench.unended(LM)
+    bench.say(LM, run, 1)
+    run._claim.release()  # as the system does when a process dies
+    bench.write(LM, 2)
+    bench.tracker.catch_up()
+    assert bench.only_run("taglm/pretrain/news").info.status == "KILLED"
+    assert bench.steps_of(run.run_id) == [1, 2]
+    with bench.open(LM) as again:
+        assert again.run_id == run.run_id
+        assert bench.only_run("taglm/pretrain/news").info.status == "RUNNING"
+
+
+def test_an_object_made_just_before_the_process_died_is_told(bench: Bench) -> None:
+    """The training process published, the one that followed it was killed: the run ends FINISHED, with results."""
+    run = bench.unended(LM)
+    bench.say(LM, run, 1)
+    bench.write(LM, 2)
+    artifact = bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"mlflow_run": run.run_id})
+    run._claim.release()
+    bench.tracker.catch_up()
+    found = bench.only_run("taglm/pretrain/news")
+    assert (found.info.status, found.data.tags["taglm.object"]) == ("FINISHED", artifact.ref.digest)
+    assert bench.steps_of(run.run_id) == [1, 2]
+
+
+def test_a_stale_run_of_the_same_work_is_killed(bench: Bench) -> None:
+    """Its work folder is gone, so nobody can go on with it; runs of another store's work are left alone."""
+    run = bench.unended(LM)
+    run._claim.release()
+    shutil.rmtree(bench.work(LM))
+    with bench.open(LM) as fresh:
+        status = {found.info.run_id: found.info.status for found in bench.runs("taglm/pretrain/news")}
+        assert status == {run.run_id: "KILLED", fresh.run_id: "RUNNING"}
+        elsewhere = replace(bench, root=bench.root / "other")
+        with elsewhere.open(LM):
+            assert bench.client.get_run(fresh.run_id).info.status == "RUNNING"
+
+
+def test_two_processes_at_the_same_work_tell_it_once(bench: Bench) -> None:
+    """Only one of them tells the store; the other goes on if the first one dies."""
+    with bench.open(LM) as first, bench.open(LM) as second:
+        bench.say(LM, first, 1, 2)
+        bench.say(LM, second, 3)
+        assert second.run_id is None
+        assert bench.steps_of(first.run_id) == [1, 2]
+        first._claim.release()
+        bench.say(LM, second, 4)
+        assert bench.steps_of(first.run_id) == [1, 2, 3, 4]
+        assert second.run_id == first.run_id
+        second.finish(bench.publish(LM))
+    assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
+
+
+def test_a_run_deleted_by_hand_begins_anew_with_its_whole_curve(bench: Bench) -> None:
+    """Work that goes on makes a new run, from the first step on."""
+    first = bench.interrupted(LM, 1, 2)
+    bench.client.delete_run(first.run_id)
+    with bench.open(LM) as second:
+        bench.say(LM, second, 3)
+    assert second.run_id != first.run_id
+    assert bench.steps_of(second.run_id) == [1, 2, 3]
+
+
+def test_seeds_are_children_of_their_variant(bench: Bench) -> None:
+    """Seeds share a parent in the same experiment; another variant, setting or experiment has its own."""
+    parents = {}
+    other = replace(bench, name="other")
+    for place, step in [
+        (bench, tagger_step("TagLM", 1)),
+        (bench, tagger_step("TagLM", 2)),
+        (bench, tagger_step("baseline", 1)),
+        (bench, tagger_step("TagLM", 1, dropout=0.1)),
+        (other, tagger_step("TagLM", 3)),
+    ]:
+        with place.open(step) as run:
+            found = bench.client.get_run(run.run_id)
+            parents[place.name, step.name, len(step.config)] = found.data.tags["mlflow.parentRunId"]
+            assert bench.client.get_run(found.data.tags["mlflow.parentRunId"]).info.status == "RUNNING"
+    first, second, *others = parents.values()
+    assert first == second
+    assert len({first, *others}) == 4
+    runs = {run.info.run_id: run for run in bench.runs("taglm/tag/conll")}
+    assert len(runs) == 9
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+    assert runs[first].data.params == {"variant": "TagLM", "units": "[4, 4]"}
+
+
+def test_the_last_point_of_a_curve_is_the_kept_model(bench: Bench) -> None:
+    """The table shows a metric's last point, and the kept tagger is the best epoch's, not the last one's."""
+    step = tagger_step("TagLM", 1)
+    with bench.open(step) as run:
+        path = bench.work(step) / JOURNAL
+        values = [(1, 0.5), (2, 0.7), (3, 0.6)]
+        events = [Event("metrics", epoch, {"dev/f1": f1}, time=1000.0 + epoch) for epoch, f1 in values]
+        lines = [{"kind": e.kind, "step": e.step, "values": dict(e.values), "time": e.time} for e in events]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        run.forward(events, path.stat().st_size)
+        run.finish(bench.publish(step, metrics={"dev/f1": 0.7}))
+    assert bench.client.get_run(run.run_id).data.metrics["dev/f1"] == 0.7
+    assert bench.steps_of(run.run_id, "dev/f1") == [1, 2, 3, 4]
+
+
+def test_steps_that_nobody_compares_have_no_run(bench: Bench) -> None:
+    """A corpus split is not an experiment; and with run.tracking off nothing has a run."""
+    step = Step("corpus/train", "corpus", {"format": "conll"}, group="conll")
+    with bench.open(step) as run:
+        assert run.run_id is None
+        run.finish(bench.publish(step))
+    assert bench.runs("taglm/ingest/conll") == []
+    off = bench.experiment.model_copy(update={"run": bench.experiment.run.model_copy(update={"tracking": False})})
+    tracker = open_tracker(off)
+    assert isinstance(tracker, NoTracker)
+    with tracker.stage_run(LM, bench.recipe(LM), bench.work(LM), inputs={}) as silent:
+        bench.say(LM, silent, 1)
+        silent.finish(bench.publish(LM))
+    assert tracker.pipeline_run({}) is None
+    assert bench.runs("taglm/pretrain/news") == []
+
+
+def test_names_that_mlflow_refuses_do_not_look_like_an_outage(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Token maps have brackets and quotes as keys, and a language model may be called anything."""
+    config = {"token_map": {"``": '"', "-LRB-": "("}, "empty": {}, "names": []}
+    step = Step("embeddings/größe (1)/forward/train", "embeddings", config, {}, group="news")
+    inputs = {"language-model/größe (1)": Ref("language-model", "k", "d")}
+    with bench.tracker.stage_run(step, bench.recipe(step), bench.work(step), inputs=inputs) as run:
+        assert run.run_id is not None
+    assert not warned(caplog)
+    assert json.loads(bench.only_run("taglm/embed/news").data.params["token_map"]) == config["token_map"]
+
+
+def test_an_experiment_says_what_to_compare(bench: Bench) -> None:
+    """Its description names the metric and opens the view for training; artifacts lie beside the database."""
+    with bench.open(LM):
+        pass
+    found = bench.client.get_experiment_by_name("taglm/pretrain/news")
+    note = found.tags["mlflow.note.content"]
+    assert "heldout/perplexity" in note
+    assert f"#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" in note
+    assert found.artifact_location == (bench.root / "mlflow-artifacts" / "taglm-pretrain-news").as_uri()
+
+
+def test_a_changed_experiment_of_the_same_name_is_restored(bench: Bench) -> None:
+    """A deleted experiment keeps its name: runs go into it again, instead of nowhere."""
+    with bench.open(LM):
+        pass
+    bench.client.delete_experiment(bench.client.get_experiment_by_name("taglm/pretrain/news").experiment_id)
+    with bench.open(LM) as run:
+        assert run.run_id is not None
+
+
+@pytest.mark.parametrize("uri", ["data/mlruns", "file:///data/mlruns"])
+def test_a_folder_is_no_tracking_store(uri: str) -> None:
+    """MLflow no longer keeps runs in files: said at once, with what to give instead."""
+    with pytest.raises(ConfigError, match="sqlite:///"):
+        resolve_uri(uri)
+
+
+def test_the_address_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As configured, else from the environment, else below data/; sqlite always absolute."""
+    assert resolve_uri(None) == f"sqlite:///{tmp_path}/data/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert resolve_uri(None) == "http://tracking:5000"
+    assert resolve_uri("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
+    assert resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_settings_become_flat_text() -> None:
+    """Dotted paths; lists, booleans and nothing in JSON."""
+    settings = {"a": {"b": 1, "c": {"d": "x"}}, "list": [1, [2]], "no": None, "yes": True, "empty": {}}
+    expected = {"a.b": "1", "a.c.d": "x", "list": "[1, [2]]", "no": "null", "yes": "true", "empty": "{}"}
+    assert flat_params(settings) == expected
+    assert flat_params({}) == {}
