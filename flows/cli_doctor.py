@@ -1,0 +1,293 @@
+"""`taglm doctor`: what on this machine would keep an experiment from running, and what to do about it.
+
+Prefect is not imported: with the wrong versions it could not be. Torch and MLflow are, where they are looked at.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sqlite3
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from rich.table import Table
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.corpus.files import resolve_files
+from taglm_core.errors import ConfigError, InputError
+from taglm_core.stages.graph import build_graph
+
+DISTRIBUTION = "taglm"
+LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
+INSTALL = "`make run` installs what requirements.lock says (rm .venv/installed first)"
+# Without these two the newest versions of everything install cleanly, `pip check` is content, and nothing works.
+VITAL = {"fastapi": "newer ones: no flow runs at all", "sqlalchemy": "2.1: schedules create no runs, silently"}
+LEAST_DISK, LEAST_MEMORY = 2 * 10**9, 2 * 10**9  # bytes
+ASK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        what: it is about.
+        found: what is there.
+        bad: whether it keeps experiments from running.
+        remedy: what to do; for things that are not bad, what else could be done.
+    """
+
+    what: str
+    found: str
+    bad: bool = False
+    remedy: str = ""
+
+
+def check(experiment: Experiment) -> list[Check]:
+    """Look at everything an experiment needs of this machine.
+
+    Args:
+        experiment: whose device, store, input files and tracking store are looked at.
+    """
+    return [
+        _python(),
+        *_vital_pins(),
+        _requirements(),
+        _lock(),
+        *_torch(experiment),
+        _cores(experiment),
+        _memory(),
+        _disk(experiment),
+        _writable(experiment),
+        *_inputs(experiment),
+        _prefect(),
+        _mlflow(experiment),
+        _telemetry(),
+    ]
+
+
+def table(checks: list[Check]) -> Table:
+    """One row a check."""
+    shown = Table("", "what", box=None, pad_edge=False)
+    shown.add_column("found", overflow="fold")
+    shown.add_column("what to do", overflow="fold")
+    for one in checks:
+        mark = "[bold red]bad[/]" if one.bad else "[green]good[/]"
+        shown.add_row(mark, one.what, _plain(one.found), _plain(one.remedy))
+    return shown
+
+
+def _python() -> Check:
+    wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    bad = platform.python_version() not in SpecifierSet(wanted)
+    return Check("Python", platform.python_version(), bad, f"needs {wanted}: `make PYTHON=... run`" if bad else "")
+
+
+def _vital_pins() -> Iterator[Check]:
+    wanted = _wanted()
+    for name, consequence in VITAL.items():
+        version = _installed(name)
+        bad = version is None or not wanted[name].contains(version, prereleases=True)
+        remedy = f"needs {name}{wanted[name]} ({consequence}); {INSTALL}" if bad else ""
+        yield Check(f"pin {name}{wanted[name]}", version or "not installed", bad, remedy)
+
+
+def _requirements() -> Check:
+    wrong = []
+    for name, specifier in _wanted().items():
+        version = _installed(name)
+        if version is None or not specifier.contains(version, prereleases=True):
+            wrong.append(f"{name} {version or 'missing'} (needs {specifier})")
+    found = "; ".join(wrong) or f"all {len(_wanted())} as required"
+    return Check("requirements", found, bool(wrong), INSTALL if wrong else "")
+
+
+def _lock() -> Check:
+    """Other versions than the tested ones are allowed, but worth knowing when numbers differ."""
+    if not LOCK.exists():
+        return Check("requirements.lock", "not here: not run from a checkout")
+    lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    pins = [Requirement(line) for line in lines if "==" in line]
+    other = [
+        f"{pin.name} {version} (tested: {str(pin.specifier).removeprefix('==')})"
+        for pin in pins
+        if (version := _installed(pin.name)) is not None and not pin.specifier.contains(version, prereleases=True)
+    ]
+    more = f" and {len(other) - 4} more" if len(other) > 4 else ""
+    found = "; ".join(other[:4]) + more if other else f"all {len(pins)} versions as tested"
+    return Check("requirements.lock", found, remedy=INSTALL if other else "")
+
+
+def _torch(experiment: Experiment) -> Iterator[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Check("torch", f"cannot be imported: {error}", True, INSTALL)
+        return
+    accelerators = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    bad = experiment.run.device == "cuda" and not accelerators
+    remedy = "run.device is cuda: set run.device=auto, or install torch with CUDA (UV_TORCH_BACKEND)" if bad else ""
+    yield Check("torch", f"{torch.__version__}, devices: {', '.join(['cpu', *accelerators])}", bad, remedy)
+    yield Check("instruction set", torch.backends.cpu.get_cpu_capability())
+
+
+def _cores(experiment: Experiment) -> Check:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    run = experiment.run
+    wanted = run.threads * (run.workers or count)
+    remedy = f"run.workers x run.threads asks for {wanted}: slower, not wrong" if wanted > count else ""
+    return Check("cores", str(count), remedy=remedy)
+
+
+def _memory() -> Check:
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = page * os.sysconf("SC_PHYS_PAGES")
+    free = page * os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
+    for line in _lines(Path("/proc/meminfo")):  # what the system can free at once counts as free
+        if line.startswith("MemAvailable:"):
+            free = 1024 * int(line.split()[1])
+    bad = free < LEAST_MEMORY
+    found = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
+    return Check("memory", found, bad, f"at least {LEAST_MEMORY / 1e9:.0f} GB should be free" if bad else "")
+
+
+def _disk(experiment: Experiment) -> Check:
+    place = _nearest(experiment.run.store)
+    free = shutil.disk_usage(place).free
+    bad = free < LEAST_DISK
+    remedy = f"at least {LEAST_DISK / 1e9:.0f} GB should be free; run.store=... names another place" if bad else ""
+    return Check("disk", f"{free / 1e9:.1f} GB free at {place}", bad, remedy)
+
+
+def _writable(experiment: Experiment) -> Check:
+    store = experiment.run.store.absolute()
+    place = _nearest(store)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Check("store", f"{store} ({'writable' if place == store else 'made by the first run'})")
+    except OSError as error:
+        return Check("store", f"{place}: {error.strerror}", True, "run.store=... names another place")
+
+
+def _inputs(experiment: Experiment) -> Iterator[Check]:
+    patterns = dict.fromkeys(path for step in build_graph(experiment).values() for path in step.files.values())
+    if not patterns:
+        yield Check("input files", "none needed: the corpora are generated")
+    for pattern in patterns:
+        try:
+            files = resolve_files(pattern)
+        except InputError as error:
+            yield Check("input files", f"{error.path}: {error.found}", True, error.remedy)
+        else:
+            size = sum(path.stat().st_size for path in files)
+            count = "1 file" if len(files) == 1 else f"{len(files)} files"
+            yield Check("input files", f"{pattern}: {count}, {size / 1e6:,.1f} MB")
+
+
+def _prefect() -> Check:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return Check("Prefect", "a server of its own for every run", remedy="`make up` keeps one running")
+    bad = not _answers(f"{url.rstrip('/')}/health")
+    remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
+    return Check("Prefect", f"{url} {'does not answer' if bad else 'answers'}", bad, remedy)
+
+
+def _mlflow(experiment: Experiment) -> Check:
+    if not experiment.run.tracking:
+        return Check("MLflow", "off (run.tracking is false)")
+    try:
+        from tasks.environment import quiet_defaults
+
+        quiet_defaults()
+        from tasks.tracking.connection import SQLITE, resolve_uri
+
+        uri = resolve_uri(experiment.run.tracking_uri)
+    except ConfigError as error:
+        return Check("MLflow", "cannot be used", True, str(error))
+    except ImportError as error:
+        return Check("MLflow", f"cannot be imported: {error}", True, INSTALL)
+    if uri.startswith(SQLITE):
+        return _sqlite(Path(uri.removeprefix(SQLITE)))
+    if urlsplit(uri).scheme not in ("http", "https"):
+        return Check("MLflow", f"database {_without_password(uri)} (not asked)")
+    bad = not _answers(f"{uri.rstrip('/')}/health")
+    remedy = "start it, or set run.tracking_uri; work goes on without it and is told later" if bad else ""
+    return Check("MLflow", f"{_without_password(uri)} {'does not answer' if bad else 'answers'}", bad, remedy)
+
+
+def _sqlite(path: Path) -> Check:
+    if not path.exists():
+        return Check("MLflow", f"{path} (made by the first run)")
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)
+        try:
+            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
+        return Check("MLflow", f"{path}: {error}", True, remedy)
+    return Check("MLflow", f"{path}, {runs} runs", remedy="`make mlflow` opens it")
+
+
+def _telemetry() -> Check:
+    """Ours are defaults: whoever sets them otherwise means it."""
+    from tasks.environment import DEFAULTS
+
+    names = ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY")
+    changed = [f"{name}={value}" for name in names if (value := os.environ.get(name, DEFAULTS[name])) != DEFAULTS[name]]
+    if changed:
+        return Check("telemetry", f"set by you: {', '.join(changed)}", remedy="unset them to have it off")
+    return Check("telemetry", "off (Prefect, MLflow)")
+
+
+def _wanted() -> dict[str, SpecifierSet]:
+    lines = importlib.metadata.requires(DISTRIBUTION) or []
+    wanted = (Requirement(line) for line in lines)
+    return {one.name: one.specifier for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    return uri.replace(parts.netloc, f"***@{parts.hostname}") if "@" in parts.netloc else uri
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,148 @@
+"""The doctor finds what is wrong, and finds nothing on a machine that works."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from flows import cli
+from flows.cli_doctor import Check, check, table
+from taglm_core.config.load import build_experiment
+
+
+def _found(**settings: object) -> dict[str, Check]:
+    """Checks by subject; of several with one subject the last bad one, else the last."""
+    checks = check(build_experiment(dict(settings), "test"))
+    return {one.what: one for one in sorted(checks, key=lambda one: one.bad)}
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+@pytest.fixture
+def healthy_server() -> Iterator[str]:
+    """Address of something that answers every request with 200."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_machine_that_works_has_nothing_bad() -> None:
+    """This very environment, in which the tests run, is good; both vital pins are named."""
+    checks = check(build_experiment({}, "test"))
+    assert [one for one in checks if one.bad] == []
+    assert {"pin fastapi<0.151", "pin sqlalchemy<2.1", "torch", "disk", "store", "telemetry"} <= {
+        c.what for c in checks
+    }
+
+
+@pytest.mark.parametrize(("name", "version"), [("fastapi", "0.165.0"), ("sqlalchemy", "2.1.9")])
+def test_versions_that_break_prefect_are_named(
+    name: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vital package in a version that installs cleanly but does not work is bad, with the consequence."""
+    folder = tmp_path / "site" / f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    found = _found()
+    pin = next(one for what, one in found.items() if what.startswith(f"pin {name}<"))
+    assert pin.bad
+    assert pin.found == version
+    assert "no flow runs" in pin.remedy or "schedules create no runs" in pin.remedy
+    assert found["requirements"].bad
+    assert f"{name} {version}" in found["requirements"].found
+    assert f"{name} {version} (tested: " in found["requirements.lock"].found
+
+
+def test_missing_input_files_are_named(tmp_path: Path) -> None:
+    """Each raw file of the experiment is looked for: those that are there are counted, the others are bad."""
+    (tmp_path / "there.txt").write_text("a b\n")
+    labelled = {"train": "nowhere/train.conll"}
+    assert _found(labelled=labelled)["input files"].bad
+    assert "nowhere/train.conll" in _found(labelled=labelled)["input files"].found
+    there = _found(unlabelled={"path": str(tmp_path / "there.txt")})["input files"]
+    assert not there.bad
+    assert "1 file" in there.found
+
+
+def test_a_store_that_cannot_be_made_is_bad(tmp_path: Path) -> None:
+    """A store below something that is no folder is noticed before any work."""
+    (tmp_path / "file").write_text("")
+    assert _found(run={"store": str(tmp_path / "file" / "store")})["store"].bad
+    assert not (tmp_path / "data").exists(), "looking makes nothing"
+
+
+def test_the_prefect_server_is_asked_where_one_is_set(healthy_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers is good; an address where nobody answers is bad; none is good."""
+    assert not _found()["Prefect"].bad
+    monkeypatch.setenv("PREFECT_API_URL", healthy_server)
+    assert not _found()["Prefect"].bad
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    assert _found()["Prefect"].bad
+
+
+def test_tracking_stores_are_looked_at(tmp_path: Path, healthy_server: str) -> None:
+    """Absent is good (the first run makes it), something else than a database is bad, and so is a server away."""
+    found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/absent.db"})["MLflow"]
+    assert not found.bad
+    (tmp_path / "torn.db").write_bytes(b"no database" * 1000)
+    assert _found(run={"tracking_uri": f"sqlite:///{tmp_path}/torn.db"})["MLflow"].bad
+    assert _found(run={"tracking_uri": "http://127.0.0.1:1"})["MLflow"].bad
+    assert not _found(run={"tracking_uri": healthy_server})["MLflow"].bad
+    assert _found(run={"tracking_uri": str(tmp_path)})["MLflow"].bad, "MLflow keeps no runs in folders any more"
+    assert "off" in _found(run={"tracking": False})["MLflow"].found
+
+
+def test_more_workers_than_cores_is_said_but_not_bad() -> None:
+    """Running slower is no reason not to run."""
+    cores = _found(run={"workers": 100_000})["cores"]
+    assert not cores.bad
+    assert "100000" in cores.remedy.replace(",", "")
+
+
+def test_telemetry_switched_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever switched it on reads so."""
+    assert "off" in _found()["telemetry"].found
+    monkeypatch.setenv("DO_NOT_TRACK", "false")
+    assert "DO_NOT_TRACK=false" in _found()["telemetry"].found
+
+
+def test_the_table_shows_everything_as_it_is() -> None:
+    """Square brackets in what was found are not read as markup, long paths are not cut off."""
+    output = io.StringIO()
+    found = Check("files", "glob [ab]*.txt " + "x" * 200, True, "look at [red]")
+    Console(file=output, width=100).print(table([found]))
+    shown = "".join(output.getvalue().split())
+    assert "[ab]*.txt" in shown
+    assert shown.count("x") >= 200
+    assert "[red]" in shown
+
+
+def test_the_command_fails_where_something_is_bad(tmp_path: Path) -> None:
+    """`taglm doctor` ends with status 1 if anything is bad, so that scripts can ask it."""
+    experiment = tmp_path / "experiment.yaml"
+    experiment.write_text("run: {tracking: false}\n")
+    assert CliRunner().invoke(cli.app, ["doctor", str(experiment)]).exit_code == 0
+    experiment.write_text("run: {tracking: false}\nunlabelled: {path: nowhere.txt}\n")
+    assert CliRunner().invoke(cli.app, ["doctor", str(experiment)]).exit_code == 1
