@@ -1,0 +1,345 @@
+"""Prefect server, process worker and MLflow for daily use on one machine: `make up`, `make down` and their relatives.
+
+Supervisor keeps them running (ops/supervisord.conf); this file starts it, waits until everything answers, deploys, and
+sees to it that nothing is left after a stop. Everything lies below `data/`, everything listens on 127.0.0.1 alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.environment import DATA, quiet_defaults
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "ops" / "supervisord.conf"
+BIN = Path(sys.executable).parent
+POOL = "taglm"
+PREFECT, MLFLOW, WORKER = "prefect-server", "mlflow", "worker"
+MARK = "TAGLM_SERVICES"  # in the environment of everything started here: how a stop finds what was left behind
+START_SECONDS, STOP_SECONDS, ASK_SECONDS = 180.0, 120.0, 5.0
+
+
+class ServiceError(Exception):
+    """A service cannot be started, reached or stopped; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of one data folder.
+
+    Attributes:
+        data: folder of Prefect's home, MLflow's database, and the services' own files.
+        prefect: port of the Prefect server.
+        mlflow: port of MLflow.
+    """
+
+    data: Path
+    prefect: int
+    mlflow: int
+
+    @property
+    def home(self) -> Path:
+        """Folder of sockets, process ids and logs."""
+        return self.data / "services"
+
+    @property
+    def prefect_url(self) -> str:
+        """Address of Prefect's UI."""
+        return f"http://127.0.0.1:{self.prefect}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Address of MLflow's UI, to which the view for training has to be added."""
+        return f"http://127.0.0.1:{self.mlflow}"
+
+    def health(self) -> dict[str, str]:
+        """Address by service that answers with 200 once the service works."""
+        return {PREFECT: f"{self.prefect_url}/api/health", MLFLOW: f"{self.mlflow_url}/health"}
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the services: ours where the user has not set something else."""
+        quiet_defaults(self.data)
+        store = f"sqlite:///{self.data / 'mlflow.db'}"
+        os.environ.setdefault("MLFLOW_TRACKING_URI", store)
+        return {
+            **os.environ,
+            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",  # without it the UI asks port 4200 and stays empty
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what we do not use
+            "TAGLM_BIN": str(BIN),
+            "TAGLM_PREFECT_PORT": str(self.prefect),
+            "TAGLM_MLFLOW_PORT": str(self.mlflow),
+            "TAGLM_MLFLOW_STORE": store,
+            "TAGLM_MLFLOW_ARTIFACTS": (self.data / "mlflow-artifacts").as_uri(),
+            "TAGLM_WORKER": f"worker-{socket.gethostname()}",
+            MARK: str(self.data),
+        }
+
+
+def up(services: Services, *, mlflow: bool = True) -> None:
+    """Start what is not running, wait until it answers, create the work pool, deploy, start the worker."""
+    wanted = [PREFECT, MLFLOW] if mlflow else [PREFECT]
+    running = _states(services)
+    for name in wanted:
+        if running.get(name) not in ("RUNNING", "STARTING"):
+            _require_free(services.prefect if name == PREFECT else services.mlflow, name)
+    if not running:
+        services.home.mkdir(parents=True, exist_ok=True)
+        ports = {"prefect": services.prefect, "mlflow": services.mlflow}
+        _ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
+        _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
+    _say("starting (the first start makes two databases and takes a minute)")
+    _control(services, "start", *wanted, check=False)  # says so where one runs already
+    for name in wanted:
+        _wait_for(services, name)
+    deploy(services)
+    _control(services, "start", WORKER, check=False)
+    if _states(services).get(WORKER) != "RUNNING":
+        raise ServiceError(f"the worker does not start. {_end_of_log(services, WORKER)}")
+    for name, address in addresses(services).items():
+        if name != "MLflow" or mlflow:
+            _say(f"{name:<11}{address}")
+
+
+def addresses(services: Services) -> dict[str, str]:
+    """Where a person finds what runs."""
+    return {
+        "Prefect": f"{services.prefect_url}/runs",
+        "MLflow": f"{services.mlflow_url}/#/experiments?workflowType=machine_learning",
+        "worker log": str(services.home / "worker.log"),
+    }
+
+
+def down(services: Services) -> None:
+    """Stop everything, worker first, and see that nothing is left: what does not stop is killed."""
+    supervisor = _supervisor(services)
+    if supervisor is not None:
+        _control(services, "shutdown", check=False)
+        if not _until(lambda: _supervisor(services) is None, STOP_SECONDS):
+            _say(f"supervisord ({supervisor}) does not end; it is killed")
+            os.kill(supervisor, signal.SIGKILL)
+    for number, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0)):
+        left = _left_behind(services)
+        if not left:
+            break
+        _say(f"still there: {', '.join(map(str, left))}; sent {number.name}")
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        _until(lambda: not _left_behind(services), patience)
+    if left := _left_behind(services):
+        raise ServiceError(f"processes {left} do not end; look at them with ps")
+    _ports_file(services.data).unlink(missing_ok=True)
+    _say("stopped" if supervisor is not None else "nothing was running")
+
+
+def status(services: Services) -> bool:
+    """Say what runs and what answers; whether all of it does."""
+    states = _states(services)
+    health = services.health()
+    for name in (PREFECT, MLFLOW, WORKER):
+        answers = "" if name not in health else "answers" if _answers(health[name]) else "does not answer"
+        _say(f"{name:<16}{states.get(name, 'not running'):<12}{answers}")
+    return set(states.values()) == {"RUNNING"} and all(_answers(url) for url in health.values())
+
+
+def deploy(services: Services) -> None:
+    """Create the work pool if it is not there, and (re)create all deployments of prefect.yaml."""
+    if not _answers(services.health()[PREFECT]):
+        raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
+    prefect = str(BIN / "prefect")
+    if not _answers(f"{services.prefect_url}/api/work_pools/{POOL}"):
+        _call([prefect, "work-pool", "create", POOL, "--type", "process"], services, "no work pool could be created")
+    _call([prefect, "--no-prompt", "deploy", "--all"], services, "prefect.yaml could not be deployed", folder=ROOT)
+
+
+def foreground(services: Services, name: str) -> None:
+    """Run one of the two UIs in this terminal, on the data that runs without a server have written."""
+    port, url = (services.prefect, services.prefect_url) if name == PREFECT else (services.mlflow, services.mlflow_url)
+    label = "Prefect" if name == PREFECT else "MLflow"
+    if _answers(services.health()[name]):
+        _say(f"{label} runs already: {addresses(services)[label]}")
+        return
+    _require_free(port, name)
+    environment = services.environment()
+    del environment[MARK]  # it ends with this terminal, not with `make down`
+    _say(f"{addresses(services)[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
+    store, artifacts = environment["TAGLM_MLFLOW_STORE"], environment["TAGLM_MLFLOW_ARTIFACTS"]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    serve = {
+        PREFECT: ["prefect", "server", "start", *where],
+        MLFLOW: ["mlflow", "server", *where, "--workers", "1", "--no-serve-artifacts", "--backend-store-uri", store,
+                 "--default-artifact-root", artifacts],
+    }[name]  # fmt: skip
+    services.home.mkdir(parents=True, exist_ok=True)
+    os.chdir(services.home)
+    os.execve(BIN / serve[0], serve, environment)
+
+
+def _wait_for(services: Services, name: str) -> None:
+    """Wait until a service answers.
+
+    Raises:
+        ServiceError: it ended, or did not answer in time; with the end of its log.
+    """
+    url = services.health()[name]
+
+    def settled() -> bool:
+        return _answers(url) or _states(services).get(name) in ("FATAL", "EXITED", None)
+
+    _until(settled, START_SECONDS)
+    if not _answers(url):
+        raise ServiceError(f"{name} does not answer at {url}; `make down`, then again. {_end_of_log(services, name)}")
+
+
+def _end_of_log(services: Services, name: str) -> str:
+    log = services.home / f"{name}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "\n".join([f"The end of {log}:", *lines[-15:]])
+
+
+def _states(services: Services) -> dict[str, str]:
+    """State by service as supervisor sees it; empty where supervisor does not run."""
+    if _supervisor(services) is None:
+        return {}
+    lines = (line.split() for line in _control(services, "status", check=False).splitlines())
+    return {words[0]: words[1] for words in lines if len(words) > 1 and words[0] in (PREFECT, MLFLOW, WORKER)}
+
+
+def _supervisor(services: Services) -> int | None:
+    """Process id of the supervisor, if it is alive."""
+    try:
+        pid = int((services.home / "supervisord.pid").read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid if pid in _marked(services, default={pid}) else None  # an id is used again after a restart
+
+
+def _control(services: Services, *arguments: str, check: bool = True) -> str:
+    command = [str(BIN / "supervisorctl"), "-c", str(CONFIG), *arguments]
+    return _call(command, services, f"supervisorctl {arguments[0]} fails", check=check)
+
+
+def _call(
+    command: list[str], services: Services, trouble: str, *, check: bool = True, folder: Path | None = None
+) -> str:
+    environment = services.environment()
+    done = subprocess.run(
+        command, cwd=folder or services.home, env=environment, capture_output=True, text=True, check=False
+    )
+    if check and done.returncode:
+        raise ServiceError(f"{trouble}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _left_behind(services: Services) -> list[int]:
+    """Processes that a service started and that outlive it: a flow run, its training process."""
+    return sorted(_marked(services, default=set()))
+
+
+def _marked(services: Services, default: set[int]) -> set[int]:
+    """Living processes with our mark in their environment (`default` where the system does not tell)."""
+    if not Path("/proc/self/environ").exists():
+        return default
+    mark = f"{MARK}={services.data}".encode()
+    return {pid for pid, environment in _environments() if mark in environment.split(b"\0")}
+
+
+def _environments() -> Iterator[tuple[int, bytes]]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                yield int(folder.name), (folder / "environ").read_bytes()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _until(happened: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if happened():
+            return True
+        time.sleep(0.5)
+    return happened()
+
+
+def _require_free(port: int, name: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            variable = "TAGLM_PREFECT_PORT" if name == PREFECT else "TAGLM_MLFLOW_PORT"
+            raise ServiceError(
+                f"port {port} for {name} is taken ({error.strerror}); choose another by {variable}"
+            ) from error
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _known(data: Path) -> Services:
+    """The ports of running services as they were started, else those asked for."""
+    prefect = int(os.environ.get("TAGLM_PREFECT_PORT", "4200"))
+    mlflow = int(os.environ.get("TAGLM_MLFLOW_PORT", "5000"))
+    asked = Services(data, prefect, mlflow)
+    if _supervisor(asked) is None:
+        return asked
+    with contextlib.suppress(OSError, ValueError):
+        return Services(data, **json.loads(_ports_file(data).read_text(encoding="utf-8")))
+    return asked
+
+
+def _ports_file(data: Path) -> Path:
+    """Which ports were chosen: there while the services are meant to run."""
+    return data / "services" / "ports.json"
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description="Prefect server, worker and MLflow on this machine")
+    parser.add_argument("command", choices=("up", "down", "status", "deploy", "prefect", "mlflow"))
+    parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of everything (default: data)")
+    parser.add_argument("--no-mlflow", action="store_true", help="up: without MLflow")
+    given = parser.parse_args()
+    services = _known(given.data.absolute())
+    try:
+        match given.command:
+            case "up":
+                up(services, mlflow=not given.no_mlflow)
+            case "down":
+                down(services)
+            case "status":
+                sys.exit(0 if status(services) else 1)
+            case "deploy":
+                deploy(services)
+            case other:
+                foreground(services, PREFECT if other == "prefect" else MLFLOW)
+    except ServiceError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
