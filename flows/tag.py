@@ -9,6 +9,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
+from tasks.results import publish_results
 from tasks.stages import run_stage
 from tasks.tag import evaluate_tagger, train_tagger, write_report
 
@@ -31,4 +32,6 @@ def tag(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None
         "evaluation": evaluate_tagger,
         "report": write_report,
     }
-    return run_stage(Stage.TAG, experiment, options, made, tasks)
+    made = run_stage(Stage.TAG, experiment, options, made, tasks)
+    publish_results(experiment, made)
+    return made

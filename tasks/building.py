@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from taglm_core.errors import ChildFailed
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import run_child
+from taglm_core.stages.launch import run_child, slot
 from taglm_core.stages.planning import recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Recipe, Ref
@@ -89,7 +90,8 @@ def _build_in_child(
 ) -> None:
     job = ChildJob(_settings(experiment), step.name, dict(inputs), refresh, dict(made))
     watcher = _Watcher(step.name, tracked)
-    run_child(job, store.work(recipe), experiment.run.threads, watcher, tracked.offset)
+    with slot(store.root / "locks", experiment.run.workers or len(os.sched_getaffinity(0))):
+        run_child(job, store.work(recipe), experiment.run.threads, watcher, tracked.offset)
 
 
 class _Watcher:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,8 +70,3 @@ def check_store(experiment: Experiment, options: Options) -> None:
     store, graph = Store(experiment.run.store), build_graph(experiment)
     for line in set_damaged_aside(store, plan(store, graph, options.refresh)):
         logger.warning(line)
-
-
-def workers(experiment: Experiment) -> int:
-    """Steps that run side by side."""
-    return experiment.run.workers or len(os.sched_getaffinity(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -54,6 +55,30 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
             time.sleep(POLL_SECONDS)
     if process.returncode != 0:
         raise load_error(work / ERROR_FILE) or ChildFailed(_last_words(work / LOG, process.returncode))
+
+
+@contextlib.contextmanager
+def slot(locks: Path, count: int) -> Iterator[None]:
+    """Hold one of `count` places for training processes; waits for a free one.
+
+    The places are file locks, so they also hold between pipelines that run at the same time, and a place is free
+    again the moment its holder dies.
+
+    Args:
+        locks: folder of the store's locks.
+        count: training processes side by side on this machine.
+    """
+    locks.mkdir(parents=True, exist_ok=True)
+    while True:
+        for number in range(count):
+            with (locks / f"slot-{number}.lock").open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield
+                return
+        time.sleep(POLL_SECONDS)
 
 
 def _hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], None]) -> int:
