@@ -11,6 +11,7 @@ from prefect.tasks import Task
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import MissingObject
 from taglm_core.stages.graph import build_graph
+from taglm_core.stages.launch import CHILDREN
 from taglm_core.stages.planning import plan, set_damaged_aside
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
@@ -40,12 +41,17 @@ def run_stage(
     """
     if not options.runs(stage):
         return {**made, **look_up(experiment, stage)}
+    CHILDREN.start_afresh()
     futures: dict[str, Any] = dict(made)
     steps = build_graph(experiment).of_stage(stage)
-    for step in steps:
-        inputs = {role: futures[name] for role, name in step.inputs.items()}
-        futures[step.name] = tasks[step.kind].submit(experiment, options, step.name, inputs)
-    return {**made, **{step.name: futures[step.name].result() for step in steps}}
+    try:
+        for step in steps:
+            inputs = {role: futures[name] for role, name in step.inputs.items()}
+            futures[step.name] = tasks[step.kind].submit(experiment, options, step.name, inputs)
+        return {**made, **{step.name: futures[step.name].result() for step in steps}}
+    except BaseException:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
+        CHILDREN.stop()
+        raise
 
 
 def look_up(experiment: Experiment, stage: Stage) -> Refs:

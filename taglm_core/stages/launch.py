@@ -8,17 +8,66 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from taglm_core.errors import ChildFailed
+from taglm_core.errors import ChildFailed, Interrupted
 from taglm_core.stages.child import ERROR_FILE, ChildJob, load_error
 from taglm_core.training.journal import JOURNAL, Event, read_events
 
 POLL_SECONDS = 0.3
 STOP_SECONDS = 60.0  # a checkpoint of a large model takes a while to reach the disk
 LOG = "child.log"
+
+
+class Children:
+    """The training processes that this process has started: they can all be asked to stop, from any thread.
+
+    Steps run in threads of the flow's process, but a cancelled flow hears of it in its main thread only.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopping = False
+
+    def start_afresh(self) -> None:
+        """New processes may start (again)."""
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ask every process to write its checkpoint and end; no further one starts."""
+        with self._lock:
+            self._stopping = True
+            for process in self._running:
+                process.terminate()
+
+    def check(self) -> None:
+        """Raise `Interrupted` if processes have been asked to stop."""
+        if self._stopping:
+            raise Interrupted("stopped before it began; run again to go on")
+
+    @contextlib.contextmanager
+    def start(self, command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that runs as long as the block; when the block ends early it is asked to stop, then made to."""
+        with log.open("wb") as output:
+            with self._lock:
+                self.check()
+                process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
+                )
+                self._running.add(process)
+            try:
+                with process, _stopped_at_exit(process):
+                    yield process
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+
+
+CHILDREN = Children()
 
 
 def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list[Event], int], None],
@@ -42,11 +91,7 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
     job.save(job_file)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "taglm_core.stages.child", str(job_file)]
-    with (
-        (work / LOG).open("wb") as log,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment) as process,
-        _stopped_at_exit(process),
-    ):
+    with CHILDREN.start(command, work / LOG, environment) as process:
         while True:
             ended = process.poll() is not None  # asked before reading, so that nothing is missed
             offset = _hand_on(work / JOURNAL, offset, on_events)
@@ -70,6 +115,7 @@ def slot(locks: Path, count: int) -> Iterator[None]:
     """
     locks.mkdir(parents=True, exist_ok=True)
     while True:
+        CHILDREN.check()
         for number in range(count):
             with (locks / f"slot-{number}.lock").open("a") as file:
                 try:
