@@ -1,0 +1,200 @@
+"""Real training processes: killed, stopped, orphaned and resumed, they make the same object."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from taglm_core.config.load import load_experiment
+from taglm_core.errors import ChildFailed, DamagedObject, Interrupted
+from taglm_core.stages.building import build
+from taglm_core.stages.child import ChildJob
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.launch import CHILDREN, run_child, slot
+from taglm_core.stages.planning import recipe_of
+from taglm_core.store.records import Recipe, Ref
+from taglm_core.store.store import Store
+from taglm_core.training.journal import JOURNAL, Event, read_events
+
+STEP = "language-model/main/forward"
+SMALL = ["demo.unlabelled_sentences=400", "unlabelled.shards=3", "unlabelled.heldout_fraction=0.05",
+         "language_models.main.input={kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}",
+         "language_models.main.units=16", "language_models.main.projection=8", "language_models.main.streams=4",
+         "language_models.main.window=5", "language_models.main.steps=400", "language_models.main.softmax={kind: full}",
+         "run.checkpoint_seconds=0.05", "run.log_steps=1", "run.evaluate_steps=100"]  # fmt: skip
+
+
+class Bed:
+    """A store with everything that the language model needs."""
+
+    def __init__(self, root: Path) -> None:
+        self.experiment = load_experiment(None, [*SMALL, f"run.store={root}"])
+        self.store, self.graph = Store(root), build_graph(self.experiment)
+        refs: dict[str, Ref] = {}
+        for name in ("demo", "corpus/text", "vocabulary", "token-ids"):
+            step = self.graph[name]
+            inputs = {role: refs[above] for role, above in step.inputs.items()}
+            refs[name] = build(self.store, step, inputs, run=self.experiment.run, label=f"x/{name}")
+        self.inputs = {role: refs[above] for role, above in self.graph[STEP].inputs.items()}
+        self.job = ChildJob(self.experiment.model_dump(mode="json"), STEP, self.inputs)
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.store, self.graph[STEP], {role: ref.digest for role, ref in self.inputs.items()})
+
+    @property
+    def work(self) -> Path:
+        return self.store.work(self.recipe)
+
+    def steps_said(self) -> int:
+        return max([event.step for event, _ in read_events(self.work / JOURNAL)], default=0)
+
+    def run(self) -> Ref:
+        run_child(self.job, self.work, 1, lambda events, offset: None)
+        ref = self.store.find(self.recipe)
+        assert ref is not None
+        return ref
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """The process by itself, as `run_child` starts it."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.job.save(self.work / "job.json")
+        command = [sys.executable, "-m", "taglm_core.stages.child", str(self.work / "job.json")]
+        return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+    def wait_for(self, step: int) -> None:
+        """Until the journal says that a step is done."""
+        until = time.monotonic() + 120
+        while self.steps_said() < step:
+            assert time.monotonic() < until, "the process says nothing"
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Digest of the object of a run that was never disturbed."""
+    return Bed(tmp_path_factory.mktemp("reference") / "store").run().digest
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    CHILDREN.start_afresh()
+    return Bed(tmp_path / "store")
+
+
+def test_killed_three_times_and_resumed_gives_the_same_digest(bed: Bed, reference: str) -> None:
+    """With kill -9 at three moments, dropout on: the same bits as a run that was left alone."""
+    for step in (20, 120, 250):
+        with bed.start() as process:
+            bed.wait_for(step)
+            process.kill()
+    resumed = [event.text for event, _ in read_events(bed.work / JOURNAL) if event.text.startswith("resumed")]
+    assert bed.run().digest == reference
+    assert len(resumed) == 2  # the second and third process; the fourth is the one just run
+
+
+def test_stopped_on_request_it_writes_a_checkpoint(bed: Bed, reference: str) -> None:
+    """SIGTERM ends it with status 75 and a checkpoint at the step it had reached."""
+    with bed.start() as process:
+        bed.wait_for(30)
+        process.terminate()
+        assert process.wait(60) == 75
+    said = bed.steps_said()
+    assert (bed.work / "checkpoints" / f"step-{said:09d}").is_dir()
+    assert bed.run().digest == reference
+
+
+def test_it_ends_when_its_parent_is_gone(bed: Bed) -> None:
+    """The parent's end of standard input closes: checkpoint, status 75."""
+    with bed.start() as process:
+        bed.wait_for(10)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 75
+
+
+def test_all_processes_can_be_stopped_from_another_thread(bed: Bed) -> None:
+    """What a cancelled flow does: the watcher gets Interrupted, and nothing new starts."""
+
+    def stop() -> None:
+        bed.wait_for(5)
+        CHILDREN.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Interrupted, match="checkpoint written"):
+        bed.run()
+    thread.join()
+    with pytest.raises(Interrupted, match="before it began"):
+        bed.run()
+
+
+def test_a_process_that_dies_is_explained(bed: Bed) -> None:
+    """Killed from outside: the message names the signal and what happens next."""
+
+    def kill() -> None:
+        bed.wait_for(5)
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if str(bed.work / "job.json").encode() in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(ChildFailed, match=r"SIGKILL.*goes on from its last checkpoint"):
+        bed.run()
+    thread.join()
+
+
+def test_errors_cross_the_process_border(bed: Bed) -> None:
+    """A damaged input raises the same class here as there, with the same message."""
+    path = bed.store.open(bed.inputs["token-ids"]).path / "train-00000.ids"
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedObject, match=r"train-00000\.ids has other bytes"):
+        bed.run()
+
+
+def test_journal_reaches_the_watcher_once(bed: Bed) -> None:
+    """Events come in order, each once, with growing offsets."""
+    seen: list[Event] = []
+    offsets: list[int] = []
+
+    def watch(events: list[Event], offset: int) -> None:
+        seen.extend(events)
+        offsets.append(offset)
+
+    run_child(bed.job, bed.work, 1, watch)
+    assert seen == [event for event, _ in read_events(bed.work / JOURNAL)]
+    assert offsets == sorted(set(offsets))
+
+
+def test_slots_limit_what_runs_side_by_side(tmp_path: Path) -> None:
+    """With two places a third waits until one is free."""
+    CHILDREN.start_afresh()
+    inside, most = [], []
+
+    def work() -> None:
+        with slot(tmp_path, 2):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 2
+    assert len(most) == 6
