@@ -26,6 +26,8 @@ DEFAULTS = {
     # A tracking server that is away must not hold the work up: MLflow would ask 8 times, up to 2 minutes each.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # A connection kept open to an sqlite file that was away never finds the file that came back.
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
 }
 NOISY = ("mlflow", "alembic")
 

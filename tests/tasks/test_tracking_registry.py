@@ -1,0 +1,252 @@
+"""A whole small experiment in MLflow: results of evaluations and reports, and the registry of taggers."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.stages.building import build, clear_work
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import recipe_of
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Artifact, Store
+from taglm_core.training.journal import JOURNAL, read_events
+from tasks.tracking.entry import PARENT
+from tasks.tracking.registry import decide, register_best
+from tasks.tracking.tracker import Tracker
+
+TINY = {
+    "name": "tiny",
+    "demo": {"train_sentences": 120, "dev_sentences": 60, "test_sentences": 60, "unlabelled_sentences": 1000},
+    "unlabelled": {"heldout_fraction": 0.1, "shards": 2},
+    "language_models": {
+        "main": {
+            "input": {"kind": "char-cnn", "filters": [[1, 4], [2, 4]], "dim": 4, "size": 8},
+            "units": 8, "projection": 4, "softmax": {"kind": "full"}, "vocabulary_size": 200, "steps": 8,
+            "streams": 4, "window": 5, "warmup_steps": 2, "break_sentences": 10,
+        }
+    },
+    "tagger": {
+        "characters": {"kind": "cnn", "dim": 4, "filters": 4}, "words": {"size": 8}, "units": [8, 8], "max_epochs": 2,
+        "patience": 2, "annealing": [],
+    },
+    "seeds": [1, 2],
+    "significance": {"rounds": 100},
+}  # fmt: skip
+
+pytestmark = pytest.mark.filterwarnings(
+    # mlflow.pyfunc warns of the type hints of its own classes when it is imported
+    "ignore:.*Any type hint is inferred as AnyType",
+    # torch says once that projected LSTMs leave oneDNN on CPU (taglm_core.training.devices)
+    "ignore:LSTM with projections is not supported with oneDNN",
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """An experiment that has run, told step by step."""
+
+    tracker: Tracker
+    store: Store
+    refs: dict[str, Ref]
+    pipeline: str | None
+
+    @property
+    def client(self) -> MlflowClient:
+        return self.tracker.connection.client()
+
+    def of(self, kind: str) -> dict[str, Artifact]:
+        return {name: self.store.open(ref) for name, ref in self.refs.items() if ref.kind == kind}
+
+    def register(self, *steps: str) -> object:
+        taggers = self.of("tagger")
+        chosen = {step: taggers[step] for step in steps} if steps else taggers
+        return register_best(self.tracker, "demo", chosen, self.of("language-model"))
+
+
+@pytest.fixture(scope="session")
+def session_done(tmp_path_factory: pytest.TempPathFactory, empty_tracking_store: Path) -> Done:
+    root = tmp_path_factory.mktemp("tiny")
+    shutil.copyfile(empty_tracking_store, root / "mlflow.db")
+    run = {"store": str(root / "store"), "tracking_uri": f"sqlite:///{root}/mlflow.db", "log_steps": 2}
+    experiment = Experiment.model_validate({**TINY, "run": run})
+    tracker, store = Tracker(experiment, pace=0.0), Store(experiment.run.store)
+    refs: dict[str, Ref] = {}
+    for name, step in build_graph(experiment).items():
+        inputs = {role: refs[above] for role, above in step.inputs.items()}
+        recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
+        work = store.work(recipe)
+        with tracker.stage_run(step, recipe, work, inputs=inputs) as told:
+            refs[name] = build(store, step, inputs, run=experiment.run, label=f"tiny/{name}")
+            found = list(read_events(work / JOURNAL, told.offset))
+            if found:
+                told.forward([event for event, _ in found], found[-1][1])
+            told.finish(store.open(refs[name]))
+        clear_work(store, step, inputs)
+    return Done(tracker, store, refs, tracker.pipeline_run(refs, prefect_run="prefect-run"))
+
+
+@pytest.fixture
+def done(session_done: Done, tmp_path: Path) -> Done:
+    """The same with a tracking store of the test's own (artifacts stay where they are)."""
+    uri = session_done.tracker.connection.uri.removeprefix("sqlite:///")
+    shutil.copyfile(uri, tmp_path / "mlflow.db")
+    tracker = Tracker(session_done.tracker._experiment, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    return replace(session_done, tracker=tracker)
+
+
+def test_evaluations_are_told_to_the_run_of_their_tagger(done: Done) -> None:
+    """A tagger's run holds its scores on dev and test, per type as a table, the confusion, and the corpora used."""
+    scores = done.of("evaluation")["evaluation/TagLM/seed-2/test"].manifest.metrics
+    run_id = done.tracker.tagger_run(done.refs["tagger/TagLM/seed-2"])
+    assert run_id is not None
+    run = done.client.get_run(run_id)
+    assert run.data.metrics["test/f1"] == scores["test/f1"]
+    assert run.data.metrics["dev/f1"] == done.of("tagger")["tagger/TagLM/seed-2"].manifest.metrics["dev/f1"]
+    files = {file.path for file in done.client.list_artifacts(run_id)}
+    assert {"dev_f1.png", "test_confusion.png", "test_types.json", "dev_confusion.png"} <= files
+    used = {found.dataset.name: found.dataset.digest for found in run.inputs.dataset_inputs}
+    assert used == {f"demo/{split}": done.refs[f"corpus/{split}"].digest for split in ("train", "dev", "test")}
+
+
+def test_a_variant_has_mean_and_deviation_of_its_seeds(done: Done) -> None:
+    """The parent's figures are those of its children; the second variant's also differ from the first's by so much."""
+    means = {}
+    for variant in ("baseline", "TagLM"):
+        ids = [done.tracker.tagger_run(done.refs[f"tagger/{variant}/seed-{seed}"]) for seed in (1, 2)]
+        children = [done.client.get_run(str(run_id)) for run_id in ids]
+        (parent,) = {child.data.tags[PARENT] for child in children}
+        metrics = done.client.get_run(parent).data.metrics
+        f1 = [child.data.metrics["test/f1"] for child in children]
+        means[variant] = sum(f1) / 2
+        assert metrics["test/f1_mean"] == pytest.approx(means[variant])
+        assert metrics["test/f1_std"] == pytest.approx(abs(f1[0] - f1[1]) / 2**0.5)
+        assert metrics["seeds"] == 2
+        assert ("p_value" in metrics) == (variant == "TagLM")
+        assert done.client.get_run(parent).info.status == "FINISHED"
+
+
+def test_the_pipeline_run_links_its_steps(done: Done) -> None:
+    """Every tracked step by its run, every step by its object, and the Prefect run."""
+    tags = done.client.get_run(str(done.pipeline)).data.tags
+    linked = {name.removeprefix("taglm.run.") for name in tags if name.startswith("taglm.run.")}
+    tracked = ("corpus-statistics", "language-model", "embeddings", "tagger")
+    assert linked == {name for name, ref in done.refs.items() if ref.kind in tracked}
+    assert tags["taglm.object.corpus/train"] == done.refs["corpus/train"].digest
+    assert tags["prefect.flow_run_id"] == "prefect-run"
+    linked_run = done.client.get_run(tags["taglm.run.tagger/TagLM/seed-1"])
+    assert linked_run.data.tags["taglm.object"] == done.refs["tagger/TagLM/seed-1"].digest
+
+
+def test_telling_results_again_changes_nothing(done: Done) -> None:
+    """After a crash or an outage results may be told twice: no metric gets another point, no table another row."""
+    step = build_graph(done.tracker._experiment)["evaluation/TagLM/seed-1/test"]
+    inputs = {role: done.refs[name] for role, name in step.inputs.items()}
+    recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
+    run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
+    before = done.client.get_run(run_id)
+    with done.tracker.stage_run(step, recipe, done.store.work(recipe), inputs=inputs) as told:
+        assert told.run_id == run_id
+        told.finish(done.store.open(done.refs[step.name]))
+    assert done.client.get_run(run_id).data.to_dictionary() == before.data.to_dictionary()
+    assert [point.step for point in done.client.get_metric_history(run_id, "test/f1")] == [0]
+
+
+def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
+    """An evaluation that was made while the store was away reaches its tagger's run with the next tracker."""
+    step = build_graph(done.tracker._experiment)["evaluation/TagLM/seed-1/test"]
+    inputs = {role: done.refs[name] for role, name in step.inputs.items()}
+    recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
+    run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
+    done.client.delete_tag(run_id, "taglm.evaluation.test")
+    database = Path(done.tracker.connection.uri.removeprefix("sqlite:///"))
+    database.rename(database.with_name("away"))
+    with done.tracker.stage_run(step, recipe, done.store.work(recipe), inputs=inputs) as told:
+        told.finish(done.store.open(done.refs[step.name]))
+    database.unlink(missing_ok=True)
+    database.with_name("away").rename(database)
+    assert "taglm.evaluation.test" not in done.client.get_run(run_id).data.tags
+    done.tracker.catch_up()
+    assert done.client.get_run(run_id).data.tags["taglm.evaluation.test"] == done.refs[step.name].digest
+    assert list((done.store.root / "tracking").iterdir()) == []
+
+
+def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
+    """The version says which object it is and why it became champion; registering again finds it."""
+    first = done.register()
+    assert done.register() == first
+    version = done.client.get_model_version_by_alias("taglm-demo", "champion")
+    scores = {artifact.ref.digest: artifact.manifest.metrics["dev/f1"] for artifact in done.of("tagger").values()}
+    assert scores[version.tags["taglm.object"]] == max(scores.values()) == float(version.tags["taglm.dev_f1"])
+    assert version.tags["taglm.dev_digest"] == done.refs["corpus/dev"].digest
+    assert version.tags["taglm.decision"].startswith("champion: the first one")
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
+
+
+def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
+    """It is registered, with the reason; the alias moves only to a better one."""
+    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    worst, best = order[0], order[-1]
+    assert [done.register(step).champion for step in (worst, best)] == [True, True]  # type: ignore[attr-defined]
+    middle = done.register(order[1])
+    assert not middle.champion  # type: ignore[attr-defined]
+    champion = done.client.get_model_version_by_alias("taglm-demo", "champion")
+    assert champion.tags["taglm.object"] == done.refs[best].digest
+
+
+@pytest.mark.parametrize(
+    ("f1", "digest", "moves", "words"),
+    [(0.81, "a", True, "above"), (0.80, "a", False, "not above"), (0.99, "b", False, "another dev split")],
+)
+def test_who_becomes_champion(f1: float, digest: str, moves: bool, words: str) -> None:
+    """Better on the same dev split; an equal one does not, and figures of two dev splits are not compared."""
+    decision = decide(f1, digest, {"taglm.dev_f1": "0.8", "taglm.dev_digest": "a"})
+    assert decision[0] is moves
+    assert words in decision[1]
+
+
+def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in its files is pickled; loaded by alias it gives the tags of the tagger it was made from."""
+    from taglm_core.tagging.prediction import Predictor
+
+    done.register("tagger/TagLM/seed-1")
+    version = done.client.get_model_version_by_alias("taglm-demo", "champion")
+    folder = Path(mlflow.artifacts.download_artifacts(version.source))
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert suffixes <= {"", ".py", ".json", ".jsonl", ".yaml", ".txt", ".parquet", ".safetensors"}
+    assert "torch==" in (folder / "requirements.txt").read_text()
+    assert "+" not in (folder / "requirements.txt").read_text()
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", done.tracker.connection.uri)
+    model = mlflow.pyfunc.load_model("models:/taglm-demo@champion")
+    sentences = [["Anna", "lives", "in", "Rome", "."], ["Yes"]]
+    models = [done.store.open(done.refs[f"language-model/main/{way}"]).path for way in ("backward", "forward")]
+    predictor = Predictor.load(done.store.open(done.refs["tagger/TagLM/seed-1"]).path, models)
+    assert model.predict(sentences) == predictor.tag(sentences)
+
+
+@pytest.mark.slow
+def test_a_registered_tagger_stands_alone(done: Done, tmp_path: Path) -> None:
+    """Another process, elsewhere, without the project on its path: the code that runs is the model's own."""
+    done.register("tagger/TagLM/seed-1")
+    program = """
+import sys, mlflow
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/taglm-demo@champion")
+import taglm_core
+print(len(model.predict([["Rome", "."]])[0]), taglm_core.__file__)
+"""
+    command = [sys.executable, "-P", "-c", program, done.tracker.connection.uri]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
+    tags, place = found.stdout.split()[-2:]
+    assert tags == "2"
+    assert "mlflow-artifacts" in place
