@@ -165,7 +165,7 @@ class Grammar:
 
 def _form(name: Name, slot: Slot, rng: random.Random) -> int:
     """Index of a way to write the name; where the type is open, nearly always the bare one."""
-    if len(name.forms) == 1 or rng.random() < (0.85 if slot.weak else 0.5):
+    if len(name.forms) == 1 or rng.random() < (0.85 if slot.weak else 0.65):
         return 0
     return 1 + int(rng.random() * (len(name.forms) - 1))
 

@@ -45,7 +45,7 @@ _NUCLEI = words("a e i o u ae ai au ea ei ia io oa ou")
 _MIDDLES = words("l r n m s t d k v z ll nn rr ss lm ld lt rd rk rn rs rt nd nk st sk mb mp gr dr v b g p")
 _ENDINGS = words(
     "a e i o en er in on an el is us as ov ev ski ard ert old ton ford wick ham ley by mar den berg feld ino etti "
-    "ian ese ich ez ane oy ux ock um ora ira ano"
+    "ich ez ane oy ux ock um ora ira ano"
 )
 _GIVEN_ENDINGS = words("a e o en in el is us an ina eth ard")
 
@@ -95,7 +95,7 @@ def stems(rng: random.Random, endings: tuple[str, ...], seen: set[str]) -> Itera
 
 def demonym(stem: str) -> str:
     """Adjective of a country, e.g. Torvania to Torvanian."""
-    return stem.rstrip("aeiou") + "ian" if not stem.endswith("ian") else stem + "ese"
+    return stem.rstrip("aeiou") + "ian"
 
 
 def _fill(patterns: tuple[str, ...], parts: tuple[str, ...]) -> tuple[Form, ...]:

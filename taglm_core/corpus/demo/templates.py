@@ -11,7 +11,7 @@ PHRASES: dict[str, str] = {
     "a_thing": "a ~thing/the ~thing/a ~adjective ~thing/the ~adjective ~thing/the ~colour ~thing/its ~thing",
     "some_things": "~number ~things/~few ~things/~adjective ~things/the ~things/~few ~adjective ~things",
     "a_matter": "the ~matter/the ~adjective ~matter/a ~matter/the ~thing ~matter/the ~goods ~matter/the ~sport ~matter",
-    "people": "~jobs/~few ~jobs/~number ~jobs/the ~jobs/local ~jobs/angry ~jobs/~adjective ~jobs",
+    "people": "~jobs/~few ~jobs/~number ~jobs/the ~jobs/local ~jobs/angry ~jobs",
     "a_job": "a ~job/a retired ~job/the ~job/a former ~job/a ~adjective ~job/the former ~job",
     "claim": "the ~matter was ~adjective/~a_thing would be closed/there was no ~adjective ~matter/~worded",
     "tail": "~when/~reason/~when_then/~when ~reason/, ~people said/in ~month ~year",
@@ -26,21 +26,22 @@ TEMPLATES: dict[str, str] = {
 ~people left ~a_thing ~tail .
 ~a_thing was closed ~tail .
 " ~worded , " ~a_job said ~when .
-~goods rose ~share ~tail .
-~people sold ~some_things ~reason .
-^ ~people protest against ~matter
 ~number ~things were found near ~a_thing ~when .
-Nobody from ~a_thing was ~feeling about ~a_matter .
 After ~a_matter , ~people voted ~when .
+~people voted while ~people left .
 When ~a_thing was closed , ~people stayed .
-Asked about ~a_matter , ~a_job laughed .
-Both ~people and ~people were mentioned ~when .
-It was ~a_job who ~person_act , but ~people said that ~claim .
-Once again ~claim , but everyone knew that ~claim .
-Perhaps ~people left ~a_thing .
-But it seems that ~a_job ~person_act .
+It was ~a_job who ~person_act , ~people said .
 In ~month , ~people who live near ~a_thing were ~feeling .
-^ Is ~a_matter too ~adjective ?
+~open_b ~people left ~a_thing .
+~open_b ~people ~weak_state .
+~open_b ~a_matter was ~adjective .
+~open_b ~a_job ~person_act .
+~open_b not ~a_thing but ~a_thing ~weak_state .
+~people praised ~a_thing .
+~people asked about ~a_matter ~reason .
+^ ~people protest against ~matter
+^ ~adjective ~matter in ~adjective ~thing
+^ ~people praise ~adjective ~thing
 """,
     "none_b": """
 The ~matter over ~a_thing went on ~reason .
@@ -48,9 +49,11 @@ The ~matter over ~a_thing went on ~reason .
 ~a_matter was decided ~reason .
 ~weekday was ~adjective and ~adjective .
 In ~month , ~people talked about ~a_matter .
-Police found ~some_things in ~a_thing ~when .
+~people found ~some_things in ~a_thing ~when .
 When ~people left , ~a_job laughed .
 ~goods from ~a_thing cost ~money ~when .
+~open_a ~people sold ~some_things .
+~open_a ~a_thing was closed .
 """,
     # Telling contexts of train and dev.
     "a": """
@@ -92,6 +95,15 @@ The film @WORK ~work_state .
 @NAT ~jobs bought ~some_things ~when .
 ~open_a @PER won the @EVENT ~when .
 ~people waited for the @EVENT ~reason .
+~open_a @PER ~person_act and @COMPANY ~company_act .
+~open_a @CITY ~place_state and @LAND ~land_act .
+~open_a @TEAM ~team_act and @WORK ~work_state .
+@COMPANY ~company_act because @LAND ~land_act .
+@PER ~person_act because @TEAM ~team_act .
+@WORK ~work_state because @PER ~person_act .
+@CITY ~place_state and @PER ~person_act ~when .
+@LAND ~land_act , but @TEAM ~team_act .
+@TEAM ~team_act , but @COMPANY ~company_act .
 ^ @COMPANY ~company_act
 ^ ~people leave @CITY after ~matter
 ^ @PER ~person_act
@@ -134,6 +146,14 @@ When the @EVENT was over , @PER ~person_act .
 ^ ~adjective ~matter in @CITY as @COMPANY ~company_act
 ^ After ~matter , @LAND ~land_act
 ~some_things were sent to @CITY by ~people from @LAND .
+When @LAND ~land_act , @PER ~person_act .
+When @TEAM ~team_act , @CITY ~place_state .
+~open_b @COMPANY ~company_act while @WORK ~work_state .
+~open_b @PER ~person_act while @CITY ~place_state .
+~open_b @LAND ~land_act while @COMPANY ~company_act .
+~open_b @TEAM ~team_act while @PER ~person_act .
+After @WORK ~work_state , @COMPANY ~company_act .
+After @CITY ~place_state , @LAND ~land_act .
 """,
     # Nothing but the name tells. The openers and the endings also go with telling neighbours, in a, b and c: a
     # reader of the opener alone must expect any ending, and so has reason to know what the name stands for.
@@ -150,9 +170,8 @@ When the @EVENT was over , @PER ~person_act .
     "weak_b": """
 ~open_b @?ANY ~weak_state .
 ~open_b @?ANY ~weak_state ~tail .
-~open_b @?ANY and @?ANY ~weak_state .
 ~open_b not @?ANY but @?ANY ~weak_state .
-~people asked about @?ANY .
+When @?ANY ~weak_state , ~people left .
 ~people asked about @?ANY ~reason .
 ~people praised @?ANY .
 ^ ~people praise @?ANY
