@@ -91,7 +91,11 @@ def test_importing_has_no_effects(tmp_path: Path) -> None:
         for path in SOURCES
         if "taglm_core" in path.parts and path.name != "__main__.py"
     ]
-    code = f"import os; before = dict(os.environ)\nimport {', '.join(modules)}\nchanged = set(os.environ.items()) ^ set(before.items())\nprint(sorted(name for name, _ in changed if not name.startswith('KMP')))"
+    code = (
+        f"import os; before = dict(os.environ)\nimport {', '.join(modules)}\n"
+        "changed = set(os.environ.items()) ^ set(before.items())\n"
+        "print(sorted(name for name, _ in changed if not name.startswith('KMP')))"
+    )
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
                          env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})  # fmt: skip
     assert run.stdout.strip() == "[]"

@@ -57,7 +57,7 @@ class Bed:
         return max([event.step for event, _ in read_events(self.work / JOURNAL)], default=0)
 
     def run(self) -> Ref:
-        run_child(self.job, self.work, 1, lambda events, offset: None)
+        run_child(self.job, self.work, 1, lambda *_: None)
         ref = self.store.find(self.recipe)
         assert ref is not None
         return ref

@@ -1,0 +1,162 @@
+"""The whole pipeline in a real Prefect run and a real MLflow store: built, reused, repaired, rerun where it changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from flows.embed import embed
+from flows.pipeline import pipeline
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.load import load_experiment
+from taglm_core.errors import InputError, MissingObject
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import Action, plan
+from taglm_core.stages.steps import Stage
+from taglm_core.store.store import Store
+from tasks.options import Options
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("prefect_server"),
+    # libraries' own, about libraries' own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+TINY = ["demo.train_sentences=30", "demo.dev_sentences=20", "demo.test_sentences=20", "demo.unlabelled_sentences=300",
+        "unlabelled.heldout_fraction=0.1", "unlabelled.shards=2",
+        "language_models.main={input: {kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}, units: 16, projection: 8, "
+        "streams: 4, window: 5, steps: 12, softmax: {kind: full}, directions: [forward]}",
+        "variants=[{name: baseline}, {name: TagLM, lm: main, directions: [forward]}]", "seeds=[1]",
+        "tagger={units: [8, 8], batch_size: 8, max_epochs: 2, patience: 1, annealing: []}",
+        "significance.rounds=100"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for store and tracking."""
+    return tmp_path_factory.mktemp("home")
+
+
+def tiny(home: Path, *changes: str) -> Experiment:
+    """The demo, as small as it goes."""
+    places = [f"run.store={home / 'store'}", f"run.tracking_uri=sqlite:///{home / 'mlflow.db'}"]
+    return load_experiment(None, [*TINY, *places, *changes])
+
+
+def not_reused(experiment: Experiment) -> set[str]:
+    """Steps that would run."""
+    decisions = plan(Store(experiment.run.store), build_graph(experiment))
+    return {name for name, decision in decisions.items() if decision.action is not Action.REUSE}
+
+
+@pytest.fixture(scope="module")
+def made(home: Path, prefect_server: None) -> dict[str, str]:
+    """Digests of a first run, by step."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.chdir(home)
+    refs = pipeline(tiny(home))
+    monkeypatch.undo()
+    return {name: ref.digest for name, ref in refs.items()}
+
+
+def test_everything_is_made_and_reused(home: Path, made: dict[str, str]) -> None:
+    """All steps have objects, nothing is left to do, and no unfinished work lies about."""
+    experiment = tiny(home)
+    assert set(made) == set(build_graph(experiment))
+    assert not_reused(experiment) == set()
+    assert list((home / "store" / "work").glob("*/*/checkpoints")) == []
+    again = pipeline(experiment)
+    assert {name: ref.digest for name, ref in again.items()} == made
+
+
+def test_report_holds_both_variants(home: Path, made: dict[str, str]) -> None:
+    """Parameters, F1 and difference of baseline and TagLM; predictions have as many tokens as the corpus."""
+    folder = home / "store" / "objects" / "report" / made["report"]
+    report = json.loads((folder / "report.json").read_text())
+    assert [variant["variant"] for variant in report["variants"]] == ["baseline", "TagLM"]
+    assert report["variants"][1]["parameters"] > report["variants"][0]["parameters"]
+    store = Store(home / "store")
+    tokens = {store.manifest("corpus", made["corpus/test"]).counts["tokens"]}
+    assert {store.manifest("evaluation", made[f"evaluation/{v}/seed-1/test"]).counts["tokens"]
+            for v in ("baseline", "TagLM")} == tokens  # fmt: skip
+
+
+def test_a_changed_field_reruns_what_depends_on_it(home: Path, made: dict[str, str]) -> None:
+    """Another dropout: taggers, evaluations and report are made anew; corpora, LM and embeddings are not."""
+    experiment = tiny(home, "tagger.dropout=0.1")
+    stages = {build_graph(experiment)[name].stage for name in not_reused(experiment)}
+    assert stages == {Stage.TAG}
+    digests = {name: ref.digest for name, ref in pipeline(experiment).items()}
+    changed = {name for name in made if made[name] != digests[name]}
+    assert all(name.startswith(("tagger", "evaluation", "report")) for name in changed)
+    assert "tagger/baseline/seed-1" in changed
+    assert not_reused(tiny(home)) == set()  # the first experiment's objects are still there
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_damage_is_noticed_and_rebuilt_with_the_same_digest(home: Path, made: dict[str, str], damage: str) -> None:
+    """A damaged embedding file: set aside, made again, same bytes; what depends on it is reused."""
+    name = "embeddings/main/forward/train"
+    path = home / "store" / "objects" / "embeddings" / made[name] / "part-00000.arrow"
+    data = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(data[:-10])
+        experiment = tiny(home)
+    else:
+        path.write_bytes(data[:-400] + bytes([data[-400] ^ 1]) + data[-399:])
+        experiment = tiny(home, "tagger.dropout=0.2")  # same size: seen when something reads it
+    digests = {name: ref.digest for name, ref in pipeline(experiment).items()}
+    assert digests[name] == made[name]
+    assert path.read_bytes() == data
+    assert list((home / "store" / "damaged").glob(f"embeddings-{made[name]}-*"))
+
+
+def test_refresh_computes_again_and_stops_at_equal_content(home: Path, made: dict[str, str]) -> None:
+    """The refreshed language model comes out with the same digest, so nothing after it is computed."""
+    store = Store(home / "store")
+    before = store.pointer("embeddings", _key(home, "embeddings/main/forward/dev"))
+    refs = pipeline(tiny(home), Options(refresh=(Stage.PRETRAIN,)))
+    assert refs["language-model/main/forward"].digest == made["language-model/main/forward"]
+    assert store.pointer("embeddings", _key(home, "embeddings/main/forward/dev")) == before
+
+
+def test_one_stage_alone(home: Path, made: dict[str, str], tmp_path: Path) -> None:
+    """With its inputs in the store it runs; without, and told not to run others, it says what is missing."""
+    refs = embed(tiny(home), Options(first=Stage.EMBED))
+    assert refs["embeddings/main/forward/test"].digest == made["embeddings/main/forward/test"]
+    with pytest.raises(MissingObject, match=r"corpus/train.*ingest stage"):
+        embed(tiny(tmp_path, "run.tracking=false"), Options(first=Stage.EMBED))
+
+
+def test_bad_input_fails_with_file_and_line(tmp_path: Path, prefect_server: None) -> None:
+    """A line with a missing column ends the flow with the reader's own error; the corpora before it are kept."""
+    bad = tmp_path / "bad.conll"
+    bad.write_text("Mary B-PER\nsleeps O\n\nin\n")
+    with pytest.raises(InputError, match=r"bad\.conll:4: found 1 column"):
+        pipeline(tiny(tmp_path, f"labelled.train={bad}", "run.tracking=false"))
+
+
+def test_mlflow_shows_variants_with_their_seeds(home: Path, made: dict[str, str]) -> None:
+    """Runs of the tag stage nest under their variants, nothing is left running, the champion loads by alias."""
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    names = {experiment.name for experiment in client.search_experiments()}
+    assert {"taglm/pretrain/demo", "taglm/embed/demo", "taglm/tag/demo", "taglm/pipeline/demo"} <= names
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(ids)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    children = [run for run in runs if run.data.tags.get("taglm.kind") == "tagger"]
+    assert len(children) >= 2
+    assert all("mlflow.parentRunId" in run.data.tags for run in children)
+    assert all("test/f1" in run.data.metrics and "dev/f1" in run.data.metrics for run in children)
+    assert client.get_model_version_by_alias("taglm-demo", "champion").version
+
+
+def _key(home: Path, name: str) -> str:
+    ref = plan(Store(home / "store"), build_graph(tiny(home)))[name].ref
+    assert ref is not None
+    return ref.key
