@@ -96,8 +96,13 @@ class LanguageModelConfig(Settings):
             raise ValueError(f"projection ({self.projection}) must not be larger than units ({self.units})")
         if len(set(self.directions)) != len(self.directions):
             raise ValueError("directions must not repeat")
-        if isinstance(self.softmax, AdaptiveSoftmax) and list(self.softmax.cutoffs) != sorted(
-            set(self.softmax.cutoffs)
-        ):
-            raise ValueError(f"softmax.cutoffs must rise, not {list(self.softmax.cutoffs)}")
+        if isinstance(self.softmax, AdaptiveSoftmax):
+            cutoffs, shrink = self.softmax.cutoffs, self.softmax.shrink
+            if list(cutoffs) != sorted(set(cutoffs)):
+                raise ValueError(f"softmax.cutoffs must rise, not {list(cutoffs)}")
+            if self.projection < shrink ** len(cutoffs):
+                raise ValueError(
+                    f"softmax: {len(cutoffs)} clusters shrunk by {shrink:g} each leave nothing of projection "
+                    f"{self.projection}; lower softmax.shrink or give fewer cutoffs"
+                )
         return self

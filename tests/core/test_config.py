@@ -29,6 +29,7 @@ def refusal(*overrides: str) -> str:
         ("run.threads=0", "run.threads: Input should be greater than or equal to 1"),
         ("seeds=[1, 1]", "seeds: must differ"),
         ("language_models.main.projection=4096", "must not be larger than units"),
+        ("language_models.main={units: 8, projection: 8}", "leave nothing of projection 8"),
         ("no-equals-sign", "expected dotted.path=value"),
         ("a=[", "not valid YAML"),
     ],

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-TINY = ["demo.train_sentences=30", "demo.dev_sentences=20", "demo.test_sentences=20", "demo.unlabelled_sentences=300",
+TINY = ["demo.train_sentences=30", "demo.dev_sentences=20", "demo.test_sentences=20", "demo.unlabelled_sentences=4000",
         "unlabelled.heldout_fraction=0.1", "unlabelled.shards=2",
         "language_models.main={input: {kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}, units: 16, projection: 8, "
         "streams: 4, window: 5, steps: 12, softmax: {kind: full}, directions: [forward]}",

@@ -24,7 +24,7 @@ from taglm_core.store.store import Store
 from taglm_core.training.journal import JOURNAL, Event, read_events
 
 STEP = "language-model/main/forward"
-SMALL = ["demo.unlabelled_sentences=400", "unlabelled.shards=3", "unlabelled.heldout_fraction=0.05",
+SMALL = ["demo.unlabelled_sentences=4000", "unlabelled.shards=3", "unlabelled.heldout_fraction=0.05",
          "language_models.main.input={kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}",
          "language_models.main.units=16", "language_models.main.projection=8", "language_models.main.streams=4",
          "language_models.main.window=5", "language_models.main.steps=400", "language_models.main.softmax={kind: full}",
