@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from tasks.tracking.connection import AWAY
 from tasks.tracking.runs import warn_away
 from tasks.tracking.tracker import Tracker
 
-logger = logging.getLogger("taglm")
 CHAMPION = "champion"
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
@@ -184,7 +182,6 @@ def _register(
     )
     if moves:
         client.set_registered_model_alias(name, CHAMPION, version.version)
-    logger.info("registered %s version %s of %s: %s", step, version.version, name, decision)
     return Registration(name, str(version.version), moves, decision)
 
 

@@ -18,6 +18,7 @@ from taglm_core.stages.steps import Stage, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
+from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, NOTE, Connection, resolve_uri
 from tasks.tracking.descriptions import LONGEST_TAG, experiment_name, experiment_note, flat_params, run_link, safe_name
 from tasks.tracking.entry import FAILED, FINISHED, KILLED, RUNNING, STATE_FILE, Entry, State
@@ -119,18 +120,26 @@ class Tracker:
 
     def catch_up(self) -> None:
         """Tell what an outage or a kill left untold, and end the runs of processes that are gone."""
-        root = self._store.root
+        claim = Claim(self.locks / "tracking.lock")
+        if not claim.take():
+            return  # somebody is at it
         try:
-            for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
-                state = State.load(path)
-                if state is not None and state.uri == self.connection.uri and state.status == RUNNING:
-                    self._end_orphan(state, path)
-            for path in sorted(root.glob("tracking/*.json"), key=lambda path: path.stat().st_mtime):
-                state = State.load(path)
-                if state is not None and state.uri == self.connection.uri:
-                    self._tell_later(state, path)
+            self._catch_up()
         except AWAY as error:
             warn_away(self.connection, error)
+        finally:
+            claim.release()
+
+    def _catch_up(self) -> None:
+        root = self._store.root
+        for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
+            state = State.load(path)
+            if state is not None and state.uri == self.connection.uri and state.status == RUNNING:
+                self._end_orphan(state, path)
+        for path in sorted(root.glob("tracking/*.json"), key=lambda path: path.stat().st_mtime):
+            state = State.load(path)
+            if state is not None and state.uri == self.connection.uri:
+                self._tell_later(state, path)
 
     def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
         if entry.step.kind in OWN_RUNS:

@@ -98,8 +98,8 @@ def session_done(tmp_path_factory: pytest.TempPathFactory, empty_tracking_store:
 def done(session_done: Done, tmp_path: Path) -> Done:
     """The same with a tracking store of the test's own (artifacts stay where they are)."""
     uri = session_done.tracker.connection.uri.removeprefix("sqlite:///")
-    shutil.copyfile(uri, tmp_path / "mlflow.db")
-    tracker = Tracker(session_done.tracker._experiment, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copyfile(uri, tmp_path / "own.db")
+    tracker = Tracker(session_done.tracker._experiment, uri=f"sqlite:///{tmp_path}/own.db")
     return replace(session_done, tracker=tracker)
 
 
@@ -189,6 +189,8 @@ def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
     assert version.tags["taglm.dev_digest"] == done.refs["corpus/dev"].digest
     assert version.tags["taglm.decision"].startswith("champion: the first one")
     assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
+    assert not Path("mlflow.db").exists(), "MLflow made a store where it stands, instead of using ours"
+    assert not Path("mlruns").exists()
 
 
 def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
