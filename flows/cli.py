@@ -170,9 +170,11 @@ def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refres
 
     quiet_defaults()
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
+    handler.addFilter(_ForPeople())
     progress = logging.getLogger("taglm")
     progress.setLevel(logging.INFO)
     progress.addHandler(handler)
+    progress.propagate = False  # Prefect shows what reaches the root logger a second time
     console.print("starting Prefect (a server of its own for this run; `make up` keeps one running)")
     from flows.embed import embed as embed_flow
     from flows.ingest import ingest as ingest_flow
@@ -187,6 +189,13 @@ def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refres
         Stage.TAG: pipeline,
     }[last]
     flow(experiment, Options(first=first, refresh=refresh))
+
+
+class _ForPeople(logging.Filter):
+    """The console is told what is done, not what is reused (the plan above says that)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().endswith(": reused")
 
 
 def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:

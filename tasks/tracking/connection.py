@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import sqlalchemy
-from mlflow.entities import ViewType
+from mlflow.entities import DatasetInput, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -78,6 +78,12 @@ class Connection:
             return
         with locked(Path(self.uri.removeprefix(SQLITE) + ".lock")):
             yield
+
+    def log_inputs(self, run_id: str, datasets: list[DatasetInput]) -> None:
+        """Say what a run reads. MLflow looks a data set up and then adds it: two runs at once would both add it."""
+        client = self.client()
+        with self.lock():
+            client.log_inputs(run_id, datasets)
 
     def experiment(self, name: str, note: str) -> str:
         """Id of an experiment, made with its description and an absolute place for artifacts if it is new.

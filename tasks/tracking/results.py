@@ -52,9 +52,9 @@ def log_own(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact)
     client.set_tag(run_id, NOTE, f"`{entry.step.name}` of {entry.experiment}; object `{artifact.path}`")
 
 
-def log_evaluation(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
+def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: Artifact) -> None:
     """Scores on one split, told to the run of the tagger."""
-    split = str(entry.step.config["split"])
+    client, split = connection.client(), str(entry.step.config["split"])
     found = _json(artifact.path / "scores.json")
     scores, confusion = found["scores"], found["type_confusion"]
     micro = scores["micro"]
@@ -65,7 +65,7 @@ def log_evaluation(client: MlflowClient, run_id: str, entry: Entry, artifact: Ar
     log_table(client, run_id, f"{split}_types.json", ["type", *columns], rows)
     if confusion["types"]:
         _figure(client, run_id, confusion_figure(confusion), f"{split}_confusion.png")
-    client.log_inputs(run_id, datasets(entry))
+    connection.log_inputs(run_id, datasets(entry))
     client.set_tag(run_id, f"taglm.evaluation.{split}", artifact.ref.digest)
 
 

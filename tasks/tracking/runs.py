@@ -188,7 +188,7 @@ class TrackedRun(StageRun):
         known = client.get_run(run_id).data.params  # work that was begun as another variant's keeps that name
         params = [Param(name, value) for name, value in entry.params().items() if name not in known]
         client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
-        client.log_inputs(run_id, datasets(entry))
+        self._connection.log_inputs(run_id, datasets(entry))
         if variant is not None:
             client.update_run(tags[PARENT], status=RUNNING)
         self._opened = True
@@ -245,7 +245,7 @@ class AddedResults(StageRun):
             else:
                 self.run_id = self._tagger_run()
                 if self.run_id is not None:  # else the tagger was trained without tracking
-                    log_evaluation(self._connection.client(), self.run_id, self._entry, artifact)
+                    log_evaluation(self._connection, self.run_id, self._entry, artifact)
             self.settled = True
         except AWAY as error:
             warn_away(self._connection, error)
