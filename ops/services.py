@@ -160,10 +160,11 @@ def deploy(services: Services) -> None:
     """Create the work pool if it is not there, and (re)create all deployments of prefect.yaml."""
     if not _answers(services.health()[PREFECT]):
         raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
-    prefect = str(BIN / "prefect")
     if not _answers(f"{services.prefect_url}/api/work_pools/{POOL}"):
-        _call([prefect, "work-pool", "create", POOL, "--type", "process"], services, "no work pool could be created")
-    _call([prefect, "--no-prompt", "deploy", "--all"], services, "prefect.yaml could not be deployed", folder=ROOT)
+        # not by the command line, which takes ten seconds to start; the worker fills in what a process pool is
+        _post(f"{services.prefect_url}/api/work_pools/", {"name": POOL, "type": "process"})
+    command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
+    _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
 
 
 def foreground(services: Services, name: str) -> None:
@@ -272,6 +273,14 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _post(url: str, body: dict[str, str]) -> None:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        urllib.request.urlopen(request, timeout=60).close()
+    except OSError as error:
+        raise ServiceError(f"{url} refuses {body}: {error}") from error
 
 
 def _until(happened: Callable[[], bool], seconds: float) -> bool:

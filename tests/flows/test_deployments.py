@@ -1,0 +1,242 @@
+"""prefect.yaml says what it should, and really deploys, schedules and runs on a server and a worker of its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.load import load_experiment
+from taglm_core.stages.steps import Stage
+from tasks.environment import DEFAULTS
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "prefect.yaml"
+CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+DEPLOYMENTS = {deployment["name"]: deployment for deployment in CONTENT["deployments"]}
+EVENT = "taglm.artifact.created"
+PATIENCE = 300.0  # seconds; much less on a machine that does nothing else
+
+each_deployment = pytest.mark.parametrize("name", list(DEPLOYMENTS))
+
+
+def _flow(name: str) -> Any:
+    path, _, function = DEPLOYMENTS[name]["entrypoint"].partition(":")
+    return getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), function)
+
+
+def test_every_flow_has_a_deployment() -> None:
+    """One deployment per stage and one for the pipeline, each with a name that tells it from the others."""
+    flows = sorted(deployment["entrypoint"].rpartition(":")[2] for deployment in DEPLOYMENTS.values())
+    assert flows == sorted([*map(str, Stage), "pipeline"])
+    assert len(DEPLOYMENTS) == len(CONTENT["deployments"])
+
+
+@each_deployment
+def test_parameters_are_those_of_the_experiment_file(name: str) -> None:
+    """A deployment's parameters are refused nowhere, and give the experiment that experiments/demo.yaml gives."""
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools import validate
+
+    parameters, flow = DEPLOYMENTS[name]["parameters"], _flow(name)
+    validate(parameters, parameter_schema(flow).model_dump(), raise_on_error=True)
+    validated = flow.validate_parameters(parameters)
+    assert Experiment.model_validate(parameters["experiment"]) == load_experiment(ROOT / "experiments" / "demo.yaml")
+    assert Experiment.model_validate(validated["experiment"]) == load_experiment(ROOT / "experiments" / "demo.yaml")
+
+
+@each_deployment
+def test_only_the_pipeline_runs_by_itself(name: str) -> None:
+    """Every schedule and every trigger but the pipeline's schedule is there, but off."""
+    deployment = DEPLOYMENTS[name]
+    pipeline = deployment["entrypoint"].endswith(":pipeline")
+    assert [schedule["active"] for schedule in deployment["schedules"]] == [pipeline]
+    assert all(schedule["slug"] and schedule["timezone"] for schedule in deployment["schedules"])
+    assert all(trigger["enabled"] is False for trigger in deployment.get("triggers", []))
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_the_chain_of_triggers_cannot_run_in_circles() -> None:
+    """Each stage waits for objects of the stage before it, announced by our own event; none for a flow's name."""
+    stages = list(Stage)
+    for name, deployment in DEPLOYMENTS.items():
+        for trigger in deployment.get("triggers", []):
+            stage = Stage(deployment["entrypoint"].rpartition(":")[2])
+            before = stages[stage.place - 1]
+            assert trigger["match"] == {"prefect.resource.id": f"taglm.artifact.{before}.*"}, name
+            assert trigger["expect"] == [EVENT]
+            assert "match_related" not in trigger
+    assert [name for name in DEPLOYMENTS if DEPLOYMENTS[name].get("triggers")] == [
+        "demo-pretrain", "demo-embed", "demo-tag",
+    ]  # fmt: skip
+
+
+@each_deployment
+def test_runs_of_a_worker_are_as_quiet_as_ours(name: str) -> None:
+    """The environment defaults reach flow runs, in which Prefect is imported before anything of ours."""
+    environment = DEPLOYMENTS[name]["work_pool"]["job_variables"]["env"]
+    ours = {key: value for key, value in DEFAULTS.items() if not key.startswith("PREFECT_")}
+    assert ours.items() <= environment.items()
+    assert environment["PREFECT_LOGGING_LEVEL"] == "INFO", "the log of a run is read in the UI"
+
+
+def test_no_path_of_a_machine() -> None:
+    """The file holds no absolute path: it works wherever the project lies."""
+    assert re.findall(r"(?<![\w*/.:])/\w+(?:/\w+)+", FILE.read_text(encoding="utf-8")) == []
+
+
+@dataclass(frozen=True)
+class Running:
+    """Services that run for the tests below."""
+
+    api: str
+    home: Path
+    control: Callable[[str], subprocess.CompletedProcess[str]]
+
+    def ask(self, path: str, body: object | None = None) -> Any:
+        """Answer of the server; a body makes it a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.api}{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def until(self, happened: Callable[[], Any], what: str) -> Any:
+        """What `happened` gives, once that is true."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if found := happened():
+                return found
+            time.sleep(0.5)
+        logs = "\n".join(path.read_text()[-3000:] for path in sorted((self.home / "services").glob("*.log")))
+        return pytest.fail(f"waited {PATIENCE:.0f} s for: {what}\n{logs}")
+
+    def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """A run of a deployment, ended."""
+        found = self.ask(f"/deployments/name/{deployment}")
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        run = self.ask(f"/deployments/{found['id']}/create_flow_run", body)["id"]
+        ends = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+        def ended() -> dict[str, Any] | None:
+            state = self.ask(f"/flow_runs/{run}")
+            return state if state["state_type"] in ends else None
+
+        return self.until(ended, f"the end of a run of {deployment}")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """What `make up` starts, without MLflow, on free ports and in a folder of its own."""
+    home = tmp_path_factory.mktemp("services") / "data"
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        ports = {"TAGLM_PREFECT_PORT": first.getsockname()[1], "TAGLM_MLFLOW_PORT": second.getsockname()[1]}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
+    environment = {**kept, **{key: str(value) for key, value in ports.items()}}
+
+    def control(command: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, str(ROOT / "ops" / "services.py"), *command.split(), "--data", str(home)]
+        return subprocess.run(
+            arguments, env=environment, cwd=home.parent, capture_output=True, text=True, timeout=500, check=False
+        )
+
+    try:
+        done = control("up --no-mlflow")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Running(f"http://127.0.0.1:{ports['TAGLM_PREFECT_PORT']}/api", home, control)
+    finally:
+        control("down")
+
+
+@pytest.fixture
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Parameters of a run that takes a second, and leaves nothing in the project."""
+    folder = tmp_path_factory.getbasetemp() / "deployed"
+    folder.mkdir(exist_ok=True)
+    for split in ("train", "dev", "test"):
+        (folder / split).write_text(f"Ada B-PER\nsaw O\n{split} O\n\nSo O\nit O\nis O\n")
+    (folder / "text").write_text("Ada saw it .\nSo it is .\n")
+    labelled = {"name": "tiny", **{split: str(folder / split) for split in ("train", "dev", "test")}}
+    run = {"store": str(folder / "store"), "tracking": False}
+    text = {"name": "tiny", "path": str(folder / "text")}
+    return {"experiment": {"name": "tiny", "labelled": labelled, "unlabelled": text, "run": run}}
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+class TestOnAServer:
+    """Everything of one server's life, in order."""
+
+    def test_everything_is_deployed(self, running: Running) -> None:
+        """All deployments are there, code is found in the project's folder, and every trigger is switched off."""
+        deployed = {found["name"]: found for found in running.ask("/deployments/filter", {})}
+        assert deployed.keys() == DEPLOYMENTS.keys()
+        for found in deployed.values():
+            (step,) = found["pull_steps"]
+            assert step["prefect.deployments.steps.set_working_directory"] == {"directory": str(ROOT)}
+        automations = running.ask("/automations/filter", {})
+        assert len(automations) == 3
+        assert not any(automation["enabled"] for automation in automations)
+
+    def test_the_schedule_makes_runs(self, running: Running) -> None:
+        """The active schedule gives scheduled runs, and only it does (with sqlalchemy 2.1 none ever comes)."""
+        pipeline = running.ask("/deployments/name/pipeline/demo-nightly")["id"]
+        wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        runs = running.until(lambda: running.ask("/flow_runs/filter", wanted), "a scheduled run")
+        assert {run["deployment_id"] for run in runs} == {pipeline}
+
+    def test_nonsense_is_refused_before_a_run(self, running: Running, tiny: dict[str, Any]) -> None:
+        """A value out of its range and an unknown key are refused by the server."""
+        with pytest.raises(urllib.error.HTTPError, match="409"):
+            running.run("ingest/demo-ingest", {"experiment": {**tiny["experiment"], "seeeds": [1]}})
+        tiny["experiment"]["unlabelled"]["shards"] = 0
+        with pytest.raises(urllib.error.HTTPError, match="409"):
+            running.run("ingest/demo-ingest", tiny)
+
+    def test_a_run_completes_and_the_next_one_reuses(self, running: Running, tiny: dict[str, Any]) -> None:
+        """A worker makes the corpora; a second run finds them and writes nothing."""
+        run = running.run("ingest/demo-ingest", tiny)
+        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+        assert run["name"] == "ingest-tiny"
+        store = Path(tiny["experiment"]["run"]["store"])
+        made = {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")}
+        assert len(made) == 6  # scheme, four corpora, statistics
+        again = running.run("ingest/demo-ingest", tiny)
+        assert again["state_type"] == "COMPLETED"
+        assert {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")} == made
+
+    def test_down_leaves_nothing(self, running: Running) -> None:
+        """After `make down` no process is left and the port is free; a second one has nothing to do."""
+        done = running.control("down")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.endswith("stopped\n")
+        mark = f"TAGLM_SERVICES={running.home}".encode()
+        left = [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _bytes(path).split(b"\0")]
+        assert left == []
+        with pytest.raises(urllib.error.URLError):
+            running.ask("/health")
+        assert running.control("down").stdout == "nothing was running\n"
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # ended in the meantime, or somebody else's
+        return b""
