@@ -17,6 +17,14 @@ test: lint
 test-real: .venv/installed
 	TAGLM_REAL_REQUIRED=1 $(BIN)/pytest -m real --timeout 7200
 
+bench: .venv/installed
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python crf.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python spans.py
+
+# docs are Markdown; this checks that every link inside them leads somewhere
+docs: .venv/installed
+	$(BIN)/pytest -q tests/architecture/test_docs.py
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
