@@ -31,6 +31,9 @@ _KIND_WEIGHT = {"PER": 5, "CITY": 5, "COMPANY": 5, "WORK": 4, "TEAM": 2, "LAND":
 _LOWER_IN_HEADLINES = frozenset(words("of in to for and a the on by as with at after from"))
 _QUOTES = frozenset('"`')
 
+WORD_STEEPNESS = 1.4
+"""Above 1, so that few labelled sentences hold most words and the rest of the lists is for the unlabelled text."""
+
 Item = TypeVar("Item")
 
 
@@ -115,11 +118,12 @@ class Ranked(Generic[Item]):
 
     Args:
         items: in order of use.
+        steepness: exponent of the rank.
     """
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], steepness: float = 1.0) -> None:
         self._items = items
-        self._bounds = list(itertools.accumulate(1.0 / (rank + 1.5) for rank in range(len(items))))
+        self._bounds = list(itertools.accumulate((rank + 1.5) ** -steepness for rank in range(len(items))))
 
     def draw(self, rng: random.Random) -> Item:
         """One item."""
@@ -131,7 +135,9 @@ class Grammar:
 
     def __init__(self) -> None:
         entries = {**LEXICON, **{name: tuple(text.split("/")) for name, text in PHRASES.items()}}
-        self._lists = {name: Ranked([tuple(entry.split()) for entry in lines]) for name, lines in entries.items()}
+        self._lists = {
+            name: Ranked([tuple(entry.split()) for entry in lines], WORD_STEEPNESS) for name, lines in entries.items()
+        }
 
     def realise(self, template: Template, pick: PickName, rng: random.Random) -> Sentence:
         """A sentence of this template, its slots filled by `pick`."""
