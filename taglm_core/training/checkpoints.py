@@ -71,16 +71,6 @@ class Checkpoints:
         return sorted(self._folder.glob("step-*"))
 
 
-def pack_generator() -> Tensor:
-    """State of torch's global CPU generator, as bytes."""
-    return torch.get_rng_state()
-
-
-def unpack_generator(state: Tensor) -> None:
-    """Inverse of `pack_generator`."""
-    torch.set_rng_state(state)
-
-
 def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """Moments and step counts of an optimiser, flat, by name."""
     return {

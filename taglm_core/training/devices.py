@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from taglm_core.errors import ConfigError
 from taglm_core.store.durable import locked
@@ -61,6 +62,21 @@ def open_device(wanted: str, threads: int) -> Device:
     # our sparse gradients come from torch's own embeddings; it warns unless told whether to check them
     torch.sparse.check_sparse_tensor_invariants.disable()
     return Device("cuda" if available and wanted != "cpu" else "cpu", threads)
+
+
+def generator_states() -> dict[str, Tensor]:
+    """States of torch's global generators, as bytes, by device: dropout draws from that of the device it runs on."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_generator_states(states: Mapping[str, Tensor]) -> None:
+    """Inverse of `generator_states`; a state of a device that is not here is left out."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 @contextlib.contextmanager

@@ -15,11 +15,10 @@ from taglm_core.errors import Interrupted, NonFiniteLoss
 from taglm_core.training.checkpoints import (
     Checkpoints,
     TrainingState,
-    pack_generator,
     pack_optimizer,
-    unpack_generator,
     unpack_optimizer,
 )
+from taglm_core.training.devices import generator_states, set_generator_states
 from taglm_core.training.journal import Journal
 from taglm_core.training.stopping import StopRequest
 
@@ -122,7 +121,8 @@ def _pack(job: Job) -> TrainingState:
     tensors |= {f"model.{name}": tensor for name, tensor in job.model.state_dict().items()}
     for number, optimizer in enumerate(job.optimizers):
         tensors |= pack_optimizer(optimizer, f"optimizer.{number}")
-    return TrainingState(tensors | {"generator": pack_generator()}, {"step": job.step, "job": own.data})
+    tensors |= {f"generator.{name}": state for name, state in generator_states().items()}
+    return TrainingState(tensors, {"step": job.step, "job": own.data})
 
 
 def _unpack(job: Job, state: TrainingState) -> None:
@@ -132,7 +132,7 @@ def _unpack(job: Job, state: TrainingState) -> None:
         unpack_optimizer(optimizer, f"optimizer.{number}", tensors)
     job.step = state.data["step"]
     job.unpack(TrainingState(_section(tensors, "job."), state.data["job"]))
-    unpack_generator(tensors["generator"])
+    set_generator_states(_section(tensors, "generator."))
 
 
 def _section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
