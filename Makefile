@@ -6,7 +6,7 @@ BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 EXPERIMENT ?= experiments/demo.yaml
-.PHONY: run test test-real lint bench docs lock clean
+.PHONY: run test test-real lint bench docs up down deploy prefect mlflow lock clean
 
 run: .venv/installed
 	@$(BIN)/taglm run $(EXPERIMENT)
@@ -25,6 +25,10 @@ bench: .venv/installed
 docs: .venv/installed
 	$(BIN)/pytest -q tests/architecture/test_docs.py
 
+# Prefect server, worker and MLflow on this machine (docs/operations.md); prefect and mlflow: one UI in the foreground
+up down deploy prefect mlflow: .venv/installed
+	@$(BIN)/python ops/services.py $@
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,8 +43,10 @@ lint: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-# the +cpu of a local wheel is cut off, so that everybody finds a build
+# Compiled where a CPU wheel of torch lies in UV_FIND_LINKS, so that the lock names no CUDA package; the wheel's +cpu is
+# cut off, so that everybody finds a build.
 lock:
+	sed -i '/^torch==/d' requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --quiet -o requirements.lock
 	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
