@@ -182,13 +182,16 @@ def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refres
     from flows.pretrain import pretrain as pretrain_flow
     from tasks.options import Options
 
-    flow = {
-        Stage.INGEST: ingest_flow,
-        Stage.PRETRAIN: pretrain_flow,
-        Stage.EMBED: embed_flow,
-        Stage.TAG: pipeline,
-    }[last]
-    flow(experiment, Options(first=first, refresh=refresh))
+    options = Options(first=first, refresh=refresh)
+    match last:
+        case Stage.INGEST:
+            ingest_flow(experiment, options)
+        case Stage.PRETRAIN:
+            pretrain_flow(experiment, options)
+        case Stage.EMBED:
+            embed_flow(experiment, options)
+        case Stage.TAG:
+            pipeline(experiment, options)
 
 
 class _ForPeople(logging.Filter):

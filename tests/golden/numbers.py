@@ -24,7 +24,8 @@ GOLDEN = Path(__file__).with_name("golden.json")
 SETTINGS = ["demo.train_sentences=30", "demo.dev_sentences=20", "demo.test_sentences=20",
             "demo.unlabelled_sentences=4000", "unlabelled.heldout_fraction=0.1", "unlabelled.shards=2",
             "language_models.main={input: {kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}, units: 16, "
-            "projection: 8, streams: 4, window: 5, steps: 12, softmax: {kind: adaptive, cutoffs: [50, 200], shrink: 2}}",
+            "projection: 8, streams: 4, window: 5, steps: 12, "
+            "softmax: {kind: adaptive, cutoffs: [50, 200], shrink: 2}}",
             "seeds=[1]", "tagger={units: [8, 8], batch_size: 8, max_epochs: 2, patience: 1, learning_rate: 0.02}",
             "tagger.words.vectors=vectors.txt", "significance.rounds=200"]  # fmt: skip
 EXACT = ("demo-corpus", "tag-scheme", "corpus", "corpus-statistics", "vocabulary", "token-ids", "word-vectors")
