@@ -49,7 +49,7 @@ class LmVocabulary:
 
     @cached_property
     def _ids(self) -> Mapping[str, int]:
-        return {word: 1 + self.classes + rank for rank, word in enumerate(self.words)}
+        return {BOUNDARY: 0} | {word: 1 + self.classes + rank for rank, word in enumerate(self.words)}
 
     def ids(self, tokens: Sequence[str]) -> NDArray[np.int64]:
         """Entries of words: [n]. Unknown ones get the entry of their class."""

@@ -151,6 +151,7 @@ def test_vocabulary_takes_the_most_frequent_and_classes_the_rest(tmp_path: Path)
     ids = everything.ids(["Rome", "Oslo", "1999", "the"])
     assert everything.is_unknown(ids).tolist() == [True, True, True, False]
     assert ids[0] != ids[2]
+    assert everything.ids([BOUNDARY]).tolist() == [0]  # a word of its own, not an unknown one of odd shape
     everything.save(tmp_path / "v.parquet")
     assert LmVocabulary.load(tmp_path / "v.parquet", shapes=True) == everything
 
