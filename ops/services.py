@@ -14,12 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+
+from machine import answers, is_free, marked, post, until
 
 from tasks.environment import DATA, quiet_defaults
 
@@ -28,8 +27,8 @@ CONFIG = ROOT / "ops" / "supervisord.conf"
 BIN = Path(sys.executable).parent
 POOL = "taglm"
 PREFECT, MLFLOW, WORKER = "prefect-server", "mlflow", "worker"
-MARK = "TAGLM_SERVICES"  # in the environment of everything started here: how a stop finds what was left behind
-START_SECONDS, STOP_SECONDS, ASK_SECONDS = 180.0, 120.0, 5.0
+MARK = "TAGLM_SERVICES"
+START_SECONDS, STOP_SECONDS = 300.0, 120.0
 
 
 class ServiceError(Exception):
@@ -65,6 +64,11 @@ class Services:
         """Address of MLflow's UI, to which the view for training has to be added."""
         return f"http://127.0.0.1:{self.mlflow}"
 
+    @property
+    def mark(self) -> str:
+        """What the environment of every process started here holds: how a stop finds what was left behind."""
+        return f"{MARK}={self.data}"
+
     def health(self) -> dict[str, str]:
         """Address by service that answers with 200 once the service works."""
         return {PREFECT: f"{self.prefect_url}/api/health", MLFLOW: f"{self.mlflow_url}/health"}
@@ -95,7 +99,7 @@ def up(services: Services, *, mlflow: bool = True) -> None:
     running = _states(services)
     for name in wanted:
         if running.get(name) not in ("RUNNING", "STARTING"):
-            _require_free(services.prefect if name == PREFECT else services.mlflow, name)
+            _require_free(services, name)
     if not running:
         services.home.mkdir(parents=True, exist_ok=True)
         ports = {"prefect": services.prefect, "mlflow": services.mlflow}
@@ -126,9 +130,10 @@ def addresses(services: Services) -> dict[str, str]:
 def down(services: Services) -> None:
     """Stop everything, worker first, and see that nothing is left: what does not stop is killed."""
     supervisor = _supervisor(services)
+    found = supervisor is not None or bool(_left_behind(services))
     if supervisor is not None:
         _control(services, "shutdown", check=False)
-        if not _until(lambda: _supervisor(services) is None, STOP_SECONDS):
+        if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
             _say(f"supervisord ({supervisor}) does not end; it is killed")
             os.kill(supervisor, signal.SIGKILL)
     for number, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0)):
@@ -139,11 +144,11 @@ def down(services: Services) -> None:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        _until(lambda: not _left_behind(services), patience)
+        until(lambda: not _left_behind(services), patience)
     if left := _left_behind(services):
         raise ServiceError(f"processes {left} do not end; look at them with ps")
     _ports_file(services.data).unlink(missing_ok=True)
-    _say("stopped" if supervisor is not None else "nothing was running")
+    _say("stopped" if found else "nothing was running")
 
 
 def status(services: Services) -> bool:
@@ -151,18 +156,20 @@ def status(services: Services) -> bool:
     states = _states(services)
     health = services.health()
     for name in (PREFECT, MLFLOW, WORKER):
-        answers = "" if name not in health else "answers" if _answers(health[name]) else "does not answer"
-        _say(f"{name:<16}{states.get(name, 'not running'):<12}{answers}")
-    return set(states.values()) == {"RUNNING"} and all(_answers(url) for url in health.values())
+        says = "" if name not in health else "answers" if answers(health[name]) else "does not answer"
+        _say(f"{name:<16}{states.get(name, 'not running'):<12}{says}")
+    return set(states.values()) == {"RUNNING"} and all(answers(url) for url in health.values())
 
 
 def deploy(services: Services) -> None:
     """Create the work pool if it is not there, and (re)create all deployments of prefect.yaml."""
-    if not _answers(services.health()[PREFECT]):
+    if not answers(services.health()[PREFECT]):
         raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
-    if not _answers(f"{services.prefect_url}/api/work_pools/{POOL}"):
-        # not by the command line, which takes ten seconds to start; the worker fills in what a process pool is
-        _post(f"{services.prefect_url}/api/work_pools/", {"name": POOL, "type": "process"})
+    try:  # not by the command line, which takes ten seconds to start; the worker fills in what a process pool is
+        post(f"{services.prefect_url}/api/work_pools/", {"name": POOL, "type": "process"})
+    except OSError as error:
+        if getattr(error, "code", None) != HTTPStatus.CONFLICT:  # it is there already
+            raise ServiceError(f"{services.prefect_url} lets nobody create the work pool {POOL}: {error}") from error
     command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
     _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
 
@@ -171,10 +178,10 @@ def foreground(services: Services, name: str) -> None:
     """Run one of the two UIs in this terminal, on the data that runs without a server have written."""
     port, url = (services.prefect, services.prefect_url) if name == PREFECT else (services.mlflow, services.mlflow_url)
     label = "Prefect" if name == PREFECT else "MLflow"
-    if _answers(services.health()[name]):
+    if answers(services.health()[name]):
         _say(f"{label} runs already: {addresses(services)[label]}")
         return
-    _require_free(port, name)
+    _require_free(services, name)
     environment = services.environment()
     del environment[MARK]  # it ends with this terminal, not with `make down`
     _say(f"{addresses(services)[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
@@ -199,10 +206,10 @@ def _wait_for(services: Services, name: str) -> None:
     url = services.health()[name]
 
     def settled() -> bool:
-        return _answers(url) or _states(services).get(name) in ("FATAL", "EXITED", None)
+        return answers(url) or _states(services).get(name) in ("FATAL", "EXITED", None)
 
-    _until(settled, START_SECONDS)
-    if not _answers(url):
+    until(settled, START_SECONDS)
+    if not answers(url):
         raise ServiceError(f"{name} does not answer at {url}; `make down`, then again. {_end_of_log(services, name)}")
 
 
@@ -227,7 +234,7 @@ def _supervisor(services: Services) -> int | None:
         os.kill(pid, 0)
     except (OSError, ValueError):
         return None
-    return pid if pid in _marked(services, default={pid}) else None  # an id is used again after a restart
+    return pid if pid in marked(services.mark, default={pid}) else None  # an id is used again after a restart
 
 
 def _control(services: Services, *arguments: str, check: bool = True) -> str:
@@ -249,59 +256,16 @@ def _call(
 
 def _left_behind(services: Services) -> list[int]:
     """Processes that a service started and that outlive it: a flow run, its training process."""
-    return sorted(_marked(services, default=set()))
+    return sorted(marked(services.mark, default=set()))
 
 
-def _marked(services: Services, default: set[int]) -> set[int]:
-    """Living processes with our mark in their environment (`default` where the system does not tell)."""
-    if not Path("/proc/self/environ").exists():
-        return default
-    mark = f"{MARK}={services.data}".encode()
-    return {pid for pid, environment in _environments() if mark in environment.split(b"\0")}
-
-
-def _environments() -> Iterator[tuple[int, bytes]]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                yield int(folder.name), (folder / "environ").read_bytes()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _post(url: str, body: dict[str, str]) -> None:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        urllib.request.urlopen(request, timeout=60).close()
-    except OSError as error:
-        raise ServiceError(f"{url} refuses {body}: {error}") from error
-
-
-def _until(happened: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if happened():
-            return True
-        time.sleep(0.5)
-    return happened()
-
-
-def _require_free(port: int, name: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            variable = "TAGLM_PREFECT_PORT" if name == PREFECT else "TAGLM_MLFLOW_PORT"
-            raise ServiceError(
-                f"port {port} for {name} is taken ({error.strerror}); choose another by {variable}"
-            ) from error
+def _require_free(services: Services, name: str) -> None:
+    port, variable = {
+        PREFECT: (services.prefect, "TAGLM_PREFECT_PORT"),
+        MLFLOW: (services.mlflow, "TAGLM_MLFLOW_PORT"),
+    }[name]
+    if not is_free(port):
+        raise ServiceError(f"port {port} is taken; `make down` ends what is ours, {variable}=... chooses another port")
 
 
 def _say(line: str) -> None:

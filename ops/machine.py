@@ -1,0 +1,73 @@
+"""What ops/services.py asks of the machine: ports, answers over HTTP, processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ASK_SECONDS = 5.0
+
+
+def marked(mark: str, default: set[int]) -> set[int]:
+    """Living processes with `NAME=value` in their environment, which children inherit.
+
+    Args:
+        mark: the variable and its value.
+        default: what is said where the system does not tell (macOS).
+    """
+    if not Path("/proc/self/environ").exists():
+        return default
+    return {pid for pid, environment in _environments() if mark.encode() in environment.split(b"\0")}
+
+
+def answers(url: str) -> bool:
+    """Whether an address answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def post(url: str, body: dict[str, str]) -> None:
+    """Send JSON.
+
+    Raises:
+        OSError: nobody is there, or the answer is a refusal.
+    """
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=60).close()
+
+
+def until(happened: Callable[[], bool], seconds: float) -> bool:
+    """Wait for something; whether it happened in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if happened():
+            return True
+        time.sleep(0.5)
+    return happened()
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _environments() -> Iterator[tuple[int, bytes]]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):  # ended in the meantime, or somebody else's
+                yield int(folder.name), (folder / "environ").read_bytes()
