@@ -13,8 +13,8 @@ from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1500),
+    pytest.mark.real,  # four language models and six taggers: too long for every commit, so `make test-real` runs it
+    pytest.mark.timeout(3600),
     pytest.mark.usefixtures("prefect_server"),
     # libraries' own, about libraries' own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
