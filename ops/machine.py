@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ASK_SECONDS = 5.0
 
@@ -35,14 +36,15 @@ def answers(url: str) -> bool:
         return False
 
 
-def post(url: str, body: dict[str, str]) -> None:
-    """Send JSON.
+def post(url: str, body: object) -> Any:
+    """Send JSON, and the JSON that comes back.
 
     Raises:
         OSError: nobody is there, or the answer is a refusal.
     """
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=60).close()
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 def until(happened: Callable[[], bool], seconds: float) -> bool:

@@ -15,10 +15,10 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
-from machine import answers, is_free, marked, post, until
+from machine import answers, is_free, marked, until
+from server import create_pool, end_orphans
 
 from tasks.environment import DATA, quiet_defaults
 
@@ -28,7 +28,7 @@ BIN = Path(sys.executable).parent
 POOL = "taglm"
 PREFECT, MLFLOW, WORKER = "prefect-server", "mlflow", "worker"
 MARK = "TAGLM_SERVICES"
-START_SECONDS, STOP_SECONDS = 300.0, 120.0
+START_SECONDS, STOP_SECONDS, PATIENT_SECONDS = 300.0, 180.0, 30.0
 
 
 class ServiceError(Exception):
@@ -110,7 +110,9 @@ def up(services: Services, *, mlflow: bool = True) -> None:
     for name in wanted:
         _wait_for(services, name)
     deploy(services)
-    _control(services, "start", WORKER, check=False)
+    if running.get(WORKER) != "RUNNING":
+        end_orphans(services.prefect_url)
+        _control(services, "start", WORKER, check=False)
     if _states(services).get(WORKER) != "RUNNING":
         raise ServiceError(f"the worker does not start. {_end_of_log(services, WORKER)}")
     for name, address in addresses(services).items():
@@ -132,11 +134,15 @@ def down(services: Services) -> None:
     supervisor = _supervisor(services)
     found = supervisor is not None or bool(_left_behind(services))
     if supervisor is not None:
+        _control(services, "stop", WORKER, check=False)
+        if answers(services.health()[PREFECT]):
+            end_orphans(services.prefect_url)
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
             _say(f"supervisord ({supervisor}) does not end; it is killed")
             os.kill(supervisor, signal.SIGKILL)
-    for number, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0)):
+    until(lambda: not _left_behind(services), PATIENT_SECONDS)  # training processes write their checkpoints
+    for number, patience in ((signal.SIGTERM, PATIENT_SECONDS), (signal.SIGKILL, 10.0)):
         left = _left_behind(services)
         if not left:
             break
@@ -165,11 +171,7 @@ def deploy(services: Services) -> None:
     """Create the work pool if it is not there, and (re)create all deployments of prefect.yaml."""
     if not answers(services.health()[PREFECT]):
         raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
-    try:  # not by the command line, which takes ten seconds to start; the worker fills in what a process pool is
-        post(f"{services.prefect_url}/api/work_pools/", {"name": POOL, "type": "process"})
-    except OSError as error:
-        if getattr(error, "code", None) != HTTPStatus.CONFLICT:  # it is there already
-            raise ServiceError(f"{services.prefect_url} lets nobody create the work pool {POOL}: {error}") from error
+    create_pool(services.prefect_url, POOL)
     command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
     _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
 
@@ -310,7 +312,7 @@ def main() -> None:
                 deploy(services)
             case other:
                 foreground(services, PREFECT if other == "prefect" else MLFLOW)
-    except ServiceError as error:
+    except (ServiceError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 

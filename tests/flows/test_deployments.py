@@ -7,12 +7,14 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +150,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             probe.bind(("127.0.0.1", 0))
         ports = {"TAGLM_PREFECT_PORT": first.getsockname()[1], "TAGLM_MLFLOW_PORT": second.getsockname()[1]}
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
-    environment = {**kept, **{key: str(value) for key, value in ports.items()}}
+    environment = {**kept, **{key: str(value) for key, value in ports.items()}, "PREFECT_WORKER_QUERY_SECONDS": "2"}
 
     def control(command: str) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, str(ROOT / "ops" / "services.py"), *command.split(), "--data", str(home)]
@@ -222,8 +224,9 @@ class TestOnAServer:
         assert again["state_type"] == "COMPLETED"
         assert {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")} == made
 
-    def test_down_leaves_nothing(self, running: Running) -> None:
-        """After `make down` no process is left and the port is free; a second one has nothing to do."""
+    def test_down_leaves_nothing(self, running: Running, tiny: dict[str, Any]) -> None:
+        """After `make down` no process is left, the port is free, and no dead run keeps its deployment's slot."""
+        unfinished = self._unfinished_run(running, tiny)
         done = running.control("down")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.endswith("stopped\n")
@@ -232,7 +235,22 @@ class TestOnAServer:
         assert left == []
         with pytest.raises(urllib.error.URLError):
             running.ask("/health")
+        with closing(sqlite3.connect(running.home / "prefect" / "prefect.db")) as database:
+            states = database.execute("SELECT id, state_type FROM flow_run").fetchall()
+            (slots,) = database.execute("SELECT sum(active_slots) FROM concurrency_limit_v2").fetchone()
+        assert {state for run, state in states if run.replace("-", "") == unfinished.replace("-", "")} == {"CRASHED"}
+        assert slots == 0
         assert running.control("down").stdout == "nothing was running\n"
+
+    def _unfinished_run(self, running: Running, tiny: dict[str, Any]) -> str:
+        """A run that holds its deployment's slot and whose process is gone, as a kill leaves it."""
+        deployment = running.ask("/deployments/name/tag/demo-tag")["id"]
+        later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
+        run = running.ask(f"/deployments/{deployment}/create_flow_run", {"parameters": tiny, "state": later})["id"]
+        running.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "PENDING"}})
+        limits = running.ask("/v2/concurrency_limits/filter", {})
+        assert sum(limit["active_slots"] for limit in limits) == 1
+        return str(run)
 
 
 def _bytes(path: Path) -> bytes:
