@@ -113,7 +113,7 @@ def build(
         opened = {role: store.open(given) for role, given in inputs.items()}
         files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
-            request, locks = stop or StopRequest(), store.root / "locks"
+            request, locks = StopRequest() if stop is None else stop, store.root / "locks"
             built = _builder(step.kind)(Bench(step.config, opened, files, out, work, run, journal, request, locks))
         if KINDS[step.kind].child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)

@@ -35,7 +35,7 @@ def build_embeddings(bench: Bench) -> Built:
             path = parts / part_name(shard.number)
             if path.exists():
                 continue
-            if bench.stop:
+            if bench.stop.requested:
                 raise Interrupted(f"stopped after {shard.number} shards ({bench.stop.reason}); run again to go on")
             states = embed_sentences(lm, shard.sentences, bench.config["batch_sentences"])
             rounded = [to_float16(s, tokens) for s, tokens in zip(states, shard.sentences, strict=True)]

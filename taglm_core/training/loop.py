@@ -81,7 +81,7 @@ def train(job: Job, *, checkpoints: Checkpoints, journal: Journal, stop: StopReq
         journal.message(job.step, f"resumed from the checkpoint at step {job.step:,}")
     due = time.monotonic() + settings.checkpoint_seconds
     while not job.finished():
-        if stop:
+        if stop.requested:
             checkpoints.save(job.step, _pack(job))
             raise Interrupted(f"stopped at step {job.step:,} ({stop.reason}); checkpoint written, run again to go on")
         loss = _step(job)

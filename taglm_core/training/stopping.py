@@ -12,13 +12,15 @@ PR_SET_PDEATHSIG = 1
 
 
 class StopRequest:
-    """Becomes true once; the loop looks at it after each step, writes a checkpoint and ends."""
+    """Is made once; the loop looks at it after each step, writes a checkpoint and ends."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.reason = ""
 
-    def __bool__(self) -> bool:
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked to stop."""
         return self._event.is_set()
 
     def set(self, reason: str) -> None:

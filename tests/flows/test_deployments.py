@@ -114,8 +114,15 @@ class Running:
         """Answer of the server; a body makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.api}{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        for wait in (1, 2, 4, None):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or wait is None:
+                    raise
+            time.sleep(wait)  # SQLite is busy: the server asks its clients to come again, and they do
+        return None
 
     def until(self, happened: Callable[[], Any], what: str) -> Any:
         """What `happened` gives, once that is true."""

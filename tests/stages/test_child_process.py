@@ -27,7 +27,7 @@ STEP = "language-model/main/forward"
 SMALL = ["demo.unlabelled_sentences=4000", "unlabelled.shards=3", "unlabelled.heldout_fraction=0.05",
          "language_models.main.input={kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}",
          "language_models.main.units=16", "language_models.main.projection=8", "language_models.main.streams=4",
-         "language_models.main.window=5", "language_models.main.steps=2500",
+         "language_models.main.window=5", "language_models.main.steps=800",
          "language_models.main.softmax={kind: full}",
          "run.checkpoint_seconds=0.05", "run.log_steps=1", "run.evaluate_steps=100"]  # fmt: skip
 

@@ -80,9 +80,9 @@ def test_signals_become_a_stop_request() -> None:
     try:
         stop = StopRequest()
         stop.listen()
-        assert not stop
+        assert not stop.requested
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop
+        assert stop.requested
         assert stop.reason == "SIGTERM"
     finally:
         for number, handler in before.items():
