@@ -6,6 +6,7 @@ Whatever the user has set stays as it is.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -40,6 +41,8 @@ def quiet_defaults(data: Path = DATA) -> None:
     """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", str((data / "prefect").absolute()))
+    home = os.environ.setdefault("PREFECT_HOME", str((data / "prefect").absolute()))
+    with contextlib.suppress(OSError):  # Prefect makes no folders above its own; where none can be made it says so
+        Path(home).parent.mkdir(parents=True, exist_ok=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
