@@ -16,6 +16,7 @@ from taglm_core.stages.planning import plan, set_damaged_aside
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
 from tasks.building import Refs
+from tasks.events import announce
 from tasks.options import Options
 
 logger = logging.getLogger("taglm")
@@ -42,16 +43,19 @@ def run_stage(
     if not options.runs(stage):
         return {**made, **look_up(experiment, stage)}
     CHILDREN.start_afresh()
+    known = set(Store(experiment.run.store).objects())
     futures: dict[str, Any] = dict(made)
     steps = build_graph(experiment).of_stage(stage)
     try:
         for step in steps:
             inputs = {role: futures[name] for role, name in step.inputs.items()}
             futures[step.name] = tasks[step.kind].submit(experiment, options, step.name, inputs)
-        return {**made, **{step.name: futures[step.name].result() for step in steps}}
+        refs: Refs = {step.name: futures[step.name].result() for step in steps}
     except BaseException:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
         CHILDREN.stop()
         raise
+    announce(stage, experiment, [ref for ref in refs.values() if (ref.kind, ref.digest) not in known])
+    return {**made, **refs}
 
 
 def look_up(experiment: Experiment, stage: Stage) -> Refs:

@@ -47,7 +47,7 @@ _ROOM = "taglm_core.stages"
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("demo-corpus", Stage.INGEST, 1, f"{_ROOM}.ingest:build_demo_corpus"),
+        Kind("demo-corpus", Stage.INGEST, 2, f"{_ROOM}.ingest:build_demo_corpus"),
         Kind("tag-scheme", Stage.INGEST, 1, f"{_ROOM}.ingest:build_tag_scheme"),
         Kind("corpus", Stage.INGEST, 1, f"{_ROOM}.ingest:build_corpus"),
         Kind("corpus-statistics", Stage.INGEST, 1, f"{_ROOM}.ingest:build_statistics"),

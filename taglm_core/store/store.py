@@ -147,6 +147,10 @@ class Store:
         found = (_pointer_from(read_json(path)) for path in (self.root / "keys" / kind).glob("*.json"))
         return sorted((pointer for pointer in found if pointer is not None), key=lambda pointer: pointer.time)
 
+    def objects(self) -> list[tuple[str, str]]:
+        """(kind, digest) of every object that is there, unchecked."""
+        return sorted((path.parent.name, path.name) for path in (self.root / "objects").glob("*/[!.]*"))
+
     def manifest(self, kind: str, digest: str) -> Manifest:
         """An object's manifest, without checking its files.
 

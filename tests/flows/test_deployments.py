@@ -26,12 +26,12 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.stages.steps import Stage
 from tasks.environment import DEFAULTS
+from tasks.events import CREATED as EVENT
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "prefect.yaml"
 CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 DEPLOYMENTS = {deployment["name"]: deployment for deployment in CONTENT["deployments"]}
-EVENT = "taglm.artifact.created"
 PATIENCE = 300.0  # seconds; much less on a machine that does nothing else
 
 each_deployment = pytest.mark.parametrize("name", list(DEPLOYMENTS))
@@ -110,14 +110,15 @@ class Running:
     home: Path
     control: Callable[[str], subprocess.CompletedProcess[str]]
 
-    def ask(self, path: str, body: object | None = None) -> Any:
+    def ask(self, path: str, body: object | None = None, method: str | None = None) -> Any:
         """Answer of the server; a body makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.api}{path}", data, {"Content-Type": "application/json"})
+        kind = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.api}{path}", data, kind, method=method)
         for wait in (1, 2, 4, None):
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
-                    return json.load(answer)
+                    return json.loads(answer.read() or "null")
             except urllib.error.HTTPError as error:
                 if error.code != 503 or wait is None:
                     raise
@@ -230,6 +231,25 @@ class TestOnAServer:
         again = running.run("ingest/demo-ingest", tiny)
         assert again["state_type"] == "COMPLETED"
         assert {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")} == made
+
+    def test_new_objects_start_the_next_stage_where_its_trigger_is_on(
+        self, running: Running, tiny: dict[str, Any]
+    ) -> None:
+        """Ingest with one more sentence emits one event; the trigger, switched on, runs pretrain on that experiment."""
+        (automation,) = [found for found in running.ask("/automations/filter", {}) if "corpora" in found["name"]]
+        running.ask(f"/automations/{automation['id']}", {"enabled": True}, "PATCH")
+        text = Path(tiny["experiment"]["unlabelled"]["path"])
+        text.write_text(text.read_text() + "One more .\n")
+        assert running.run("ingest/demo-ingest", tiny)["state_type"] == "COMPLETED"
+        wanted = {"deployments": {"name": {"any_": ["demo-pretrain"]}}}
+        (run,) = running.until(lambda: running.ask("/flow_runs/filter", wanted), "the run that the trigger starts")
+        running.ask(f"/automations/{automation['id']}", {"enabled": False}, "PATCH")
+        assert Experiment.model_validate(run["parameters"]["experiment"]) == Experiment.model_validate(
+            tiny["experiment"]
+        )
+        running.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+        events = running.ask("/events/filter", {"filter": {"event": {"name": [EVENT]}}})["events"]
+        assert [event["resource"]["prefect.resource.id"] for event in events] == ["taglm.artifact.ingest.tiny"] * 2
 
     def test_down_leaves_nothing(self, running: Running, tiny: dict[str, Any]) -> None:
         """After `make down` no process is left, the port is free, and no dead run keeps its deployment's slot."""

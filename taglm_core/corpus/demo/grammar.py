@@ -31,7 +31,7 @@ _KIND_WEIGHT = {"PER": 5, "CITY": 5, "COMPANY": 5, "WORK": 4, "TEAM": 2, "LAND":
 _LOWER_IN_HEADLINES = frozenset(words("of in to for and a the on by as with at after from"))
 _QUOTES = frozenset('"`')
 
-WORD_STEEPNESS = 1.4
+WORD_STEEPNESS = 1.8
 """Above 1, so that few labelled sentences hold most words and the rest of the lists is for the unlabelled text."""
 
 Item = TypeVar("Item")

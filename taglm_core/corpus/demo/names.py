@@ -30,7 +30,7 @@ TYPES = {
 SHARES = {"PER": 0.30, "CITY": 0.20, "LAND": 0.08, "COMPANY": 0.20, "TEAM": 0.08, "WORK": 0.14}
 """Kinds that have stems of their own, and their part of all names. INST, EVENT and NAT are made from these."""
 
-POOLS = {"train": 0.50, "dev": 0.17, "test": 0.33}
+POOLS = {"train": 0.60, "dev": 0.15, "test": 0.25}
 """Labelled split in which a name may stand, and that split's part of all names."""
 
 AMBIGUOUS_EVERY = 6
