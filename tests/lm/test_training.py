@@ -37,7 +37,8 @@ class StopAfter(StopRequest):
         super().__init__()
         self._looks = looks
 
-    def __bool__(self) -> bool:
+    @property
+    def requested(self) -> bool:
         self._looks -= 1
         return self._looks < 0
 
