@@ -182,6 +182,8 @@ def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refres
     from flows.pretrain import pretrain as pretrain_flow
     from tasks.options import Options
 
+    for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
+        logging.getLogger(name).propagate = False
     options = Options(first=first, refresh=refresh)
     match last:
         case Stage.INGEST:

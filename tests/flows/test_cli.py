@@ -56,6 +56,19 @@ def test_errors_are_one_message_without_a_stack_trace(tmp_path: Path, arguments:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.server
+def test_an_error_in_a_running_flow_is_said_once(tmp_path: Path) -> None:
+    """Malformed input met in the middle of a flow: file, line and remedy, no stack trace of the engine around it."""
+    (tmp_path / "bad").write_text("Ada B-PER\nsaw\n")
+    splits = [f"--set=labelled.{split}=bad" for split in ("train", "dev", "test")]
+    demo = str(ROOT / "experiments" / "demo.yaml")
+    done = taglm(tmp_path, "ingest", demo, "--set=labelled.name=x", "--set=run.tracking=false", *splits)
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert said.count("bad:2: found 1 columns ('saw'); expected 2 as in line 1; correct the line") == 1
+    assert "Traceback" not in said
+
+
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     """All of them, with a line each."""
     done = taglm(tmp_path, "--help")
