@@ -1,4 +1,4 @@
-"""Linear-chain conditional random field: loss, partition, marginals, best path.
+"""Linear-chain conditional random field: loss, partition, marginals, and the layer (paths: `crf_paths`).
 
     score(y | x) = sum_k s_k(y_k) + sum_{k >= 2} A[y_{k-1}, y_k] (+ start[y_1] + end[y_n])
     loss         = log sum_{y'} exp score(y') - score(y)                        (Lample et al. 2016, 2.2)
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from taglm_core.nn.crf_chains import boundary_potentials, pair_sums, path_scores, run_chains
+from taglm_core.nn.crf_checks import checked_lengths, checked_tags, same_dtype, shown_rows
+from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs
 
 
 def crf_loss(
@@ -44,17 +46,17 @@ def crf_loss(
     Raises:
         ValueError: shapes that do not fit, a row of the mask that is empty or has a gap, a gold tag outside 0..K-1.
     """
-    lengths = _checked_lengths(emissions, mask, transitions, start, end)
-    tags = _checked_tags(tags, mask, emissions.shape[2])
-    return _LogPartition.apply(*_same_dtype(emissions, transitions, start, end), lengths, tags)
+    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    tags = checked_tags(tags, mask, emissions.shape[2])
+    return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), lengths, tags)
 
 
 def crf_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
     """Logarithm of the partition function Z of each sentence [B], once differentiable; arguments as in `crf_loss`."""
-    lengths = _checked_lengths(emissions, mask, transitions, start, end)
-    return _LogPartition.apply(*_same_dtype(emissions, transitions, start, end), lengths, None)
+    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), lengths, None)
 
 
 @torch.no_grad()
@@ -62,45 +64,10 @@ def crf_marginals(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
     """P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`."""
-    lengths = _checked_lengths(emissions, mask, transitions, start, end)
-    emissions, transitions, start, end = _same_dtype(emissions, transitions, start, end)
+    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
     chains = run_chains(boundary_potentials(emissions, start, end, lengths), transitions, lengths, both=True)
     return chains.marginals.transpose(0, 1).contiguous()
-
-
-@torch.no_grad()
-def crf_decode(
-    emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Best path of each sentence (Viterbi); of equal paths, the one with the lower tags at the end.
-
-    Args as in `crf_loss`.
-
-    Returns:
-        Tags [B, T], int64, 0 at padding, and the paths' scores [B], -inf where every path is forbidden.
-    """
-    lengths = _checked_lengths(emissions, mask, transitions, start, end)
-    emissions, transitions, start, end = _same_dtype(emissions, transitions, start, end)
-    potentials = boundary_potentials(emissions, start, end, lengths)  # [T, B, K]
-    into = transitions.t().contiguous()  # [to, from]: the maximum runs over the last axis
-    steps, batch, tags = potentials.shape
-    history = torch.empty(steps, batch, tags, dtype=torch.int64, device=emissions.device)
-    states = torch.empty_like(potentials)
-    states[0] = potentials[0]
-    for t in range(1, steps):
-        best, history[t] = (states[t - 1].unsqueeze(1) + into).max(-1)
-        best += potentials[t]
-        torch.sub(best, best.amax(-1, keepdim=True), out=states[t])  # keeps long sentences exact
-    device = emissions.device
-    padding = torch.arange(steps, device=device)[:, None] >= lengths  # [T, B]
-    history = torch.where(padding.unsqueeze(-1), torch.arange(tags, device=device), history)  # stand still there
-    current = states[lengths - 1, torch.arange(batch, device=device)].argmax(-1, keepdim=True)  # [B, 1]
-    path = [current]
-    for t in range(steps - 1, 0, -1):
-        current = history[t].gather(1, current)
-        path.append(current)
-    best_tags = torch.cat(path[::-1], dim=1).masked_fill_(padding.t(), 0)
-    return best_tags, path_scores(potentials, transitions, best_tags, lengths).to(emissions.dtype)
 
 
 class _LogPartition(torch.autograd.Function):
@@ -213,14 +180,22 @@ class Crf(nn.Module):
         self._refuse_forbidden(torch.isneginf(scores), "every path takes a forbidden transition")
         return tags, scores
 
+    def n_best(self, emissions: Tensor, mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """The n best paths [B, n, T] and their scores [B, n], -inf where there are fewer; see `crf_n_best`."""
+        return crf_n_best(emissions, mask, *self.scores(), n=n)
+
     def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """P(tag) [B, T, K]; see `crf_marginals`."""
         return crf_marginals(emissions, mask, *self.scores())
 
+    def path_log_probs(self, emissions: Tensor, path: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of a path's tags, alone and after the tag before; see `crf_path_log_probs`."""
+        return crf_path_log_probs(emissions, path, mask, *self.scores())
+
     def _refuse_forbidden(self, rows: Tensor, reason: str) -> None:
         constrained = any(allowed is not None for allowed in (self.allowed, self.allowed_start, self.allowed_end))
         if constrained and bool(rows.any()):
-            raise ValueError(f"rows {_rows(rows)}: {reason}; correct the tags or the constraints")
+            raise ValueError(f"rows {shown_rows(rows)}: {reason}; correct the tags or the constraints")
 
 
 def _forbid(scores: Tensor | None, like: Tensor, allowed: Tensor | None) -> Tensor | None:
@@ -228,54 +203,3 @@ def _forbid(scores: Tensor | None, like: Tensor, allowed: Tensor | None) -> Tens
     if allowed is None:
         return scores
     return (torch.zeros_like(like) if scores is None else scores).masked_fill(~allowed, -torch.inf)
-
-
-def _same_dtype(
-    emissions: Tensor, transitions: Tensor, start: Tensor | None, end: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """All of the widest type, float32 at least: half precision cannot hold log Z of a sentence."""
-    dtype = torch.promote_types(torch.promote_types(emissions.dtype, transitions.dtype), torch.float32)
-    start = None if start is None else start.to(dtype)
-    end = None if end is None else end.to(dtype)
-    return emissions.to(dtype), transitions.to(dtype), start, end
-
-
-def _checked_lengths(
-    emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None, end: Tensor | None
-) -> Tensor:
-    """Lengths [B], after the shapes and the mask were found to fit."""
-    if emissions.dim() != 3:
-        raise ValueError(f"emissions have shape {list(emissions.shape)}; expected [sentences, tokens, tags]")
-    batch, steps, tags = emissions.shape
-    given = f"emissions {list(emissions.shape)}"
-    if list(transitions.shape) != [tags, tags]:
-        raise ValueError(f"transitions have shape {list(transitions.shape)}; {given} need [{tags}, {tags}]")
-    for name, scores in (("start", start), ("end", end)):
-        if scores is not None and list(scores.shape) != [tags]:
-            raise ValueError(f"{name} has shape {list(scores.shape)}; {given} need [{tags}]")
-    if list(mask.shape) != [batch, steps] or mask.dtype != torch.bool:
-        raise ValueError(f"mask is {mask.dtype} {list(mask.shape)}; {given} need torch.bool [{batch}, {steps}]")
-    lengths = mask.sum(1)
-    if not bool(mask[:, :1].all()) or not torch.equal(mask, torch.arange(steps, device=mask.device) < lengths[:, None]):
-        if bool((lengths == 0).any()):
-            raise ValueError(f"mask: rows {_rows(lengths == 0)} have no token; leave empty sentences out of the batch")
-        gaps = (mask != (torch.arange(steps, device=mask.device) < lengths[:, None])).any(1)
-        raise ValueError(f"mask: rows {_rows(gaps)} have padding before a token; expected all tokens first")
-    return lengths
-
-
-def _checked_tags(tags: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Gold tags, 0 at padding."""
-    if tags.shape != mask.shape:
-        raise ValueError(f"tags have shape {list(tags.shape)}; the mask {list(mask.shape)}")
-    tags = tags.masked_fill(~mask, 0)
-    low, high = (int(extreme) for extreme in torch.aminmax(tags))
-    if low < 0 or high >= count:
-        raise ValueError(f"rows {_rows(((tags < 0) | (tags >= count)).any(1))} have tags outside 0..{count - 1}")
-    return tags
-
-
-def _rows(where: Tensor) -> str:
-    """The first rows that are True, for a message."""
-    rows = where.nonzero().flatten().tolist()
-    return ", ".join(map(str, rows[:8])) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from taglm_core.nn import crf_chains
-from taglm_core.nn.crf import Crf, crf_decode, crf_log_partition, crf_loss, crf_marginals
+from taglm_core.nn.crf import Crf, crf_log_partition, crf_loss, crf_marginals
+from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs
 
 LOG_SPACE = pytest.mark.parametrize("safe_range", [30.0, -1.0], ids=["scaled", "log"])
 
@@ -79,6 +80,51 @@ def test_everything_equals_enumeration(seed: int, start_end: bool, safe_range: f
         torch.testing.assert_close(marginals[b, :length], expected)
         assert not best[b, length:].any()
         assert not marginals[b, length:].any()
+
+
+@LOG_SPACE
+@pytest.mark.parametrize("start_end", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_n_best_and_path_probabilities_equal_enumeration(seed: int, start_end: bool, safe_range: float) -> None:
+    """The n best paths in order, and the probability of every stretch of a path, are those of enumeration."""
+    emissions, gold, mask, transitions, start, end = random_case(seed, start_end=start_end)
+    zero = torch.zeros(len(transitions), dtype=torch.float64)
+    n = 7
+    found, found_scores = crf_n_best(emissions, mask, transitions, start, end, n=n)
+    alone, after = crf_path_log_probs(emissions, gold, mask, transitions, start, end)
+    assert torch.equal(found[:, 0], crf_decode(emissions, mask, transitions, start, end)[0])
+    for b, length in enumerate(mask.sum(1).tolist()):
+        paths, scores = paths_of(
+            emissions[b, :length], transitions, zero if start is None else start, zero if end is None else end
+        )
+        order = scores.argsort(descending=True)[:n].tolist()
+        assert [tuple(path[:length]) for path in found[b, : len(order)].tolist()] == [paths[k] for k in order]
+        torch.testing.assert_close(found_scores[b, : len(order)], scores[order])
+        assert bool(found_scores[b, len(order) :].isneginf().all())  # there are not so many paths
+        assert not found[b, :, length:].any()
+        probabilities, tags = scores.softmax(0), tuple(gold[b, :length].tolist())
+        for first, last in itertools.combinations_with_replacement(range(length), 2):
+            same = torch.tensor([path[first : last + 1] == tags[first : last + 1] for path in paths])
+            stretch = alone[b, first] + after[b, first + 1 : last + 1].sum()
+            torch.testing.assert_close(stretch.exp(), probabilities[same].sum())
+        assert not alone[b, length:].any()
+        assert not after[b, length:].any()
+
+
+def test_n_best_of_a_long_sentence_and_of_forbidden_paths() -> None:
+    """Five thousand tokens at scores of 1e4 stay in order; forbidden transitions are in no path."""
+    g = torch.Generator().manual_seed(1)
+    emissions = 1e4 * torch.randn(1, 5000, 5, generator=g)
+    transitions = torch.randn(5, 5, generator=g)
+    transitions[0, 1] = -torch.inf
+    mask = torch.ones(1, 5000, dtype=torch.bool)
+    paths, scores = crf_n_best(emissions, mask, transitions, n=3)
+    assert torch.equal(paths[:, 0], crf_decode(emissions, mask, transitions)[0])
+    assert len({tuple(path) for path in paths[0].tolist()}) == 3
+    assert scores[0].tolist() == sorted(scores[0].tolist(), reverse=True)
+    assert not ((paths[..., :-1] == 0) & (paths[..., 1:] == 1)).any()
+    with pytest.raises(ValueError, match="n is 0; expected at least 1"):
+        crf_n_best(emissions, mask, transitions, n=0)
 
 
 @LOG_SPACE
