@@ -65,6 +65,7 @@ class TaggerConfig(Settings):
     dropout: float = Field(0.25, ge=0, lt=1, description="on the input of each recurrent layer, never recurrent")
     dropout_output: bool = Field(False, description="also on the output of the last layer (chunking in the paper)")
     start_end: bool = Field(False, description="CRF scores for the first and last tag")
+    constraints: bool = Field(False, description="what BIOES forbids is forbidden in the CRF's loss and decoding")
     batch_size: int = Field(32, ge=1, description="sentences a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, constant in the first phase")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")

@@ -141,6 +141,66 @@ def _check_bioes(tags: Sequence[str]) -> None:
         raise SchemeViolation(len(tags) - 1, tags[-1], rule)
 
 
+@dataclass(frozen=True)
+class AllowedTags:
+    """What a scheme allows, as tables over K tags.
+
+    Attributes:
+        start: whether a sentence may begin with the tag [K].
+        follow: whether the second tag may follow the first [K][K], from and to.
+        end: whether a sentence may end with the tag [K].
+    """
+
+    start: tuple[bool, ...]
+    follow: tuple[tuple[bool, ...], ...]
+    end: tuple[bool, ...]
+
+
+_GOES_ON = {Scheme.IOB1: ("I",), Scheme.IOB2: ("I",), Scheme.BIOES: ("I", "E")}
+"""Prefixes that continue an entity of their type."""
+
+_MUST_GO_ON = {Scheme.IOB1: (), Scheme.IOB2: (), Scheme.BIOES: ("B", "I")}
+"""Prefixes that only a continuation may follow."""
+
+
+def allowed_tags(tags: Sequence[str], scheme: Scheme) -> AllowedTags:
+    """Tables of what a scheme writes: a sequence fits if and only if it is what `from_spans` makes of its entities.
+
+    For IOB1 that is stricter than `check_tags`, which reads a B that no touching entity calls for.
+
+    Args:
+        tags: K tags; those that a scheme never writes (E and S in IOB2) are allowed nowhere.
+        scheme: the scheme.
+    """
+    ends = [not _is_open(tag, scheme) and _is_written(tag, scheme) for tag in tags]
+    return AllowedTags(
+        tuple(_may_follow("O", tag, scheme) for tag in tags),
+        tuple(tuple(_is_written(one, scheme) and _may_follow(one, other, scheme) for other in tags) for one in tags),
+        tuple(ends),
+    )
+
+
+def _is_written(tag: str, scheme: Scheme) -> bool:
+    return scheme is Scheme.BIOES or split_tag(tag)[0] not in ("E", "S")
+
+
+def _is_open(tag: str, scheme: Scheme) -> bool:
+    return split_tag(tag)[0] in _MUST_GO_ON[scheme]
+
+
+def _may_follow(one: str, other: str, scheme: Scheme) -> bool:
+    """Whether one tag may follow another; the beginning of a sentence is like O."""
+    (before, kind), (prefix, other_kind) = split_tag(one), split_tag(other)
+    inside = before in ("B", "I") and kind == other_kind  # of an entity of the second tag's type
+    if not _is_written(other, scheme):
+        return False
+    if _is_open(one, scheme):
+        return inside and prefix in _GOES_ON[scheme]
+    if scheme is Scheme.IOB1:
+        return inside if prefix == "B" else True
+    return inside if prefix in _GOES_ON[scheme] else True
+
+
 def to_bioes(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
     """Converts a tag sequence to BIOES.
 

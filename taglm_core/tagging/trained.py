@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taglm_core.config.tagger import CharCnnEncoder, CharGruEncoder, TaggerConfig
+from taglm_core.corpus.schemes import Scheme, allowed_tags
 from taglm_core.corpus.token_bytes import N_SYMBOLS
 from taglm_core.corpus.word_vectors import WordVectors
 from taglm_core.nn.characters import CharCnn, CharRnn
@@ -95,6 +96,7 @@ def build_network(spec: TaggerSpec, word_vectors: Tensor, fixed: FixedVectors) -
     elif isinstance(config.characters, CharGruEncoder):
         gru = config.characters
         characters = CharRnn(N_SYMBOLS, gru.dim, gru.units, gru.layers, cell="gru", dropout=config.dropout)
+    follow, first, last = _constraints(spec.tags) if config.constraints else (None, None, None)
     return Tagger(
         len(spec.tags),
         characters=characters,
@@ -106,7 +108,16 @@ def build_network(spec: TaggerSpec, word_vectors: Tensor, fixed: FixedVectors) -
         dropout_output=config.dropout_output,
         lm_size=spec.lm_size,
         start_end=config.start_end,
+        constraints=follow,
+        allowed_start=first,
+        allowed_end=last,
     )
+
+
+def _constraints(tags: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """What BIOES allows: transitions [K, K], first tags [K], last tags [K]."""
+    allowed = allowed_tags(tags, Scheme.BIOES)
+    return torch.tensor(allowed.follow), torch.tensor(allowed.start), torch.tensor(allowed.end)
 
 
 def start_vectors(spec: TaggerSpec, vectors: Sequence[WordVectors], seed: int) -> tuple[Tensor, set[int]]:

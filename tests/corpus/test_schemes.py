@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import pytest
@@ -13,6 +14,7 @@ from taglm_core.corpus.schemes import (
     SchemeEvidence,
     SchemeViolation,
     Span,
+    allowed_tags,
     check_tags,
     from_spans,
     to_bioes,
@@ -51,6 +53,29 @@ def test_conversion_to_bioes_keeps_the_entities(drawn: tuple[list[Span], int], s
     spans, length = drawn
     bioes = to_bioes(from_spans(spans, length, scheme), scheme)
     assert bioes == from_spans(spans, length, Scheme.BIOES)
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_tables_allow_exactly_what_the_scheme_writes(scheme: Scheme) -> None:
+    """All sequences of up to four tags over two types: allowed if and only if writing their entities gives them."""
+    tags = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("a", "a-b"))]
+    allowed = allowed_tags(tags, scheme)
+    for length in (1, 2, 3, 4):
+        for codes in itertools.product(range(len(tags)), repeat=length):
+            steps = all(allowed.follow[one][other] for one, other in itertools.pairwise(codes))
+            fits = steps and allowed.start[codes[0]] and allowed.end[codes[-1]]
+            sequence = tuple(tags[code] for code in codes)
+            assert fits == (from_spans(to_spans(sequence, scheme), length, scheme) == sequence), sequence
+            if scheme is not Scheme.IOB1:
+                assert fits == _is_valid(sequence, scheme), sequence
+
+
+def _is_valid(tags: tuple[str, ...], scheme: Scheme) -> bool:
+    try:
+        check_tags(tags, scheme)
+    except SchemeViolation:
+        return False
+    return True
 
 
 @given(st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b"]), max_size=10))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from taglm_core.config.tagger import TaggerConfig
+from taglm_core.corpus.schemes import Scheme, SchemeViolation, check_tags
 from taglm_core.corpus.word_vectors import WordVectors
 from taglm_core.errors import Interrupted, MismatchError
 from taglm_core.tagging.dataset import reading_batches, training_batches
@@ -191,3 +192,29 @@ def test_all_variants_start_from_the_same_word_vectors() -> None:
 def test_tags_are_ordered_and_taken_from_training() -> None:
     """O first, then by type and position; types may hold hyphens."""
     assert tags_of([("S-B", "O"), ("B-A-X", "E-A-X")]) == ("O", "B-A-X", "E-A-X", "S-B")
+
+
+def test_constraints_leave_no_invalid_sequence() -> None:
+    """An untrained tagger writes nonsense; with constraints its tags are always BIOES, and the loss is finite."""
+    tokens, _ = corpus(30, 3)
+    tags = ("O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("PER", "DATE")))
+    gold = [("O",) * len(sentence) for sentence in tokens]
+
+    def decoded(constraints: bool) -> list[list[str]]:
+        config = CONFIG.model_copy(update={"constraints": constraints})
+        spec = TaggerSpec(config, tags, TaggerWords.count(tokens, 1), 6, ())
+        seed_torch(5, "tagger")
+        network = build_network(spec, start_vectors(spec, [], 5)[0], FixedVectors.none(6))
+        torch.nn.init.normal_(network.dense.weight, std=3)
+        data = encode(spec, FixedVectors.none(6), tokens, [], gold)
+        assert torch.isfinite(network.loss(data.batch(list(range(len(tokens))))))
+        return decode_all(network, data, tags)
+
+    def check(sentences: list[list[str]]) -> None:
+        for sentence in sentences:
+            check_tags(sentence, Scheme.BIOES)
+
+    unconstrained = decoded(constraints=False)
+    with pytest.raises(SchemeViolation):
+        check(unconstrained)
+    check(decoded(constraints=True))
