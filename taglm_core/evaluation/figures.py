@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from taglm_core.evaluation.calibration import Calibration
 from taglm_core.evaluation.report import Comparison, Sample
 from taglm_core.evaluation.scores import TypeConfusion
 
@@ -90,6 +91,40 @@ def confusion_figure(type_confusion: TypeConfusion) -> Figure:
     axes.set_xlabel("predicted type (spans)")
     axes.set_ylabel("gold type (spans)")
     figure.colorbar(image, ax=axes, label="share of the row's gold spans (%)", shrink=0.8)
+    return figure
+
+
+def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
+    """Reliability diagram: accuracy of the predictions of each bin of confidence, and how many they are.
+
+    Args:
+        calibrations: by name, ``"tokens"`` and ``"spans"`` say.
+    """
+    figure = Figure(figsize=(5.2, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, height_ratios=(3, 1), sharex=True)
+    upper.plot([0, 100], [0, 100], color="#999999", linewidth=1, linestyle=":", label="perfect")
+    for index, (name, found) in enumerate(calibrations.items()):
+        bins = [part for part in found.bins if part.count]
+        colour = _COLOURS[index % len(_COLOURS)]
+        upper.plot(
+            [100 * part.confidence for part in bins],
+            [100 * part.accuracy for part in bins],
+            color=colour,
+            linestyle=_DASHES[index % len(_DASHES)],
+            marker="o",
+            markersize=4,
+            label=f"{name}: error {100 * found.error:.1f} % of {found.count:,}",
+        )
+        places = [100 * (part.low + part.high) / 2 for part in bins]
+        lower.plot(places, [part.count for part in bins], color=colour, marker="o", markersize=3, linewidth=1)
+    upper.set_ylabel("right (%)")
+    lower.set_ylabel("predictions")
+    lower.set_yscale("log")
+    lower.set_xlabel("confidence (%)")
+    upper.set_ylim(0, 102)
+    for axes in (upper, lower):
+        _quiet(axes)
+    upper.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 

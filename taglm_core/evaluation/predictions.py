@@ -1,8 +1,9 @@
 """The predictions of one tagger on one corpus split: ``predictions.parquet`` and conlleval's text format.
 
 Columns, one row per sentence in corpus order: ``sentence_id`` int64, ``tokens``, ``gold`` and ``predicted``
-list<string> (BIOES), ``confidence`` list<float32>, null where the tagger gives none. The same predictions give the
-same bytes for the same pyarrow version: an evaluation's digest is the digest of what was predicted.
+list<string> (BIOES), ``confidence`` list<float32>, null where the tagger gives none, and ``span_confidence``
+list<float32>, one for each predicted span in the order of ``conlleval_spans``, null likewise. The same predictions give
+the same bytes for the same pyarrow version: an evaluation's digest is the digest of what was predicted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taglm_core.errors import InputError, MismatchError
-from taglm_core.evaluation.spans import bioes_to_iob2
+from taglm_core.evaluation.spans import bioes_to_iob2, conlleval_spans
 
 _SCHEMA = pa.schema(
     [
@@ -24,6 +25,7 @@ _SCHEMA = pa.schema(
         pa.field("gold", pa.list_(pa.string()), nullable=False),
         pa.field("predicted", pa.list_(pa.string()), nullable=False),
         pa.field("confidence", pa.list_(pa.float32()), nullable=True),
+        pa.field("span_confidence", pa.list_(pa.float32()), nullable=True),
     ]
 )
 _SENTENCES_PER_ROW_GROUP = 50_000
@@ -41,6 +43,7 @@ class Predictions:
         gold: the corpus's tags.
         predicted: the tagger's tags.
         confidence: per token between 0 and 1, None for a sentence without; None where there is none at all.
+        span_confidence: per predicted span, likewise.
 
     Raises:
         MismatchError: the lists differ in length, or a sentence's tokens and tags do.
@@ -51,12 +54,16 @@ class Predictions:
     gold: Strings
     predicted: Strings
     confidence: Sequence[Sequence[float] | None] | None = None
+    span_confidence: Sequence[Sequence[float] | None] | None = None
 
     def __post_init__(self) -> None:
         columns: dict[str, Sequence[Sequence[object] | None]] = {"gold": self.gold, "predicted": self.predicted}
         if self.confidence is not None:
             columns["confidence"] = self.confidence
-        for name, column in {"tokens": self.tokens, **columns}.items():
+        whole = {"tokens": self.tokens, **columns}
+        if self.span_confidence is not None:
+            whole["span_confidence"] = self.span_confidence
+        for name, column in whole.items():
             if len(column) != len(self.sentence_ids):
                 raise MismatchError(
                     f"predictions: found {name} of {len(column)} sentences; expected {len(self.sentence_ids)}, one per "
@@ -69,6 +76,15 @@ class Predictions:
                         f"predictions, sentence {sentence_id}: found {len(values)} {name} values; expected "
                         f"{len(tokens)}, one per token; evaluation data is never cut or re-tokenised: tag it again"
                     )
+        for sentence_id, tags, values in zip(
+            self.sentence_ids, self.predicted, self.span_confidence or (), strict=False
+        ):
+            spans = conlleval_spans(tags)
+            if values is not None and len(values) != len(spans):
+                raise MismatchError(
+                    f"predictions, sentence {sentence_id}: found {len(values)} span_confidence values; expected "
+                    f"{len(spans)}, one per predicted span; tag it again"
+                )
 
 
 def check_same_tokens(expected: Strings, found: Strings, sentence_ids: Sequence[int] | None = None) -> None:
@@ -110,7 +126,10 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             pa.array(column, type=pa.list_(pa.string()))
             for column in (predictions.tokens, predictions.gold, predictions.predicted)
         ),
-        pa.array(predictions.confidence or [None] * B, type=pa.list_(pa.float32())),
+        *(
+            pa.array(column or [None] * B, type=pa.list_(pa.float32()))
+            for column in (predictions.confidence, predictions.span_confidence)
+        ),
     ]
     table = pa.Table.from_arrays(columns, schema=_SCHEMA)
     pq.write_table(table, path, compression="zstd", row_group_size=_SENTENCES_PER_ROW_GROUP)
@@ -132,13 +151,16 @@ def read_predictions(path: Path) -> Predictions:
         expected = ", ".join(f"{field.name} {field.type}" for field in _SCHEMA)
         raise InputError(path, None, f"columns {found}", expected, remedy)
     columns = {name: table.column(name).to_pylist() for name in _SCHEMA.names}
-    confidence = columns["confidence"]
+    given = {
+        name: None if all(row is None for row in columns[name]) else columns[name]
+        for name in ("confidence", "span_confidence")
+    }
     return Predictions(
         sentence_ids=columns["sentence_id"],
         tokens=columns["tokens"],
         gold=columns["gold"],
         predicted=columns["predicted"],
-        confidence=None if all(row is None for row in confidence) else confidence,
+        **given,
     )
 
 

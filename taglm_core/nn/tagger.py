@@ -181,6 +181,11 @@ class Tagger(nn.Module):
         """Probability of each tag at each token [B, T, K], zero at padding."""
         return self.crf.marginals(self.emissions(batch), batch.mask)
 
+    @torch.no_grad()
+    def path_log_probs(self, batch: Batch, path: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tags of a path [B, T], alone and after the tag before; see `crf_path_log_probs`."""
+        return self.crf.path_log_probs(self.emissions(batch), path, batch.mask)
+
     def _drop(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.dropout, self.training)
 

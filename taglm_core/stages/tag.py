@@ -9,6 +9,7 @@ from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.parquet import load_sentences
 from taglm_core.corpus.word_vectors import WordVectors, load_vectors
 from taglm_core.errors import InputError
+from taglm_core.evaluation.calibration import calibrate_spans, calibrate_tokens
 from taglm_core.evaluation.predictions import Predictions, write_conlleval, write_predictions
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json, to_markdown
 from taglm_core.evaluation.scores import score, type_confusion
@@ -96,7 +97,11 @@ def build_evaluation(bench: Bench) -> Built:
         data = encode(spec, fixed, tokens, _caches(bench, split, tokens))
         predicted = decode_all(network, data, spec.tags)
         confidence = confidences(network, data, predicted, spec.tags)
-    predictions = Predictions(range(len(tokens)), tokens, gold, predicted, confidence)
+    predictions = Predictions(range(len(tokens)), tokens, gold, predicted, *confidence)
+    calibration = {
+        "tokens": calibrate_tokens(gold, predicted, confidence.tokens),
+        "spans": calibrate_spans(gold, predicted, confidence.spans),
+    }
     write_predictions(bench.out / "predictions.parquet", predictions)
     write_conlleval(bench.out / "conlleval.txt", predictions)
     scores = score(gold, predicted)
@@ -107,11 +112,13 @@ def build_evaluation(bench: Bench) -> Built:
         "dev_f1": facts["dev_f1"],
         "scores": scores.to_dict(),
         "type_confusion": type_confusion(gold, predicted),
+        "calibration": {name: found.to_dict() for name, found in calibration.items()},
         "tags_unseen_in_training": sorted({tag for sentence in gold for tag in sentence} - known),
     }
     (bench.out / "scores.json").write_text(json.dumps(data_out, indent=1, sort_keys=True), encoding="utf-8")
     counts = {"sentences": len(tokens), "tokens": sum(map(len, tokens))}
-    return Built(counts, {f"{split}/f1": scores.micro.f1}, machine=device.describe())
+    metrics = {f"{split}/f1": scores.micro.f1, f"{split}/calibration_error_spans": calibration["spans"].error}
+    return Built(counts, metrics, machine=device.describe())
 
 
 def build_report(bench: Bench) -> Built:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.evaluation.spans import encode_tags, span_counts
+from taglm_core.evaluation.spans import conlleval_spans, encode_tags, span_counts
 from taglm_core.nn.tagger import Batch, Tagger
 from taglm_core.tagging.dataset import Dataset, reading_batches, training_batches
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID
@@ -167,19 +168,41 @@ def decode_all(network: Tagger, data: Dataset, tags: Sequence[str]) -> list[list
     return predicted
 
 
-def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str]],
-                tags: Sequence[str]) -> list[list[float]]:  # fmt: skip
-    """Posterior probability of each predicted tag, by forward-backward."""
+class Confidences(NamedTuple):
+    """Posterior probabilities of what was predicted, by sentence.
+
+    Attributes:
+        tokens: of each tag.
+        spans: of each span's stretch of tags, in the order of `conlleval_spans`.
+    """
+
+    tokens: list[list[float]]
+    spans: list[list[float]]
+
+
+def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str]], tags: Sequence[str]) -> Confidences:
+    """How sure the tagger is of its tags and spans, by forward-backward.
+
+    Args:
+        network: the tagger.
+        data: the sentences.
+        predicted: its tags of all of them.
+        tags: K tag names by code.
+    """
     network.eval()
     device = next(network.parameters()).device
     codes = {tag: code for code, tag in enumerate(tags)}
-    result: list[list[float]] = [[]] * len(data)
-    with torch.no_grad():
-        for chosen in reading_batches(data.lengths, DECODING_BATCH):
-            marginals = network.marginals(data.batch(chosen.tolist()).to(device)).cpu().numpy()  # [B, T, K]
-            for row, number in enumerate(chosen.tolist()):
-                picked = [codes[tag] for tag in predicted[number]]
-                result[number] = marginals[row, np.arange(len(picked)), picked].tolist()
+    result = Confidences([[]] * len(data), [[]] * len(data))
+    for chosen in reading_batches(data.lengths, DECODING_BATCH):
+        rows = chosen.tolist()
+        path = pad_sequence([torch.tensor([codes[tag] for tag in predicted[number]]) for number in rows], True)
+        found = network.path_log_probs(data.batch(rows).to(device), path.to(device))
+        alone, after = (x.double().cpu().numpy() for x in found)  # [B, T]
+        for row, number in enumerate(rows):
+            spans = conlleval_spans(predicted[number])
+            sums = [alone[row, span.start] + after[row, span.start + 1 : span.end].sum() for span in spans]
+            result.tokens[number] = np.exp(alone[row, : len(predicted[number])]).tolist()
+            result.spans[number] = np.exp(sums).tolist()
     return result
 
 

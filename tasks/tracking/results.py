@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.tracking import MlflowClient
 
-from taglm_core.evaluation.figures import confusion_figure, f1_bars
+from taglm_core.evaluation.calibration import Calibration
+from taglm_core.evaluation.figures import confusion_figure, f1_bars, reliability_figure
 from taglm_core.evaluation.report import from_json, to_markdown
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
@@ -59,7 +60,11 @@ def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: 
     scores, confusion = found["scores"], found["type_confusion"]
     micro = scores["micro"]
     values = {f"{split}/{name}": micro[name] for name in ("f1", "precision", "recall")}
-    log_final(client, run_id, {**values, f"{split}/f1_strict": scores["f1_strict"]})
+    values |= {f"{split}/f1_strict": scores["f1_strict"]}
+    calibrations = {name: Calibration.from_dict(data) for name, data in found["calibration"].items()}
+    values |= {f"{split}/calibration_error_{name}": data.error for name, data in calibrations.items()}
+    log_final(client, run_id, values)
+    _figure(client, run_id, reliability_figure(calibrations), f"{split}_reliability.png")
     columns = ["precision", "recall", "f1", "gold", "predicted", "correct"]
     rows = [[name, *(prf[column] for column in columns)] for name, prf in scores["per_type"].items()]
     log_table(client, run_id, f"{split}_types.json", ["type", *columns], rows)

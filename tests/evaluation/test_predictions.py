@@ -40,7 +40,7 @@ def test_column_types_are_those_promised(tmp_path: Path) -> None:
     """Other programs find int64 ids, string lists and float32 confidence."""
     write_predictions(tmp_path / "p.parquet", _predictions([[0.5] * 5, [0.5] * 2, []]))
     schema = pq.read_schema(tmp_path / "p.parquet")
-    assert schema.names == ["sentence_id", "tokens", "gold", "predicted", "confidence"]
+    assert schema.names == ["sentence_id", "tokens", "gold", "predicted", "confidence", "span_confidence"]
     assert schema.field("sentence_id").type == pa.int64()
     assert schema.field("confidence").type.value_type == pa.float32()
 

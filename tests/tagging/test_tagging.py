@@ -13,6 +13,7 @@ from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.schemes import Scheme, SchemeViolation, check_tags
 from taglm_core.corpus.word_vectors import WordVectors
 from taglm_core.errors import Interrupted, MismatchError
+from taglm_core.evaluation.spans import conlleval_spans
 from taglm_core.tagging.dataset import reading_batches, training_batches
 from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
 from taglm_core.tagging.prediction import Predictor
@@ -136,7 +137,15 @@ def test_saved_and_loaded_tags_alike(tmp_path: Path) -> None:
     tags = decode_all(network, data, loaded.tags)
     assert tags == decode_all(job._network, data, spec.tags) == Predictor.load(tmp_path, []).tag(tokens)
     assert [len(row) for row in tags] == [len(row) for row in tokens]
-    assert all(0 < value <= 1.000001 for row in confidences(network, data, tags, loaded.tags) for value in row)
+    found = confidences(network, data, tags, loaded.tags)
+    assert all(0 < value <= 1.000001 for row in found.tokens for value in row)
+    for sentence, tokens_sure, spans_sure in zip(tags, found.tokens, found.spans, strict=True):
+        spans = conlleval_spans(sentence)
+        assert len(spans_sure) == len(spans)
+        for span, sure in zip(spans, spans_sure, strict=True):
+            assert sure <= min(tokens_sure[span.start : span.end]) + 1e-6
+            if span.end - span.start == 1:
+                assert sure == pytest.approx(tokens_sure[span.start])
 
 
 def test_prediction_takes_empty_sentences_and_wants_its_language_models(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""Can the confidences be believed? Of what is predicted with 80 per cent, 80 per cent should be right.
+
+Expected calibration error: sum over bins of (share of the bin) x |accuracy - mean confidence| (Guo et al. 2017, eq. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from taglm_core.evaluation.spans import conlleval_spans
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions with a confidence in (low, high]; the first bin has 0 too.
+
+    Attributes:
+        low: lower edge.
+        high: upper edge.
+        count: predictions.
+        confidence: their mean confidence; 0 without any.
+        accuracy: the share of them that is right; 0 without any.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A reliability diagram in numbers.
+
+    Attributes:
+        error: expected calibration error, between 0 and 1; 0 without predictions.
+        count: predictions.
+        bins: of equal width, from 0 to 1.
+    """
+
+    error: float
+    count: int
+    bins: tuple[Bin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Calibration:
+        """The inverse of `to_dict`."""
+        return cls(data["error"], data["count"], tuple(Bin(**found) for found in data["bins"]))
+
+
+def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Calibration:
+    """Compare confidences with what was right.
+
+    Args:
+        confidence: probabilities [N], between 0 and 1.
+        correct: whether each prediction is right [N].
+        bins: their number.
+
+    Raises:
+        ValueError: the two differ in length, or a confidence is no probability (rounding aside).
+    """
+    given, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
+    if given.shape != right.shape or given.ndim != 1:
+        raise ValueError(
+            f"confidences have shape {list(given.shape)}, outcomes {list(right.shape)}; expected [N] twice"
+        )
+    if len(given) and not -1e-6 <= given.min() <= given.max() <= 1 + 1e-4:
+        raise ValueError(f"confidences lie between {given.min()} and {given.max()}; expected probabilities")
+    given = given.clip(0, 1)
+    place = np.clip(np.ceil(given * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    whole = np.maximum(counts, 1)
+    means = np.bincount(place, weights=given, minlength=bins) / whole
+    shares = np.bincount(place, weights=right, minlength=bins) / whole
+    error = float((counts * np.abs(shares - means)).sum() / max(1, len(given)))
+    found = (
+        Bin(index / bins, (index + 1) / bins, int(count), float(mean), float(share))
+        for index, (count, mean, share) in enumerate(zip(counts, means, shares, strict=True))
+    )
+    return Calibration(error, len(given), tuple(found))
+
+
+def calibrate_tokens(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], confidence: Sequence[Sequence[float]]
+) -> Calibration:
+    """Calibration of the tags: each token's confidence, and whether its tag is right."""
+    pairs = zip(gold, predicted, strict=True)
+    correct = [one == other for tags, found in pairs for one, other in zip(tags, found, strict=True)]
+    return calibrate([value for row in confidence for value in row], correct)
+
+
+def calibrate_spans(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], confidence: Sequence[Sequence[float]]
+) -> Calibration:
+    """Calibration of the predicted spans, in the order of `conlleval_spans`: right are type and both boundaries."""
+    correct: list[bool] = []
+    for tags, found in zip(gold, predicted, strict=True):
+        wanted = set(conlleval_spans(tags))
+        correct += [span in wanted for span in conlleval_spans(found)]
+    return calibrate([value for row in confidence for value in row], correct)
