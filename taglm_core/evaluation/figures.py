@@ -8,6 +8,7 @@ and bars differ in dashes and hatches, too.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,38 +29,66 @@ _FEW_POINTS = 30  # up to here each measured point of a curve is marked
 def f1_bars(comparison: Comparison) -> Figure:
     """F1 of each variant over all spans and by type: mean, sample standard deviation, and a dot for each seed."""
     variants = comparison.variants
-    groups = ["all", *comparison.type_counts]
-    figure = Figure(figsize=(max(5.0, 1.6 + 0.45 * len(groups) * (len(variants) + 1)), 4.4), layout="constrained")
+    counts = {"all": sum(comparison.type_counts.values()), **comparison.type_counts}
+    samples = {
+        variant.variant: [variant.f1, *(variant.per_type[name] for name in comparison.type_counts)]
+        for variant in variants
+    }
+    figure, axes, places = _grouped_bars([f"{name}\n{n:,}" for name, n in counts.items()], samples)
+    for variant, (left, width) in zip(variants, places, strict=True):
+        seeds = [100 * f1 for f1 in variant.f1_by_seed]
+        beside = left - 0.25 * width  # the whisker
+        axes.scatter([beside] * len(seeds), seeds, s=16, color="black", edgecolors="white", linewidths=0.6, zorder=3)
+    axes.set_xlabel("entity type, with its number of gold spans")
+    return figure
+
+
+def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figure:
+    """F1 of each variant by kind of entity: seen or new, and by length.
+
+    Args:
+        strata: gold spans, and F1 by variant, by stratum.
+    """
+    variants = list(next(iter(strata.values()))[1]) if strata else []
+    samples = {variant: [by_variant[variant] for _, by_variant in strata.values()] for variant in variants}
+    labels = [f"{textwrap.fill(name, 14)}\n{gold:,}" for name, (gold, _) in strata.items()]
+    figure, axes, _ = _grouped_bars(labels, samples)
+    axes.set_xlabel("kind of entity, with its number of gold spans")
+    return figure
+
+
+def _grouped_bars(
+    labels: Sequence[str], samples: Mapping[str, Sequence[Sample]]
+) -> tuple[Figure, Axes, list[tuple[float, float]]]:
+    """Bars of F1 with whiskers, one group a label and one bar a variant; where each variant begins, and its width."""
+    count = max(1, len(samples))
+    figure = Figure(figsize=(max(5.0, 1.6 + 0.45 * len(labels) * (count + 1)), 4.4), layout="constrained")
     axes = figure.add_subplot()
-    width = 0.8 / len(variants)
-    for index, variant in enumerate(variants):
-        samples = [variant.f1, *(variant.per_type[name] for name in comparison.type_counts)]
-        places = np.arange(len(groups)) + (index - (len(variants) - 1) / 2) * width
+    width, begins = 0.8 / count, []
+    for index, (name, its) in enumerate(samples.items()):
+        places = np.arange(len(labels)) + (index - (count - 1) / 2) * width
         bars = axes.bar(
             places,
-            [100 * sample.mean for sample in samples],
+            [100 * sample.mean for sample in its],
             0.92 * width,
             # NaN draws no whisker: one seed has no deviation, which is not a deviation of zero.
-            yerr=[math.nan if sample.deviation is None else 100 * sample.deviation for sample in samples],
+            yerr=[math.nan if sample.deviation is None else 100 * sample.deviation for sample in its],
             capsize=3,
-            label=f"{variant.variant} ({_seeds(variant.f1)})",
+            label=f"{name} ({_seeds(its[0])})",
             color=_COLOURS[index % len(_COLOURS)],
             hatch=_HATCHES[index // len(_COLOURS) % len(_HATCHES)],
             edgecolor="white",
         )
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
-        seeds = [100 * f1 for f1 in variant.f1_by_seed]
-        left = places[0] - 0.25 * width  # beside the whisker
-        axes.scatter([left] * len(seeds), seeds, s=16, color="black", edgecolors="white", linewidths=0.6, zorder=3)
-    counts = [sum(comparison.type_counts.values()), *comparison.type_counts.values()]
-    axes.set_xticks(range(len(groups)), [f"{name}\n{n:,}" for name, n in zip(groups, counts, strict=True)])
-    axes.set_xlabel("entity type, with its number of gold spans")
+        begins.append((float(places[0]), width))
+    axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel("F1 (%), mean ± standard deviation over seeds")
     axes.set_ylim(0, 106)
     axes.set_yticks(range(0, 101, 20))
     _quiet(axes)
-    figure.legend(loc="outside upper center", ncols=min(4, len(variants)), frameon=False)
-    return figure
+    if samples:
+        figure.legend(loc="outside upper center", ncols=min(4, count), frameon=False)
+    return figure, axes, begins
 
 
 def confusion_figure(type_confusion: TypeConfusion) -> Figure:

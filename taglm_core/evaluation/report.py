@@ -211,12 +211,12 @@ def to_markdown(comparison: Comparison) -> str:
     """Both tables in Markdown, with what the figures mean."""
     level = f"{comparison.differences[0].level:.0%} interval" if comparison.differences else "interval"
     return (
-        f"{_markdown_table(table_rows(comparison))}\n"
+        f"{markdown_table(table_rows(comparison))}\n"
         f"F1, precision and recall in per cent on {comparison.sentences:,} sentences ({comparison.tokens:,} tokens), "
         "mean ± sample standard deviation over seeds. Spans by conlleval's rules. Differences in points of micro F1 "
         f"pooled over seeds, with {level} (bootstrap) and p (approximate randomisation), both over sentences, "
         f"{comparison.rounds:,} rounds; Welch's test is over seeds.\n\n"
-        f"{_markdown_table(type_table_rows(comparison))}"
+        f"{markdown_table(type_table_rows(comparison))}"
     )
 
 
@@ -243,7 +243,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """Headers and rows in Markdown; the first column is text, the others are numbers."""
     headers, rows = table
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

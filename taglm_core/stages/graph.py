@@ -203,6 +203,7 @@ def _report(experiment: Experiment) -> Step:
         for split in ("dev", "test")
         for variant, seed in arms
     }
+    inputs["train/corpus"] = "corpus/train"  # what the error analysis calls seen and known
     config = {"variants": [variant.name for variant in experiment.variants], "seeds": list(experiment.seeds),
               "data_set": experiment.labelled.name, "significance": _dump(experiment.significance)}  # fmt: skip
     return Step("report", "report", config, inputs, group=experiment.labelled.name)

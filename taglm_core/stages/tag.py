@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.corpus.parquet import load_sentences
+from taglm_core.corpus.parquet import corpus_files, load_sentences
 from taglm_core.corpus.word_vectors import WordVectors, load_vectors
 from taglm_core.errors import InputError
 from taglm_core.evaluation.calibration import calibrate_spans, calibrate_tokens
+from taglm_core.evaluation.error_report import errors_to_markdown
+from taglm_core.evaluation.errors import VariantErrors, analyse_errors
 from taglm_core.evaluation.predictions import Predictions, write_conlleval, write_predictions
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json, to_markdown
 from taglm_core.evaluation.scores import score, type_confusion
@@ -31,6 +35,9 @@ from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
+
+MISTAKES = 10
+"""So many mistakes of each outcome are named in a report."""
 
 Sentences = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
 
@@ -115,14 +122,14 @@ def build_evaluation(bench: Bench) -> Built:
         "calibration": {name: found.to_dict() for name, found in calibration.items()},
         "tags_unseen_in_training": sorted({tag for sentence in gold for tag in sentence} - known),
     }
-    (bench.out / "scores.json").write_text(json.dumps(data_out, indent=1, sort_keys=True), encoding="utf-8")
+    _write_json(bench.out / "scores.json", data_out)
     counts = {"sentences": len(tokens), "tokens": sum(map(len, tokens))}
     metrics = {f"{split}/f1": scores.micro.f1, f"{split}/calibration_error_spans": calibration["spans"].error}
     return Built(counts, metrics, machine=device.describe())
 
 
 def build_report(bench: Bench) -> Built:
-    """Compare the variants on test: mean, standard deviation, significance against the first one."""
+    """Compare the variants on test: mean, standard deviation, significance against the first, where they err."""
     config = bench.config
     rows = []
     for variant in config["variants"]:
@@ -138,10 +145,37 @@ def build_report(bench: Bench) -> Built:
     comparison = build_comparison(
         rows, reference=config["variants"][0], rounds=significance["rounds"], seed=significance["seed"]
     )
-    text = json.dumps(to_json(comparison), indent=1, sort_keys=True)
-    (bench.out / "report.json").write_text(text, encoding="utf-8")
-    (bench.out / "report.md").write_text(to_markdown(comparison), encoding="utf-8")
+    test, dev = _errors(bench, "test"), _errors(bench, "dev", MISTAKES)
+    _write_json(bench.out / "report.json", to_json(comparison))
+    _write_json(bench.out / "errors.json", {
+        split: {variant: found.to_dict() for variant, found in errors.items()}
+        for split, errors in (("test", test), ("dev", dev))
+    })  # fmt: skip
+    text = f"{to_markdown(comparison)}\n{errors_to_markdown(test, dev)}"
+    (bench.out / "report.md").write_text(text, encoding="utf-8")
     return Built({"variants": len(config["variants"]), "seeds": len(config["seeds"])}, not_payload=("report.md",))
+
+
+def _errors(bench: Bench, split: str, mistakes: int = 0) -> dict[str, VariantErrors]:
+    """The error analysis of every variant on a split."""
+    files = {
+        variant: [
+            bench.inputs[f"{split}/{variant}/{seed}"].path / "predictions.parquet" for seed in bench.config["seeds"]
+        ]
+        for variant in bench.config["variants"]
+    }
+    return analyse_errors(
+        files,
+        corpus_files(bench.inputs["train/corpus"].path),
+        threads=bench.run.threads,
+        memory_limit=bench.run.memory_limit,
+        temp_dir=bench.work / "duckdb",
+        mistakes=mistakes,
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _labelled(bench: Bench, split: str) -> Sentences:

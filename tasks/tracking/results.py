@@ -13,7 +13,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.tracking import MlflowClient
 
 from taglm_core.evaluation.calibration import Calibration
-from taglm_core.evaluation.figures import confusion_figure, f1_bars, reliability_figure
+from taglm_core.evaluation.error_report import strata_samples
+from taglm_core.evaluation.errors import VariantErrors
+from taglm_core.evaluation.figures import confusion_figure, f1_bars, reliability_figure, strata_bars
 from taglm_core.evaluation.report import from_json, to_markdown
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
@@ -78,6 +80,9 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
     """Means, deviations and significance, told to the runs of the variants."""
     client, variants = connection.client(), variants_of_report(entry)
     comparison = from_json(_json(artifact.path / "report.json"))
+    errors = {
+        name: VariantErrors.from_dict(data) for name, data in _json(artifact.path / "errors.json")["test"].items()
+    }
     values, small = comparison_metrics(comparison), [
         path for path in sorted(artifact.path.iterdir())
         if path.is_file() and path.name != "manifest.json" and path.stat().st_size <= LARGEST_FILE
@@ -88,6 +93,7 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
         for path in small:
             client.log_artifact(run_id, str(path), "report")
         _figure(client, run_id, f1_bars(comparison), "f1.png")
+        _figure(client, run_id, strata_bars(strata_samples(errors)), "f1_by_kind_of_entity.png")
         client.set_tag(run_id, "taglm.report", artifact.ref.digest)
         note = f"Variant {name} of experiment {entry.experiment}\n\n{to_markdown(comparison)}"
         client.set_tag(run_id, NOTE, note[:LONGEST_TAG])

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from taglm_core.evaluation.figures import confusion_figure, curve_figure, f1_bars
+from taglm_core.evaluation.figures import confusion_figure, curve_figure, f1_bars, strata_bars
 from taglm_core.evaluation.report import Comparison, Sample, VariantSummary
 from taglm_core.evaluation.scores import TypeConfusion
 
@@ -93,3 +93,16 @@ def test_no_global_state() -> None:
     before = pyplot.get_fignums()
     assert png(curve_figure({"one": [(1, 1.0)]}, "x", "y"))
     assert pyplot.get_fignums() == before
+
+
+def test_strata_are_bars_of_every_variant() -> None:
+    """A group a stratum, a bar a variant; nothing at all draws an empty figure."""
+    strata = {
+        "seen in training": (120, {"baseline": Sample(0.9, 0.01, 3), "TagLM": Sample(0.95, None, 1)}),
+        "new, with an unknown word": (80, {"baseline": Sample(0.5, 0.02, 3), "TagLM": Sample(0.8, 0.01, 1)}),
+    }
+    axes = strata_bars(strata).axes[0]
+    assert [patch.get_height() for patch in axes.patches] == pytest.approx([90, 50, 95, 80])
+    assert [label.get_text().splitlines()[-1] for label in axes.get_xticklabels()] == ["120", "80"]
+    assert png(strata_bars(strata))
+    assert png(strata_bars({}))
