@@ -78,7 +78,7 @@ def _mistake_rows(found: VariantErrors) -> Table:
             mistake.outcome,
             _span(mistake.gold, mistake.gold_type),
             _span(mistake.predicted, mistake.predicted_type),
-            f"{mistake.count:,}",
+            f"{mistake.times:,}",
         ]
         for mistake in found.mistakes
     ]

@@ -47,7 +47,7 @@ class Mistake(NamedTuple):
         gold_type: its type.
         predicted: words of the predicted span that overlaps it (the first one).
         predicted_type: its type.
-        count: how often.
+        times: how often.
     """
 
     outcome: str
@@ -55,7 +55,7 @@ class Mistake(NamedTuple):
     gold_type: str | None
     predicted: str | None
     predicted_type: str | None
-    count: int
+    times: int
 
 
 @dataclass(frozen=True)
