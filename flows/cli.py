@@ -21,6 +21,7 @@ from flows import cli_views
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMError
+from taglm_core.stages.comparing import compare_runs, differing_settings, find_run
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
 from taglm_core.stages.steps import Stage, parse_stage
@@ -102,6 +103,31 @@ def status(
     decisions = plan(store, build_graph(loaded))
     console.print(cli_views.status_table(store, decisions, verify=verify))
     console.print(cli_views.plan_summary(decisions, experiment))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="EXPERIMENT.yaml:VARIANT, or the beginning of "
+            "an object of `taglm status`, or a tagger's MLflow run id",
+        ),
+    ],
+    overrides: Sets = None,
+    split: Annotated[str, typer.Option(help="dev or test")] = "test",
+    store: Annotated[Path, typer.Option(help="the store")] = Path("data/store"),
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of randomisation and bootstrap")] = 10_000,
+) -> None:
+    """Compare runs of any experiments on the same sentences, with significance against the first one."""
+    if len(runs) < 2 or split not in ("dev", "test"):
+        raise ConfigError("give two runs or more, and dev or test as --split")
+    opened = Store(store)
+    found = [find_run(opened, text, split=split, overrides=overrides or ()) for text in runs]
+    for part in cli_views.comparison(compare_runs(found, rounds=rounds), f"F1 in percent on the {split} split"):
+        console.print(part)
+    console.print(cli_views.differences([run.label for run in found], differing_settings(opened, found)))
 
 
 @app.command()

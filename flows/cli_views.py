@@ -76,13 +76,23 @@ def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]
     ref = decisions["report"].ref
     if ref is None:
         return ["no report"]
-    comparison = load_comparison(store, ref)
     note = "F1 in percent on the test split, mean and standard deviation over seeds (conlleval's rules, by seqeval)"
-    headers, rows = table_rows(comparison)
+    return comparison(load_comparison(store, ref), f"{decisions['report'].step.group}: {note}")
+
+
+def comparison(found: Comparison, title: str) -> list[Table | str]:
+    """The tables of a comparison: overall, and per type."""
+    headers, rows = table_rows(found)
     kept = [number for number, header in enumerate(headers) if header not in ("precision", "recall")]  # in report.md
     overall = [headers[number] for number in kept], [[row[number] for number in kept] for row in rows]
-    tables = [_table(f"{_plain(decisions['report'].step.group)}: {note}", *overall)]
-    return [*tables, _table("F1 by entity type", *type_table_rows(comparison))]
+    return [_table(title, *overall), _table("F1 by entity type", *type_table_rows(found))]
+
+
+def differences(labels: Sequence[str], settings: Mapping[str, Sequence[str]]) -> Table | str:
+    """What the runs were made from, where it differs."""
+    if not settings:
+        return "\nthe runs differ in their seeds alone"
+    return _table("what differs", ["setting", *labels], [[name, *values] for name, values in settings.items()])
 
 
 def load_comparison(store: Store, ref: Ref) -> Comparison:
@@ -113,7 +123,7 @@ def places(experiment: Experiment) -> list[str]:
 
 
 def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=f"\n{_plain(title)}", title_justify="left", title_style="bold", header_style="bold")
     for number, header in enumerate(headers):
         table.add_column(_plain(header), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:

@@ -12,12 +12,14 @@ from flows.embed import embed
 from flows.pipeline import pipeline
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import InputError, MissingObject
+from taglm_core.errors import ConfigError, InputError, MissingObject
+from taglm_core.stages.comparing import compare_runs, differing_settings, find_run
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, plan
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
 from tasks.options import Options
+from tests.flows.test_cli import taglm
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,6 +86,47 @@ def test_report_holds_both_variants(home: Path, made: dict[str, str]) -> None:
     tokens = {store.manifest("corpus", made["corpus/test"]).counts["tokens"]}
     assert {store.manifest("evaluation", made[f"evaluation/{v}/seed-1/test"]).counts["tokens"]
             for v in ("baseline", "TagLM")} == tokens  # fmt: skip
+
+
+def test_runs_are_compared_by_name_object_and_mlflow_run(home: Path, made: dict[str, str], tmp_path: Path) -> None:
+    """However a run is named: the same evaluation, the figures of the report, and what the runs were made from."""
+    path, store = tmp_path / "tiny.yaml", Store(home / "store")
+    path.write_text("name: tiny\n")
+    names = [f"{path}:{variant}" for variant in ("baseline", "TagLM")]
+    overrides = [*TINY, f"run.store={store.root}"]
+    runs = [find_run(store, name, split="test", overrides=overrides) for name in names]
+    found = compare_runs(runs, rounds=100)
+    report = json.loads((store.root / "objects" / "report" / made["report"] / "report.json").read_text())
+    assert found.differences[0].difference == report["differences"][0]["difference"]
+    differing = differing_settings(store, runs)
+    assert differing["language-model/main/forward"] == ("-", made["language-model/main/forward"][:12])
+    assert not any("seed" in name or "corpus" in name for name in differing)
+    tagger, digest = made["tagger/TagLM/seed-1"], made["evaluation/TagLM/seed-1/test"]
+    mlflow_run = store.manifest("tagger", tagger).made["mlflow_run"]
+    for text in (digest[:8], tagger[:8], mlflow_run):
+        assert find_run(store, text, split="test").evaluations[1].ref.digest == digest
+    shown = taglm(home, "compare", *names, "--store", str(store.root), *(f"--set={setting}" for setting in overrides))
+    assert "tiny:TagLM" in shown.stdout
+    assert "what differs" in shown.stdout
+
+
+def test_runs_that_are_not_there_are_refused_with_what_a_run_is(
+    home: Path, made: dict[str, str], tmp_path: Path
+) -> None:
+    """Nonsense, an unknown object, an unknown variant, an experiment that has not run, one run twice."""
+    path, store = tmp_path / "tiny.yaml", Store(home / "store")
+    path.write_text("name: tiny\n")
+    with pytest.raises(ConfigError, match="a run is EXPERIMENT"):
+        find_run(store, "nonsense", split="test")
+    with pytest.raises(ConfigError, match="nothing evaluated on test begins with 'ffffffffff'"):
+        find_run(store, "ffffffffff", split="test")
+    with pytest.raises(ConfigError, match=r"no variant 'TagML'; write .*tiny\.yaml:baseline or"):
+        find_run(store, f"{path}:TagML", split="test", overrides=TINY)
+    with pytest.raises(MissingObject, match=r"seed 1 is not evaluated on test; run `taglm run"):
+        find_run(Store(tmp_path / "empty"), f"{path}:TagLM", split="test", overrides=TINY)
+    run = find_run(store, made["tagger/TagLM/seed-1"], split="test")
+    with pytest.raises(ConfigError, match="give each once"):
+        compare_runs([run, run], rounds=10)
 
 
 def test_a_changed_field_reruns_what_depends_on_it(home: Path, made: dict[str, str]) -> None:
