@@ -17,9 +17,15 @@ test: lint
 test-real: .venv/installed
 	TAGLM_REAL_REQUIRED=1 $(BIN)/pytest -m real --timeout 7200
 
-bench: .venv/installed
-	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python crf.py
-	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python spans.py
+# against other libraries, which live in an environment of their own; one thread
+bench: .venv-peers/installed
+	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python crf.py
+	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python spans.py
+
+.venv-peers/installed: .venv/installed benchmarks/requirements.txt
+	test -x .venv-peers/bin/python || $(BIN)/python -m venv .venv-peers
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/bin/python -r benchmarks/requirements.txt
+	touch $@
 
 # docs are Markdown; this checks that every link inside them leads somewhere
 docs: .venv/installed
@@ -52,4 +58,4 @@ lock:
 	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-peers build *.egg-info

@@ -1,49 +1,68 @@
-"""CRF loss, forward and backward: our hand-written gradient against autograd through the recursion. One thread."""
+"""CRF loss (forward and backward) and decoding against pytorch-crf: same scores and lengths, one thread."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from record import interleaved, write
 from torch import Tensor
+from torchcrf import CRF
 
-from taglm_core.nn.crf import crf_loss
+from taglm_core.nn.crf import Crf
 
 SHAPES = ((32, 20, 17), (32, 50, 17), (64, 124, 23))
+RUNS = 21
 
 
-def by_autograd(emissions: Tensor, tags: Tensor, transitions: Tensor) -> Tensor:
-    """The usual loop over time with logsumexp, differentiated by autograd; full-length rows."""
-    alpha = emissions[:, 0]
-    gold = emissions.gather(2, tags.unsqueeze(2)).squeeze(2).sum(1) + transitions[tags[:, :-1], tags[:, 1:]].sum(1)
-    for t in range(1, emissions.shape[1]):
-        alpha = torch.logsumexp(alpha.unsqueeze(2) + transitions, dim=1) + emissions[:, t]
-    return torch.logsumexp(alpha, dim=1) - gold
+def trained(loss: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """A loss and its gradients."""
+    value = loss(*inputs)
+    value.backward()
+    return value.detach()
+
+
+def pair(K: int) -> tuple[Crf, CRF]:
+    """Both libraries' layers with the same scores."""
+    ours, peer = Crf(K, start_end=True), CRF(K, batch_first=True)
+    with torch.no_grad():
+        ours.transitions.copy_(peer.transitions)
+        ours.start.copy_(peer.start_transitions)
+        ours.end.copy_(peer.end_transitions)
+    return ours, peer
 
 
 def main() -> None:
-    """Measure every shape."""
+    """Measure every shape, after checking that both give the same."""
     torch.set_num_threads(1)
     rows = []
     for B, T, K in SHAPES:
         generator = torch.Generator().manual_seed(1)
         emissions = torch.randn(B, T, K, generator=generator, requires_grad=True)
-        transitions = torch.randn(K, K, generator=generator, requires_grad=True)
-        tags, mask = torch.randint(K, (B, T), generator=generator), torch.ones(B, T, dtype=torch.bool)
-
-        def ours(e: Tensor = emissions, t: Tensor = tags, m: Tensor = mask, a: Tensor = transitions) -> None:
-            crf_loss(e, t, m, a).sum().backward()
-
-        def loop(e: Tensor = emissions, t: Tensor = tags, a: Tensor = transitions) -> None:
-            by_autograd(e, t, a).sum().backward()
-
-        difference = (crf_loss(emissions, tags, mask, transitions) - by_autograd(emissions, tags, transitions)).abs()
-        seconds = interleaved({"ours": ours, "autograd loop": loop})
-        rows.append({"shape": [B, T, K], "milliseconds": {name: 1000 * s for name, s in seconds.items()},
-                     "ratio": seconds["autograd loop"] / seconds["ours"],
-                     "difference": float(difference.max())})  # fmt: skip
-        sys.stdout.write(f"{rows[-1]}\n")
+        tags = torch.randint(K, (B, T), generator=generator)
+        lengths = torch.randint(T // 2, T + 1, (B,), generator=generator)
+        lengths[0] = T
+        mask = torch.arange(T) < lengths[:, None]
+        ours, peer = pair(K)
+        losses = {
+            "ours": partial(trained, lambda *inputs, crf=ours: crf.loss(*inputs).sum(), emissions, tags, mask),
+            "pytorch-crf": partial(trained, lambda *inputs, crf=peer: -crf(*inputs), emissions, tags, mask),
+        }
+        decoders = {
+            "ours": partial(lambda crf, *inputs: crf.decode(*inputs)[0].tolist(), ours, emissions, mask),
+            "pytorch-crf": partial(peer.decode, emissions, mask),
+        }
+        torch.testing.assert_close(losses["ours"](), losses["pytorch-crf"](), rtol=1e-4, atol=1e-2)
+        found = [row[:n] for row, n in zip(decoders["ours"](), lengths.tolist(), strict=True)]
+        assert found == decoders["pytorch-crf"](), "the best paths differ"
+        for what, candidates in (("loss, forward and backward", losses), ("decoding", decoders)):
+            seconds = interleaved(candidates, RUNS)
+            rows.append({"what": what, "shape": [B, T, K],
+                         "milliseconds": {name: round(1000 * s, 2) for name, s in seconds.items()},
+                         "ratio": round(seconds["pytorch-crf"] / seconds["ours"], 2)})  # fmt: skip
+            sys.stdout.write(f"{rows[-1]}\n")
     sys.stdout.write(f"{write('crf', rows)}\n")
 
 

@@ -278,6 +278,17 @@ class SchemeEvidence:
             return Scheme.BIOES
         return Scheme.IOB1 if self.counts["i_begins"] else Scheme.IOB2
 
+    def doubt(self) -> str | None:
+        """What a person should look at: a corpus that is IOB1 by few tags, as an IOB2 corpus with faults would be."""
+        begun, usual = self.counts["i_begins"], self.counts["b_after_o"]
+        if self.decide() is not Scheme.IOB1 or begun >= usual:
+            return None
+        return (
+            f"the tags are read as IOB1, because {begun:,} entities begin with I ({{}}:{{}}, {{}} is the first); "
+            f"{usual:,} begin with B, as in IOB2. The entities are the same either way; labelled.scheme: iob2 stops at "
+            "each such tag"
+        ).format(*self.first["i_begins"])
+
     def describe(self) -> dict[str, object]:
         """Gives the counts and the first places, for JSON."""
         first = {name: f"{path}:{line} ({tag})" for name, (path, line, tag) in self.first.items()}

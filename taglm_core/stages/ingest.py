@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
 from taglm_core.stages.building import Bench, Built
 
+logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
 
 
@@ -36,6 +38,9 @@ def build_tag_scheme(bench: Bench) -> Built:
     for path in (*(path for files in bench.files.values() for path in files), *_demo_files(bench)):
         for sentence in read_conll([path], word_column=columns["word"], tag_column=columns["tag"]):
             evidence.add(sentence.tags or (), sentence.path, sentence.line)
+    doubt = evidence.doubt()
+    if doubt is not None:
+        logger.warning("%s", doubt)
     _write_json(bench.out / SCHEME_FILE, {"scheme": str(evidence.decide())})
     _write_json(bench.out / "evidence.json", evidence.describe())
     return Built(not_payload=("evidence.json",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from taglm_core.training.devices import exclusive, open_device
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
 
+logger = logging.getLogger("taglm")
 MISTAKES = 10
 """So many mistakes of each outcome are named in a report."""
 
@@ -131,11 +133,12 @@ def build_evaluation(bench: Bench) -> Built:
 def build_report(bench: Bench) -> Built:
     """Compare the variants on test: mean, standard deviation, significance against the first, where they err."""
     config = bench.config
-    rows = []
+    rows, unseen = [], set()
     for variant in config["variants"]:
         for seed in config["seeds"]:
             folder = bench.inputs[f"test/{variant}/{seed}"].path
             data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+            unseen.update(data["tags_unseen_in_training"])
             rows.append(
                 EvaluationRow(
                     variant, seed, data["parameters"], data["scores"], data["dev_f1"], folder / "predictions.parquet"
@@ -152,6 +155,10 @@ def build_report(bench: Bench) -> Built:
         for split, errors in (("test", test), ("dev", dev))
     })  # fmt: skip
     text = f"{to_markdown(comparison)}\n{errors_to_markdown(test, dev)}"
+    if unseen:
+        note = f"tags of the test split that no training sentence has, counted as errors: {', '.join(sorted(unseen))}"
+        logger.warning("%s", note)
+        text += f"\nNote: {note}.\n"
     (bench.out / "report.md").write_text(text, encoding="utf-8")
     return Built({"variants": len(config["variants"]), "seeds": len(config["seeds"])}, not_payload=("report.md",))
 

@@ -174,3 +174,12 @@ def test_evidence_counts_superfluous_b() -> None:
     assert described["counts"]["b_after_o"] == 1
     assert described["counts"]["b_after_same_type"] == 1
     assert described["first"]["b_after_o"] == "file1:11 (B-X)"
+
+
+def test_an_iob2_corpus_with_a_fault_raises_doubt_and_real_iob1_does_not() -> None:
+    """Mostly B after O and one I after O: read as IOB1, and the one tag is named."""
+    doubt = _evidence("B-X O B-X", "O I-X").doubt()
+    assert doubt is not None
+    assert "read as IOB1, because 1 entities begin with I (file1:11, I-X is the first); 2 begin with B" in doubt
+    assert _evidence("I-X O I-X", "O B-X").doubt() is None
+    assert _evidence("B-X O B-X").doubt() is None

@@ -13,6 +13,7 @@ from flows.pipeline import pipeline
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError, MissingObject
+from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, plan
@@ -139,6 +140,28 @@ def test_a_changed_field_reruns_what_depends_on_it(home: Path, made: dict[str, s
     assert all(name.startswith(("tagger", "evaluation", "report")) for name in changed)
     assert "tagger/baseline/seed-1" in changed
     assert not_reused(tiny(home)) == set()  # the first experiment's objects are still there
+
+
+def test_another_test_file_is_evaluated_without_training_and_loses_nothing(
+    home: Path, made: dict[str, str], tmp_path: Path
+) -> None:
+    """Odd tokens come out as they went in; a tag that training lacks is scored and named; no tagger is trained."""
+    tokens = ["e\u0301", "\N{GRINNING FACE}", "a" * 3000, "\xa0", "\u200b", "-", "O", "x"]
+    tags = ["B-VEHICLE", "I-VEHICLE", *["O"] * 5, "B-PER"]
+    path = tmp_path / "odd.conll"
+    path.write_text("".join(f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True)), encoding="utf-8")
+    refs = pipeline(tiny(home, f"labelled.test={path}"))
+    assert all(refs[name].digest == digest for name, digest in made.items() if name.startswith("tagger"))
+    store = Store(home / "store")
+    evaluation = store.open(refs["evaluation/TagLM/seed-1/test"]).path
+    found = read_predictions(evaluation / "predictions.parquet")
+    assert found.tokens == [tokens]
+    assert found.gold == [["B-VEHICLE", "E-VEHICLE", *["O"] * 5, "S-PER"]]
+    scores = json.loads((evaluation / "scores.json").read_text())
+    assert scores["tags_unseen_in_training"] == ["B-VEHICLE", "E-VEHICLE"]
+    assert scores["scores"]["per_type"]["VEHICLE"]["gold"] == 1
+    report = (store.open(refs["report"]).path / "report.md").read_text(encoding="utf-8")
+    assert "no training sentence has, counted as errors: B-VEHICLE, E-VEHICLE" in report
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
