@@ -68,7 +68,7 @@ def errors_to_markdown(test: Errors, dev: Errors) -> str:
     ]
     for variant, found in dev.items():
         parts.append(f"\n## Most frequent mistakes of {variant} (dev, all seeds together)\n\n")
-        parts.append(markdown_table(_mistake_rows(found)) if found.mistakes else "None.\n")
+        parts.append(markdown_table(_mistake_rows(found), text_columns=3) if found.mistakes else "None.\n")
     return "".join(parts)
 
 

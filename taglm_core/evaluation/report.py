@@ -243,10 +243,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def markdown_table(table: Table) -> str:
-    """Headers and rows in Markdown; the first column is text, the others are numbers."""
+def markdown_table(table: Table, *, text_columns: int = 1) -> str:
+    """Headers and rows in Markdown; the first columns are text, the others are numbers."""
     headers, rows = table
-    lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
+    lines = [headers, [*["---"] * text_columns, *["---:"] * (len(headers) - text_columns)], *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
