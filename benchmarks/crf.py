@@ -14,7 +14,7 @@ from torchcrf import CRF
 from taglm_core.nn.crf import Crf
 
 SHAPES = ((32, 20, 17), (32, 50, 17), (64, 124, 23))
-RUNS = 21
+RUNS, REPEAT = 21, 5
 
 
 def trained(loss: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def main() -> None:
         found = [row[:n] for row, n in zip(decoders["ours"](), lengths.tolist(), strict=True)]
         assert found == decoders["pytorch-crf"](), "the best paths differ"
         for what, candidates in (("loss, forward and backward", losses), ("decoding", decoders)):
-            seconds = interleaved(candidates, RUNS)
+            seconds = interleaved(candidates, RUNS, REPEAT)
             rows.append({"what": what, "shape": [B, T, K],
                          "milliseconds": {name: round(1000 * s, 2) for name, s in seconds.items()},
                          "ratio": round(seconds["pytorch-crf"] / seconds["ours"], 2)})  # fmt: skip

@@ -153,7 +153,7 @@ class SpanArrays(NamedTuple):
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    type: NDArray[np.int64]
+    type: NDArray[np.integer]
 
 
 class SpanPair:
@@ -186,27 +186,30 @@ class SpanPair:
         parts = [split_tag(tag) for tag in tag_names]
         self.types = tuple(sorted({type_ for _, type_ in parts if type_}))
         number = {type_: index for index, type_ in enumerate(self.types)}
-        prefix_of = np.array([_PREFIXES.index(prefix) for prefix, _ in parts], dtype=np.int8)
-        type_of = np.array([number.get(type_, -1) for _, type_ in parts], dtype=np.int64)
+        # One small number a token: its type, counted from 1 (O is 0), and its prefix in the lowest three bits.
+        packed = [8 * (number.get(type_, -1) + 1) + _PREFIXES.index(prefix) for prefix, type_ in parts]
+        packed_of: Codes = np.array(packed, dtype=np.int16 if len(number) < 4_000 else np.int32)
         opens = _sentence_openings(self.lengths)
         find = _strict_arrays if strict else _conlleval_arrays
         for codes in (gold_codes, predicted_codes):
             if len(codes) and not 0 <= codes.min() <= codes.max() < len(parts):
                 raise ValueError(f"tag numbers {codes.min()} to {codes.max()}, but there are {len(parts)} tag names")
+        # The bounds are checked above: "clip" saves the check of every single one.
         self.gold, self.predicted = (
-            find(prefix_of[codes], type_of[codes], opens) for codes in (gold_codes, predicted_codes)
+            find(packed_of.take(codes, mode="clip"), opens) for codes in (gold_codes, predicted_codes)
         )
         # At most one gold span starts at a token: its row is looked up instead of searched for.
-        row_at = np.full(len(opens), -1, dtype=np.int64)
+        row_at: Codes = np.full(len(opens), -1, dtype=np.int32 if len(opens) < 2**31 else np.int64)
         row_at[self.gold.first] = np.arange(len(self.gold.first))
         row = row_at[self.predicted.first]
         same = row >= 0
-        same[same] = self.gold.last[row[same]] == self.predicted.last[same]
+        same &= self.gold.last.take(row, mode="clip") == self.predicted.last if len(self.gold.last) else False
         #: for each predicted span the row of the gold span with the same boundaries, or -1, [N predicted]
         self.partner = np.where(same, row, -1)
         #: whether a predicted span is correct, [N predicted]
         self.hit = same.copy()
-        self.hit[same] = self.gold.type[row[same]] == self.predicted.type[same]
+        if len(self.gold.type):
+            self.hit &= self.gold.type.take(row, mode="clip") == self.predicted.type
 
     def counts(self) -> SpanCounts:
         """Counts per type and over all."""
@@ -274,28 +277,32 @@ def _sentence_openings(lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _runs(opens: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last token of each run that begins where ``opens`` and goes on while ``inside`` holds."""
-    going_on = np.append((inside & ~opens)[1:], False)
-    return np.flatnonzero(opens & inside), np.flatnonzero(inside & ~going_on)
+    ends = inside.copy()
+    ends[:-1] &= ~inside[1:] | opens[1:]
+    return np.flatnonzero(opens & inside), np.flatnonzero(ends)
 
 
-def _conlleval_arrays(prefix: NDArray[np.int8], type_: NDArray[np.int64], opens: NDArray[np.bool_]) -> SpanArrays:
-    """Spans by conlleval's rules; all arguments [T]."""
-    inside = prefix > 0
+def _conlleval_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
+    """Spans by conlleval's rules; both arguments [T]."""
+    inside = packed > 0
+    prefix, type_ = packed & 7, packed >> 3
     is_begin = (prefix == _PREFIXES.index("B")) | (prefix == _PREFIXES.index("S"))
-    # O has type -1, so "the token before has another type" covers "the token before is O".
-    other_type = np.append(True, type_[1:] != type_[:-1])[: len(type_)]
-    first, last = _runs(inside & (is_begin | opens | other_type), inside)
-    return SpanArrays(first, last, type_[first])
+    # O has type 0, so "the token before has another type" covers "the token before is O".
+    is_begin |= opens
+    is_begin[1:] |= type_[1:] != type_[:-1]
+    first, last = _runs(is_begin & inside, inside)
+    return SpanArrays(first, last, type_[first] - 1)
 
 
-def _strict_arrays(prefix: NDArray[np.int8], type_: NDArray[np.int64], opens: NDArray[np.bool_]) -> SpanArrays:
-    """Well-formed BIOES spans; all arguments [T].
+def _strict_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
+    """Well-formed BIOES spans; both arguments [T].
 
     A run goes on from B or I to I or E of the same type; it is a span when it is a single S or goes from B to E.
     """
+    prefix, type_ = packed & 7, packed >> 3
     B, I, E, S = (_PREFIXES.index(letter) for letter in "BIES")  # noqa: E741
     can_follow = np.append(False, ((prefix == B) | (prefix == I))[:-1] & (type_[1:] == type_[:-1]))[: len(prefix)]
     follows = can_follow & ((prefix == I) | (prefix == E)) & ~opens
     first, last = _runs(~follows, np.ones(len(prefix), dtype=bool))
     whole = (prefix[first] == S) | ((prefix[first] == B) & (prefix[last] == E))
-    return SpanArrays(first[whole], last[whole], type_[first[whole]])
+    return SpanArrays(first[whole], last[whole], type_[first[whole]] - 1)

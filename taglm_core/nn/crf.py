@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from taglm_core.nn.crf_chains import boundary_potentials, pair_sums, path_scores, run_chains
-from taglm_core.nn.crf_checks import checked_lengths, checked_tags, same_dtype, shown_rows
+from taglm_core.nn.crf_checks import Tokens, checked_tags, checked_tokens, same_dtype, shown_rows
 from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs
 
 
@@ -46,17 +46,17 @@ def crf_loss(
     Raises:
         ValueError: shapes that do not fit, a row of the mask that is empty or has a gap, a gold tag outside 0..K-1.
     """
-    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    tokens = checked_tokens(emissions, mask, transitions, start, end)
     tags = checked_tags(tags, mask, emissions.shape[2])
-    return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), lengths, tags)
+    return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), tokens, tags)
 
 
 def crf_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
     """Logarithm of the partition function Z of each sentence [B], once differentiable; arguments as in `crf_loss`."""
-    lengths = checked_lengths(emissions, mask, transitions, start, end)
-    return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), lengths, None)
+    tokens = checked_tokens(emissions, mask, transitions, start, end)
+    return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), tokens, None)
 
 
 @torch.no_grad()
@@ -64,9 +64,9 @@ def crf_marginals(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
     """P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`."""
-    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    tokens = checked_tokens(emissions, mask, transitions, start, end)
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
-    chains = run_chains(boundary_potentials(emissions, start, end, lengths), transitions, lengths, both=True)
+    chains = run_chains(boundary_potentials(emissions, start, end, tokens), transitions, tokens, both=True)
     return chains.marginals.transpose(0, 1).contiguous()
 
 
@@ -80,25 +80,25 @@ class _LogPartition(torch.autograd.Function):
         transitions: Tensor,
         start: Tensor | None,
         end: Tensor | None,
-        lengths: Tensor,
+        tokens: Tokens,
         gold: Tensor | None,
     ) -> Tensor:
-        potentials = boundary_potentials(emissions, start, end, lengths)
-        chains = run_chains(potentials, transitions, lengths, both=any(ctx.needs_input_grad))
+        potentials = boundary_potentials(emissions, start, end, tokens)
+        chains = run_chains(potentials, transitions, tokens, both=any(ctx.needs_input_grad))
         if any(ctx.needs_input_grad):
             ctx.scaled = chains.scaled
-            ctx.save_for_backward(chains.marginals, chains.left, chains.right, transitions, lengths, gold)
+            ctx.save_for_backward(chains.marginals, chains.left, chains.right, transitions, *tokens, gold)
         result = chains.log_z
         if gold is not None:
-            result = result - path_scores(potentials, transitions, gold, lengths)
+            result = result - path_scores(potentials, transitions, gold, tokens)
+            result = result.masked_fill_(chains.log_z.isneginf(), torch.inf)  # no path is allowed, so gold is not
         return result.to(emissions.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # only under create_graph=True
             raise NotImplementedError("the CRF has no second derivative; call backward without create_graph=True")
-        marginals, left, right, transitions, lengths, gold = ctx.saved_tensors
-        present = torch.arange(len(marginals), device=lengths.device)[:, None] < lengths  # [T, B]
+        marginals, left, right, transitions, lengths, present, gold = ctx.saved_tensors
         weights = gradient * present  # [T, B]
         d_potentials = marginals * weights.unsqueeze(-1)
         d_transitions = pair_sums(left, right, transitions, weights, scaled=ctx.scaled)
@@ -165,13 +165,13 @@ class Crf(nn.Module):
         )
 
     def loss(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Negative log-likelihoods [B]; see `crf_loss`.
+        """Negative log-likelihoods [B]; see `crf_loss`. Emissions that are not numbers give losses that are none.
 
         Raises:
             ValueError: as there, or a gold path that the constraints forbid.
         """
         losses = crf_loss(emissions, tags, mask, *self.scores())
-        self._refuse_forbidden(torch.isposinf(losses) | losses.isnan(), "the gold tags take a forbidden transition")
+        self._refuse_forbidden(torch.isposinf(losses), "the gold tags take a forbidden transition")
         return losses
 
     def decode(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

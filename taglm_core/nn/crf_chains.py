@@ -10,10 +10,15 @@ Axes: T tokens, B sentences, K tags, time first; transitions are [from, to].
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from taglm_core.nn.crf_checks import Tokens
+
+_Run = Callable[[Tensor, Tensor, Tokens], tuple[Tensor, Tensor, Tensor]]
 
 _SAFE_RANGE = 30.0
 _BLOCK = 1 << 22  # elements of one [rows, K, K] block in log space
@@ -32,38 +37,66 @@ class Chains(NamedTuple):
     scaled: bool
 
 
-def run_chains(potentials: Tensor, transitions: Tensor, lengths: Tensor, *, both: bool) -> Chains:
+def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both: bool) -> Chains:
     """Run the forward chain, and with `both` the backward chain beside it.
 
     Args:
         potentials: [T, B, K], start and end scores included (`boundary_potentials`).
         transitions: A [K, K].
-        lengths: [B].
+        tokens: where they are.
         both: whether marginals are wanted.
     """
     scaled = bool(transitions.amax() - transitions.amin() <= _SAFE_RANGE)  # not so for nan and -inf
-    chains, links = potentials.unsqueeze(1), transitions.unsqueeze(0)
-    if both:  # the backward chain is a forward chain over the reversed sentence
-        chains = torch.stack((potentials, _reverse(potentials, lengths)), dim=1)  # [T, 2, B, K]
-        links = torch.stack((transitions, transitions.t()))  # [2, K, K]
-    before, through, log_scales = (_scaled if scaled else _logarithmic)(chains, links)
-    present = torch.arange(len(potentials), device=lengths.device)[:, None] < lengths  # [T, B]
-    log_z = torch.where(present, log_scales, 0.0).sum(0)
+    run = _scaled if scaled else _logarithmic
     if not both:
+        log_z = run(potentials.unsqueeze(1), transitions.unsqueeze(0), tokens)[2]
         none = potentials[:0]
         return Chains(log_z, none, none, none, scaled)
-    before, left, right = before[:, 0], through[:, 0], _reverse(through[:, 1], lengths)
+    before, left, right, log_z = _both_ways(run, potentials, transitions, tokens)
     if scaled:
         right = right / (before * right).sum(-1, keepdim=True)
         marginals = before * right
     else:
         marginals = (before + right).softmax(-1)
         right = right - (before + right).logsumexp(-1, keepdim=True)
-    return Chains(log_z, torch.where(present.unsqueeze(-1), marginals, 0.0), left, right, scaled)
+    return Chains(log_z, marginals.masked_fill_(~tokens.present.unsqueeze(-1), 0.0), left, right, scaled)
 
 
-def _scaled(potentials: Tensor, links: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities before and through each token [T, 2, B, K], and what each token adds to log Z [T, B], float64."""
+def log_marginals(potentials: Tensor, transitions: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Logarithms of P(y[t] | x), and of the sum over all that follows y[t], itself included: [T, B, K] each.
+
+    In log space always: what `run_chains` lets underflow has a logarithm here. Nonsense at padding.
+    """
+    before, _, right, _ = _both_ways(_logarithmic, potentials, transitions, tokens)
+    return log_shares(before + right), right
+
+
+def log_shares(scores: Tensor) -> Tensor:
+    """Scores [..., K] less the logarithm of their sum; where all of them are -inf they stay so."""
+    whole = scores.logsumexp(-1, keepdim=True)
+    return scores - whole.masked_fill_(whole.isneginf(), 0.0)
+
+
+def _both_ways(
+    run: _Run, potentials: Tensor, transitions: Tensor, tokens: Tokens
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Before and through each token from the left, through it from the right [T, B, K]; log Z [B]."""
+    steps, batch, tags = potentials.shape
+    time = torch.arange(steps, device=potentials.device)[:, None]
+    sources = torch.where(tokens.present, tokens.lengths - 1 - time, time)  # reverses each sentence
+    rows = (sources * batch + torch.arange(batch, device=potentials.device)).reshape(-1)
+
+    def reverse(x: Tensor) -> Tensor:
+        return x.reshape(-1, tags).index_select(0, rows).view(steps, batch, tags)
+
+    # The backward chain is a forward chain over the reversed sentence.
+    chains = torch.stack((potentials, reverse(potentials)), dim=1)  # [T, 2, B, K]
+    before, through, log_z = run(chains, torch.stack((transitions, transitions.t())), tokens)
+    return before[:, 0], through[:, 0], reverse(through[:, 1]), log_z
+
+
+def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities before and through each token [T, 2, B, K] of chains with links [2, K, K]; log Z [B], float64."""
     peak = potentials.amax(-1, keepdim=True)
     factors = (potentials - peak).exp_()
     top = links.amax()
@@ -82,25 +115,23 @@ def _scaled(potentials: Tensor, links: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         last = state.div_(total)
     log_scales = sums[:, 0, :, 0].double().log_() + peak[:, 0, :, 0]
     log_scales[1:] += top
-    return before, through, log_scales
+    return before, through, log_scales.masked_fill_(~tokens.present, 0.0).sum(0)
 
 
-def _logarithmic(potentials: Tensor, links: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
     """The same in logarithms; every state is kept below 0, so that long sentences stay exact."""
     before, through = torch.zeros_like(potentials), torch.empty_like(potentials)
     peaks = torch.empty_like(potentials[..., :1])
-    torch.amax(potentials[0], -1, keepdim=True, out=peaks[0])
-    torch.sub(potentials[0], peaks[0], out=through[0])
-    for t in range(1, len(potentials)):
-        torch.logsumexp(through[t - 1].unsqueeze(-1) + links.unsqueeze(1), -2, out=before[t])
+    for t in range(len(potentials)):
+        if t:
+            torch.logsumexp(through[t - 1].unsqueeze(-1) + links.unsqueeze(1), -2, out=before[t])
         torch.add(before[t], potentials[t], out=through[t])
         torch.amax(through[t], -1, keepdim=True, out=peaks[t])
+        peaks[t].masked_fill_(peaks[t].isneginf(), 0.0)  # nothing is allowed here: all stays at -inf
         through[t] -= peaks[t]
-    # log Z at token t is the peaks up to t plus the last sum: as differences, they add up to that at every length
-    ends = through[:, 0].double().logsumexp(-1)  # [T, B]
-    log_scales = peaks[:, 0, :, 0].double() + ends
-    log_scales[1:] -= ends[:-1]
-    return before, through, log_scales
+    # log Z at token t is the peaks up to t plus the last sum.
+    ends = peaks[:, 0, :, 0].double().cumsum(0) + through[:, 0].double().logsumexp(-1)  # [T, B]
+    return before, through, ends.gather(0, (tokens.lengths - 1).unsqueeze(0)).squeeze(0)
 
 
 def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor, *, scaled: bool) -> Tensor:
@@ -119,30 +150,19 @@ def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor,
     return total
 
 
-def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | None, lengths: Tensor) -> Tensor:
+def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | None, tokens: Tokens) -> Tensor:
     """Emissions [B, T, K], time first, with the start and end scores added and zeros at padding: [T, B, K]."""
-    present = torch.arange(emissions.shape[1], device=lengths.device)[:, None] < lengths  # [T, B]
-    potentials = torch.where(present.unsqueeze(-1), emissions.transpose(0, 1), 0.0)
+    potentials = torch.where(tokens.present.unsqueeze(-1), emissions.transpose(0, 1), 0.0)
     if start is not None:
         potentials[0] += start
     if end is not None:
-        potentials[lengths - 1, torch.arange(len(lengths), device=lengths.device)] += end
+        potentials[tokens.lengths - 1, torch.arange(len(tokens.lengths), device=end.device)] += end
     return potentials
 
 
-def path_scores(potentials: Tensor, transitions: Tensor, path: Tensor, lengths: Tensor) -> Tensor:
+def path_scores(potentials: Tensor, transitions: Tensor, path: Tensor, tokens: Tokens) -> Tensor:
     """Scores of tags [B, T] (0 at padding): [B], float64."""
     path = path.t()  # [T, B]
-    present = torch.arange(len(path), device=lengths.device)[:, None] < lengths
     scores = potentials.gather(2, path.unsqueeze(-1)).squeeze(-1).double()  # zero at padding
-    scores[1:] += torch.where(present[1:], transitions[path[:-1], path[1:]], 0.0)
+    scores[1:] += torch.where(tokens.present[1:], transitions[path[:-1], path[1:]], 0.0)
     return scores.sum(0)
-
-
-def _reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse x [T, B, K] within the lengths."""
-    steps, batch, tags = x.shape
-    time = torch.arange(steps, device=x.device)[:, None]
-    sources = torch.where(time < lengths, lengths - 1 - time, time)  # [T, B]
-    rows = sources * batch + torch.arange(batch, device=x.device)
-    return x.reshape(-1, tags).index_select(0, rows.view(-1)).view(steps, batch, tags)

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """Where the tokens of a batch are: lengths [B], int64, and present [T, B], bool."""
+
+    lengths: Tensor
+    present: Tensor
 
 
 def same_dtype(
@@ -16,12 +25,14 @@ def same_dtype(
     return emissions.to(dtype), transitions.to(dtype), start, end
 
 
-def checked_lengths(
+def checked_tokens(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None, end: Tensor | None
-) -> Tensor:
-    """Lengths [B], after the shapes and the mask were found to fit."""
-    if emissions.dim() != 3:
-        raise ValueError(f"emissions have shape {list(emissions.shape)}; expected [sentences, tokens, tags]")
+) -> Tokens:
+    """Where tokens are, after the shapes and the mask were found to fit."""
+    if emissions.dim() != 3 or 0 in emissions.shape:
+        raise ValueError(
+            f"emissions have shape {list(emissions.shape)}; expected [sentences, tokens, tags], one of each at least"
+        )
     batch, steps, tags = emissions.shape
     given = f"emissions {list(emissions.shape)}"
     if list(transitions.shape) != [tags, tags]:
@@ -32,14 +43,13 @@ def checked_lengths(
     if list(mask.shape) != [batch, steps] or mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype} {list(mask.shape)}; {given} need torch.bool [{batch}, {steps}]")
     lengths = mask.sum(1)
-    if not bool(mask[:, :1].all()) or not torch.equal(mask, torch.arange(steps, device=mask.device) < lengths[:, None]):
-        if bool((lengths == 0).any()):
-            raise ValueError(
-                f"mask: rows {shown_rows(lengths == 0)} have no token; leave empty sentences out of the batch"
-            )
-        gaps = (mask != (torch.arange(steps, device=mask.device) < lengths[:, None])).any(1)
-        raise ValueError(f"mask: rows {shown_rows(gaps)} have padding before a token; expected all tokens first")
-    return lengths
+    first = torch.arange(steps, device=mask.device) < lengths[:, None]  # [B, T], all tokens first
+    if not torch.equal(mask, first):
+        raise ValueError(f"mask: rows {shown_rows((mask != first).any(1))} have padding before a token; expected all "
+                         "tokens first")  # fmt: skip
+    if int(lengths.amin()) == 0:
+        raise ValueError(f"mask: rows {shown_rows(lengths == 0)} have no token; leave empty sentences out of the batch")
+    return Tokens(lengths, first.t())
 
 
 def checked_tags(tags: Tensor, mask: Tensor, count: int) -> Tensor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from taglm_core.nn.crf_chains import boundary_potentials, path_scores, run_chains
-from taglm_core.nn.crf_checks import checked_lengths, checked_tags, same_dtype
+from taglm_core.nn.crf_chains import boundary_potentials, log_marginals, log_shares, path_scores
+from taglm_core.nn.crf_checks import checked_tags, checked_tokens, same_dtype
+
+_NORMALISE = 8  # tokens between two subtractions of the best state's score
 
 
 @torch.no_grad()
@@ -23,28 +25,40 @@ def crf_decode(
     Returns:
         Tags [B, T], int64, 0 at padding, and the paths' scores [B], -inf where every path is forbidden.
     """
-    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    tokens = checked_tokens(emissions, mask, transitions, start, end)
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
-    potentials = boundary_potentials(emissions, start, end, lengths)  # [T, B, K]
-    into = transitions.t().contiguous()  # [to, from]: the maximum runs over the last axis
-    steps, batch, tags = potentials.shape
-    history = torch.empty(steps, batch, tags, dtype=torch.int64, device=emissions.device)
-    states = torch.empty_like(potentials)
-    states[0] = potentials[0]
-    for t in range(1, steps):
-        best, history[t] = (states[t - 1].unsqueeze(1) + into).max(-1)
-        best += potentials[t]
-        torch.sub(best, best.amax(-1, keepdim=True), out=states[t])  # keeps long sentences exact
-    device = emissions.device
-    padding = torch.arange(steps, device=device)[:, None] >= lengths  # [T, B]
-    history = torch.where(padding.unsqueeze(-1), torch.arange(tags, device=device), history)  # stand still there
-    current = states[lengths - 1, torch.arange(batch, device=device)].argmax(-1, keepdim=True)  # [B, 1]
-    path = [current]
-    for t in range(steps - 1, 0, -1):
-        current = history[t].gather(1, current)
+    potentials = boundary_potentials(emissions, start, end, tokens)  # [T, B, K]
+    scores = _below_zero(potentials, -1).transpose(1, 2).contiguous()  # [T, K, B]: maxima run over the first axis
+    links = _below_zero(transitions, (0, 1)).unsqueeze(-1)  # [from, to, 1]
+    steps, tags, batch = scores.shape
+    candidates = scores.new_empty(tags, tags, batch)
+    states = torch.empty_like(scores)
+    last = states[0].copy_(scores[0])
+    for t, (state, score) in enumerate(zip(states[1:].unbind(), scores[1:].unbind(), strict=True)):
+        torch.add(last.unsqueeze(1), links, out=candidates)
+        torch.amax(candidates, 0, out=state)
+        state += score
+        if t % _NORMALISE == 0:
+            state.copy_(_below_zero(state, 0))  # keeps long sentences exact
+        last = state
+    ends = tokens.lengths - 1
+    final = states[ends, :, torch.arange(batch, device=ends.device)].argmax(-1)  # [B]
+    last_token = (torch.arange(steps, device=ends.device)[:, None] == ends).long()  # [T, B]
+    views = ((final * last_token)[:-1].unbind(), (1 - last_token)[:-1].unbind())
+    current, path = final, [final]
+    links = links.squeeze(-1)
+    for state, begin, inside in zip(*(reversed(view) for view in (states[:-1].unbind(), *views)), strict=True):
+        current = (state + links.index_select(1, current)).argmax(0)  # the same sums as on the way there
+        current = torch.addcmul(begin, current, inside)  # a sentence's path begins at its last token
         path.append(current)
-    best_tags = torch.cat(path[::-1], dim=1).masked_fill_(padding.t(), 0)
-    return best_tags, path_scores(potentials, transitions, best_tags, lengths).to(emissions.dtype)
+    best_tags = torch.stack(path[::-1], dim=1).masked_fill_(~mask, 0)
+    return best_tags, path_scores(potentials, transitions, best_tags, tokens).to(emissions.dtype)
+
+
+def _below_zero(x: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+    """Scores less the largest along some axes; -inf throughout stays."""
+    peak = x.amax(axes, keepdim=True)
+    return x - peak.masked_fill_(peak.isneginf(), 0.0)
 
 
 @torch.no_grad()
@@ -70,9 +84,9 @@ def crf_n_best(
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected at least 1")
-    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    tokens = checked_tokens(emissions, mask, transitions, start, end)
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
-    potentials = boundary_potentials(emissions, start, end, lengths)  # [T, B, K]
+    potentials = boundary_potentials(emissions, start, end, tokens)  # [T, B, K]
     steps, batch, tags = potentials.shape
     standing = torch.arange(tags * n, device=emissions.device)  # where a state comes from at padding: itself
     states = potentials.new_full((batch, tags, n), -torch.inf)
@@ -84,7 +98,7 @@ def crf_n_best(
         best = best.transpose(1, 2) + potentials[t].unsqueeze(-1)
         peak = best.amax((1, 2), keepdim=True)
         best = best - torch.where(peak.isinf(), 0.0, peak)  # keeps long sentences exact
-        present = (t < lengths)[:, None]
+        present = tokens.present[t, :, None]
         states = torch.where(present.unsqueeze(-1), best, states)
         origins.append(torch.where(present, origin.transpose(1, 2).flatten(1), standing))
     current = states.flatten(1).topk(n, dim=1)
@@ -94,7 +108,7 @@ def crf_n_best(
         state = origin.gather(1, state)
         path.append(state)
     paths = (torch.stack(path[::-1], dim=2) // n).masked_fill_(~mask.unsqueeze(1), 0)  # [B, n, T]
-    scores = torch.stack([path_scores(potentials, transitions, paths[:, rank], lengths) for rank in range(n)], dim=1)
+    scores = torch.stack([path_scores(potentials, transitions, paths[:, rank], tokens) for rank in range(n)], dim=1)
     return paths, torch.where(found, scores, -torch.inf).to(emissions.dtype)
 
 
@@ -115,15 +129,12 @@ def crf_path_log_probs(
 
     Args as in `crf_loss`, with the path [B, T] in place of the gold tags.
     """
-    lengths = checked_lengths(emissions, mask, transitions, start, end)
+    tokens = checked_tokens(emissions, mask, transitions, start, end)
     path = checked_tags(path, mask, emissions.shape[2]).t()  # [T, B]
-    emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
-    chains = run_chains(boundary_potentials(emissions, start, end, lengths), transitions, lengths, both=True)
-    alone = chains.marginals.gather(2, path.unsqueeze(-1)).squeeze(-1).log()  # [T, B]
-    left = chains.left[:-1].gather(2, path[:-1].unsqueeze(-1)).squeeze(-1)
-    right = chains.right[1:].gather(2, path[1:].unsqueeze(-1)).squeeze(-1)
-    if chains.scaled:
-        left, right, transitions = left.log(), right.log(), transitions - transitions.amax()
+    emissions, transitions, start, end = same_dtype(emissions.double(), transitions, start, end)
+    marginals, right = log_marginals(boundary_potentials(emissions, start, end, tokens), transitions, tokens)
+    alone = marginals.gather(2, path.unsqueeze(-1)).squeeze(-1)  # [T, B]
     after = alone.clone()
-    after[1:] = (left + transitions[path[:-1], path[1:]] + right - alone[:-1]).clamp(max=0)
-    return tuple(x.t().masked_fill(~mask, 0.0) for x in (alone, after))  # type: ignore[return-value]
+    onward = transitions[path[:-1]] + right[1:]  # [T - 1, B, K]: from the path's tag to every tag
+    after[1:] = log_shares(onward).gather(2, path[1:].unsqueeze(-1)).squeeze(-1)
+    return alone.t().masked_fill(~mask, 0.0), after.t().masked_fill(~mask, 0.0)

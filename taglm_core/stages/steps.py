@@ -57,7 +57,7 @@ KINDS: dict[str, Kind] = {
         Kind("embeddings", Stage.EMBED, 1, f"{_ROOM}.embed:build_embeddings", child=True),
         Kind("word-vectors", Stage.EMBED, 1, f"{_ROOM}.embed:build_word_vectors"),
         Kind("tagger", Stage.TAG, 1, f"{_ROOM}.tag:build_tagger", child=True),
-        Kind("evaluation", Stage.TAG, 2, f"{_ROOM}.tag:build_evaluation", child=True),
+        Kind("evaluation", Stage.TAG, 3, f"{_ROOM}.tag:build_evaluation", child=True),
         Kind("report", Stage.TAG, 2, f"{_ROOM}.tag:build_report"),
     )
 }

@@ -111,6 +111,44 @@ def test_n_best_and_path_probabilities_equal_enumeration(seed: int, start_end: b
         assert not after[b, length:].any()
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_path_probabilities_of_improbable_paths_are_exact(scale: float) -> None:
+    """Any path at any scale of scores, with a forbidden transition: by enumeration in float64, never nan."""
+    g = torch.Generator().manual_seed(3)
+    emissions, transitions = scale * torch.randn(1, 4, 3, generator=g), scale * torch.randn(3, 3, generator=g)
+    transitions[0, 1] = -torch.inf
+    mask, zero = torch.ones(1, 4, dtype=torch.bool), torch.zeros(3, dtype=torch.float64)
+    paths, scores = paths_of(emissions[0].double(), transitions.double(), zero, zero)
+    for path, score in zip(paths, scores, strict=True):
+        alone, after = crf_path_log_probs(emissions, torch.tensor([path]), mask, transitions)
+        assert not alone.isnan().any()
+        assert not after.isnan().any()
+        whole = alone[0, 0] + after[0, 1:].sum()
+        torch.testing.assert_close(whole, score - scores.logsumexp(0), rtol=1e-6, atol=1e-6)
+        for token, tag in enumerate(path):
+            here = torch.tensor([other[token] == tag for other in paths])
+            expected = scores[here].logsumexp(0) - scores.logsumexp(0)
+            torch.testing.assert_close(alone[0, token], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_sentence_without_any_allowed_path_has_an_infinite_loss_and_no_probabilities() -> None:
+    """Everything forbidden: +inf for any gold path, -inf for the partition and for every tag, no nan."""
+    transitions = torch.full((2, 2), -torch.inf)
+    emissions, mask = torch.zeros(1, 3, 2), torch.ones(1, 3, dtype=torch.bool)
+    gold = torch.zeros(1, 3, dtype=torch.int64)
+    assert crf_loss(emissions, gold, mask, transitions).tolist() == [math.inf]
+    assert crf_log_partition(emissions, mask, transitions).tolist() == [-math.inf]
+    assert all(found.isneginf().all() for found in crf_path_log_probs(emissions, gold, mask, transitions))
+    assert crf_decode(emissions, mask, transitions)[1].tolist() == [-math.inf]
+
+
+def test_scores_that_are_not_numbers_are_not_taken_for_forbidden_tags() -> None:
+    """A diverged training has a nan loss, which the loop stops at; the tags are not to blame."""
+    crf = Crf(2, constraints=torch.tensor([[True, False], [True, True]]))
+    emissions, mask = torch.full((1, 3, 2), torch.nan), torch.ones(1, 3, dtype=torch.bool)
+    assert crf.loss(emissions, torch.zeros(1, 3, dtype=torch.int64), mask).isnan().all()
+
+
 def test_n_best_of_a_long_sentence_and_of_forbidden_paths() -> None:
     """Five thousand tokens at scores of 1e4 stay in order; forbidden transitions are in no path."""
     g = torch.Generator().manual_seed(1)
@@ -296,6 +334,9 @@ def test_argument_errors() -> None:
         crf_loss(emissions, tags[:, :3], mask, transitions)
     with pytest.raises(ValueError, match=r"torch.float32 \[3, 4\].*need torch.bool \[3, 4\]"):
         crf_decode(emissions, mask.float(), transitions)
+    for shape in ((0, 4, 5), (3, 0, 5), (3, 4, 0), (4, 5)):
+        with pytest.raises(ValueError, match=r"one of each at least"):
+            crf_loss(torch.zeros(shape), tags, mask, transitions)
     gap, empty = mask.clone(), mask.clone()
     gap[1, 2], empty[2] = False, False
     with pytest.raises(ValueError, match="rows 1 have padding before a token"):
