@@ -50,6 +50,11 @@ def embed_sentences(lm: TrainedLm, sentences: Sequence[Tokens], batch: int) -> l
     return result
 
 
+def map_tokens(tokens: Tokens, token_map: Mapping[str, str]) -> Tokens:
+    """Tokens as the LM's text writes them."""
+    return tuple(token_map.get(token, token) for token in tokens)
+
+
 def to_float16(states: NDArray[np.float32], sentence: Tokens) -> NDArray[np.float16]:
     """Round states [n, P] to float16.
 
@@ -98,7 +103,7 @@ class Indexer:
             place = self._places.get(digest)
             if place is None:
                 place = self._places[digest] = IndexEntry(number, row, len(tokens), digest)
-                current.append(tuple(self._map.get(token, token) for token in tokens))
+                current.append(map_tokens(tokens, self._map))
                 row += len(tokens)
             self.entries.append(place)
             if len(current) == self._size:

@@ -60,6 +60,7 @@ def build_tagger(bench: Bench) -> Built:
         TaggerWords.count(tokens, config.words.min_count),
         vectors[0].dim if vectors else config.words.size,
         tuple((*role, cache.size) for role, cache in zip(_lm_roles(bench, "train"), caches, strict=True)),
+        _token_map(bench),
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
     with exclusive(device, bench.locks):
@@ -213,6 +214,16 @@ def _caches(bench: Bench, split: str, tokens: Sequence[Sequence[str]]) -> list[E
         cache.check(tokens)
         caches.append(cache)
     return caches
+
+
+def _token_map(bench: Bench) -> dict[str, str]:
+    """How the language models were given the tokens: new text must be read the same way."""
+    maps: list[dict[str, str]] = [
+        artifact.manifest.recipe.config["token_map"]
+        for role, artifact in bench.inputs.items()
+        if role.startswith("train/embeddings/")
+    ]
+    return maps[0] if maps else {}
 
 
 def _vectors(bench: Bench, split: str) -> WordVectors:

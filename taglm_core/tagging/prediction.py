@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from taglm_core.errors import MismatchError
-from taglm_core.lm.extraction import Tokens, embed_sentences, to_float16
+from taglm_core.lm.extraction import Tokens, embed_sentences, map_tokens, to_float16
 from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.nn.tagger import Tagger
 from taglm_core.tagging.job import decode_all
@@ -66,7 +66,8 @@ class Predictor:
         tokens: list[Tokens] = [tuple(sentences[number]) for number in filled]
         if not tokens:
             return [[] for _ in sentences]
-        states = [self._online(lm, tokens) for lm in self._language_models]
+        mapped = [map_tokens(sentence, self._spec.token_map) for sentence in tokens]
+        states = [self._online(lm, mapped) for lm in self._language_models]
         data = encode(self._spec, FixedVectors.none(self._spec.word_size), tokens, states)
         tagged = decode_all(self._network, data, self._spec.tags)
         result: list[list[str]] = [[] for _ in sentences]

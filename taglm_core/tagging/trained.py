@@ -8,8 +8,8 @@ weights.safetensors   parameters
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class TaggerSpec:
         words: trainable words.
         word_size: size of the word embeddings.
         lm: (name, direction, width) of each language model whose embeddings are read, in order.
+        token_map: token -> how the language models' text writes it.
     """
 
     config: TaggerConfig
@@ -47,6 +48,7 @@ class TaggerSpec:
     words: TaggerWords
     word_size: int
     lm: tuple[tuple[str, str, int], ...]
+    token_map: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lm_size(self) -> int:
@@ -159,7 +161,7 @@ def encode(
 def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder: Path) -> None:
     """Write all files of a tagger; `facts` (parameters, best dev F1, epoch) go into the config."""
     data = {"settings": spec.config.model_dump(mode="json"), "tags": spec.tags, "word_size": spec.word_size,
-            "lm": spec.lm, **facts}  # fmt: skip
+            "lm": spec.lm, "token_map": dict(spec.token_map), **facts}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
     (folder / "words.json").write_text(json.dumps(asdict(spec.words), ensure_ascii=False), encoding="utf-8")
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -176,6 +178,7 @@ def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
         TaggerWords(tuple(words["words"]), words["single"]),
         data["word_size"],
         tuple((name, direction, size) for name, direction, size in data["lm"]),
+        data["token_map"],
     )
     return spec, data
 

@@ -19,6 +19,8 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, plan
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
+from taglm_core.tagging.prediction import Predictor
+from taglm_core.training.devices import open_device
 from tasks.options import Options
 from tests.flows.test_cli import taglm
 
@@ -36,7 +38,7 @@ TINY = ["demo.train_sentences=30", "demo.dev_sentences=20", "demo.test_sentences
         "streams: 4, window: 5, steps: 12, softmax: {kind: full}, directions: [forward]}",
         "variants=[{name: baseline}, {name: TagLM, lm: main, directions: [forward]}]", "seeds=[1]",
         "tagger={units: [8, 8], batch_size: 8, max_epochs: 2, patience: 1, annealing: []}",
-        "significance.rounds=100"]  # fmt: skip
+        "embedding.token_map={the: The, '.': '!'}", "significance.rounds=100"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,22 @@ def test_report_holds_both_variants(home: Path, made: dict[str, str]) -> None:
     tokens = {store.manifest("corpus", made["corpus/test"]).counts["tokens"]}
     assert {store.manifest("evaluation", made[f"evaluation/{v}/seed-1/test"]).counts["tokens"]
             for v in ("baseline", "TagLM")} == tokens  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["baseline", "TagLM"])
+def test_new_text_is_tagged_as_in_the_evaluation(home: Path, made: dict[str, str], variant: str) -> None:
+    """The tagger by itself, given the test sentences, says what the evaluation says; tokens are mapped there, too."""
+    store = Store(home / "store")
+    models = [store.root / "objects" / "language-model" / made["language-model/main/forward"]]
+    tagger = store.root / "objects" / "tagger" / made[f"tagger/{variant}/seed-1"]
+    evaluation = store.root / "objects" / "evaluation" / made[f"evaluation/{variant}/seed-1/test"]
+    found = read_predictions(evaluation / "predictions.parquet")
+    assert any("the" in tokens for tokens in found.tokens)
+    open_device("cpu", 1)
+    predictor = Predictor.load(tagger, models if variant == "TagLM" else [])
+    assert predictor.tag(found.tokens) == found.predicted
+    if variant == "TagLM":
+        assert predictor._spec.token_map == {"the": "The", ".": "!"}
 
 
 def test_runs_are_compared_by_name_object_and_mlflow_run(home: Path, made: dict[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,15 +138,65 @@ def test_saved_and_loaded_tags_alike(tmp_path: Path) -> None:
     tags = decode_all(network, data, loaded.tags)
     assert tags == decode_all(job._network, data, spec.tags) == Predictor.load(tmp_path, []).tag(tokens)
     assert [len(row) for row in tags] == [len(row) for row in tokens]
-    found = confidences(network, data, tags, loaded.tags)
-    assert all(0 < value <= 1.000001 for row in found.tokens for value in row)
-    for sentence, tokens_sure, spans_sure in zip(tags, found.tokens, found.spans, strict=True):
+
+
+def test_confidences_are_the_probabilities_of_enumerated_paths() -> None:
+    """Of each token's tag and of each span's whole stretch of tags, by summing over all paths of the sentence."""
+    job, spec = new_job()
+    network, tags = job._network.eval(), spec.tags
+    torch.nn.init.normal_(network.crf.transitions)
+    tokens = [("Name1", "saw", "1912", "Name2"), ("1999",), ("saw", "Name3", "Name4")]
+    data = encode(spec, FixedVectors.none(6), tokens, [])
+    # Renamed, so that spans have several tokens.
+    renamed = [{"S-PER": "B-PER", "S-DATE": "E-PER", "O": "O"}[tag] for tag in tags]
+    predicted = [["B-PER", "E-PER", "O", "E-PER"], ["O"], ["B-PER", "E-PER", "E-PER"]]
+    found = confidences(network, data, predicted, renamed)
+    spans_met = 0
+    for number, sentence in enumerate(predicted):
+        with torch.no_grad():
+            emissions = network.emissions(data.batch([number]))[0].double()
+        paths = list(itertools.product(range(3), repeat=len(sentence)))
+        scores = torch.stack([
+            sum(emissions[t, tag] for t, tag in enumerate(path))
+            + sum(network.crf.transitions[a, b].double() for a, b in itertools.pairwise(path))
+            for path in paths
+        ])  # fmt: skip
+        shares, gold = scores.detach().softmax(0), [renamed.index(tag) for tag in sentence]
+
+        def share(first: int, end: int, paths: list[tuple[int, ...]], shares: torch.Tensor, gold: list[int]) -> float:
+            same = [list(path[first:end]) == gold[first:end] for path in paths]
+            return float(shares[torch.tensor(same)].sum())
+
+        expected = [share(t, t + 1, paths, shares, gold) for t in range(len(sentence))]
+        assert found.tokens[number] == pytest.approx(expected, rel=1e-4)
         spans = conlleval_spans(sentence)
-        assert len(spans_sure) == len(spans)
-        for span, sure in zip(spans, spans_sure, strict=True):
-            assert sure <= min(tokens_sure[span.start : span.end]) + 1e-6
-            if span.end - span.start == 1:
-                assert sure == pytest.approx(tokens_sure[span.start])
+        expected = [share(span.start, span.end, paths, shares, gold) for span in spans]
+        assert found.spans[number] == pytest.approx(expected, rel=1e-4)
+        spans_met += sum(span.end - span.start > 1 for span in spans)
+    assert spans_met == 2
+
+
+def test_a_batch_holds_each_token_with_its_own_word_characters_and_states() -> None:
+    """Chosen out of order, with two language models: every row is its sentence's, zeros behind it."""
+    tokens = [("saw", "Name1"), ("Name2",), ("Name1", "saw", "Name3", "saw"), ("1912", "Name2", "Name1")]
+    _, spec = new_job()
+    lengths = tuple(map(len, tokens))
+    states = [Noise(5, lengths), Noise(2, lengths)]
+    data = encode(spec, FixedVectors.none(6), tokens, states)
+    for chosen in ([2, 0, 3], [1], [3, 1, 0, 2]):
+        batch = data.batch(chosen)
+        assert batch.lm is not None
+        for row, number in enumerate(chosen):
+            n = len(tokens[number])
+            alone = encode(spec, FixedVectors.none(6), [tokens[number]], []).batch([0])
+            assert batch.words[row, :n].tolist() == alone.words[0].tolist()
+            joined = np.concatenate([its.sentence(number) for its in states], axis=1)
+            assert np.array_equal(batch.lm[row, :n].numpy(), joined.astype(np.float32))
+            assert not batch.lm[row, n:].any()
+            mine, its = batch.distinct_chars[batch.char_index[row, :n]], alone.distinct_chars[alone.char_index[0]]
+            width = min(mine.shape[1], its.shape[1])
+            assert torch.equal(mine[:, :width], its[:, :width])
+            assert not mine[:, width:].any()
 
 
 def test_prediction_takes_empty_sentences_and_wants_its_language_models(tmp_path: Path) -> None:
