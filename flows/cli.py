@@ -21,7 +21,7 @@ from flows import cli_views
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMError
-from taglm_core.stages.comparing import compare_runs, differing_settings, find_run
+from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
 from taglm_core.stages.steps import Stage, parse_stage
@@ -117,17 +117,15 @@ def compare(
     ],
     overrides: Sets = None,
     split: Annotated[str, typer.Option(help="dev or test")] = "test",
-    store: Annotated[Path, typer.Option(help="the store")] = Path("data/store"),
     rounds: Annotated[int, typer.Option(min=1, help="rounds of randomisation and bootstrap")] = 10_000,
 ) -> None:
     """Compare runs of any experiments on the same sentences, with significance against the first one."""
     if len(runs) < 2 or split not in ("dev", "test"):
         raise ConfigError("give two runs or more, and dev or test as --split")
-    opened = Store(store)
-    found = [find_run(opened, text, split=split, overrides=overrides or ()) for text in runs]
+    found = [find_run(text, split=split, overrides=overrides or ()) for text in runs]
     for part in cli_views.comparison(compare_runs(found, rounds=rounds), f"F1 in percent on the {split} split"):
         console.print(part)
-    console.print(cli_views.differences([run.label for run in found], differing_settings(opened, found)))
+    console.print(cli_views.differences(labels_of(found), differing_settings(found)))
 
 
 @app.command()
@@ -162,10 +160,11 @@ def _run(
     if start is not None and start.place > end.place:
         raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
     store, graph, stages = Store(experiment.run.store), build_graph(experiment), _stages(refresh)
+    shown = ("report",) if end is Stage.TAG else ()
     decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
-    for line in set_damaged_aside(store, decisions):
-        console.print(f"[yellow]{line}[/]")
-    decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
+    while lines := set_damaged_aside(store, decisions, shown):
+        console.print("\n".join(lines), style="yellow", markup=False)
+        decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
     if start is not None:
         _require(decisions, start, path)
     waiting = [decision for decision in decisions.values() if decision.action is not Action.REUSE]

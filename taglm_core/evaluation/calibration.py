@@ -5,7 +5,7 @@ Expected calibration error: sum over bins of (share of the bin) x |accuracy - me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,6 +90,20 @@ def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Ca
         for index, (count, mean, share) in enumerate(zip(counts, means, shares, strict=True))
     )
     return Calibration(error, len(given), tuple(found))
+
+
+def pool(calibrations: Iterable[Calibration]) -> Calibration:
+    """One calibration over the predictions of several, of the same bins: all seeds of a variant, say."""
+    found = list(calibrations)
+    bins = []
+    for parts in zip(*(one.bins for one in found), strict=True):
+        count = sum(part.count for part in parts)
+        confidence = sum(part.count * part.confidence for part in parts) / max(1, count)
+        accuracy = sum(part.count * part.accuracy for part in parts) / max(1, count)
+        bins.append(Bin(parts[0].low, parts[0].high, count, confidence, accuracy))
+    total = sum(one.count for one in found)
+    error = sum(part.count * abs(part.accuracy - part.confidence) for part in bins) / max(1, total)
+    return Calibration(error, total, tuple(bins))
 
 
 def calibrate_tokens(

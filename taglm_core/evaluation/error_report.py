@@ -38,6 +38,18 @@ def outcome_table_rows(errors: Errors) -> Table:
     return ["spans", *errors], rows
 
 
+def confusion_table_rows(errors: Errors, most: int = 8) -> Table:
+    """Types taken for another, mean number over seeds, the most frequent ones of all variants together first."""
+    totals: dict[str, float] = {}
+    for found in errors.values():
+        for name, counts in found.confusions.items():
+            totals[name] = totals.get(name, 0.0) + statistics.fmean(counts)
+    names = sorted(totals, key=lambda name: (-totals[name], name))[:most]
+    return ["gold > predicted", *errors], [
+        [name, *(_mean(found.confusions.get(name, (0,))) for found in errors.values())] for name in names
+    ]
+
+
 def word_table_rows(errors: Errors) -> Table:
     """Share of tokens with the right tag by kind of word, one row per kind that occurs, one column per variant."""
     first = next(iter(errors.values()))
@@ -63,6 +75,8 @@ def errors_to_markdown(test: Errors, dev: Errors) -> str:
         "F1 in per cent. *Seen*: the same words are an entity in training; *known*: all words occur there.\n\n",
         f"{markdown_table(outcome_table_rows(test))}\n",
         "Gold spans by what was predicted there (mean over seeds); *spurious*: predicted where no gold span is.\n\n",
+        f"{markdown_table(confusion_table_rows(test))}\n",
+        "Types taken for another (mean over seeds), boundaries right or not.\n\n",
         f"{markdown_table(word_table_rows(test))}\n",
         "Share of tokens with the right tag, in per cent.\n",
     ]

@@ -25,7 +25,10 @@ STRATA: Mapping[str, tuple[str, ...]] = {
 """Strata by group, in the order of reports."""
 
 OUTCOMES = ("correct", "wrong type", "wrong boundaries", "wrong type and boundaries", "missed", "spurious")
-"""What becomes of a gold span, and *spurious*: a predicted span that overlaps no gold span."""
+"""What becomes of a gold span, and *spurious*: a predicted span that overlaps no gold span.
+
+A predicted span that overlaps a gold span which a better one was found for is in no outcome, only in the strata.
+"""
 
 WORDS = ("all tokens, known", "all tokens, unknown", "entity tokens, known", "entity tokens, unknown")
 """Kinds of tokens: whether the training split has the word, whether it is part of a gold entity."""
@@ -66,12 +69,14 @@ class VariantErrors:
         strata: gold, predicted and correct spans by group and stratum (`STRATA`).
         outcomes: number of spans by outcome (`OUTCOMES`).
         words: tokens by kind (`WORDS`).
+        confusions: spans of one type taken for another, boundaries right or not, by `"gold > predicted"`.
         mistakes: the most frequent ones of each outcome; empty unless asked for.
     """
 
     strata: Mapping[str, Mapping[str, tuple[Counts, ...]]]
     outcomes: Mapping[str, tuple[int, ...]]
     words: Mapping[str, tuple[TokenCounts, ...]]
+    confusions: Mapping[str, tuple[int, ...]]
     mistakes: tuple[Mistake, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,6 +93,7 @@ class VariantErrors:
             },
             {name: tuple(seeds) for name, seeds in data["outcomes"].items()},
             {name: tuple(TokenCounts(*seed) for seed in seeds) for name, seeds in data["words"].items()},
+            {name: tuple(seeds) for name, seeds in data["confusions"].items()},
             tuple(Mistake(*mistake) for mistake in data["mistakes"]),
         )
 
@@ -202,6 +208,11 @@ FROM predicted ANTI JOIN gold ON predicted.sentence_id = gold.sentence_id
      AND predicted.first <= gold.last AND predicted.last >= gold.first
 """
 
+_CONFUSIONS = """
+SELECT gold_type || ' > ' || predicted_type, count(*) FROM outcome
+WHERE outcome IN ('wrong type', 'wrong type and boundaries') GROUP BY ALL
+"""
+
 _WORDS = """
 SELECT CASE WHEN word IN (FROM known_words) THEN 'known' ELSE 'unknown' END AS word, gold.tag <> 'O' AS entity,
        count(*), count(*) FILTER (gold.tag = predicted.tag)
@@ -227,6 +238,7 @@ def _variant(database: duckdb.DuckDBPyConnection, paths: Sequence[Path], mistake
         new = "INSERT INTO mistake" if number else "CREATE OR REPLACE TEMP TABLE mistake AS"
         database.execute(f"{new} SELECT * FROM outcome WHERE outcome <> 'correct'")
     named = database.execute(_MISTAKES, [mistakes]).fetchall() if mistakes else []
+    confused = {name for seed in found for name in seed.confusions}
     order = {outcome: place for place, outcome in enumerate(OUTCOMES)}
     return VariantErrors(
         {
@@ -235,16 +247,18 @@ def _variant(database: duckdb.DuckDBPyConnection, paths: Sequence[Path], mistake
         },
         {name: tuple(seed.outcomes[name] for seed in found) for name in OUTCOMES},
         {name: tuple(seed.words[name] for seed in found) for name in WORDS},
+        {name: tuple(seed.confusions.get(name, 0) for seed in found) for name in sorted(confused)},
         tuple(sorted((Mistake(*row) for row in named), key=lambda mistake: order[mistake.outcome])),
     )
 
 
 class _Seed(NamedTuple):
-    """Errors of one tagger: strata of all groups, outcomes, words, by name."""
+    """Errors of one tagger: strata of all groups, outcomes, words, confused types, by name."""
 
     strata: dict[str, Counts]
     outcomes: dict[str, int]
     words: dict[str, TokenCounts]
+    confusions: dict[str, int]
 
 
 def _seed(database: duckdb.DuckDBPyConnection, path: Path) -> _Seed:
@@ -258,7 +272,8 @@ def _seed(database: duckdb.DuckDBPyConnection, path: Path) -> _Seed:
             strata[name] = Counts(*counts)
     outcomes = dict.fromkeys(OUTCOMES, 0)
     outcomes |= dict(database.execute("SELECT outcome, count(*) FROM outcome GROUP BY outcome").fetchall())
-    return _Seed(strata, outcomes, _words(database.execute(_WORDS).fetchall()))
+    confusions = dict(database.execute(_CONFUSIONS).fetchall())
+    return _Seed(strata, outcomes, _words(database.execute(_WORDS).fetchall()), confusions)
 
 
 def _words(rows: Iterable[tuple[str, bool, int, int]]) -> dict[str, TokenCounts]:

@@ -6,9 +6,10 @@ in percent, and their differences in points.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class EvaluationRow:
         scores: as written to ``scores.json``.
         dev_f1: best F1 on the development set, between 0 and 1; None where there was none.
         predictions: path of ``predictions.parquet``.
+        calibration: as written to ``scores.json``, or nothing.
     """
 
     variant: str
@@ -39,6 +41,14 @@ class EvaluationRow:
     scores: Mapping[str, Any]
     dev_f1: float | None
     predictions: Path
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, variant: str, seed: int, folder: Path) -> EvaluationRow:
+        """From the folder of an evaluation."""
+        data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        path = folder / "predictions.parquet"
+        return cls(variant, seed, data["parameters"], data["scores"], data["dev_f1"], path, data["calibration"])
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class VariantSummary:
-    """One variant over its seeds; scores are of the evaluated split unless ``dev`` is in the name."""
+    """One variant over its seeds; scores are of the evaluated split unless ``dev`` is in the name.
+
+    ``calibration_error`` is the mean expected calibration error of tokens and spans, where it was measured.
+    """
 
     variant: str
     parameters: int
@@ -66,6 +79,9 @@ class VariantSummary:
     f1: Sample
     f1_by_seed: tuple[float, ...]
     f1_strict: float
+    boundary_f1: float
+    token_accuracy: float
+    calibration_error: Mapping[str, float]
     precision: float
     recall: float
     dev_f1: float | None
@@ -207,8 +223,21 @@ def type_table_rows(comparison: Comparison) -> Table:
     return headers, rows
 
 
+def other_table_rows(comparison: Comparison) -> Table:
+    """Figures beside the headline, means over seeds: one row each, one column per variant."""
+    variants = comparison.variants
+    rows = [
+        ["strict F1 (well-formed BIOES spans only)", *(_percent(variant.f1_strict) for variant in variants)],
+        ["F1 of boundaries, whatever the type", *(_percent(variant.boundary_f1) for variant in variants)],
+        ["token accuracy", *(_percent(variant.token_accuracy) for variant in variants)],
+    ]
+    for name in variants[0].calibration_error:
+        rows.append([f"calibration error of {name}", *(_percent(v.calibration_error[name]) for v in variants)])
+    return ["", *(variant.variant for variant in variants)], rows
+
+
 def to_markdown(comparison: Comparison) -> str:
-    """Both tables in Markdown, with what the figures mean."""
+    """The tables in Markdown, with what the figures mean."""
     level = f"{comparison.differences[0].level:.0%} interval" if comparison.differences else "interval"
     return (
         f"{markdown_table(table_rows(comparison))}\n"
@@ -216,7 +245,8 @@ def to_markdown(comparison: Comparison) -> str:
         "mean ± sample standard deviation over seeds. Spans by conlleval's rules. Differences in points of micro F1 "
         f"pooled over seeds, with {level} (bootstrap) and p (approximate randomisation), both over sentences, "
         f"{comparison.rounds:,} rounds; Welch's test is over seeds.\n\n"
-        f"{markdown_table(type_table_rows(comparison))}"
+        f"{markdown_table(type_table_rows(comparison))}\n"
+        f"{markdown_table(other_table_rows(comparison))}"
     )
 
 
@@ -271,6 +301,11 @@ def _summarise(variant: str, rows: Sequence[EvaluationRow]) -> VariantSummary:
         f1=Sample.of(f1s),
         f1_by_seed=f1s,
         f1_strict=statistics.fmean(score.f1_strict for score in scores),
+        boundary_f1=statistics.fmean(score.boundaries.f1 for score in scores),
+        token_accuracy=statistics.fmean(score.token_accuracy for score in scores),
+        calibration_error={
+            name: statistics.fmean(row.calibration[name]["error"] for row in rows) for name in rows[0].calibration
+        },
         precision=statistics.fmean(score.micro.precision for score in scores),
         recall=statistics.fmean(score.micro.recall for score in scores),
         dev_f1=statistics.fmean(dev) if dev else None,

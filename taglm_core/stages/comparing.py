@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ConfigError, MissingObject
+from taglm_core.errors import ConfigError, DamagedObject, MissingObject
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
 from taglm_core.stages.graph import build_graph, evaluation_name
 from taglm_core.stages.planning import plan
@@ -30,55 +30,72 @@ class EvaluatedRun:
     """Evaluations that are compared as one: a variant's seeds, or one tagger.
 
     Attributes:
-        label: for tables.
+        text: what the user called it.
+        label: a short name.
+        store: where they are.
         evaluations: by seed.
     """
 
+    text: str
     label: str
+    store: Store
     evaluations: Mapping[int, Artifact]
 
 
-def find_run(store: Store, text: str, *, split: str, overrides: Sequence[str] = ()) -> EvaluatedRun:
+def find_run(text: str, *, split: str, overrides: Sequence[str] = ()) -> EvaluatedRun:
     """Find what a user calls a run.
 
     Args:
-        store: where it is.
         text: as the user wrote it.
         split: the split it was evaluated on.
-        overrides: settings of the experiment, as in ``taglm run --set``.
+        overrides: settings, as in ``taglm run --set``; ``run.store`` says where runs without an experiment are.
 
     Raises:
         ConfigError: no run, no variant of that name, or several objects that begin like this.
         MissingObject: the run has not been evaluated.
+        DamagedObject: its evaluation is not what it was.
     """
     experiment = _EXPERIMENT.fullmatch(text)
     if experiment is not None:
-        return _variant(store, Path(experiment["path"]), experiment["variant"], split, overrides)
+        return _variant(Path(experiment["path"]), experiment["variant"], split, overrides)
     if not _DIGEST.fullmatch(text):
         raise ConfigError(f"found {text!r}; {_WAYS}")
-    return _object(store, text, split)
+    return _object(Store(load_experiment(None, overrides).run.store), text, split)
 
 
-def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int = 0) -> Comparison:
+def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int | None = None) -> Comparison:
     """Compare runs on the same sentences with the first one.
+
+    Args:
+        runs: two or more.
+        rounds: of randomisation and bootstrap.
+        seed: of their generators; None for the one that experiments take by default.
 
     Raises:
         ConfigError: a run is given twice.
         MismatchError: they were evaluated on different sentences.
     """
-    labels = [run.label for run in runs]
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"the runs are {', '.join(labels)}; give each once")
-    rows = []
-    for run in runs:
+    rows, labels = [], labels_of(runs)
+    for label, run in zip(labels, runs, strict=True):
         for number, evaluation in run.evaluations.items():
-            data = json.loads((evaluation.path / "scores.json").read_text(encoding="utf-8"))
-            path = evaluation.path / "predictions.parquet"
-            rows.append(EvaluationRow(run.label, number, data["parameters"], data["scores"], data["dev_f1"], path))
-    return build_comparison(rows, reference=labels[0], rounds=rounds, seed=seed)
+            rows.append(EvaluationRow.read(label, number, evaluation.path))
+    chance = Experiment().significance.seed if seed is None else seed
+    return build_comparison(rows, reference=labels[0], rounds=rounds, seed=chance)
 
 
-def differing_settings(store: Store, runs: Sequence[EvaluatedRun]) -> dict[str, tuple[str, ...]]:
+def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """Names for tables: short ones where they tell the runs apart.
+
+    Raises:
+        ConfigError: a run is given twice.
+    """
+    for labels in ([run.label for run in runs], [run.text for run in runs]):
+        if len(set(labels)) == len(labels):
+            return labels
+    raise ConfigError(f"the runs are {', '.join(run.text for run in runs)}; give each once")
+
+
+def differing_settings(runs: Sequence[EvaluatedRun]) -> dict[str, tuple[str, ...]]:
     """What the runs were made from, down to the raw files, where they differ: values by setting, one per run.
 
     Seeds are left out; settings of a run are those of its first evaluation. An input that not all of them have is named
@@ -86,19 +103,20 @@ def differing_settings(store: Store, runs: Sequence[EvaluatedRun]) -> dict[str, 
     """
     evaluations = [next(iter(run.evaluations.values())).manifest for run in runs]
     taggers = tuple(manifest.recipe.inputs["tagger"] for manifest in evaluations)
-    return _Differences(store).of(taggers)
+    return _Differences([run.store for run in runs]).of(taggers)
 
 
 class _Differences:
     """Walks the inputs of several objects side by side; equal ones are passed over, and none is told twice."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kinds = {digest: kind for kind, digest in store.objects()}
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self._stores = stores
+        self._kinds = {digest: kind for store in stores for kind, digest in store.objects()}
         self._told: set[tuple[str | None, ...]] = set()
 
     def of(self, digests: tuple[str, ...], prefix: str = "") -> dict[str, tuple[str, ...]]:
-        recipes = [self._store.manifest(self._kinds[digest], digest).recipe for digest in digests]
+        pairs = zip(self._stores, digests, strict=True)
+        recipes = [store.manifest(self._kinds[digest], digest).recipe for store, digest in pairs]
         configs = [dict(_flat(recipe.config)) for recipe in recipes]
         found: dict[str, tuple[str, ...]] = {}
         for name in sorted({name for config in configs for name in config} - {"seed"}):
@@ -133,8 +151,9 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _variant(store: Store, path: Path, variant: str | None, split: str, overrides: Sequence[str]) -> EvaluatedRun:
+def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[str]) -> EvaluatedRun:
     experiment = load_experiment(path, overrides)
+    store = Store(experiment.run.store)
     names = [known.name for known in experiment.variants]
     if variant is None and len(names) == 1:
         variant = names[0]
@@ -142,32 +161,50 @@ def _variant(store: Store, path: Path, variant: str | None, split: str, override
         asked = f"no variant {variant!r}" if variant else "no variant named"
         raise ConfigError(f"{path}: {asked}; write {' or '.join(f'{path}:{name}' for name in names)}")
     decisions = plan(store, build_graph(experiment))
-    found: dict[int, Ref] = {}
+    found: dict[int, Artifact] = {}
     for seed in experiment.seeds:
         ref = decisions[evaluation_name(variant, seed, split)].ref
         if ref is None:
             raise MissingObject(f"{path}:{variant} seed {seed} is not evaluated on {split}; run `taglm run {path}`")
-        found[seed] = ref
-    return EvaluatedRun(f"{experiment.name}:{variant}", {seed: store.open(ref) for seed, ref in found.items()})
+        found[seed] = _open(store, ref)
+    return EvaluatedRun(f"{path}:{variant}", f"{path.stem}:{variant}", store, found)
 
 
 def _object(store: Store, start: str, split: str) -> EvaluatedRun:
-    found: dict[str, Ref] = {}
-    for pointer in store.pointers("evaluation"):
-        tagger = pointer.recipe.inputs["tagger"]
+    """The newest evaluation on each corpus of the tagger that is meant; there must be one such."""
+    found: dict[tuple[str, str], Ref] = {}
+    for pointer in store.pointers("evaluation"):  # oldest first: of several versions the newest stays
+        inputs = pointer.recipe.inputs
+        tagger, corpus = inputs["tagger"], inputs[f"{pointer.recipe.config['split']}/corpus"]
         if pointer.recipe.config["split"] != split or store.damage("evaluation", pointer.digest) is not None:
             continue
         if pointer.digest.startswith(start) or tagger.startswith(start) or _mlflow_run(store, tagger) == start:
-            found[pointer.digest] = Ref("evaluation", pointer.recipe.key, pointer.digest)
+            found[tagger, corpus] = Ref("evaluation", pointer.recipe.key, pointer.digest)
     if not found:
         raise ConfigError(f"nothing evaluated on {split} begins with {start!r} in {store.root}; {_WAYS}")
     if len(found) > 1:
-        raise ConfigError(f"{', '.join(digest[:12] for digest in found)} begin with {start!r}; write more of it")
-    evaluation = store.open(next(iter(found.values())))
+        several = ", ".join(
+            f"{ref.digest[:12]} ({store.manifest('evaluation', ref.digest).label} on corpus {corpus[:12]})"
+            for (_, corpus), ref in found.items()
+        )
+        raise ConfigError(f"{start!r} may be {several}; write the beginning of one of these")
+    evaluation = _open(store, next(iter(found.values())))
     manifest = evaluation.manifest
     name = manifest.label.replace("/evaluation/", ":").removesuffix(f"/{split}")  # experiment:variant/seed-1
     seed = store.manifest("tagger", manifest.recipe.inputs["tagger"]).seeds["tagger"]
-    return EvaluatedRun(f"{name}@{evaluation.ref.digest[:8]}", {seed: evaluation})
+    return EvaluatedRun(start, f"{name}@{evaluation.ref.digest[:8]}", store, {seed: evaluation})
+
+
+def _open(store: Store, ref: Ref) -> Artifact:
+    """An object; a damaged one is set aside, so that the next run makes it anew."""
+    try:
+        return store.open(ref)
+    except DamagedObject as error:
+        place = store.set_aside(ref.kind, ref.digest, str(error))
+        raise DamagedObject(
+            f"{ref.kind} {ref.digest[:12]} is damaged and was set aside as {place}; `taglm run` of its experiment "
+            "makes it anew"
+        ) from error
 
 
 def _mlflow_run(store: Store, tagger: str) -> str | None:

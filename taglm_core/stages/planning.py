@@ -61,24 +61,26 @@ def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[st
     return decisions
 
 
-def set_damaged_aside(store: Store, decisions: Mapping[str, Decision]) -> list[str]:
+def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Collection[str] = ()) -> list[str]:
     """Hash every object that a step about to run would read; move damaged ones out of the way.
 
+    Args:
+        store: where they are.
+        decisions: the plan.
+        also: steps whose objects somebody reads, whether a step runs or not.
+
     Returns:
-        A line for each object set aside. Plan again after that.
+        A line for each object set aside. Plan again after that, and call this again: more steps run then.
     """
-    lines, seen = [], set()
-    for decision in decisions.values():
-        if decision.action is Action.REUSE:
-            continue
-        for name in decision.step.inputs.values():
-            ref = decisions[name].ref
-            if ref is None or (ref.kind, ref.digest) in seen:
-                continue
-            seen.add((ref.kind, ref.digest))
-            problem = store.damage(ref.kind, ref.digest, hashes=True)
-            if problem is not None:
-                place = store.set_aside(ref.kind, ref.digest, problem)
+    running = [decision.step for decision in decisions.values() if decision.action is not Action.REUSE]
+    names = dict.fromkeys([*(name for step in running for name in step.inputs.values()), *also])
+    lines = []
+    for name in names:
+        ref = decisions[name].ref
+        problem = None if ref is None else store.damage(ref.kind, ref.digest, hashes=True)
+        if ref is not None and problem is not None:
+            place = store.set_aside(ref.kind, ref.digest, problem)
+            if place is not None:  # two steps may have the same object
                 lines.append(f"{name}: damaged ({problem}); set aside as {place}, will be rebuilt")
     return lines
 
@@ -126,7 +128,7 @@ def _changes(old: Pointer, new: Recipe) -> Iterator[str]:
             yield f"{path} {before.get(path, 'unset')} -> {after.get(path, 'unset')}"
     for role in sorted({*old.recipe.inputs, *new.inputs}):
         if old.recipe.inputs.get(role) != new.inputs.get(role):
-            yield f"input {role} changed"
+            yield f"input {role} {'changed' if role in old.recipe.inputs else 'is new'}"
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
         Kind("word-vectors", Stage.EMBED, 1, f"{_ROOM}.embed:build_word_vectors"),
         Kind("tagger", Stage.TAG, 2, f"{_ROOM}.tag:build_tagger", child=True),
         Kind("evaluation", Stage.TAG, 3, f"{_ROOM}.tag:build_evaluation", child=True),
-        Kind("report", Stage.TAG, 2, f"{_ROOM}.tag:build_report"),
+        Kind("report", Stage.TAG, 3, f"{_ROOM}.tag:build_report"),
     )
 }
 

@@ -12,8 +12,8 @@ from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.parquet import corpus_files, load_sentences
 from taglm_core.corpus.word_vectors import WordVectors, load_vectors
 from taglm_core.errors import InputError
-from taglm_core.evaluation.calibration import calibrate_spans, calibrate_tokens
-from taglm_core.evaluation.error_report import errors_to_markdown
+from taglm_core.evaluation.calibration import Calibration, calibrate_spans, calibrate_tokens, pool
+from taglm_core.evaluation.error_report import errors_to_markdown, strata_samples
 from taglm_core.evaluation.errors import VariantErrors, analyse_errors
 from taglm_core.evaluation.predictions import Predictions, write_conlleval, write_predictions
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json, to_markdown
@@ -138,13 +138,8 @@ def build_report(bench: Bench) -> Built:
     for variant in config["variants"]:
         for seed in config["seeds"]:
             folder = bench.inputs[f"test/{variant}/{seed}"].path
-            data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-            unseen.update(data["tags_unseen_in_training"])
-            rows.append(
-                EvaluationRow(
-                    variant, seed, data["parameters"], data["scores"], data["dev_f1"], folder / "predictions.parquet"
-                )
-            )
+            unseen.update(_read_json(folder / "scores.json")["tags_unseen_in_training"])
+            rows.append(EvaluationRow.read(variant, seed, folder))
     significance = config["significance"]
     comparison = build_comparison(
         rows, reference=config["variants"][0], rounds=significance["rounds"], seed=significance["seed"]
@@ -161,7 +156,25 @@ def build_report(bench: Bench) -> Built:
         logger.warning("%s", note)
         text += f"\nNote: {note}.\n"
     (bench.out / "report.md").write_text(text, encoding="utf-8")
-    return Built({"variants": len(config["variants"]), "seeds": len(config["seeds"])}, not_payload=("report.md",))
+    # Imported here: the processes that train and evaluate import this module, too, and draw nothing.
+    from taglm_core.evaluation.figures import f1_bars, reliability_figure, strata_bars
+
+    calibrations = {
+        f"{variant}, spans": pool(
+            Calibration.from_dict(row.calibration["spans"]) for row in rows if row.variant == variant
+        )
+        for variant in config["variants"]
+    }
+    figures = {
+        "f1.png": f1_bars(comparison),
+        "f1_by_kind_of_entity.png": strata_bars(strata_samples(test)),
+        "reliability.png": reliability_figure(calibrations),
+    }
+    for name, figure in figures.items():
+        figure.savefig(bench.out / name, dpi=120)
+    return Built(
+        {"variants": len(config["variants"]), "seeds": len(config["seeds"])}, not_payload=("report.md", *figures)
+    )
 
 
 def _errors(bench: Bench, split: str, mistakes: int = 0) -> dict[str, VariantErrors]:
@@ -180,6 +193,10 @@ def _errors(bench: Bench, split: str, mistakes: int = 0) -> dict[str, VariantErr
         temp_dir=bench.work / "duckdb",
         mistakes=mistakes,
     )
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -13,9 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.tracking import MlflowClient
 
 from taglm_core.evaluation.calibration import Calibration
-from taglm_core.evaluation.error_report import strata_samples
-from taglm_core.evaluation.errors import VariantErrors
-from taglm_core.evaluation.figures import confusion_figure, f1_bars, reliability_figure, strata_bars
+from taglm_core.evaluation.figures import confusion_figure, reliability_figure
 from taglm_core.evaluation.report import from_json, to_markdown
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
@@ -80,9 +78,6 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
     """Means, deviations and significance, told to the runs of the variants."""
     client, variants = connection.client(), variants_of_report(entry)
     comparison = from_json(_json(artifact.path / "report.json"))
-    errors = {
-        name: VariantErrors.from_dict(data) for name, data in _json(artifact.path / "errors.json")["test"].items()
-    }
     values, small = comparison_metrics(comparison), [
         path for path in sorted(artifact.path.iterdir())
         if path.is_file() and path.name != "manifest.json" and path.stat().st_size <= LARGEST_FILE
@@ -91,9 +86,7 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
         run_id = variant_run(connection, entry.mlflow_experiment, variant)
         log_final(client, run_id, values[name])
         for path in small:
-            client.log_artifact(run_id, str(path), "report")
-        _figure(client, run_id, f1_bars(comparison), "f1.png")
-        _figure(client, run_id, strata_bars(strata_samples(errors)), "f1_by_kind_of_entity.png")
+            client.log_artifact(run_id, str(path), None if path.suffix == ".png" else "report")
         client.set_tag(run_id, "taglm.report", artifact.ref.digest)
         note = f"Variant {name} of experiment {entry.experiment}\n\n{to_markdown(comparison)}"
         client.set_tag(run_id, NOTE, note[:LONGEST_TAG])

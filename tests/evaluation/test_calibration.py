@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taglm_core.evaluation.calibration import Calibration, calibrate, calibrate_spans, calibrate_tokens
+from taglm_core.evaluation.calibration import Calibration, calibrate, calibrate_spans, calibrate_tokens, pool
 from taglm_core.evaluation.figures import reliability_figure
 
 
@@ -26,6 +26,17 @@ def test_true_probabilities_have_no_error_and_overconfidence_has_its_own() -> No
     correct = generator.random(200_000) < probabilities
     assert calibrate(probabilities, correct).error < 0.01
     assert calibrate(np.ones(200_000), correct).error == pytest.approx(1 - correct.mean())
+
+
+def test_pooled_is_as_if_counted_together() -> None:
+    """Two seeds' calibrations, pooled, are the calibration of all their predictions."""
+    generator = np.random.default_rng(4)
+    given = generator.random((2, 500))
+    correct = generator.random((2, 500)) < given**2
+    whole = calibrate(given.ravel(), correct.ravel())
+    found = pool(calibrate(*pair) for pair in zip(given, correct, strict=True))
+    assert found.error == pytest.approx(whole.error)
+    assert [part.count for part in found.bins] == [part.count for part in whole.bins]
 
 
 def test_edges_and_nothing() -> None:

@@ -58,6 +58,7 @@ def test_worked_by_hand(tmp_path: Path) -> None:
         "new, of known words": Counts(1, 1, 0),
         "new, with an unknown word": Counts(2, 0, 0),
     }
+    assert dict(errors.confusions) == {"LOC > PER": (1,), "PER > LOC": (1,)}
     assert errors.strata["length"]["2 tokens"] == (Counts(2, 0, 0),)
     assert errors.words["all tokens, unknown"][0] == (2, 0)
     assert errors.words["entity tokens, known"][0] == (5, 2)  # both Anns: mapped to IOB2, S-PER is B-PER

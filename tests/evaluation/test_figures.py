@@ -19,7 +19,9 @@ def variant(name: str, mean: float, n: int) -> VariantSummary:
     f1s = tuple(mean + 0.01 * (i - (n - 1) / 2) for i in range(n))
     types = {"LOC": mean + 0.05, "MISC": mean - 0.2, "ORG": mean - 0.03, "PER": mean + 0.08}
     per_type = {key: Sample(value, 0.02 if n > 1 else None, n) for key, value in types.items()}
-    return VariantSummary(name, 10_000, tuple(range(n)), Sample.of(f1s), f1s, mean, mean, mean, mean, per_type)
+    return VariantSummary(
+        name, 10_000, tuple(range(n)), Sample.of(f1s), f1s, mean, mean, mean, {}, mean, mean, mean, per_type
+    )
 
 
 def comparison(*variants: VariantSummary) -> Comparison:

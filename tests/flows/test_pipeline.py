@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.evaluation.predictions import read_predictions
-from taglm_core.stages.comparing import compare_runs, differing_settings, find_run
+from taglm_core.evaluation.report import to_json
+from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, plan
 from taglm_core.stages.steps import Stage
+from taglm_core.store.durable import write_json
 from taglm_core.store.store import Store
 from taglm_core.tagging.prediction import Predictor
 from taglm_core.training.devices import open_device
@@ -111,20 +114,24 @@ def test_runs_are_compared_by_name_object_and_mlflow_run(home: Path, made: dict[
     """However a run is named: the same evaluation, the figures of the report, and what the runs were made from."""
     path, store = tmp_path / "tiny.yaml", Store(home / "store")
     path.write_text("name: tiny\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tiny.yaml").write_text("name: tiny\n")
     names = [f"{path}:{variant}" for variant in ("baseline", "TagLM")]
-    overrides = [*TINY, f"run.store={store.root}"]
-    runs = [find_run(store, name, split="test", overrides=overrides) for name in names]
+    place = f"run.store={store.root}"
+    runs = [find_run(name, split="test", overrides=[*TINY, place]) for name in names]
     found = compare_runs(runs, rounds=100)
     report = json.loads((store.root / "objects" / "report" / made["report"] / "report.json").read_text())
-    assert found.differences[0].difference == report["differences"][0]["difference"]
-    differing = differing_settings(store, runs)
+    assert to_json(found)["differences"][0] == {**report["differences"][0], "variant": "tiny:TagLM"}
+    differing = differing_settings(runs)
     assert differing["language-model/main/forward"] == ("-", made["language-model/main/forward"][:12])
     assert not any("seed" in name or "corpus" in name for name in differing)
     tagger, digest = made["tagger/TagLM/seed-1"], made["evaluation/TagLM/seed-1/test"]
     mlflow_run = store.manifest("tagger", tagger).made["mlflow_run"]
     for text in (digest[:8], tagger[:8], mlflow_run):
-        assert find_run(store, text, split="test").evaluations[1].ref.digest == digest
-    shown = taglm(home, "compare", *names, "--store", str(store.root), *(f"--set={setting}" for setting in overrides))
+        assert find_run(text, split="test", overrides=[place]).evaluations[1].ref.digest == digest
+    twins = [runs[0], find_run(f"{tmp_path / 'other' / 'tiny.yaml'}:baseline", split="test", overrides=[*TINY, place])]
+    assert labels_of(twins) == [run.text for run in twins]
+    shown = taglm(home, "compare", *names, *(f"--set={setting}" for setting in (*TINY, place)))
     assert "tiny:TagLM" in shown.stdout
     assert "what differs" in shown.stdout
 
@@ -133,19 +140,49 @@ def test_runs_that_are_not_there_are_refused_with_what_a_run_is(
     home: Path, made: dict[str, str], tmp_path: Path
 ) -> None:
     """Nonsense, an unknown object, an unknown variant, an experiment that has not run, one run twice."""
-    path, store = tmp_path / "tiny.yaml", Store(home / "store")
+    path, place = tmp_path / "tiny.yaml", f"run.store={home / 'store'}"
     path.write_text("name: tiny\n")
     with pytest.raises(ConfigError, match="a run is EXPERIMENT"):
-        find_run(store, "nonsense", split="test")
+        find_run("nonsense", split="test")
     with pytest.raises(ConfigError, match="nothing evaluated on test begins with 'ffffffffff'"):
-        find_run(store, "ffffffffff", split="test")
+        find_run("ffffffffff", split="test", overrides=[place])
     with pytest.raises(ConfigError, match=r"no variant 'TagML'; write .*tiny\.yaml:baseline or"):
-        find_run(store, f"{path}:TagML", split="test", overrides=TINY)
+        find_run(f"{path}:TagML", split="test", overrides=TINY)
     with pytest.raises(MissingObject, match=r"seed 1 is not evaluated on test; run `taglm run"):
-        find_run(Store(tmp_path / "empty"), f"{path}:TagLM", split="test", overrides=TINY)
-    run = find_run(store, made["tagger/TagLM/seed-1"], split="test")
+        find_run(f"{path}:TagLM", split="test", overrides=[*TINY, f"run.store={tmp_path / 'empty'}"])
+    run = find_run(made["tagger/TagLM/seed-1"], split="test", overrides=[place])
     with pytest.raises(ConfigError, match="give each once"):
         compare_runs([run, run], rounds=10)
+
+
+def test_a_tagger_evaluated_by_two_versions_is_found_by_the_newest(home: Path, made: dict[str, str]) -> None:
+    """An evaluation made before STAGE_VERSION was raised stays in the store and is passed over."""
+    store = Store(home / "store")
+    pointer = max((p for p in store.pointers("evaluation") if p.digest == made["evaluation/TagLM/seed-1/test"]),
+                  key=lambda p: p.time)  # fmt: skip
+    old = dataclasses.replace(pointer.recipe, version=pointer.recipe.version - 1)
+    write_json(
+        store.root / "keys" / "evaluation" / f"{old.key}.json",
+        dataclasses.asdict(dataclasses.replace(pointer, recipe=old, time=pointer.time - 1)),
+    )
+    tagger = made["tagger/TagLM/seed-1"]
+    assert (
+        find_run(tagger, split="test", overrides=[f"run.store={store.root}"]).evaluations[1].ref.digest
+        == pointer.digest
+    )
+
+
+def test_a_damaged_report_is_set_aside_and_written_anew(home: Path, made: dict[str, str]) -> None:
+    """Same size, other bytes, nothing else to do: the command that prints it notices and repairs."""
+    path = home / "store" / "objects" / "report" / made["report"] / "report.json"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"rounds": 100', b'"rounds": 101'))
+    settings = [*TINY, f"run.store={home / 'store'}", f"run.tracking_uri=sqlite:///{home / 'mlflow.db'}"]
+    (home / "tiny.yaml").write_text("{}\n")
+    shown = taglm(home, "run", "tiny.yaml", *(f"--set={setting}" for setting in settings))
+    assert "report: damaged (report.json has other bytes" in shown.stdout.replace("\n", " "), shown.stdout
+    assert shown.returncode == 0, shown.stdout
+    assert path.read_bytes() == data
 
 
 def test_a_changed_field_reruns_what_depends_on_it(home: Path, made: dict[str, str]) -> None:
