@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+_LEFT_OUT = pytest.StashKey[int]()
+
 # Before anything imports Prefect, MLflow or torch: they read these when they are imported.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="taglm-prefect-")
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,6 +20,20 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 from tasks.environment import quiet_defaults  # noqa: E402
 
 quiet_defaults()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count the tests that `-m "not real"` leaves out."""
+    for item in items:
+        if item.get_closest_marker("real") is not None:
+            item.config.stash[_LEFT_OUT] = item.config.stash.get(_LEFT_OUT, 0) + 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was left out is said, with its reason, like every skip."""
+    left_out = terminalreporter.config.stash.get(_LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.line(f"{left_out} tests left out, on real corpora or long: make test-real runs them")
 
 
 @pytest.fixture(scope="session")

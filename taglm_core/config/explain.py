@@ -10,42 +10,50 @@ from typing import Any
 
 from pydantic import BaseModel
 
-# pydantic puts the chosen kind of a section into the error's location; it is no part of the path a user writes
-UNION_TAGS = ("char-cnn", "word", "full", "adaptive", "cnn", "gru", "none")
-
 
 def explain(detail: Any, root: type[BaseModel]) -> str:
     """One line for one of pydantic's error details: dotted path, what is wrong, the nearest valid name."""
-    location = [part for part in detail["loc"] if part not in UNION_TAGS]
-    dotted = ".".join(str(part) for part in location)
     if detail["type"] != "extra_forbidden":
         message = detail["msg"].removeprefix("Value error, ")
+        dotted = ".".join(_walk(detail["loc"], root)[0])
         return f"{dotted}: {message}" if dotted else message
-    valid = _fields_at(detail["loc"][:-1], root)
-    near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+    section, here = _walk(detail["loc"][:-1], root)
+    unknown = str(detail["loc"][-1])
+    dotted = ".".join([*section, unknown])
+    valid = sorted(here.model_fields)
+    near = difflib.get_close_matches(unknown, valid, n=1, cutoff=0.5)
     if near:
-        prefix = ".".join(str(part) for part in location[:-1])
-        return f"{dotted}: unknown key; did you mean {prefix + '.' if prefix else ''}{near[0]}?"
+        return f"{dotted}: unknown key; did you mean {'.'.join([*section, near[0]])}?"
     return f"{dotted}: unknown key; valid here: {', '.join(valid)}"
 
 
-def _fields_at(location: Sequence[Any], root: type[BaseModel]) -> list[str]:
-    """Names of the fields of the section at a pydantic error location."""
-    candidates: list[type[BaseModel]] = [root]
+def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], Any]:
+    """The path as a user writes it, and the type of what stands there.
+
+    pydantic puts the kind it chose among the models of a union into the location; that part is no key of the file.
+    """
+    path: list[str] = []
+    here: Any = root
     for part in location:
-        found: list[type[BaseModel]] = []
-        for model in candidates:
-            if isinstance(part, str) and part in model.model_fields:
-                found += _models_in(model.model_fields[part].annotation)
-            elif "kind" in model.model_fields and model.model_fields["kind"].default == part:
-                found.append(model)  # the tag of a union stands in the location
-        candidates = found or candidates  # a list index or dictionary key: same models
-    return sorted({name for model in candidates for name in model.model_fields})
+        kinds = {model.model_fields["kind"].default: model for model in _alternatives(here)}
+        if part in kinds:
+            here = kinds[part]
+            continue
+        path.append(str(part))
+        if _is_model(here):
+            here = here.model_fields[part].annotation if part in here.model_fields else None
+        else:  # the values of a dictionary, the items of a tuple
+            inner = [argument for argument in typing.get_args(here) if argument is not Ellipsis]
+            here = inner[-1] if inner else None
+    return path, here
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (None, types.GenericAlias) and not typing.get_args(annotation):
+def _alternatives(annotation: Any) -> list[type[BaseModel]]:
+    """The models of a union that are told apart by their `kind`."""
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
         return []
-    return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
+    return [model for model in typing.get_args(annotation) if _is_model(model) and "kind" in model.model_fields]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

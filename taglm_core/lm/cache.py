@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taglm_core.errors import MismatchError
+from taglm_core.store.durable import sync_folder
 
 INDEX = "index.arrow"
 METADATA = b"taglm"
@@ -52,6 +54,17 @@ def write_part(path: Path, states: NDArray[np.float16]) -> None:
     values = pa.array(np.ascontiguousarray(states).reshape(-1), pa.float16())
     column = pa.FixedSizeListArray.from_arrays(values, states.shape[1])
     _write(path, pa.record_batch([column], names=["states"]))
+
+
+def read_part(path: Path, rows: int, size: int) -> NDArray[np.float16] | None:
+    """A finished shard's states [rows, P]; None where the file is absent, cannot be read, or has other sizes."""
+    try:
+        column = _map(path).column(0)
+    except (OSError, pa.ArrowException):
+        return None
+    if len(column) != rows or column.type != pa.list_(pa.float16(), size):
+        return None
+    return _matrix(column, size)
 
 
 def write_index(path: Path, entries: Sequence[IndexEntry], metadata: dict[str, Any]) -> None:
@@ -119,15 +132,25 @@ class EmbeddingCache:
     def _part(self, shard: int) -> NDArray[np.float16]:
         if shard not in self._parts:
             column = _map(self._folder / part_name(shard)).column(0)
-            self._parts[shard] = column.values.to_numpy(zero_copy_only=True).reshape(-1, self.size)
+            self._parts[shard] = _matrix(column, self.size)
         return self._parts[shard]
 
 
 def _write(path: Path, batch: pa.RecordBatch) -> None:
     temporary = path.with_name(f".{path.name}")
-    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-        writer.write_batch(batch)
+    with temporary.open("wb") as file:
+        with pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+        file.flush()
+        os.fsync(file.fileno())  # a resumed run trusts what has its final name
     temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def _matrix(column: pa.FixedSizeListArray, size: int) -> NDArray[np.float16]:
+    """A view of the mapped column: [rows, P]."""
+    values: NDArray[np.float16] = column.values.to_numpy(zero_copy_only=True)
+    return values.reshape(-1, size)
 
 
 def _map(path: Path) -> pa.RecordBatch:

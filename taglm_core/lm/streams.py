@@ -54,6 +54,11 @@ class Streams:
             self._pending[number] = text[self._window :].copy()  # the last target is the next window's first input
         return rows
 
+    @property
+    def unread(self) -> int:
+        """Words that were pulled and are in no window yet; when training ends here, they stay unread."""
+        return sum(int(np.count_nonzero(row[1:] != BOUNDARY_ID)) for row in self._pending)  # row[0] was a target
+
     def where(self) -> str:
         """Position, for messages."""
         return f"epoch {self.epoch}, shard {self._order[self._place]}, sentence {self._sentence:,}"

@@ -131,9 +131,12 @@ def build(
 
 
 def clear_work(store: Store, step: Step, inputs: Mapping[str, Ref]) -> None:
-    """Remove a finished step's work folder (checkpoints, journal)."""
+    """Remove a finished step's work folder (checkpoints, journal), unless another run has begun the same work again."""
     recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
-    shutil.rmtree(store.work(recipe), ignore_errors=True)
+    work = store.work(recipe)
+    with store.lock(recipe, wait=False) as free:  # whoever holds it clears up after itself
+        if free and not (work / "out").exists():  # unfinished work of a run that was killed: the next goes on from it
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _builder(kind: str) -> Callable[[Bench], Built]:

@@ -11,7 +11,7 @@ import numpy as np
 from taglm_core.corpus.parquet import load_sentences
 from taglm_core.corpus.word_vectors import read_vectors, write_vectors
 from taglm_core.errors import Interrupted
-from taglm_core.lm.cache import INDEX, part_name, write_index, write_part
+from taglm_core.lm.cache import INDEX, part_name, read_part, write_index, write_part
 from taglm_core.lm.extraction import Indexer, embed_sentences, to_float16
 from taglm_core.lm.model import load_language_model
 from taglm_core.stages.building import Bench, Built
@@ -31,18 +31,18 @@ def build_embeddings(bench: Bench) -> Built:
     with exclusive(device, bench.locks):
         lm = load_language_model(bench.inputs["language-model"].path, device.torch)
         for shard in indexer.shards(sentences):
-            rows += sum(map(len, shard.sentences))
-            path = parts / part_name(shard.number)
-            if path.exists():
-                continue
-            if bench.stop.requested:
-                raise Interrupted(f"stopped after {shard.number} shards ({bench.stop.reason}); run again to go on")
-            states = embed_sentences(lm, shard.sentences, bench.config["batch_sentences"])
-            rounded = [to_float16(s, tokens) for s, tokens in zip(states, shard.sentences, strict=True)]
-            largest = max([largest, *(float(np.abs(s).max()) for s in states)])
-            write_part(path, np.concatenate(rounded))
-            read = len(indexer.entries)
-            bench.journal.progress(shard.number, read, len(sentences), f"embedded {read:,} of {len(sentences):,}")
+            path, tokens = parts / part_name(shard.number), sum(map(len, shard.sentences))
+            rows += tokens
+            states = read_part(path, tokens, lm.size)
+            if states is None:
+                if bench.stop.requested:
+                    raise Interrupted(f"stopped after {shard.number} shards ({bench.stop.reason}); run again to go on")
+                exact = embed_sentences(lm, shard.sentences, bench.config["batch_sentences"])
+                states = np.concatenate([to_float16(s, words) for s, words in zip(exact, shard.sentences, strict=True)])
+                write_part(path, states)
+                read = len(indexer.entries)
+                bench.journal.progress(shard.number, read, len(sentences), f"embedded {read:,} of {len(sentences):,}")
+            largest = max(largest, float(np.abs(states).max()))  # as stored: the same for a shard found and one made
     for path in sorted(parts.iterdir()):
         shutil.move(path, bench.out / path.name)
     metadata = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +78,7 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
 
     Args:
         job: what to do.
-        work: the step's work folder: job, journal, log and error lie there.
+        work: the step's work folder: the journal lies there, and the log of a process that died.
         threads: threads of one operation; set before the process starts, as libraries read it when loaded.
         on_events: gets new journal events and the offset after them, every moment or so.
         offset: bytes of the journal that were handed on before.
@@ -85,21 +87,21 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
         TagLMError: the error the process met; a stop comes as `Interrupted`.
         ChildFailed: it died without saying why; its last words are in the message.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    (work / ERROR_FILE).unlink(missing_ok=True)
-    job_file = work / "job.json"
-    job.save(job_file)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "taglm_core.stages.child", str(job_file)]
-    with CHILDREN.start(command, work / LOG, environment) as process:
-        while True:
-            ended = process.poll() is not None  # asked before reading, so that nothing is missed
-            offset = _hand_on(work / JOURNAL, offset, on_events)
-            if ended:
-                break
-            time.sleep(POLL_SECONDS)
-    if process.returncode != 0:
-        raise load_error(work / ERROR_FILE) or ChildFailed(_last_words(work / LOG, process.returncode))
+    # a folder of its own: two runs of the same key share the work folder, but neither their jobs nor their errors
+    with tempfile.TemporaryDirectory(prefix="taglm-") as own:
+        job_file, log = Path(own, "job.json"), Path(own, LOG)
+        job.save(job_file)
+        command = [sys.executable, "-m", "taglm_core.stages.child", str(job_file)]
+        with CHILDREN.start(command, log, environment) as process:
+            while True:
+                ended = process.poll() is not None  # asked before reading, so that nothing is missed
+                offset = _hand_on(work / JOURNAL, offset, on_events)
+                if ended:
+                    break
+                time.sleep(POLL_SECONDS)
+        if process.returncode != 0:
+            raise load_error(job_file.with_name(ERROR_FILE)) or _death(log, work, process.returncode)
 
 
 @contextlib.contextmanager
@@ -151,9 +153,15 @@ def _stopped_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
                 process.wait()
 
 
-def _last_words(log: Path, status: int) -> str:
+def _death(log: Path, work: Path, status: int) -> ChildFailed:
+    """The error for a process that said none; its log is kept in the work folder."""
+    work.mkdir(parents=True, exist_ok=True)
+    kept = shutil.copyfile(log, work / LOG)
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
+    lines = kept.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
     hint = "; it may have run out of memory" if status == -signal.SIGKILL else ""
     said = "\n  ".join(lines) if lines else "(nothing)"
-    return f"training process ended with {how}{hint}; the next run goes on from its last checkpoint. It said:\n  {said}"
+    return ChildFailed(
+        f"training process ended with {how}{hint}; the next run goes on from its last checkpoint. "
+        f"It said (all of it: {kept}):\n  {said}"
+    )

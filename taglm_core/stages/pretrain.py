@@ -95,6 +95,7 @@ def build_language_model(bench: Bench) -> Built:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "vocabulary": len(vocabulary),
         "training_tokens": tokens,
+        "unread_tokens": streams.unread,
         "epochs_started": streams.epoch + 1,
         "text_tokens": text.train_tokens,
     }

@@ -15,7 +15,13 @@ from taglm_core.errors import InputError
 from taglm_core.evaluation.calibration import Calibration, calibrate_spans, calibrate_tokens, pool
 from taglm_core.evaluation.error_report import errors_to_markdown, strata_samples
 from taglm_core.evaluation.errors import VariantErrors, analyse_errors
-from taglm_core.evaluation.predictions import Predictions, write_conlleval, write_predictions
+from taglm_core.evaluation.predictions import (
+    Predictions,
+    check_same_tokens,
+    read_predictions,
+    write_conlleval,
+    write_predictions,
+)
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json, to_markdown
 from taglm_core.evaluation.scores import score, type_confusion
 from taglm_core.lm.cache import EmbeddingCache
@@ -113,6 +119,7 @@ def build_evaluation(bench: Bench) -> Built:
         "spans": calibrate_spans(gold, predicted, confidence.spans),
     }
     write_predictions(bench.out / "predictions.parquet", predictions)
+    check_same_tokens(tokens, read_predictions(bench.out / "predictions.parquet").tokens)
     write_conlleval(bench.out / "conlleval.txt", predictions)
     scores = score(gold, predicted)
     known = set(spec.tags)

@@ -167,10 +167,10 @@ class Store:
         return self.root / "work" / recipe.kind / recipe.key
 
     @contextlib.contextmanager
-    def lock(self, recipe: Recipe) -> Iterator[None]:
-        """Hold the key's lock: whoever comes second waits, then finds the object made."""
-        with locked(self.root / "locks" / f"{recipe.kind}-{recipe.key}.lock"):
-            yield
+    def lock(self, recipe: Recipe, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the key's lock: whoever comes second waits, then finds the object made. Without `wait`, only if free."""
+        with locked(self.root / "locks" / f"{recipe.kind}-{recipe.key}.lock", wait=wait) as held:
+            yield held
 
     def raw_digest(self, files: Sequence[Path]) -> str:
         """Digest of raw input files, in order. Unchanged files (size, time, inode) are not read again."""

@@ -1,4 +1,4 @@
-"""The numbers of a tiny experiment, one entry a kind of object.
+"""The numbers of a tiny experiment, one entry a kind of object; for evaluation and report also of fixed predictions.
 
 python -m tests.golden.numbers     writes golden.json anew, after STAGE_VERSION was raised in stages/steps.py
 """
@@ -6,6 +6,7 @@ python -m tests.golden.numbers     writes golden.json anew, after STAGE_VERSION 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.stages.steps import KINDS
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
+from tests.golden import predictions
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SETTINGS = ["demo.train_sentences=30", "demo.dev_sentences=20", "demo.test_sentences=20",
@@ -45,6 +47,9 @@ def compute(folder: Path) -> dict[str, Any]:
         refs[name] = build(store, step, inputs, run=experiment.run, label=f"golden/{name}")
         entry = numbers.setdefault(step.kind, {"version": KINDS[step.kind].version, "steps": {}})
         entry["steps"][name] = refs[name].digest if step.kind in EXACT else _floats(store, refs[name])
+    for kind, fixed in (("evaluation", predictions.evaluation), ("report", predictions.report)):
+        (folder / kind).mkdir()
+        numbers[kind]["fixed"] = fixed(folder / kind)
     return numbers
 
 
@@ -57,9 +62,15 @@ def _floats(store: Store, ref: Ref) -> dict[str, float]:
     return found
 
 
+def to_text(numbers: dict[str, Any]) -> str:
+    """JSON with the innermost lists and records on a line each."""
+    text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
+    return re.sub(r"[\[{][^][{}]*[]}]", lambda found: " ".join(found[0].split()), text)
+
+
 if __name__ == "__main__":
     import os
 
     with tempfile.TemporaryDirectory() as temporary:
         os.chdir(temporary)
-        GOLDEN.write_text(json.dumps(compute(Path(temporary)), indent=1, sort_keys=True) + "\n")
+        GOLDEN.write_text(to_text(compute(Path(temporary))))

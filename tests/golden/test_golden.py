@@ -23,7 +23,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_numbers_change_only_with_their_version(kind: str, computed: dict[str, Any]) -> None:
-    """Exact digests for data, 0.5 per cent for what is computed in float32 (instruction sets round differently)."""
+    """Exact for data and fixed predictions, 0.5 per cent for what is computed in float32 (instruction sets differ)."""
     golden = json.loads(GOLDEN.read_text())
     remedy = "raise its version in stages/steps.py, then run python -m tests.golden.numbers"
     assert computed[kind]["version"] == golden[kind]["version"], "run python -m tests.golden.numbers"
@@ -33,6 +33,7 @@ def test_numbers_change_only_with_their_version(kind: str, computed: dict[str, A
             assert found == expected, f"{kind} changed: {remedy}"
         else:
             assert found == pytest.approx(expected, rel=5e-3, abs=1e-3), f"{kind} changed: {remedy}"
+    assert computed[kind].get("fixed") == golden[kind].get("fixed"), f"{kind} changed: {remedy}"
 
 
 def test_the_same_configuration_gives_the_same_bits(computed: dict[str, Any], tmp_path: Path,

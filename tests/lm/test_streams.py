@@ -58,6 +58,22 @@ def test_every_sentence_comes_whole_and_once_an_epoch() -> None:
     assert all(row[0] == 0 for row in text)
 
 
+def test_words_read_and_unread_are_all_that_was_pulled() -> None:
+    """What the end of training cuts off is counted, to the word."""
+    pulled: list[int] = []
+
+    class Counting(Memory):
+        def sentence(self, index: int) -> np.ndarray:
+            pulled.append(len(self.sentences[index]))
+            return self.sentences[index]
+
+    streams = Streams([Counting(shard.sentences) for shard in shards()], streams=3, window=4, backward=False, seed=1)
+    assert streams.unread == 0
+    windows = [streams.next() for _ in range(25)]
+    assert sum(np.count_nonzero(rows[:, 1:]) for rows in windows) + streams.unread == sum(pulled)
+    assert streams.unread > 0
+
+
 def test_backward_streams_reverse_sentences() -> None:
     """A backward stream reads the same sentences from their last word."""
     forward = read(Streams(shards(), streams=2, window=4, backward=False, seed=1), 10)

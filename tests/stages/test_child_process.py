@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ChildFailed, DamagedObject, Interrupted
-from taglm_core.stages.building import build
+from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, TagLMError
+from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.launch import CHILDREN, run_child, slot
@@ -79,30 +80,32 @@ class Bed:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Digest of the object of a run that was never disturbed."""
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Ref:
+    """The object of a run that was never disturbed."""
     CHILDREN.start_afresh()  # a test before this one may have stopped all processes
-    return Bed(tmp_path_factory.mktemp("reference") / "store").run().digest
+    return Bed(tmp_path_factory.mktemp("reference") / "store").run()
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Bed:
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
     CHILDREN.start_afresh()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # so that a process is known by its job's path
     return Bed(tmp_path / "store")
 
 
-def test_killed_three_times_and_resumed_gives_the_same_digest(bed: Bed, reference: str) -> None:
+def test_killed_three_times_and_resumed_gives_the_same_digest(bed: Bed, reference: Ref) -> None:
     """With kill -9 at three moments, dropout on: the same bits as a run that was left alone."""
     for step in (20, 120, 250):
         with bed.start() as process:
             bed.wait_for(step)
             process.kill()
     resumed = [event.text for event, _ in read_events(bed.work / JOURNAL) if event.text.startswith("resumed")]
-    assert bed.run().digest == reference
+    assert bed.run() == reference
+    assert reference.counts["unread_tokens"] > 0  # counts are the same, too
     assert len(resumed) == 2  # the second and third process; the fourth is the one just run
 
 
-def test_stopped_on_request_it_writes_a_checkpoint(bed: Bed, reference: str) -> None:
+def test_stopped_on_request_it_writes_a_checkpoint(bed: Bed, reference: Ref) -> None:
     """SIGTERM ends it with status 75 and a checkpoint at the step it had reached."""
     with bed.start() as process:
         bed.wait_for(30)
@@ -110,7 +113,7 @@ def test_stopped_on_request_it_writes_a_checkpoint(bed: Bed, reference: str) -> 
         assert process.wait(60) == 75
     said = bed.steps_said()
     assert (bed.work / "checkpoints" / f"step-{said:09d}").is_dir()
-    assert bed.run().digest == reference
+    assert bed.run() == reference
 
 
 def test_it_ends_when_its_parent_is_gone(bed: Bed) -> None:
@@ -138,22 +141,23 @@ def test_all_processes_can_be_stopped_from_another_thread(bed: Bed) -> None:
         bed.run()
 
 
-def test_a_process_that_dies_is_explained(bed: Bed) -> None:
-    """Killed from outside: the message names the signal and what happens next."""
+def test_a_process_that_dies_is_explained(bed: Bed, tmp_path: Path) -> None:
+    """Killed from outside: the message names the signal, what happens next, and where the log is kept."""
 
     def kill() -> None:
         bed.wait_for(5)
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if str(bed.work / "job.json").encode() in path.read_bytes():
+                if str(tmp_path).encode() in path.read_bytes():
                     os.kill(int(path.parent.name), signal.SIGKILL)
             except (FileNotFoundError, ProcessLookupError):
                 continue
 
     thread = threading.Thread(target=kill)
     thread.start()
-    with pytest.raises(ChildFailed, match=r"SIGKILL.*goes on from its last checkpoint"):
+    with pytest.raises(ChildFailed, match=r"SIGKILL.*goes on from its last checkpoint.*child\.log"):
         bed.run()
+    assert (bed.work / "child.log").is_file()
     thread.join()
 
 
@@ -179,6 +183,53 @@ def test_journal_reaches_the_watcher_once(bed: Bed) -> None:
     run_child(bed.job, bed.work, 1, watch)
     assert seen == [event for event, _ in read_events(bed.work / JOURNAL)]
     assert offsets == sorted(set(offsets))
+
+
+def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Side by side in one work folder, each gets the error of its own job, and nothing is left lying about."""
+    CHILDREN.start_afresh()
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    settings = load_experiment(None, [f"run.store={tmp_path / 'store'}"]).model_dump(mode="json")
+    nowhere = {"text": Ref("corpus", "0" * 32, "0" * 32, {}), "vocabulary": Ref("vocabulary", "0" * 32, "0" * 32, {})}
+    jobs = {"user": ChildJob(settings, "token-ids", nowhere), "bug": ChildJob(settings, "no-such-step", {})}
+    errors: dict[str, BaseException] = {}
+
+    def run(name: str) -> None:
+        try:
+            run_child(jobs[name], tmp_path / "work", 1, lambda *_: None)
+        except TagLMError as error:
+            errors[name] = error
+
+    threads = [threading.Thread(target=run, args=[name]) for name in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert isinstance(errors["user"], MissingObject)
+    assert isinstance(errors["bug"], ChildFailed)
+    assert "no-such-step" in str(errors["bug"])
+    assert list(own.iterdir()) == []
+
+
+def test_work_that_another_run_has_begun_again_is_not_cleared(tmp_path: Path) -> None:
+    """Neither while somebody holds the key's lock, nor what a killed run left to go on from."""
+    store, step = Store(tmp_path / "store"), build_graph(load_experiment(None))["demo"]
+    recipe = recipe_of(store, step, {})
+    work = store.work(recipe)
+    (work / "checkpoints").mkdir(parents=True)
+    with store.lock(recipe):
+        clear_work(store, step, {})
+    assert work.exists()
+    (work / "out").mkdir()
+    clear_work(store, step, {})
+    assert work.exists()
+    (work / "out").rmdir()
+    clear_work(store, step, {})
+    assert not work.exists()
 
 
 def test_slots_limit_what_runs_side_by_side(tmp_path: Path) -> None:
