@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -41,6 +42,9 @@ class FullSoftmax(Settings):
     """One matrix over the whole vocabulary."""
 
     kind: Literal["full"] = "full"
+    tied: bool = Field(
+        False, description="the word table is the matrix, too (word input of the size of the projection)"
+    )
 
 
 class AdaptiveSoftmax(Settings):
@@ -49,6 +53,20 @@ class AdaptiveSoftmax(Settings):
     kind: Literal["adaptive"] = "adaptive"
     cutoffs: tuple[int, ...] = Field((2_000, 10_000), min_length=1, description="first word of each tail cluster")
     shrink: float = Field(4.0, ge=1, description="each cluster's size is the previous one's divided by this")
+
+
+class SampledSoftmax(Settings):
+    """One matrix over the whole vocabulary, trained on a sample of it (Jean et al. 2015); perplexity stays exact."""
+
+    kind: Literal["sampled"] = "sampled"
+    samples: int | None = Field(
+        None, ge=1, description="words drawn a step; null: 3.2 for each token of a step (8,192 for 128 x 20), at most "
+        "half of the vocabulary"
+    )  # fmt: skip
+
+    def number(self, tokens: int, vocabulary: int) -> int:
+        """Words to draw in a step of so many tokens."""
+        return self.samples if self.samples is not None else max(1, min(round(3.2 * tokens), vocabulary // 2))
 
 
 class Unknown(StrEnum):
@@ -66,6 +84,46 @@ class LrSchedule(StrEnum):
     COSINE = "cosine"
 
 
+_JOZEFOWICZ = {  # Jozefowicz et al. 2016 and its code (PAPER: 2.3)
+    "optimizer": "adagrad", "learning_rate": 0.2, "schedule": "constant", "warmup_steps": 0, "clip": 10.0,
+    "loss_scale": 20.0, "average": 0.999, "streams": 128, "window": 20, "softmax": {"kind": "sampled"},
+}  # fmt: skip
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "char-cnn-small": {},
+    "lstm-512-256": {
+        **_JOZEFOWICZ, "input": {"kind": "word", "size": 256}, "units": 512, "projection": 256,
+        "vocabulary_size": 50_000,
+    },
+    "lstm-2048-512": {
+        **_JOZEFOWICZ, "input": {"kind": "word", "size": 512}, "units": 2_048, "projection": 512,
+        "vocabulary_size": 793_471, "min_count": 3, "unknown": "single",
+    },
+    "cnn-big-lstm": {
+        **_JOZEFOWICZ, "units": 8_192, "projection": 1_024, "layers": 2, "dropout": 0.25,
+        "input": {"kind": "char-cnn", "size": 1_024, "max_bytes": 50, "highway": 2,
+                  "filters": [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7, 1_024], [8, 2_048]]},
+        "vocabulary_size": 793_471, "min_count": 3, "unknown": "single",
+    },
+}  # fmt: skip
+"""Named starting points: the default, a middling word model, and the two models of the paper."""
+
+
+def _over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings laid over others, section by section; a section of another kind replaces the whole section."""
+    result = dict(base)
+    for name, value in given.items():
+        below = base.get(name)
+        if (
+            isinstance(below, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind", below["kind"]) == below["kind"]
+        ):
+            result[name] = _over(below, value)
+        else:
+            result[name] = value
+    return result
+
+
 class LanguageModelConfig(Settings):
     """One bidirectional language model: two LSTMs of these settings, trained separately (PAPER: section 2)."""
 
@@ -76,19 +134,42 @@ class LanguageModelConfig(Settings):
     units: int = Field(768, ge=1, description="LSTM units")
     projection: int = Field(256, ge=1, description="size of the projected LSTM state: the embedding's size")
     layers: int = Field(1, ge=1, le=4, description="LSTM layers")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before and after the LSTM, never recurrent")
-    softmax: Annotated[FullSoftmax | AdaptiveSoftmax, Field(discriminator="kind")] = AdaptiveSoftmax()
+    residual: bool = Field(False, description="from the second layer on, a layer's input is added to its output")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before and after each LSTM layer, never recurrent")
+    softmax: Annotated[FullSoftmax | AdaptiveSoftmax | SampledSoftmax, Field(discriminator="kind")] = AdaptiveSoftmax()
     optimizer: Literal["adam", "adagrad"] = Field("adam", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="learning rate at the start")
     schedule: LrSchedule = Field(LrSchedule.COSINE, description="learning rate over the steps")
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm (mean loss per token)")
+    clip: float = Field(1.0, gt=0, description="largest norm of the dense gradients (of the scaled loss)")
+    loss_scale: float = Field(
+        1.0, gt=0, description="the mean loss per token is multiplied by this before its gradient"
+    )
+    average: float | None = Field(
+        None, gt=0, lt=1, description="decay of a moving average of the LSTM weights, which held-out text and the "
+        "finished model read; null: none"
+    )  # fmt: skip
     streams: int = Field(64, ge=1, description="text streams read side by side (the batch)")
     window: int = Field(20, ge=1, description="tokens per truncated back-propagation")
     steps: int = Field(3_000, ge=1, description="budget: optimiser steps of streams x window tokens")
     break_sentences: int = Field(1_000, ge=1, description="held-out sentences the break state is the mean over")
+    preset: str | None = Field(
+        None,
+        exclude=True,
+        description=f"settings to start from: {', '.join(PRESETS)}; what is given here overrides them",
+    )
     directions: tuple[Direction, ...] = Field((Direction.FORWARD, Direction.BACKWARD), min_length=1)
     seed: int = Field(1, ge=0, description="seed of initialisation, order and dropout")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("preset") is None:
+            return given
+        name = given["preset"]
+        if name not in PRESETS:
+            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        return _over(PRESETS[name], {key: value for key, value in given.items() if key != "preset"})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> LanguageModelConfig:
@@ -96,6 +177,12 @@ class LanguageModelConfig(Settings):
             raise ValueError(f"projection ({self.projection}) must not be larger than units ({self.units})")
         if len(set(self.directions)) != len(self.directions):
             raise ValueError("directions must not repeat")
+        tied = isinstance(self.softmax, FullSoftmax) and self.softmax.tied
+        if tied and (not isinstance(self.input, WordInput) or self.input.size != self.projection):
+            raise ValueError(
+                f"softmax.tied needs input.kind word of the size of the projection ({self.projection}), not "
+                f"{self.input.kind} of size {self.input.size}"
+            )
         if isinstance(self.softmax, AdaptiveSoftmax):
             cutoffs, shrink = self.softmax.cutoffs, self.softmax.shrink
             if list(cutoffs) != sorted(set(cutoffs)):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from taglm_core.lm.streams import Streams
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
 from taglm_core.training.journal import Journal
+from taglm_core.training.randomness import numpy_generator
 
 EVALUATION_STREAMS = 32  # a held-out stream should hold some dozens of sentences, or its cold start shows
 
@@ -59,10 +61,15 @@ class LmJob:
     ) -> None:
         self.model: nn.Module = network
         self.optimizers = build_optimizers(network, config)
-        self.clip, self.step = config.clip, 0
+        self.clip, self.loss_scale, self.step = config.clip, config.loss_scale, 0
         self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
         self._config, self._intervals = config, intervals
         self._state = network.zero_state(config.streams)
+        self._exact = network.softmax.samples == 0
+        self._loss_name = "train/loss" if self._exact else "train/sampled_loss"
+        self._average: dict[str, Tensor] = {}  # of the LSTM weights, by name
+        if config.average is not None:
+            self._average = {name: weight.detach().clone() for name, weight in network.layers.named_parameters()}
         self._losses: list[float] = []  # since the last journal line
         self._started: tuple[float, int] | None = None  # time and step, for tokens per second of this process
 
@@ -83,7 +90,8 @@ class LmJob:
         states, state = self._network(vectors, self._state)
         self._state = state.detach()
         targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
-        losses: Tensor = self._network.softmax(states.flatten(0, 1), targets.flatten())
+        generator = numpy_generator(self._config.seed, "samples", self.step)
+        losses = self._network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator)
         return losses.mean()
 
     def where(self) -> str:
@@ -93,12 +101,17 @@ class LmJob:
     def after_step(self, loss: float, journal: Journal) -> None:
         """Journal lines every few steps, held-out perplexity every few hundred and at the end."""
         self._losses.append(loss)
+        if self._average and self._config.average is not None:
+            # a young average follows fast: it would be the initialisation for a thousand steps otherwise
+            decay = min(self._config.average, self.step / (self.step + 10))
+            for name, weight in self._network.layers.named_parameters():
+                self._average[name].lerp_(weight.detach(), 1.0 - decay)
         last = self.finished()
         if self.step % self._intervals.log == 0 or last:
             mean = sum(self._losses) / len(self._losses)
             self._losses = []
             rate = learning_rate(self._config, self.step - 1)
-            journal.metrics(self.step, {"train/loss": mean, "learning_rate": rate})
+            journal.metrics(self.step, {self._loss_name: mean, "learning_rate": rate})
             journal.progress(self.step, self.step, self._config.steps, self._progress(mean))
         if self.step % self._intervals.evaluate == 0 or last:
             value = self.heldout_perplexity()
@@ -108,8 +121,27 @@ class LmJob:
     def heldout_perplexity(self) -> float:
         """Exact perplexity of the held-out sentences, state carried from sentence to sentence."""
         self._network.eval()
+        with self._averaged():
+            return self._heldout_perplexity()
+
+    def _heldout_perplexity(self) -> float:
         streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32))
         return carried_perplexity(self._network, self._table, self._heldout, self._network.zero_state(1), streams)
+
+    def take_average(self) -> None:
+        """Make the moving average of the weights, if there is one, the weights: what the finished model has."""
+        self._network.layers.load_state_dict(self._average, strict=bool(self._average))
+        self._average = {}
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the trained ones."""
+        trained = {name: weight.clone() for name, weight in self._network.layers.state_dict().items()}
+        self._network.layers.load_state_dict(self._average, strict=bool(self._average))
+        try:
+            yield
+        finally:
+            self._network.layers.load_state_dict(trained)
 
     def tokens_per_second(self) -> float:
         """Speed since this process began to train."""
@@ -120,25 +152,27 @@ class LmJob:
         return tokens / max(1e-9, time.monotonic() - begun)
 
     def pack(self) -> TrainingState:
-        """Recurrent state, position in the text, losses not yet said."""
+        """Recurrent state, averaged weights, position in the text, losses not yet said."""
         data: dict[str, Any] = {"streams": self._streams.pack(), "losses": self._losses}
-        return TrainingState({"hidden": self._state.hidden, "cell": self._state.cell}, data)
+        tensors = {f"average.{name}": weight for name, weight in self._average.items()}
+        return TrainingState({"hidden": self._state.hidden, "cell": self._state.cell, **tensors}, data)
 
     def unpack(self, state: TrainingState) -> None:
         """Inverse of `pack`."""
         device = self._state.hidden.device
         self._state = LmState(state.tensors["hidden"].to(device), state.tensors["cell"].to(device))
+        for name, weight in self._average.items():
+            weight.copy_(state.tensors[f"average.{name}"])
         self._streams.unpack(state.data["streams"])
         self._losses = list(state.data["losses"])
         self._started = None
 
     def _progress(self, loss: float) -> str:
         speed = self.tokens_per_second()
+        # the loss of a sampled softmax is no perplexity: it knows only the words that were drawn
+        shown = f"training perplexity {math.exp(min(loss, 50.0)):.1f}" if self._exact else f"sampled loss {loss:.3f}"
         left = (self._config.steps - self.step) * self._config.streams * self._config.window / max(1.0, speed)
-        return (
-            f"step {self.step:,} of {self._config.steps:,}, training perplexity {math.exp(min(loss, 50.0)):.1f}, "
-            f"{speed:,.0f} tokens/s, {left:,.0f} s left"
-        )
+        return f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s, {left:,.0f} s left"
 
 
 def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Sequence[torch.optim.Optimizer]:

@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from taglm_core.config.language_model import (
-    AdaptiveSoftmax,
-    CharCnnInput,
-    Direction,
-    LanguageModelConfig,
-    Unknown,
-)
+from taglm_core.config.language_model import AdaptiveSoftmax as AdaptiveSoftmaxConfig
+from taglm_core.config.language_model import CharCnnInput, Direction, LanguageModelConfig, Unknown
+from taglm_core.config.language_model import FullSoftmax as FullSoftmaxConfig
+from taglm_core.config.language_model import SampledSoftmax as SampledSoftmaxConfig
 from taglm_core.corpus.token_bytes import N_SYMBOLS, encode_words
+from taglm_core.errors import ConfigError
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.characters import CharCnn
 from taglm_core.nn.language_model import LanguageModel, LmState, WordEncoder
-from taglm_core.nn.softmax import build_softmax
+from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, Softmax
 
 
 class WordTable:
@@ -82,7 +80,11 @@ class TrainedLm:
 
 
 def build_network(config: LanguageModelConfig, vocabulary_size: int) -> LanguageModel:
-    """A fresh network for a configuration; torch's global generator initialises it."""
+    """A fresh network for a configuration; torch's global generator initialises it.
+
+    Raises:
+        ConfigError: a sampled softmax draws as many words as there are, or more.
+    """
     encoder: nn.Module
     if isinstance(config.input, CharCnnInput):
         encoder = CharCnn(
@@ -93,24 +95,37 @@ def build_network(config: LanguageModelConfig, vocabulary_size: int) -> Language
             highway=config.input.highway,
             output=config.input.size,
         )
+        table = None
     else:
-        encoder = WordEncoder(vocabulary_size, config.input.size)
-    adaptive = config.softmax if isinstance(config.softmax, AdaptiveSoftmax) else None
-    softmax = build_softmax(
-        config.projection,
-        vocabulary_size,
-        cutoffs=adaptive.cutoffs if adaptive else None,
-        shrink=adaptive.shrink if adaptive else 1.0,
-    )
+        tied = isinstance(config.softmax, FullSoftmaxConfig) and config.softmax.tied
+        encoder = WordEncoder(vocabulary_size, config.input.size, sparse=not tied)
+        table = encoder.table if tied else None
     return LanguageModel(
         encoder,
-        softmax,
+        _build_softmax(config, vocabulary_size, table),
         size=config.input.size,
         units=config.units,
         projection=config.projection,
         layers=config.layers,
+        residual=config.residual,
         dropout=config.dropout,
     )
+
+
+def _build_softmax(config: LanguageModelConfig, vocabulary_size: int, table: nn.Embedding | None) -> Softmax:
+    size = config.projection
+    match config.softmax:
+        case SampledSoftmaxConfig() as sampled:
+            samples = sampled.number(config.streams * config.window, vocabulary_size)
+            try:
+                return SampledSoftmax(size, vocabulary_size, samples=samples)
+            except ValueError as error:
+                raise ConfigError(f"language model: {error}") from None
+        case AdaptiveSoftmaxConfig(cutoffs=cutoffs, shrink=shrink):
+            inside = [cutoff for cutoff in cutoffs if cutoff < vocabulary_size - 1]
+            if inside:  # a vocabulary smaller than the head is all head
+                return AdaptiveSoftmax(size, vocabulary_size, cutoffs=inside, shrink=shrink)
+    return FullSoftmax(size, vocabulary_size, table=table)
 
 
 def save_language_model(lm: TrainedLm, folder: Path) -> None:

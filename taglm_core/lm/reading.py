@@ -89,11 +89,10 @@ def break_state(network: LanguageModel, table: WordTable, sentences: Sentences, 
             packed = pack_padded_sequence(
                 read_vectors(network, table, batch.inputs), torch.from_numpy(batch.lengths), enforce_sorted=False
             )
-            _, (hidden, cell) = network.lstm(packed, (state.hidden, state.cell))
-            state = LmState(hidden, cell)
+            _, state = network.read_packed(packed, state)
             if number or rounds == 1:
-                hiddens.append(hidden.double().sum(1, keepdim=True))
-                cells.append(cell.double().sum(1, keepdim=True))
+                hiddens.append(state.hidden.double().sum(1, keepdim=True))
+                cells.append(state.cell.double().sum(1, keepdim=True))
     count = streams * max(1, rounds - 1)
     return LmState(*((torch.stack(parts).sum(0) / count).float() for parts in (hiddens, cells)))
 
@@ -149,12 +148,11 @@ def carried_perplexity(
         for number in range(len(runs[0])):  # the first runs are the longest
             rows = [run[number] for run in runs if number < len(run)]
             padded = pad([sentences[row] for row in rows])
-            carried = LmState(carried.hidden[:, : len(rows)], carried.cell[:, : len(rows)])
+            carried = LmState(*(part[:, : len(rows)].contiguous() for part in carried))
             packed = pack_padded_sequence(
                 read_vectors(network, table, padded.inputs), torch.from_numpy(padded.lengths), enforce_sorted=False
             )
-            outputs, (hidden, cell) = network.lstm(packed, (carried.hidden.contiguous(), carried.cell.contiguous()))
-            carried = LmState(hidden, cell)
+            outputs, carried = network.read_packed(packed, carried)
             states, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs)
             mask = padded.mask
             targets = table.targets[torch.from_numpy(padded.targets)][mask].to(states.device)

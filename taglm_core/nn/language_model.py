@@ -10,6 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+from taglm_core.nn.softmax import Softmax
 
 
 class LmState(NamedTuple):
@@ -33,12 +36,13 @@ class WordEncoder(nn.Module):
     Args:
         vocabulary: V, rows.
         size: D.
+        sparse: False for a table that is the matrix of a softmax, too, which touches every row.
     """
 
-    def __init__(self, vocabulary: int, size: int) -> None:
+    def __init__(self, vocabulary: int, size: int, *, sparse: bool = True) -> None:
         super().__init__()
         self.size = size
-        self.table = nn.Embedding(vocabulary, size, sparse=True)
+        self.table = nn.Embedding(vocabulary, size, sparse=sparse)
         nn.init.normal_(self.table.weight, std=0.1)
 
     def forward(self, words: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ class WordEncoder(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Word encoder, LSTM with projection, softmax.
+    """Word encoder, LSTM layers with projection, softmax.
 
     The top-layer output after reading a word is that word's LM embedding. A backward model is the same module
     fed with reversed sentences; the two directions share nothing.
@@ -60,39 +64,36 @@ class LanguageModel(nn.Module):
         units: U, LSTM units.
         projection: P, width of the projected state; equal to units for none.
         layers: LSTM layers.
+        residual: whether layers from the second on add their input to their output (Peters et al. 2018).
         dropout: before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016).
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        softmax: nn.Module,
+        softmax: Softmax,
         *,
         size: int,
         units: int,
         projection: int,
         layers: int = 1,
+        residual: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder, self.softmax = encoder, softmax
-        self.units, self.projection, self.layers = units, projection, layers
+        self.units, self.projection, self.residual = units, projection, residual
         self.dropout = nn.Dropout(dropout)
-        self.lstm = nn.LSTM(
-            size,
-            units,
-            num_layers=layers,
-            proj_size=projection if projection < units else 0,
-            dropout=dropout if layers > 1 else 0.0,
-        )
-        _initialise(self.lstm)
+        width = projection if projection < units else 0
+        lstms = [nn.LSTM(projection if layer else size, units, proj_size=width) for layer in range(layers)]
+        for lstm in lstms:
+            _initialise(lstm)
+        self.layers = nn.ModuleList(lstms)
 
     def zero_state(self, batch: int) -> LmState:
         """The state before anything was read."""
-        weight = next(self.lstm.parameters())
-        return LmState(
-            weight.new_zeros(self.layers, batch, self.projection), weight.new_zeros(self.layers, batch, self.units)
-        )
+        weight, layers = next(self.layers.parameters()), len(self.layers)
+        return LmState(weight.new_zeros(layers, batch, self.projection), weight.new_zeros(layers, batch, self.units))
 
     def vectors(self, distinct: Tensor, index: Tensor) -> Tensor:
         """Word vectors of a batch, each distinct word encoded once: distinct [N, ...], index [T, B] -> [T, B, D]."""
@@ -100,8 +101,32 @@ class LanguageModel(nn.Module):
 
     def forward(self, vectors: Tensor, state: LmState) -> tuple[Tensor, LmState]:
         """Top-layer states after each word: vectors [T, B, D] -> [T, B, P], and the state after the last one."""
-        outputs, (hidden, cell) = self.lstm(self.dropout(vectors), (state.hidden, state.cell))
-        return self.dropout(outputs), LmState(hidden, cell)
+        states = []
+        x = self.dropout(vectors)
+        for number, lstm in enumerate(self.layers):
+            outputs, its = lstm(x, (state.hidden[number : number + 1], state.cell[number : number + 1]))
+            outputs = self.dropout(outputs)
+            x = x + outputs if self.residual and number else outputs
+            states.append(its)
+        return x, _joined(states)
+
+    def read_packed(self, packed: PackedSequence, state: LmState) -> tuple[PackedSequence, LmState]:
+        """The same for sentences of different lengths, without dropout; a row's state is that after its last word."""
+        states = []
+        for number, lstm in enumerate(self.layers):
+            outputs, its = lstm(packed, (state.hidden[number : number + 1], state.cell[number : number + 1]))
+            if self.residual and number:
+                outputs = outputs._replace(data=packed.data + outputs.data)
+            packed = outputs
+            states.append(its)
+        return packed, _joined(states)
+
+
+def _joined(states: list[tuple[Tensor, Tensor]]) -> LmState:
+    """The states of all layers as one."""
+    if len(states) == 1:
+        return LmState(*states[0])
+    return LmState(torch.cat([hidden for hidden, _ in states]), torch.cat([cell for _, cell in states]))
 
 
 def _initialise(lstm: nn.LSTM) -> None:

@@ -86,6 +86,7 @@ def build_language_model(bench: Bench) -> Built:
             stop=bench.stop,
             settings=LoopSettings(bench.run.checkpoint_seconds),
         )
+        job.take_average()
         lm, metrics = _finish(network, table, vocabulary, heldout, config, direction)
     save_language_model(lm, bench.out)
     metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}

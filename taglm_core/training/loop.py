@@ -30,12 +30,14 @@ class Job(Protocol):
         model: what is trained.
         optimizers: their learning rates are set by the job.
         clip: largest norm of the dense gradients.
+        loss_scale: what the loss is multiplied by before its gradient.
         step: optimiser steps taken; the loop counts it up.
     """
 
     model: nn.Module
     optimizers: Sequence[torch.optim.Optimizer]
     clip: float
+    loss_scale: float
     step: int
 
     def finished(self) -> bool:
@@ -84,7 +86,7 @@ def train(job: Job, *, checkpoints: Checkpoints, journal: Journal, stop: StopReq
         if stop.requested:
             checkpoints.save(job.step, _pack(job))
             raise Interrupted(f"stopped at step {job.step:,} ({stop.reason}); checkpoint written, run again to go on")
-        loss = _step(job)
+        loss = take_step(job)
         job.step += 1
         job.after_step(loss, journal)
         if time.monotonic() >= due:
@@ -92,7 +94,12 @@ def train(job: Job, *, checkpoints: Checkpoints, journal: Journal, stop: StopReq
             due = time.monotonic() + settings.checkpoint_seconds
 
 
-def _step(job: Job) -> float:
+def take_step(job: Job) -> float:
+    """One optimiser step on the next batch; gives its loss.
+
+    Raises:
+        NonFiniteLoss: inf or nan; nothing was changed.
+    """
     job.model.train()
     loss = job.loss()
     value = loss.item()
@@ -103,7 +110,7 @@ def _step(job: Job) -> float:
         )
     for optimizer in job.optimizers:
         optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss if job.loss_scale == 1.0 else loss * job.loss_scale).backward()
     nn.utils.clip_grad_norm_(_dense(job.model.parameters()), job.clip)
     for optimizer in job.optimizers:
         optimizer.step()

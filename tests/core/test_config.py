@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
 
@@ -98,3 +99,22 @@ def test_shipped_experiments_are_valid(repository: Path) -> None:
     assert len(paths) >= 3
     for path in paths:
         assert load_experiment(path).name == path.stem
+
+
+def test_a_preset_is_a_starting_point() -> None:
+    """What is given lies over it, inside sections of the same kind too; the name itself is in no key."""
+    config = LanguageModelConfig.model_validate({"preset": "lstm-2048-512", "steps": 7, "input": {"size": 300}})
+    assert (config.units, config.projection, config.steps, config.optimizer) == (2048, 512, 7, "adagrad")
+    assert (config.input.kind, config.input.size, config.unknown) == ("word", 300, "single")
+    assert config.softmax.kind == "sampled"
+    assert "preset" not in config.model_dump()
+    assert LanguageModelConfig.model_validate(config.model_dump(mode="json")) == config
+    other = LanguageModelConfig.model_validate({"preset": "lstm-512-256", "softmax": {"kind": "full"}})
+    assert (other.softmax.kind, other.input.size, other.unknown) == ("full", 256, "shape")
+    assert LanguageModelConfig.model_validate({"preset": "char-cnn-small"}) == LanguageModelConfig()
+
+
+def test_an_unknown_preset_names_those_there_are() -> None:
+    """Before anything runs."""
+    with pytest.raises(ConfigError, match=r"no preset 'big'; there are char-cnn-small, lstm-512-256"):
+        load_experiment(None, ["language_models.main.preset=big"])

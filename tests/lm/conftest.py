@@ -35,11 +35,12 @@ class Small:
     table: WordTable
 
 
-@pytest.fixture(params=["char-cnn", "word"])
+@pytest.fixture(params=["char-cnn", "word", "deep"])
 def small(request: pytest.FixtureRequest) -> Small:
     """One language model of each input kind, with a break state that is not zero."""
     open_device("cpu", 1)
-    config = small_config(request.param)
+    kind, deep = ("word", {"layers": 3, "residual": True}) if request.param == "deep" else (request.param, {})
+    config = small_config(kind, **deep)
     vocabulary = LmVocabulary(WORDS, shapes=True)
     seed_torch(3, "test")
     network = build_network(config, len(vocabulary)).eval()

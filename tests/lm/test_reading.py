@@ -68,7 +68,7 @@ def test_perplexity_is_the_exact_softmax_over_words_and_marks(small: Small, sent
     for sentence in sentences:
         padded = pad([sentence])
         states = sentence_states(small.lm.network, small.table, padded, small.lm.break_state)[:, 0]
-        linear = small.lm.network.softmax.linear
+        linear = small.lm.network.softmax
         logits = (states @ linear.weight.T + linear.bias).double()
         targets = small.table.targets[torch.from_numpy(padded.targets[:, 0])]
         total -= float(logits.log_softmax(1)[torch.arange(len(targets)), targets].sum().detach())

@@ -11,19 +11,24 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from taglm_core.config.language_model import AdaptiveSoftmax, LanguageModelConfig
+from taglm_core.config.language_model import (
+    AdaptiveSoftmax,
+    CharCnnInput,
+    FullSoftmax,
+    LanguageModelConfig,
+    SampledSoftmax,
+    WordInput,
+)
 from taglm_core.corpus.vocabulary import BOUNDARY
-from taglm_core.errors import Interrupted, NonFiniteLoss
+from taglm_core.errors import ConfigError, Interrupted, NonFiniteLoss
 from taglm_core.lm.job import Intervals, LmJob, learning_rate
 from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.nn.softmax import AdaptiveSoftmax as AdaptiveLayer
-from taglm_core.nn.softmax import block_losses, build_softmax
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
-from taglm_core.training.loop import LoopSettings, train
+from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import seed_torch
 from taglm_core.training.stopping import StopRequest
 from tests.lm.conftest import WORDS, small_config
@@ -76,9 +81,16 @@ def run(folder: Path, config: LanguageModelConfig, stop: StopRequest) -> LmJob:
 
 @pytest.mark.parametrize("kind", ["char-cnn", "word"])
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
-def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, kind: str, optimizer: str) -> None:
+@pytest.mark.parametrize("changes", [
+    {},
+    {"softmax": SampledSoftmax(samples=20)},
+    {"layers": 2, "residual": True, "softmax": AdaptiveSoftmax(cutoffs=(5,)), "average": 0.9, "loss_scale": 5.0},
+], ids=["full", "sampled", "deep"])  # fmt: skip
+def test_interrupted_and_resumed_gives_the_same_bits(
+    tmp_path: Path, kind: str, optimizer: str, changes: dict[str, object]
+) -> None:
     """Stopped three times, dropout on: weights and journal equal those of a run that never stopped."""
-    config = small_config(kind, dropout=0.3, steps=25, optimizer=optimizer, learning_rate=0.01)
+    config = small_config(kind, dropout=0.3, steps=25, optimizer=optimizer, learning_rate=0.01, **changes)
     whole = run(tmp_path / "whole", config, StopRequest())
     for looks in (1, 7, 9):
         with pytest.raises(Interrupted, match="checkpoint written"):
@@ -87,21 +99,51 @@ def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, kind: str, 
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
 
+    name = "train/sampled_loss" if whole.model.softmax.samples else "train/loss"
+
     def losses(folder: Path) -> dict[int, float]:
-        events = [event for event, _ in read_events(folder / JOURNAL) if "train/loss" in event.values]
-        return {event.step: event.values["train/loss"] for event in events}
+        events = [event for event, _ in read_events(folder / JOURNAL) if name in event.values]
+        return {event.step: event.values[name] for event in events}
+
+    assert losses(tmp_path / "whole")
 
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
 
 
-def test_it_learns_the_language(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [
+    {}, {"softmax": SampledSoftmax(samples=20)}, {"layers": 2, "residual": True},
+    {"input": WordInput(size=10), "softmax": FullSoftmax(tied=True)},
+], ids=["full", "sampled", "deep", "tied"])  # fmt: skip
+def test_it_learns_the_language(tmp_path: Path, changes: dict[str, object]) -> None:
     """Cycles are predictable but for starts and ends: held-out perplexity falls from about V to below 8."""
-    config = small_config("char-cnn", steps=250, learning_rate=0.02, streams=8, window=10)
+    config = small_config("char-cnn", steps=250, learning_rate=0.02, streams=8, window=10, **changes)
     job = new_job(config)
     before = job.heldout_perplexity()
     after = run(tmp_path, config, StopRequest()).heldout_perplexity()
     assert before > 30
     assert after < 8
+
+
+def test_the_average_is_what_is_read_and_saved_and_not_what_is_trained(tmp_path: Path) -> None:
+    """Held-out text reads the moving average and leaves the trained weights as they were; the end takes it over."""
+    config = small_config("word", steps=40, learning_rate=0.05, schedule="constant", average=0.9)
+    job = run(tmp_path, config, StopRequest())
+    weights = [weight.clone() for weight in job.model.layers.parameters()]
+    replayed = new_job(config.model_copy(update={"average": None}))
+    mean = [weight.detach().clone() for weight in replayed.model.layers.parameters()]
+    while not replayed.finished():  # the definition, step by step
+        take_step(replayed)
+        replayed.step += 1
+        decay = min(0.9, replayed.step / (replayed.step + 10))
+        for average, weight in zip(mean, replayed.model.layers.parameters(), strict=True):
+            average.lerp_(weight.detach(), 1 - decay)
+    before = job.heldout_perplexity()
+    assert all(torch.equal(a, b) for a, b in zip(weights, job.model.layers.parameters(), strict=True))
+    job.take_average()
+    for average, weight in zip(mean, job.model.layers.parameters(), strict=True):
+        torch.testing.assert_close(weight.detach(), average)
+    assert job.heldout_perplexity() == before
+    assert before != replayed.heldout_perplexity()
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
@@ -157,14 +199,20 @@ def test_vocabulary_takes_the_most_frequent_and_classes_the_rest(tmp_path: Path)
     assert LmVocabulary.load(tmp_path / "v.parquet", shapes=True) == everything
 
 
-def test_adaptive_softmax_is_a_distribution() -> None:
-    """The probabilities of all words sum to one, so its perplexity is exact; cutoffs outside are left out."""
-    torch.manual_seed(0)
-    layer = build_softmax(8, 50, cutoffs=(10, 30, 60), shrink=2.0)
-    assert isinstance(layer, AdaptiveLayer)
-    state = torch.randn(1, 8).expand(50, 8)
-    assert float((-block_losses(layer, state, torch.arange(50), block=7)).exp().sum()) == pytest.approx(1.0, rel=1e-5)
-    assert not isinstance(build_softmax(8, 50, cutoffs=(60,), shrink=2.0), AdaptiveLayer)
+def test_a_sample_as_large_as_the_vocabulary_is_refused_and_the_default_scales() -> None:
+    """Named with both numbers when the network is built; by default 3.2 words a token, at most half the vocabulary."""
+    with pytest.raises(ConfigError, match=r"samples of a vocabulary of .* words; expected fewer"):
+        new_job(small_config("word", softmax=SampledSoftmax(samples=500)))
+    assert SampledSoftmax().number(128 * 20, 793_471) == 8_192
+    assert SampledSoftmax().number(128 * 20, 1_000) == 500
+    assert SampledSoftmax(samples=7).number(128 * 20, 1_000) == 7
+
+
+def test_tying_needs_fitting_words() -> None:
+    """A word table of another width than the states, or characters, cannot be the matrix."""
+    for entry in (WordInput(size=12), CharCnnInput()):
+        with pytest.raises(ValueError, match="tied needs"):
+            small_config("word", input=entry, softmax=FullSoftmax(tied=True))
 
 
 def test_adaptive_cutoffs_must_rise() -> None:
