@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.evaluation.report import Comparison, from_json, table_rows, type_table_rows
+from taglm_core.evaluation.report import Comparison, from_json
+from taglm_core.evaluation.tables import table_rows, type_table_rows
 from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref

@@ -12,7 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.evaluation.report import from_json, table_rows
+from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.tables import table_rows
 from taglm_core.store.store import Artifact, Store
 from tasks.building import Refs
 from tasks.tracking.registry import register_best

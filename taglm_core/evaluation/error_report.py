@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping
 
 from taglm_core.evaluation.errors import OUTCOMES, STRATA, WORDS, VariantErrors
-from taglm_core.evaluation.report import Sample, Table, format_sample, markdown_table
+from taglm_core.evaluation.report import Sample
+from taglm_core.evaluation.tables import Table, format_sample, markdown_table
 
 Errors = Mapping[str, VariantErrors]
 """Error analyses by variant, on one split."""

@@ -22,8 +22,9 @@ from taglm_core.evaluation.predictions import (
     write_conlleval,
     write_predictions,
 )
-from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json, to_markdown
+from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.scores import score, type_confusion
+from taglm_core.evaluation.tables import to_markdown
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.stages.building import Bench, Built
 from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows

@@ -14,7 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.evaluation.calibration import Calibration
 from taglm_core.evaluation.figures import confusion_figure, reliability_figure
-from taglm_core.evaluation.report import from_json, to_markdown
+from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.tables import to_markdown
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.tracking.connection import NOTE, Connection

@@ -18,16 +18,18 @@ from taglm_core.evaluation.report import (
     EvaluationRow,
     Sample,
     build_comparison,
+    from_json,
+    to_json,
+)
+from taglm_core.evaluation.scores import score
+from taglm_core.evaluation.tables import (
     format_difference,
     format_p,
     format_sample,
-    from_json,
     table_rows,
-    to_json,
     to_markdown,
     type_table_rows,
 )
-from taglm_core.evaluation.scores import score
 
 GOLD = [["S-LOC", "O", "B-PER", "E-PER"], ["S-PER", "O"], ["O", "S-LOC"]] * 20
 QUALITY = {"baseline": 0.7, "taglm": 0.95}
