@@ -281,7 +281,8 @@ class TestOnAServer:
         run = running.ask(f"/deployments/{deployment}/create_flow_run", {"parameters": tiny, "state": later})["id"]
         running.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "PENDING"}})
         limits = running.ask("/v2/concurrency_limits/filter", {})
-        assert sum(limit["active_slots"] for limit in limits) == 1
+        # of this deployment: a run that a trigger started may still hold the slot of another
+        assert [limit["active_slots"] for limit in limits if deployment in limit["name"]] == [1]
         return str(run)
 
 
