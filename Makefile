@@ -21,6 +21,8 @@ test-real: .venv/installed
 bench: .venv-peers/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python crf.py
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python spans.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python lm.py
+	cd benchmarks && ../$(BIN)/python tables.py
 
 .venv-peers/installed: .venv/installed benchmarks/requirements.txt
 	test -x .venv-peers/bin/python || $(BIN)/python -m venv .venv-peers

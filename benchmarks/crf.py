@@ -63,7 +63,7 @@ def main() -> None:
                          "milliseconds": {name: round(1000 * s, 2) for name, s in seconds.items()},
                          "ratio": round(seconds["pytorch-crf"] / seconds["ours"], 2)})  # fmt: skip
             sys.stdout.write(f"{rows[-1]}\n")
-    sys.stdout.write(f"{write('crf', rows)}\n")
+    sys.stdout.write(f"{write('crf', 'CRF against pytorch-crf (batch x tokens x tags)', rows)}\n")
 
 
 if __name__ == "__main__":

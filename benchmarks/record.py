@@ -32,12 +32,14 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], runs: int = 7, r
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> Path:
+def write(name: str, title: str, rows: list[dict[str, Any]]) -> Path:
     """Write the rows of a benchmark to `benchmarks/out/<name>.json`."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
                "load": os.getloadavg()[0], "python": platform.python_version()}  # fmt: skip
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
-    path.write_text(json.dumps({"commit": commit.stdout.strip(), "machine": machine, "rows": rows}, indent=1))
+    path.write_text(
+        json.dumps({"title": title, "commit": commit.stdout.strip(), "machine": machine, "rows": rows}, indent=1)
+    )
     return path

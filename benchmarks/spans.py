@@ -30,10 +30,10 @@ def main() -> None:
         "seqeval": lambda: f1_score(*mapped, zero_division=0),
     }, runs=5)  # fmt: skip
     assert abs(span_counts(*coded).micro.f1 - float(f1_score(*mapped, zero_division=0))) < 1e-12
-    row = {"tokens": SENTENCES * LENGTH, "milliseconds": {name: 1000 * s for name, s in seconds.items()},
+    row = {"tokens": SENTENCES * LENGTH, "milliseconds": {name: round(1000 * s, 1) for name, s in seconds.items()},
            "codes against seqeval": seconds["seqeval"] / seconds["codes"],
            "strings against seqeval": seconds["seqeval"] / seconds["strings"]}  # fmt: skip
-    sys.stdout.write(f"{row}\n{write('spans', [row])}\n")
+    sys.stdout.write(f"{row}\n{write('spans', 'Span F1 against seqeval', [row])}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""Writes docs/benchmarks.md from the JSON files of the last runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from record import OUT
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Written by `make bench`, which measures anew: one thread, medians, the candidates taking turns in one process. Other
+libraries live in an environment of their own (`benchmarks/requirements.txt`). On a shared machine the ratios are worth
+more than the milliseconds.
+"""
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows in Markdown; nested figures become columns."""
+    flat = [_flat(row) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    lines = [names, ["---"] * len(names), *([_shown(row.get(name, "-")) for name in names] for row in flat)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= {f"{key} ({name})": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main() -> None:
+    """One section a file."""
+    parts = [HEAD]
+    for path in sorted(OUT.glob("*.json")):
+        data = json.loads(path.read_text())
+        machine = data["machine"]
+        section = f"\n## {data['title']}\n\n{table(data['rows'])}\n"
+        where = f"{machine['cores']} cores, load {machine['load']:.1f}, Python {machine['python']}"
+        parts.append(f"{section}`{path.stem}.py` at commit {data['commit']}, {where}.\n")
+    PAGE.write_text("".join(parts))
+
+
+if __name__ == "__main__":
+    main()
