@@ -31,8 +31,8 @@ def main() -> None:
     }, runs=5)  # fmt: skip
     assert abs(span_counts(*coded).micro.f1 - float(f1_score(*mapped, zero_division=0))) < 1e-12
     row = {"tokens": SENTENCES * LENGTH, "milliseconds": {name: round(1000 * s, 1) for name, s in seconds.items()},
-           "codes against seqeval": seconds["seqeval"] / seconds["codes"],
-           "strings against seqeval": seconds["seqeval"] / seconds["strings"]}  # fmt: skip
+           "codes against seqeval": round(seconds["seqeval"] / seconds["codes"], 1),
+           "strings against seqeval": round(seconds["seqeval"] / seconds["strings"], 1)}  # fmt: skip
     sys.stdout.write(f"{row}\n{write('spans', 'Span F1 against seqeval', [row])}\n")
 
 
