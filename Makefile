@@ -22,6 +22,7 @@ bench: .venv-peers/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python crf.py
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python spans.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python lm.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python streams.py
 	cd benchmarks && ../$(BIN)/python tables.py
 
 .venv-peers/installed: .venv/installed benchmarks/requirements.txt

@@ -71,4 +71,7 @@ class UnlabelledConfig(Settings):
     heldout_fraction: float = Field(
         0.01, gt=0, lt=0.5, description="share of sentences held out, by hash of the sentence"
     )
-    shards: int = Field(16, ge=1, le=4096, description="shards the training sentences are scattered into")
+    shards: int | None = Field(
+        None, ge=1, le=400, description="shards the training sentences are scattered into, of which one at a time is "
+        "shuffled in memory; null: 16, and more for more than 64 million tokens"
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,10 @@ from taglm_core.lm.reading import Sentences, carried_perplexity, read_vectors
 from taglm_core.lm.streams import Streams
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
+from taglm_core.training.devices import generator_states, set_generator_states
 from taglm_core.training.journal import Journal
 from taglm_core.training.randomness import numpy_generator
+from taglm_core.training.speed import count_operations, gemm_rate
 
 EVALUATION_STREAMS = 32  # a held-out stream should hold some dozens of sentences, or its cold start shows
 
@@ -71,7 +74,25 @@ class LmJob:
         if config.average is not None:
             self._average = {name: weight.detach().clone() for name, weight in network.layers.named_parameters()}
         self._losses: list[float] = []  # since the last journal line
+        self._best = 0.0  # steps a second that the machine's matrix products would allow; 0: not measured
         self._started: tuple[float, int] | None = None  # time and step, for tokens per second of this process
+
+    def measure(self) -> None:
+        """Find out how many steps a second the machine's matrix products would allow; changes no number.
+
+        One step is taken by a copy, and counted.
+        """
+        network, place, generators = copy.deepcopy(self._network), self._streams.pack(), generator_states()
+        network.train()
+
+        def step() -> None:
+            losses, _ = self._losses_of(network, self._state)
+            losses.mean().backward()
+
+        operations = count_operations(step)
+        self._streams.unpack(place)
+        set_generator_states(generators)
+        self._best = gemm_rate(self._state.hidden.device) / operations
 
     def finished(self) -> bool:
         """Whether the budget of steps is spent."""
@@ -85,14 +106,18 @@ class LmJob:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        rows = self._streams.next().astype(np.int64)  # [B, T + 1]
-        vectors = read_vectors(self._network, self._table, rows[:, :-1].T)
-        states, state = self._network(vectors, self._state)
+        losses, state = self._losses_of(self._network, self._state)
         self._state = state.detach()
+        return losses.mean()
+
+    def _losses_of(self, network: LanguageModel, state: LmState) -> tuple[Tensor, LmState]:
+        """Losses of the next window of all streams [T B], and the state after it."""
+        rows = self._streams.next().astype(np.int64)  # [B, T + 1]
+        vectors = read_vectors(network, self._table, rows[:, :-1].T)
+        states, state = network(vectors, state)
         targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
         generator = numpy_generator(self._config.seed, "samples", self.step)
-        losses = self._network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator)
-        return losses.mean()
+        return network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator), state
 
     def where(self) -> str:
         """Position in the text."""
@@ -111,7 +136,10 @@ class LmJob:
             mean = sum(self._losses) / len(self._losses)
             self._losses = []
             rate = learning_rate(self._config, self.step - 1)
-            journal.metrics(self.step, {self._loss_name: mean, "learning_rate": rate})
+            values = {self._loss_name: mean, "learning_rate": rate}
+            if self._best:
+                values["gemm_share"] = self.steps_per_second() / self._best
+            journal.metrics(self.step, values)
             journal.progress(self.step, self.step, self._config.steps, self._progress(mean))
         if self.step % self._intervals.evaluate == 0 or last:
             value = self.heldout_perplexity()
@@ -143,13 +171,16 @@ class LmJob:
         finally:
             self._network.layers.load_state_dict(trained)
 
-    def tokens_per_second(self) -> float:
-        """Speed since this process began to train."""
+    def steps_per_second(self) -> float:
+        """Speed since this process began to train, looks at the held-out text included."""
         if self._started is None:
             return 0.0
         begun, step = self._started
-        tokens = (self.step - step) * self._config.streams * self._config.window
-        return tokens / max(1e-9, time.monotonic() - begun)
+        return (self.step - step) / max(1e-9, time.monotonic() - begun)
+
+    def tokens_per_second(self) -> float:
+        """The same in tokens."""
+        return self.steps_per_second() * self._config.streams * self._config.window
 
     def pack(self) -> TrainingState:
         """Recurrent state, averaged weights, position in the text, losses not yet said."""
@@ -172,7 +203,10 @@ class LmJob:
         # the loss of a sampled softmax is no perplexity: it knows only the words that were drawn
         shown = f"training perplexity {math.exp(min(loss, 50.0)):.1f}" if self._exact else f"sampled loss {loss:.3f}"
         left = (self._config.steps - self.step) * self._config.streams * self._config.window / max(1.0, speed)
-        return f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s, {left:,.0f} s left"
+        share = f" ({100 * self.steps_per_second() / self._best:.0f} % of the GEMM rate)" if self._best else ""
+        return (
+            f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s{share}, {left:,.0f} s left"
+        )
 
 
 def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Sequence[torch.optim.Optimizer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from taglm_core.corpus.parquet import load_sentences
 from taglm_core.corpus.word_vectors import read_vectors, write_vectors
 from taglm_core.errors import Interrupted
 from taglm_core.lm.cache import INDEX, part_name, read_part, write_index, write_part
-from taglm_core.lm.extraction import Indexer, embed_sentences, to_float16
-from taglm_core.lm.model import load_language_model
+from taglm_core.lm.extraction import Indexer, embed_sentences, map_tokens, to_float16
+from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.stages.building import Bench, Built
 from taglm_core.training.devices import exclusive, open_device
 
+Labelled = Sequence[tuple[tuple[str, ...], tuple[str, ...] | None]]
 COVERAGE = "coverage.json"
 
 
@@ -25,7 +27,8 @@ def build_embeddings(bench: Bench) -> Built:
     device = open_device(bench.run.device, bench.run.threads)
     parts = bench.work / "parts"
     parts.mkdir(exist_ok=True)
-    sentences = [tokens for tokens, _ in load_sentences(bench.inputs["corpus"].path)]
+    labelled = load_sentences(bench.inputs["corpus"].path)
+    sentences = [tokens for tokens, _ in labelled]
     indexer = Indexer(bench.config["shard_sentences"], bench.config["token_map"])
     largest, rows = 0.0, 0
     with exclusive(device, bench.locks):
@@ -55,7 +58,17 @@ def build_embeddings(bench: Bench) -> Built:
     }
     write_index(bench.out / INDEX, indexer.entries, metadata)
     counts = {"sentences": len(sentences), "tokens": sum(map(len, sentences)), "rows": rows, "size": lm.size}
-    return Built(counts, {"largest_state": largest}, machine=device.describe())
+    metrics = {"largest_state": largest, **_unknown_rates(lm, labelled, bench.config["token_map"])}
+    return Built(counts, metrics, machine=device.describe())
+
+
+def _unknown_rates(lm: TrainedLm, labelled: Labelled, token_map: Mapping[str, str]) -> dict[str, float]:
+    """Share of tokens that the language model's vocabulary lacks, over all and over those of entities."""
+    tokens = [token for sentence, _ in labelled for token in map_tokens(sentence, token_map)]
+    inside = np.array([tag != "O" for sentence, tags in labelled for tag in tags or ["O"] * len(sentence)], bool)
+    unknown = lm.vocabulary.is_unknown(lm.vocabulary.ids(tokens))
+    rates = {"unknown_rate": float(unknown.mean()) if len(unknown) else 0.0}
+    return rates | ({"unknown_rate_entities": float(unknown[inside].mean())} if inside.any() else {})
 
 
 def build_word_vectors(bench: Bench) -> Built:

@@ -25,6 +25,7 @@ from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
 
 BREAK_STREAMS = 32
+TOKENS_PER_SHARD = 4_000_000
 
 
 def build_vocabulary(bench: Bench) -> Built:
@@ -47,10 +48,15 @@ def build_token_ids(bench: Bench) -> Built:
         bench.inputs["text"].path,
         bench.inputs["vocabulary"].path / WORDS_FILE,
         bench.out,
-        shards=bench.config["shards"],
+        shards=bench.config["shards"] or _shards(bench.inputs["vocabulary"].manifest.counts["train_tokens"]),
         heldout_fraction=bench.config["heldout_fraction"],
     )
     return Built(counts=counts)
+
+
+def _shards(tokens: int) -> int:
+    """So many that memory does not grow with the text, up to as many files as a process may have open."""
+    return min(400, max(16, -(-tokens // TOKENS_PER_SHARD)))
 
 
 def build_language_model(bench: Bench) -> Built:
@@ -79,6 +85,7 @@ def build_language_model(bench: Bench) -> Built:
             text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
         )
         job = LmJob(network, table, streams, heldout, config, Intervals(bench.run.log_steps, bench.run.evaluate_steps))
+        job.measure()
         train(
             job,
             checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),

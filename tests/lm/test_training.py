@@ -124,6 +124,23 @@ def test_it_learns_the_language(tmp_path: Path, changes: dict[str, object]) -> N
     assert after < 8
 
 
+def test_measuring_changes_no_number(tmp_path: Path) -> None:
+    """Measured before training, dropout on: the same losses; the share of the matrix products' rate is said."""
+    config = small_config("char-cnn", dropout=0.3, steps=6)
+    plain = new_job(config)
+    losses = [take_step(plain) for _ in range(3)]
+    measured = new_job(config)
+    measured.measure()
+    assert [take_step(measured) for _ in range(3)] == losses
+    journal = Journal(tmp_path / JOURNAL)
+    measured.step = 6
+    measured.after_step(1.0, journal)
+    journal.close()
+    events = [event for event, _ in read_events(tmp_path / JOURNAL)]
+    assert any(event.values.get("gemm_share", 0) > 0 for event in events)
+    assert any("% of the GEMM rate" in event.text for event in events)
+
+
 def test_the_average_is_what_is_read_and_saved_and_not_what_is_trained(tmp_path: Path) -> None:
     """Held-out text reads the moving average and leaves the trained weights as they were; the end takes it over."""
     config = small_config("word", steps=40, learning_rate=0.05, schedule="constant", average=0.9)
