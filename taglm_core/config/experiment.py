@@ -32,6 +32,7 @@ class RunConfig(Settings):
     threads: int = Field(1, ge=1, description="threads of one training or embedding process")
     workers: int | None = Field(None, ge=1, description="training processes side by side; null: one a core")
     checkpoint_seconds: float = Field(60.0, ge=0, description="time between checkpoints")
+    checkpoint_steps: int | None = Field(None, ge=1, description="steps after which there is a checkpoint in any case")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept while training")
     evaluate_steps: int = Field(500, ge=1, description="LM steps between looks at the held-out text")
     log_steps: int = Field(20, ge=1, description="LM steps between journal lines")

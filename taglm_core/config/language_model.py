@@ -151,7 +151,8 @@ class LanguageModelConfig(Settings):
     )  # fmt: skip
     streams: int = Field(64, ge=1, description="text streams read side by side (the batch)")
     window: int = Field(20, ge=1, description="tokens per truncated back-propagation")
-    steps: int = Field(3_000, ge=1, description="budget: optimiser steps of streams x window tokens")
+    accumulate: int = Field(1, ge=1, description="windows whose gradients are averaged in one optimiser step")
+    steps: int = Field(3_000, ge=1, description="budget: optimiser steps of streams x window x accumulate tokens")
     break_sentences: int = Field(1_000, ge=1, description="held-out sentences the break state is the mean over")
     preset: str | None = Field(
         None,
@@ -170,6 +171,11 @@ class LanguageModelConfig(Settings):
         if name not in PRESETS:
             raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
         return _over(PRESETS[name], {key: value for key, value in given.items() if key != "preset"})
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one optimiser step."""
+        return self.streams * self.window * self.accumulate
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> LanguageModelConfig:

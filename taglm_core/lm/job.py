@@ -64,7 +64,8 @@ class LmJob:
     ) -> None:
         self.model: nn.Module = network
         self.optimizers = build_optimizers(network, config)
-        self.clip, self.loss_scale, self.step = config.clip, config.loss_scale, 0
+        self.clip, self.loss_scale, self.accumulate = config.clip, config.loss_scale, config.accumulate
+        self.step, self._windows = 0, 0
         self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
         self._config, self._intervals = config, intervals
         self._state = network.zero_state(config.streams)
@@ -92,7 +93,7 @@ class LmJob:
         operations = count_operations(step)
         self._streams.unpack(place)
         set_generator_states(generators)
-        self._best = gemm_rate(self._state.hidden.device) / operations
+        self._best = gemm_rate(self._state.hidden.device) / (operations * self._config.accumulate)
 
     def finished(self) -> bool:
         """Whether the budget of steps is spent."""
@@ -107,6 +108,7 @@ class LmJob:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         losses, state = self._losses_of(self._network, self._state)
+        self._windows += 1
         self._state = state.detach()
         return losses.mean()
 
@@ -116,7 +118,7 @@ class LmJob:
         vectors = read_vectors(network, self._table, rows[:, :-1].T)
         states, state = network(vectors, state)
         targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
-        generator = numpy_generator(self._config.seed, "samples", self.step)
+        generator = numpy_generator(self._config.seed, "samples", self._windows)
         return network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator), state
 
     def where(self) -> str:
@@ -180,7 +182,7 @@ class LmJob:
 
     def tokens_per_second(self) -> float:
         """The same in tokens."""
-        return self.steps_per_second() * self._config.streams * self._config.window
+        return self.steps_per_second() * self._config.step_tokens
 
     def pack(self) -> TrainingState:
         """Recurrent state, averaged weights, position in the text, losses not yet said."""
@@ -196,13 +198,14 @@ class LmJob:
             weight.copy_(state.tensors[f"average.{name}"])
         self._streams.unpack(state.data["streams"])
         self._losses = list(state.data["losses"])
+        self._windows = self.step * self._config.accumulate
         self._started = None
 
     def _progress(self, loss: float) -> str:
         speed = self.tokens_per_second()
         # the loss of a sampled softmax is no perplexity: it knows only the words that were drawn
         shown = f"training perplexity {math.exp(min(loss, 50.0)):.1f}" if self._exact else f"sampled loss {loss:.3f}"
-        left = (self._config.steps - self.step) * self._config.streams * self._config.window / max(1.0, speed)
+        left = (self._config.steps - self.step) * self._config.step_tokens / max(1.0, speed)
         share = f" ({100 * self.steps_per_second() / self._best:.0f} % of the GEMM rate)" if self._best else ""
         return (
             f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s{share}, {left:,.0f} s left"

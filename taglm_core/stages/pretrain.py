@@ -91,14 +91,14 @@ def build_language_model(bench: Bench) -> Built:
             checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
             journal=bench.journal,
             stop=bench.stop,
-            settings=LoopSettings(bench.run.checkpoint_seconds),
+            settings=LoopSettings(bench.run.checkpoint_seconds, bench.run.checkpoint_steps),
         )
         job.take_average()
         lm, metrics = _finish(network, table, vocabulary, heldout, config, direction)
     save_language_model(lm, bench.out)
     metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
-    tokens = config.steps * config.streams * config.window
+    tokens = config.steps * config.step_tokens
     counts = {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "vocabulary": len(vocabulary),

@@ -89,7 +89,7 @@ def build_tagger(bench: Bench) -> Built:
             checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
             journal=bench.journal,
             stop=bench.stop,
-            settings=LoopSettings(bench.run.checkpoint_seconds),
+            settings=LoopSettings(bench.run.checkpoint_seconds, bench.run.checkpoint_steps),
         )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     f1, epoch = job.schedule.best

@@ -51,7 +51,7 @@ class TaggerJob:
     ) -> None:
         self.model: nn.Module = network
         self.optimizers: Sequence[torch.optim.Optimizer] = [torch.optim.Adam(network.parameters())]
-        self.clip, self.loss_scale, self.step = config.clip, 1.0, 0
+        self.clip, self.loss_scale, self.accumulate, self.step = config.clip, 1.0, 1, 0
         self.schedule = Annealing(
             learning_rate=config.learning_rate,
             patience=config.patience,

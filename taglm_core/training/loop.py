@@ -31,6 +31,7 @@ class Job(Protocol):
         optimizers: their learning rates are set by the job.
         clip: largest norm of the dense gradients.
         loss_scale: what the loss is multiplied by before its gradient.
+        accumulate: batches whose gradients are averaged in one step.
         step: optimiser steps taken; the loop counts it up.
     """
 
@@ -38,6 +39,7 @@ class Job(Protocol):
     optimizers: Sequence[torch.optim.Optimizer]
     clip: float
     loss_scale: float
+    accumulate: int
     step: int
 
     def finished(self) -> bool:
@@ -65,9 +67,11 @@ class LoopSettings:
 
     Attributes:
         checkpoint_seconds: time between checkpoints.
+        checkpoint_steps: steps after which there is one in any case; None for none.
     """
 
     checkpoint_seconds: float
+    checkpoint_steps: int | None = None
 
 
 def train(job: Job, *, checkpoints: Checkpoints, journal: Journal, stop: StopRequest, settings: LoopSettings) -> None:
@@ -89,32 +93,41 @@ def train(job: Job, *, checkpoints: Checkpoints, journal: Journal, stop: StopReq
         loss = take_step(job)
         job.step += 1
         job.after_step(loss, journal)
-        if time.monotonic() >= due:
+        counted = settings.checkpoint_steps is not None and job.step % settings.checkpoint_steps == 0
+        if counted or time.monotonic() >= due:
             checkpoints.save(job.step, _pack(job))
             due = time.monotonic() + settings.checkpoint_seconds
 
 
 def take_step(job: Job) -> float:
-    """One optimiser step on the next batch; gives its loss.
+    """One optimiser step on the next batch, or batches; gives their mean loss.
 
     Raises:
-        NonFiniteLoss: inf or nan; nothing was changed.
+        NonFiniteLoss: a loss, or the norm of the gradients, is inf or nan; no weight was changed.
     """
     job.model.train()
-    loss = job.loss()
-    value = loss.item()
-    if not math.isfinite(value):
-        raise NonFiniteLoss(
-            f"loss is {value} at step {job.step + 1:,} ({job.where()}); the last checkpoint is kept; "
-            "lower learning_rate or clip"
-        )
     for optimizer in job.optimizers:
         optimizer.zero_grad(set_to_none=True)
-    (loss if job.loss_scale == 1.0 else loss * job.loss_scale).backward()
-    nn.utils.clip_grad_norm_(_dense(job.model.parameters()), job.clip)
+    factor, total = job.loss_scale / job.accumulate, 0.0
+    for _ in range(job.accumulate):
+        loss = job.loss()
+        value = loss.item()
+        _require_finite(value, "loss", job)
+        (loss if factor == 1.0 else loss * factor).backward()
+        total += value / job.accumulate
+    norm = nn.utils.clip_grad_norm_(_dense(job.model.parameters()), job.clip)
+    _require_finite(float(norm), "norm of the gradients", job)
     for optimizer in job.optimizers:
         optimizer.step()
-    return value
+    return total
+
+
+def _require_finite(value: float, what: str, job: Job) -> None:
+    if not math.isfinite(value):
+        raise NonFiniteLoss(
+            f"{what} is {value} at step {job.step + 1:,} ({job.where()}); the last checkpoint is kept; "
+            "lower learning_rate or clip"
+        )
 
 
 def _dense(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -83,7 +83,7 @@ def run(folder: Path, config: LanguageModelConfig, stop: StopRequest) -> LmJob:
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 @pytest.mark.parametrize("changes", [
     {},
-    {"softmax": SampledSoftmax(samples=20)},
+    {"softmax": SampledSoftmax(samples=20), "accumulate": 2},
     {"layers": 2, "residual": True, "softmax": AdaptiveSoftmax(cutoffs=(5,)), "average": 0.9, "loss_scale": 5.0},
 ], ids=["full", "sampled", "deep"])  # fmt: skip
 def test_interrupted_and_resumed_gives_the_same_bits(
@@ -122,6 +122,51 @@ def test_it_learns_the_language(tmp_path: Path, changes: dict[str, object]) -> N
     after = run(tmp_path, config, StopRequest()).heldout_perplexity()
     assert before > 30
     assert after < 8
+
+
+def test_accumulated_gradients_are_the_mean_of_their_windows() -> None:
+    """Two windows in one step: the gradient is the mean of the two, the second window with the state of the first."""
+    plain, both = new_job(small_config("char-cnn", steps=4)), new_job(small_config("char-cnn", steps=4, accumulate=2))
+    losses, gradients = [], []
+    for _ in range(2):
+        plain.model.zero_grad()
+        loss = plain.loss()
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([p.grad.clone() for p in plain.model.parameters() if p.grad is not None])
+    both.clip = 1e9
+    assert take_step(both) == pytest.approx(sum(losses) / 2)
+    found = [p.grad for p in both.model.parameters() if p.grad is not None]
+    for one, two, mean in zip(*gradients, found, strict=True):
+        torch.testing.assert_close(mean, (one + two) / 2)
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None:
+    """The loss was fine, its gradient is not: stopped before the optimiser, so no checkpoint holds such weights."""
+    job = new_job(small_config("char-cnn", steps=5))
+    weights = [weight.clone() for weight in job.model.parameters()]
+    next(job.model.layers.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    journal = Journal(tmp_path / JOURNAL)
+    with pytest.raises(NonFiniteLoss, match=r"norm of the gradients is (nan|inf) at step 1 \(epoch 0, shard"):
+        train(
+            job,
+            checkpoints=Checkpoints(tmp_path / "c", 2),
+            journal=journal,
+            stop=StopRequest(),
+            settings=LoopSettings(0),
+        )
+    journal.close()
+    assert all(torch.equal(a, b) for a, b in zip(weights, job.model.parameters(), strict=True))
+    assert Checkpoints(tmp_path / "c", 2).latest() is None
+
+
+def test_checkpoints_come_by_steps_too(tmp_path: Path) -> None:
+    """Every third step, however long the time between them may be."""
+    journal = Journal(tmp_path / JOURNAL)
+    train(new_job(small_config("word", steps=8)), checkpoints=Checkpoints(tmp_path / "c", 9), journal=journal,
+          stop=StopRequest(), settings=LoopSettings(1e9, checkpoint_steps=3))  # fmt: skip
+    journal.close()
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-000000003", "step-000000006"]
 
 
 def test_measuring_changes_no_number(tmp_path: Path) -> None:
