@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from taglm_core.config.language_model import Direction, LanguageModelConfig, Unknown
+from taglm_core.config.language_model import CharCnnInput, Direction, LanguageModelConfig, Unknown
+from taglm_core.corpus.token_bytes import count_cut
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write_token_ids
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
 from taglm_core.errors import InputError
@@ -70,7 +71,8 @@ def build_language_model(bench: Bench) -> Built:
     vocabulary = LmVocabulary.select(
         words_file, size=config.vocabulary_size, min_count=config.min_count, shapes=config.unknown is Unknown.SHAPE
     )
-    table = WordTable(_all_words(words_file, folder), vocabulary, config)
+    words = _all_words(words_file, folder)
+    table = WordTable(words, vocabulary, config)
     heldout = _reading_order(text.heldout, direction)
     if not heldout:
         raise InputError(
@@ -107,6 +109,8 @@ def build_language_model(bench: Bench) -> Built:
         "epochs_started": streams.epoch + 1,
         "text_tokens": text.train_tokens,
     }
+    if isinstance(config.input, CharCnnInput):
+        counts["words_cut"] = count_cut(words, max_bytes=config.input.max_bytes)
     return Built(counts, metrics, {"language_model": config.seed}, machine=device.describe())
 
 

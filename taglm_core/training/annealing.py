@@ -61,11 +61,6 @@ class Annealing:
         return self._rates[self._at.phase]
 
     @property
-    def phase(self) -> int:
-        """Phase of the coming epoch, counted from 0."""
-        return self._at.phase
-
-    @property
     def epoch(self) -> int:
         """Epochs done."""
         return self._at.epoch
