@@ -45,7 +45,7 @@ class EvaluationRow:
         """From the folder of an evaluation."""
         data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         path = folder / "predictions.parquet"
-        return cls(variant, seed, data["parameters"], data["scores"], data["dev_f1"], path, data["calibration"])
+        return cls(variant, seed, data["parameters"], data["scores"], data["dev_f1"], path, data.get("calibration", {}))
 
 
 @dataclass(frozen=True)
