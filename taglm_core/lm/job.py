@@ -146,7 +146,8 @@ class LmJob:
         if self.step % self._intervals.evaluate == 0 or last:
             value = self.heldout_perplexity()
             journal.metrics(self.step, {"heldout/perplexity": value})
-            journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}")
+            share = f"; {100 * self.steps_per_second() / self._best:.0f} % of the GEMM rate" if self._best else ""
+            journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{share}")
 
     def heldout_perplexity(self) -> float:
         """Exact perplexity of the held-out sentences, state carried from sentence to sentence."""
@@ -206,10 +207,7 @@ class LmJob:
         # the loss of a sampled softmax is no perplexity: it knows only the words that were drawn
         shown = f"training perplexity {math.exp(min(loss, 50.0)):.1f}" if self._exact else f"sampled loss {loss:.3f}"
         left = (self._config.steps - self.step) * self._config.step_tokens / max(1.0, speed)
-        share = f" ({100 * self.steps_per_second() / self._best:.0f} % of the GEMM rate)" if self._best else ""
-        return (
-            f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s{share}, {left:,.0f} s left"
-        )
+        return f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s, {left:,.0f} s left"
 
 
 def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Sequence[torch.optim.Optimizer]:
