@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MissingObject
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
 from taglm_core.stages.graph import build_graph, evaluation_name
-from taglm_core.stages.planning import plan
+from taglm_core.stages.planning import flat_settings, plan
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 
@@ -117,7 +116,7 @@ class _Differences:
     def of(self, digests: tuple[str, ...], prefix: str = "") -> dict[str, tuple[str, ...]]:
         pairs = zip(self._stores, digests, strict=True)
         recipes = [store.manifest(self._kinds[digest], digest).recipe for store, digest in pairs]
-        configs = [dict(_flat(recipe.config)) for recipe in recipes]
+        configs = [dict(flat_settings(recipe.config)) for recipe in recipes]
         found: dict[str, tuple[str, ...]] = {}
         for name in sorted({name for config in configs for name in config} - {"seed"}):
             values = tuple(str(config.get(name, "-")) for config in configs)
@@ -141,14 +140,6 @@ class _Differences:
         if role.startswith("train/embeddings"):
             return {}
         return {name: tuple("-" if digest is None else digest[:12] for digest in digests)}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[str]) -> EvaluatedRun:

@@ -122,7 +122,7 @@ def _why(store: Store, step: Step, recipe: Recipe) -> str:
 def _changes(old: Pointer, new: Recipe) -> Iterator[str]:
     if old.recipe.version != new.version:
         yield f"STAGE_VERSION {old.recipe.version} -> {new.version}"
-    before, after = dict(_flat(old.recipe.config)), dict(_flat(new.config))
+    before, after = dict(flat_settings(old.recipe.config)), dict(flat_settings(new.config))
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
             yield f"{path} {before.get(path, 'unset')} -> {after.get(path, 'unset')}"
@@ -131,9 +131,10 @@ def _changes(old: Pointer, new: Recipe) -> Iterator[str]:
             yield f"input {role} {'changed' if role in old.recipe.inputs else 'is new'}"
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flat_settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by dotted path."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
-            yield from _flat(part, f"{path}.{key}" if path else str(key))
+            yield from flat_settings(part, f"{path}.{key}" if path else str(key))
     else:
         yield path, list(value) if isinstance(value, tuple) else value
