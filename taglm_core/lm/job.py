@@ -150,14 +150,17 @@ class LmJob:
             journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{share}")
 
     def heldout_perplexity(self) -> float:
-        """Exact perplexity of the held-out sentences, state carried from sentence to sentence."""
+        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence."""
         self._network.eval()
         with self._averaged():
             return self._heldout_perplexity()
 
     def _heldout_perplexity(self) -> float:
-        streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32))
-        return carried_perplexity(self._network, self._table, self._heldout, self._network.zero_state(1), streams)
+        # From the states of training: a model whose state was never reset knows no zero state, and may not recover
+        # from it for dozens of sentences.
+        streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32, self._config.streams))
+        state = LmState(*(part[:, :streams] for part in self._state))
+        return carried_perplexity(self._network, self._table, self._heldout, state)
 
     def take_average(self) -> None:
         """Make the moving average of the weights, if there is one, the weights: what the finished model has."""

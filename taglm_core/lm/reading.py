@@ -129,21 +129,18 @@ def perplexity_from_state(
     return HeldoutScore(math.exp(total / tokens), tokens, unseen / tokens)
 
 
-def carried_perplexity(
-    network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState, streams: int
-) -> float:
+def carried_perplexity(network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState) -> float:
     """Perplexity when the state is carried over sentence borders, as in training.
 
     Args:
         network: in evaluation mode.
         table: words of the sentences.
         sentences: held-out sentences; all their words and marks are scored.
-        state: one row that every stream starts from.
-        streams: read side by side, each a run of neighbouring sentences.
+        state: what the streams start from, a row each; each reads a run of neighbouring sentences.
     """
-    streams = max(1, min(streams, len(sentences)))
+    streams = min(state.hidden.shape[1], len(sentences))
     runs = np.array_split(np.arange(len(sentences)), streams)
-    carried, total, tokens = state.expand(streams), 0.0, 0
+    carried, total, tokens = state, 0.0, 0
     with torch.no_grad():
         for number in range(len(runs[0])):  # the first runs are the longest
             rows = [run[number] for run in runs if number < len(run)]

@@ -82,7 +82,7 @@ def test_carried_state_equals_one_long_reading(small: Small, sentences: list[np.
     zero = small.lm.network.zero_state(1)
     unknown = torch.zeros(len(small.lm.vocabulary), dtype=torch.bool)
     whole = perplexity_from_state(small.lm.network, small.table, [text], zero, unknown)
-    carried = carried_perplexity(small.lm.network, small.table, sentences, zero, streams=1)
+    carried = carried_perplexity(small.lm.network, small.table, sentences, zero)
     assert carried == pytest.approx(whole.perplexity, rel=1e-6)
 
 
@@ -91,7 +91,7 @@ def test_all_streams_together_score_every_sentence_once(small: Small, sentences:
     unknown = torch.zeros(len(small.lm.vocabulary), dtype=torch.bool)
     start = small.lm.break_state
     single = perplexity_from_state(small.lm.network, small.table, sentences, start, unknown)
-    streams = carried_perplexity(small.lm.network, small.table, sentences, start, streams=len(sentences))
+    streams = carried_perplexity(small.lm.network, small.table, sentences, start.expand(len(sentences)))
     assert streams == pytest.approx(single.perplexity, rel=1e-6)
 
 
