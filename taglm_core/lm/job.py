@@ -169,9 +169,12 @@ class LmJob:
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights in place of the trained ones."""
+        """The averaged weights, if there are any, in place of the trained ones."""
+        if not self._average:
+            yield
+            return
         trained = {name: weight.clone() for name, weight in self._network.layers.state_dict().items()}
-        self._network.layers.load_state_dict(self._average, strict=bool(self._average))
+        self._network.layers.load_state_dict(self._average)
         try:
             yield
         finally:
