@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from taglm_core.config.language_model import LanguageModelConfig, LrSchedule
 from taglm_core.lm.model import WordTable
-from taglm_core.lm.reading import Sentences, carried_perplexity, read_vectors
+from taglm_core.lm.reading import Sentences, carried_perplexity, distinct_words
 from taglm_core.lm.streams import Streams
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
@@ -115,8 +115,7 @@ class LmJob:
     def _losses_of(self, network: LanguageModel, state: LmState) -> tuple[Tensor, LmState]:
         """Losses of the next window of all streams [T B], and the state after it."""
         rows = self._streams.next().astype(np.int64)  # [B, T + 1]
-        vectors = read_vectors(network, self._table, rows[:, :-1].T)
-        states, state = network(vectors, state)
+        states, state = network(*distinct_words(network, self._table, rows[:, :-1].T), state)
         targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
         generator = numpy_generator(self._config.seed, "samples", self._windows)
         return network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator), state
@@ -156,11 +155,16 @@ class LmJob:
             return self._heldout_perplexity()
 
     def _heldout_perplexity(self) -> float:
-        # From the states of training: a model whose state was never reset knows no zero state, and may not recover
-        # from it for dozens of sentences.
         streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32, self._config.streams))
-        state = LmState(*(part[:, :streams] for part in self._state))
-        return carried_perplexity(self._network, self._table, self._heldout, state)
+        return carried_perplexity(self._network, self._table, self._heldout, self._state.first(streams))
+
+    def states(self, rows: int) -> LmState:
+        """States that training ended with, of so many streams, or all if there are fewer.
+
+        Reading goes on from these: a model whose state was never reset knows no zero state, and may not recover from it
+        for dozens of sentences.
+        """
+        return self._state.first(min(rows, self._config.streams))
 
     def take_average(self) -> None:
         """Make the moving average of the weights, if there is one, the weights: what the finished model has."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from taglm_core.lm.model import WordTable
 from taglm_core.nn.language_model import LanguageModel, LmState
@@ -22,6 +21,7 @@ from taglm_core.nn.softmax import block_losses
 
 Sentences = Sequence[NDArray[np.int32]]  # each [n]: numbers of words in a WordTable, in reading order
 BOUNDARY_NUMBER = 0  # word number 0 of every table is the boundary mark
+_WINDOW = 64  # words of each stream read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +49,43 @@ def pad(sentences: Sentences) -> Padded:
     return Padded(inputs, targets, lengths)
 
 
-def read_vectors(network: LanguageModel, table: WordTable, words: NDArray[np.int64]) -> Tensor:
-    """Word vectors [T, B, D] of word numbers [T, B], each distinct word encoded once."""
+def distinct_words(network: LanguageModel, table: WordTable, words: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """What `network` reads of word numbers [T, B]: its distinct words, and which of them stands where [T, B]."""
     device = next(network.parameters()).device
     distinct, index = np.unique(words, return_inverse=True)
-    places = torch.from_numpy(index.reshape(words.shape)).to(device)
-    return network.vectors(table.distinct(distinct).to(device), places)
+    return table.distinct(distinct).to(device), torch.from_numpy(index.reshape(words.shape)).to(device)
 
 
 def sentence_states(network: LanguageModel, table: WordTable, batch: Padded, state: LmState) -> Tensor:
     """Top-layer states [T, B, P] of sentences that all start from the one-row `state`; row t has read t words."""
-    vectors = read_vectors(network, table, batch.inputs)
-    states, _ = network(vectors, state.expand(batch.inputs.shape[1]))
+    states, _ = network(*distinct_words(network, table, batch.inputs), state.expand(batch.inputs.shape[1]))
     return states
 
 
-def break_state(network: LanguageModel, table: WordTable, sentences: Sentences, streams: int) -> LmState:
+def break_state(network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState) -> LmState:
     """Mean state after the last word of sentences that are read one after the other with carried state.
-
-    Each stream's first sentence only warms the state up and does not count, where there is more than one.
 
     Args:
         network: in evaluation mode.
         table: words of the sentences.
         sentences: held-out sentences, at least one.
-        streams: read side by side.
+        state: what the streams start from, a row each: states of training, as a model whose state was never reset may
+            not recover from zero. Each stream's first sentence leads from there into the held-out text and does not
+            count, where there is more than one.
 
     Returns:
         One row: hidden [layers, 1, P], cell [layers, 1, U].
     """
-    streams = min(streams, len(sentences))
-    state = network.zero_state(streams)
+    streams = min(state.hidden.shape[1], len(sentences))
+    state = state.first(streams)
     rounds = len(sentences) // streams
     hiddens: list[Tensor] = []
     cells: list[Tensor] = []
     with torch.no_grad():
         for number in range(rounds):
             batch = pad(sentences[number * streams : (number + 1) * streams])
-            packed = pack_padded_sequence(
-                read_vectors(network, table, batch.inputs), torch.from_numpy(batch.lengths), enforce_sorted=False
-            )
-            _, state = network.read_packed(packed, state)
+            words = distinct_words(network, table, batch.inputs)
+            state = network.last_state(*words, torch.from_numpy(batch.lengths), state)
             if number or rounds == 1:
                 hiddens.append(state.hidden.double().sum(1, keepdim=True))
                 cells.append(state.cell.double().sum(1, keepdim=True))
@@ -139,20 +135,23 @@ def carried_perplexity(network: LanguageModel, table: WordTable, sentences: Sent
         state: what the streams start from, a row each; each reads a run of neighbouring sentences.
     """
     streams = min(state.hidden.shape[1], len(sentences))
-    runs = np.array_split(np.arange(len(sentences)), streams)
-    carried, total, tokens = state, 0.0, 0
+    runs = [run for run in np.array_split(np.arange(len(sentences)), streams) if len(run)]
+    text = pad([_end_to_end([sentences[number] for number in run]) for run in runs])
+    carried, total, tokens = state.first(len(runs)), 0.0, 0
+    # A run's last mark is its last target, so what `pad` adds as a prediction of its own, after it, is not scored.
+    mask = torch.from_numpy(np.arange(len(text.inputs))[:, None] < text.lengths[None, :] - 1)
     with torch.no_grad():
-        for number in range(len(runs[0])):  # the first runs are the longest
-            rows = [run[number] for run in runs if number < len(run)]
-            padded = pad([sentences[row] for row in rows])
-            carried = LmState(*(part[:, : len(rows)].contiguous() for part in carried))
-            packed = pack_padded_sequence(
-                read_vectors(network, table, padded.inputs), torch.from_numpy(padded.lengths), enforce_sorted=False
-            )
-            outputs, carried = network.read_packed(packed, carried)
-            states, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs)
-            mask = padded.mask
-            targets = table.targets[torch.from_numpy(padded.targets)][mask].to(states.device)
-            total += float(block_losses(network.softmax, states[mask.to(states.device)], targets).sum())
+        for start in range(0, len(text.inputs) - 1, _WINDOW):
+            window = slice(start, start + _WINDOW)
+            states, carried = network(*distinct_words(network, table, text.inputs[window]), carried)
+            inside = mask[window]
+            targets = table.targets[torch.from_numpy(text.targets[window])][inside].to(states.device)
+            total += float(block_losses(network.softmax, states[inside.to(states.device)], targets).sum())
             tokens += len(targets)
     return math.exp(total / tokens)
+
+
+def _end_to_end(sentences: Sentences) -> NDArray[np.int32]:
+    """Sentences with a boundary mark after each."""
+    mark = np.array([BOUNDARY_NUMBER], np.int32)
+    return np.concatenate([part for sentence in sentences for part in (sentence, mark)])

@@ -5,13 +5,15 @@ Axes: B streams or sentences, T tokens, N distinct words of a batch, C character
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import pack_padded_sequence
 
+from taglm_core.nn.lstm import LmLstm
 from taglm_core.nn.softmax import Softmax
 
 
@@ -24,6 +26,10 @@ class LmState(NamedTuple):
     def detach(self) -> LmState:
         """The same numbers, cut from the graph (truncated back-propagation)."""
         return LmState(self.hidden.detach(), self.cell.detach())
+
+    def first(self, rows: int) -> LmState:
+        """The first rows."""
+        return LmState(*(part[:, :rows].contiguous() for part in self))
 
     def expand(self, batch: int) -> LmState:
         """A state of one row repeated for a batch."""
@@ -65,7 +71,8 @@ class LanguageModel(nn.Module):
         projection: P, width of the projected state; equal to units for none.
         layers: LSTM layers.
         residual: whether layers from the second on add their input to their output (Peters et al. 2018).
-        dropout: before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016).
+        dropout: before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016); of the word vectors once
+            a word and window, so that all occurrences of a word in a window lose the same (docs/decisions/0005).
     """
 
     def __init__(
@@ -84,34 +91,50 @@ class LanguageModel(nn.Module):
         self.encoder, self.softmax = encoder, softmax
         self.units, self.projection, self.residual = units, projection, residual
         self.dropout = nn.Dropout(dropout)
-        width = projection if projection < units else 0
-        lstms = [nn.LSTM(projection if layer else size, units, proj_size=width) for layer in range(layers)]
-        for lstm in lstms:
-            _initialise(lstm)
-        self.layers = nn.ModuleList(lstms)
+        self.layers = nn.ModuleList(LmLstm(projection if layer else size, units, projection) for layer in range(layers))
+
+    def _lstms(self) -> Iterator[LmLstm]:
+        for layer in self.layers:
+            assert isinstance(layer, LmLstm)
+            yield layer
 
     def zero_state(self, batch: int) -> LmState:
         """The state before anything was read."""
         weight, layers = next(self.layers.parameters()), len(self.layers)
         return LmState(weight.new_zeros(layers, batch, self.projection), weight.new_zeros(layers, batch, self.units))
 
-    def vectors(self, distinct: Tensor, index: Tensor) -> Tensor:
-        """Word vectors of a batch, each distinct word encoded once: distinct [N, ...], index [T, B] -> [T, B, D]."""
-        return functional.embedding(index, self.encoder(distinct))
+    def forward(self, distinct: Tensor, index: Tensor, state: LmState) -> tuple[Tensor, LmState]:
+        """Top-layer states after each word.
 
-    def forward(self, vectors: Tensor, state: LmState) -> tuple[Tensor, LmState]:
-        """Top-layer states after each word: vectors [T, B, D] -> [T, B, P], and the state after the last one."""
-        states = []
-        x = self.dropout(vectors)
-        for number, lstm in enumerate(self.layers):
-            outputs, its = lstm(x, (state.hidden[number : number + 1], state.cell[number : number + 1]))
+        Args:
+            distinct: what the encoder reads of the distinct words [N, ...]; each is encoded once.
+            index: which of them stands where [T, B].
+            state: before the first word.
+
+        Returns:
+            States [T, B, P], and the state after the last word.
+        """
+        states: list[tuple[Tensor, Tensor]] = []
+        x = self.dropout(self.encoder(distinct))  # [N, D]
+        for number, lstm in enumerate(self._lstms()):
+            before = state.hidden[number : number + 1], state.cell[number : number + 1]
+            outputs, after = lstm.read(x, None if number else index, before)
             outputs = self.dropout(outputs)
             x = x + outputs if self.residual and number else outputs
-            states.append(its)
+            states.append(after)
         return x, _joined(states)
 
-    def read_packed(self, packed: PackedSequence, state: LmState) -> tuple[PackedSequence, LmState]:
-        """The same for sentences of different lengths, without dropout; a row's state is that after its last word."""
+    def last_state(self, distinct: Tensor, index: Tensor, lengths: Tensor, state: LmState) -> LmState:
+        """The state of each row after its last word, without dropout; rows are padded on the right.
+
+        Args:
+            distinct: as in `forward`.
+            index: [T, B].
+            lengths: words of each row [B], on the CPU.
+            state: before the first word.
+        """
+        vectors = functional.embedding(index, self.encoder(distinct))
+        packed = pack_padded_sequence(vectors, lengths, enforce_sorted=False)
         states = []
         for number, lstm in enumerate(self.layers):
             outputs, its = lstm(packed, (state.hidden[number : number + 1], state.cell[number : number + 1]))
@@ -119,7 +142,7 @@ class LanguageModel(nn.Module):
                 outputs = outputs._replace(data=packed.data + outputs.data)
             packed = outputs
             states.append(its)
-        return packed, _joined(states)
+        return _joined(states)
 
 
 def _joined(states: list[tuple[Tensor, Tensor]]) -> LmState:
@@ -127,16 +150,3 @@ def _joined(states: list[tuple[Tensor, Tensor]]) -> LmState:
     if len(states) == 1:
         return LmState(*states[0])
     return LmState(torch.cat([hidden for hidden, _ in states]), torch.cat([cell for _, cell in states]))
-
-
-def _initialise(lstm: nn.LSTM) -> None:
-    """Uniform by fan-in; biases zero, the forget gates' one (PAPER: 2.3)."""
-    for name, parameter in lstm.named_parameters():
-        if "bias" in name:
-            nn.init.zeros_(parameter)
-            if "bias_ih" in name:
-                with torch.no_grad():
-                    parameter[lstm.hidden_size : 2 * lstm.hidden_size] = 1.0  # gate order: input, forget, cell, output
-        else:
-            bound = parameter.shape[1] ** -0.5
-            nn.init.uniform_(parameter, -bound, bound)

@@ -96,7 +96,7 @@ def build_language_model(bench: Bench) -> Built:
             settings=LoopSettings(bench.run.checkpoint_seconds, bench.run.checkpoint_steps),
         )
         job.take_average()
-        lm, metrics = _finish(network, table, vocabulary, heldout, config, direction)
+        lm, metrics = _finish(job, network, table, vocabulary, heldout, config, direction)
     save_language_model(lm, bench.out)
     metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
@@ -115,6 +115,7 @@ def build_language_model(bench: Bench) -> Built:
 
 
 def _finish(
+    job: LmJob,
     network: LanguageModel,
     table: WordTable,
     vocabulary: LmVocabulary,
@@ -123,7 +124,7 @@ def _finish(
     direction: Direction,
 ) -> tuple[TrainedLm, dict[str, float]]:
     network.eval()
-    state = break_state(network, table, heldout[: config.break_sentences], BREAK_STREAMS)
+    state = break_state(network, table, heldout[: config.break_sentences], job.states(BREAK_STREAMS))
     unknown = torch.from_numpy(vocabulary.is_unknown(np.arange(len(vocabulary))))
     from_break = perplexity_from_state(network, table, heldout, state, unknown)
     from_zero = perplexity_from_state(network, table, heldout, network.zero_state(1), unknown)

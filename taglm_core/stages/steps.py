@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
         Kind("corpus-statistics", Stage.INGEST, 1, f"{_ROOM}.ingest:build_statistics"),
         Kind("vocabulary", Stage.PRETRAIN, 1, f"{_ROOM}.pretrain:build_vocabulary"),
         Kind("token-ids", Stage.PRETRAIN, 1, f"{_ROOM}.pretrain:build_token_ids"),
-        Kind("language-model", Stage.PRETRAIN, 4, f"{_ROOM}.pretrain:build_language_model", child=True),
+        Kind("language-model", Stage.PRETRAIN, 5, f"{_ROOM}.pretrain:build_language_model", child=True),
         Kind("embeddings", Stage.EMBED, 1, f"{_ROOM}.embed:build_embeddings", child=True),
         Kind("word-vectors", Stage.EMBED, 1, f"{_ROOM}.embed:build_word_vectors"),
         Kind("tagger", Stage.TAG, 2, f"{_ROOM}.tag:build_tagger", child=True),

@@ -24,8 +24,7 @@ def test_presets_take_a_step_at_reduced_width(name: str) -> None:
     narrow = {"input": entry, "units": 128, "projection": 64, "streams": 2, "window": 3}
     network = build_network(config.model_copy(update=narrow), 12_000)
     distinct = torch.ones(4, 6, dtype=torch.int64) if isinstance(entry, CharCnnInput) else torch.arange(4)
-    vectors = network.vectors(distinct, torch.tensor([[0, 1], [2, 3], [1, 1]]))
-    states, state = network(vectors, network.zero_state(2))
+    states, state = network(distinct, torch.tensor([[0, 1], [2, 3], [1, 1]]), network.zero_state(2))
     assert states.shape == (3, 2, 64)
     assert state.cell.shape == (config.layers, 2, 128)
     losses = network.softmax.training_losses(states.flatten(0, 1), torch.arange(6), np.random.default_rng(1))

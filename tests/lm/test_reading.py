@@ -45,8 +45,7 @@ def test_a_state_is_what_the_softmax_reads_after_that_word(small: Small) -> None
     outputs = []
     for word in (0, 1 + WORDS.index("w3"), 1 + WORDS.index("w1")):
         numbers = np.array([[word]])
-        vectors = network.vectors(small.table.distinct(numbers[0]), torch.zeros(1, 1, dtype=torch.int64))
-        states, state = network(vectors, state)
+        states, state = network(small.table.distinct(numbers[0]), torch.zeros(1, 1, dtype=torch.int64), state)
         outputs.append(states[0, 0].detach().numpy())
     assert np.allclose(found, outputs[1:], atol=1e-6)
 
@@ -96,16 +95,16 @@ def test_all_streams_together_score_every_sentence_once(small: Small, sentences:
 
 
 def test_break_state_is_the_mean_state_after_last_words(small: Small, sentences: list[np.ndarray]) -> None:
-    """One stream, read word by word: the mean over sentence ends, the first (cold) one left out."""
-    found = break_state(small.lm.network, small.table, sentences, streams=1)
-    state = small.lm.network.zero_state(1)
+    """One stream, read word by word from a given state: the mean over sentence ends, the first one left out."""
+    state = small.lm.break_state
+    found = break_state(small.lm.network, small.table, sentences, state)
     ends = []
     for sentence in sentences:
         inputs = np.append(np.int32(0), sentence)[:, None].astype(np.int64)
         distinct, index = np.unique(inputs, return_inverse=True)
-        vectors = small.lm.network.vectors(small.table.distinct(distinct), torch.from_numpy(index.reshape(-1, 1)))
         with torch.no_grad():
-            _, state = small.lm.network(vectors, state)
+            words = small.table.distinct(distinct), torch.from_numpy(index.reshape(-1, 1))
+            _, state = small.lm.network(*words, state)
         ends.append(state)
     for part in range(2):
         mean = torch.stack([end[part] for end in ends[1:]]).mean(0)

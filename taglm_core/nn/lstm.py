@@ -1,0 +1,160 @@
+"""The LSTM layer of a language model, with a pass of its own for processors without cuDNN.
+
+A word's part of the gates is computed once per distinct word of a window, which torch's LSTM has no place for; a step
+multiplies only what the recurrence forces it to (docs/decisions/0005).
+
+Axes: T tokens, B streams or sentences, N distinct words, D input, U units, P projection (P = U without one).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+State = tuple[Tensor, Tensor]
+
+
+class LmLstm(nn.LSTM):
+    """One LSTM layer with projection; parameters and results are those of `nn.LSTM`.
+
+    Args:
+        inputs: D, size of the input.
+        units: U.
+        projection: P; equal to `units` for none.
+
+    Source: Sak et al. 2014 (projection); initialisation and forget bias 1 as in Jozefowicz et al. 2016.
+    """
+
+    weight_ih_l0: nn.Parameter
+    weight_hh_l0: nn.Parameter
+    weight_hr_l0: nn.Parameter
+    bias_ih_l0: nn.Parameter
+    bias_hh_l0: nn.Parameter
+
+    def __init__(self, inputs: int, units: int, projection: int) -> None:
+        super().__init__(inputs, units, proj_size=projection if projection < units else 0)
+        for name, parameter in self.named_parameters():
+            if "bias" in name:
+                nn.init.zeros_(parameter)
+            else:
+                bound = parameter.shape[1] ** -0.5
+                nn.init.uniform_(parameter, -bound, bound)
+        with torch.no_grad():
+            self.bias_ih_l0[units : 2 * units] = 1.0  # gates are stored in the order input, forget, cell, output
+
+    def read(self, x: Tensor, index: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """States after each step.
+
+        Args:
+            x: inputs [T, B, D]; with an index, the vectors of distinct words [N, D].
+            index: which of them stands where [T, B], or None. A word's part of the gates is then computed once.
+            state: hidden [1, B, P] and cell [1, B, U] before the first step.
+
+        Returns:
+            [T, B, P], and the state after the last step.
+        """
+        if x.device.type != "cpu":  # cuDNN wants the inputs themselves
+            return self(x if index is None else functional.embedding(index, x), state)
+        steps, batch = x.shape[:2] if index is None else index.shape
+        rows = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        if index is None:
+            index = torch.arange(steps * batch).view(steps, batch)
+        projection = self.weight_hr_l0 if self.proj_size else None
+        outputs, hidden, cell = _Recurrence.apply(
+            rows.reshape(-1, 4 * self.hidden_size), index, self.weight_hh_l0, projection, state[0][0], state[1][0]
+        )
+        return outputs, (hidden[None], cell[None])
+
+
+class _Recurrence(torch.autograd.Function):
+    """The steps of an LSTM whose inputs were multiplied before: rows [N, 4U] at index [T, B] -> outputs [T, B, P].
+
+    With the gates i, f, g, o after their activations, c' = f c + i g, m = o tanh(c'), h' = W_hr m. Also gives the state
+    after the last step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        index: Tensor,
+        recurrent: Tensor,
+        projection: Tensor | None,
+        hidden: Tensor,
+        cell: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        steps, batch = index.shape
+        units = rows.shape[1] // 4
+        gates = rows.new_empty(steps, batch, 4 * units)
+        cells = rows.new_empty(steps + 1, batch, units)  # row 0 is the state before the first step
+        outputs = rows.new_empty(steps + 1, batch, hidden.shape[1])
+        squashed, memory = rows.new_empty(steps, batch, units), rows.new_empty(steps, batch, units)
+        cells[0], outputs[0] = cell, hidden
+        for t in range(steps):
+            gate = torch.index_select(rows, 0, index[t], out=gates[t]).addmm_(outputs[t], recurrent.t())  # [B, 4U]
+            gate[:, : 2 * units].sigmoid_()
+            _tanh(gate[:, 2 * units : 3 * units])
+            gate[:, 3 * units :].sigmoid_()
+            i, f, g, o = gate.split(units, 1)
+            torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
+            _tanh(squashed[t].copy_(cells[t + 1]))
+            torch.mul(o, squashed[t], out=memory[t])
+            if projection is None:
+                outputs[t + 1] = memory[t]
+            else:
+                torch.mm(memory[t], projection.t(), out=outputs[t + 1])
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(index, gates, cells, squashed, memory, outputs, recurrent, projection)
+            ctx.rows = len(rows)
+        return outputs[1:], outputs[-1].clone(), cells[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # only under create_graph=True
+            raise NotImplementedError("LmLstm has no second derivative; call backward without create_graph=True")
+        index, gates, cells, squashed, memory, outputs, recurrent, projection = ctx.saved_tensors
+        steps, batch, width = gates.shape
+        units = width // 4
+        d_states, d_cell = gradients[0].clone(memory_format=torch.contiguous_format), gradients[2].clone()
+        d_states[-1] += gradients[1]
+        d_gates, d_hidden = torch.empty_like(gates), torch.empty_like(outputs[0])
+        for t in range(steps - 1, -1, -1):
+            i, f, g, o = gates[t].split(units, 1)
+            d_i, d_f, d_g, d_o = d_gates[t].split(units, 1)
+            d_memory = d_states[t] if projection is None else d_states[t] @ projection  # [B, U]
+            _through_sigmoid(d_memory * squashed[t], o, d_o)
+            d_squashed = d_memory * o
+            d_cell += _through_tanh(d_squashed, squashed[t], d_squashed)
+            _through_sigmoid(d_cell * g, i, d_i)
+            _through_sigmoid(d_cell * cells[t], f, d_f)
+            _through_tanh(d_cell * i, g, d_g)
+            d_cell.mul_(f)
+            if t:
+                d_states[t - 1].addmm_(d_gates[t], recurrent)
+            else:
+                torch.mm(d_gates[0], recurrent, out=d_hidden)
+        flat = d_gates.view(-1, width)
+        d_recurrent = flat.t() @ outputs[:-1].view(steps * batch, -1)
+        d_projection = None
+        if projection is not None:
+            d_projection = d_states.view(steps * batch, -1).t() @ memory.view(steps * batch, units)
+        d_rows = torch.ops.aten.embedding_dense_backward(flat, index.reshape(-1), ctx.rows, -1, False)
+        return d_rows, None, d_recurrent, d_projection, d_hidden, d_cell
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent, in place: 2 sigmoid(2x) - 1. torch's own takes six times as long as its sigmoid on CPU."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def _through_sigmoid(gradient: Tensor, value: Tensor, out: Tensor) -> None:
+    """Gradient before a sigmoid whose value is given; torch's sigmoid_backward takes three times as long on CPU."""
+    torch.addcmul(value, value, value, value=-1, out=out).mul_(gradient)
+
+
+def _through_tanh(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Gradient before a hyperbolic tangent whose value is given."""
+    return torch.ops.aten.tanh_backward.grad_input(gradient, value, grad_input=out)
