@@ -91,8 +91,8 @@ _JOZEFOWICZ = {  # Jozefowicz et al. 2016 and its code (PAPER: 2.3)
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "char-cnn-small": {},
     "lstm-512-256": {
-        **_JOZEFOWICZ, "input": {"kind": "word", "size": 256}, "units": 512, "projection": 256,
-        "vocabulary_size": 50_000,
+        "input": {"kind": "word", "size": 256}, "units": 512, "projection": 256, "vocabulary_size": 50_000,
+        "streams": 128, "learning_rate": 3e-3,
     },
     "lstm-2048-512": {
         **_JOZEFOWICZ, "input": {"kind": "word", "size": 512}, "units": 2_048, "projection": 512,
