@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taglm_core.nn.lstm import LmLstm
+from taglm_core.training.speed import count_operations
 
 T, B, N, D, U = 7, 3, 5, 4, 6
 
@@ -66,3 +67,12 @@ def test_forget_gates_start_open() -> None:
     lstm = LmLstm(D, U, 3)
     bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
     assert bias.tolist() == [0.0] * U + [1.0] * U + [0.0] * 2 * U
+
+
+def test_every_product_of_a_step_is_counted() -> None:
+    """What the share of the GEMM rate is of: inputs once a distinct word, the rest once a token, twice that backward."""
+    lstm = LmLstm(32, 64, 16)
+    words, index = torch.randn(9, 32, requires_grad=True), torch.randint(0, 9, (5, 4))
+    state = torch.zeros(1, 4, 16, requires_grad=True), torch.zeros(1, 4, 64)
+    forward = 2 * (9 * 4 * 64 * 32 + 5 * 4 * (4 * 64 * 16 + 64 * 16))
+    assert count_operations(lambda: lstm.read(words, index, state)[0].sum().backward()) == 3 * forward
