@@ -70,7 +70,7 @@ def test_forget_gates_start_open() -> None:
 
 
 def test_every_product_of_a_step_is_counted() -> None:
-    """What the share of the GEMM rate is of: inputs once a distinct word, the rest once a token, twice that backward."""
+    """What the GEMM share is a share of: inputs once a distinct word, the rest once a token, twice that backward."""
     lstm = LmLstm(32, 64, 16)
     words, index = torch.randn(9, 32, requires_grad=True), torch.randint(0, 9, (5, 4))
     state = torch.zeros(1, 4, 16, requires_grad=True), torch.zeros(1, 4, 64)
