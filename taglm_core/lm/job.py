@@ -79,10 +79,11 @@ class LmJob:
         self._started: tuple[float, int] | None = None  # time and step, for tokens per second of this process
 
     def measure(self) -> None:
-        """Find out how many steps a second the machine's matrix products would allow; changes no number.
+        """Find out how many steps a second the machine's matrix products would allow; changes no number."""
+        self._best = gemm_rate(self._state.hidden.device) / self.count_operations()
 
-        One step is taken by a copy, and counted.
-        """
+    def count_operations(self) -> int:
+        """Floating-point operations of one step: a copy takes one, on the next text; changes no number."""
         network, place, generators = copy.deepcopy(self._network), self._streams.pack(), generator_states()
         network.train()
 
@@ -93,7 +94,12 @@ class LmJob:
         operations = count_operations(step)
         self._streams.unpack(place)
         set_generator_states(generators)
-        self._best = gemm_rate(self._state.hidden.device) / (operations * self._config.accumulate)
+        return operations * self._config.accumulate
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one optimiser step."""
+        return self._config.step_tokens
 
     def finished(self) -> bool:
         """Whether the budget of steps is spent."""
