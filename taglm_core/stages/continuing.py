@@ -107,16 +107,18 @@ def _unlike(base: Mapping[str, Any], config: LanguageModelConfig) -> list[tuple[
 
 def _named(store: Store, name: str, direction: Direction, config: LanguageModelConfig, start: str) -> str:
     """The full digest of what a user named by its beginning."""
-    there = {digest: store.manifest(KIND, digest) for kind, digest in store.objects() if kind == KIND}
+    there = [digest for kind, digest in store.objects() if kind == KIND]
     found = [digest for digest in there if digest.startswith(start)]
+    if len(found) == 1:
+        if store.damage(KIND, found[0]) is None:
+            settings = store.manifest(KIND, found[0]).recipe.config
+            require_same_shape(f"language_models.{name}", settings, config, direction, found[0])
+        return found[0]
     if not found and len(start) == KEY_LENGTH:
         return start  # what was made from it may still be there; planning says if it is needed
-    if len(found) == 1:
-        where = f"language_models.{name}"
-        require_same_shape(where, there[found[0]].recipe.config, config, direction, found[0])
-        return found[0]
     error = ConfigError if found else MissingObject
-    shown = [f"{digest[:12]} ({there[digest].label})" for digest in found or there]
+    labels = {pointer.digest: pointer.label for pointer in store.pointers(KIND)}
+    shown = [f"{digest[:12]} ({labels.get(digest, 'no key leads to it')})" for digest in found or there]
     raise error(
         f"language_models.{name}.continue_from.{direction}: {len(found) or 'no'} language models begin with {start!r}; "
         f"{'they are' if found else f'in {store.root} are'} {', '.join(shown) or 'none'}"
