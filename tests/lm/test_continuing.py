@@ -55,8 +55,8 @@ class Weeks:
 
     def __init__(self, root: Path, model: str) -> None:
         self.root, self.model, self.store = root, model, Store(root / "store")
-        for name, text in TEXTS.items():
-            (root / f"{name}.txt").write_text(text)
+        for name, lines in TEXTS.items():
+            (root / f"{name}.txt").write_text(lines)
 
     def experiment(self, text: str, *changes: str, latest: bool = True) -> Experiment:
         own = [self.model, "language_models.main.directions=[forward]", "variants=[{name: baseline}]",
@@ -165,8 +165,8 @@ def test_stopped_and_resumed_gives_the_same_bits_and_says_the_figure_once(weeks:
 def test_weeks_are_counted_and_lineage_is_walked_to_the_first(weeks: Weeks) -> None:
     """Depth, tokens of all weeks, and the base's digest in the manifest; nothing of it in the object's bytes."""
     manifests: list[Manifest] = []
-    for text, steps in (("a", 20), ("b", 10), ("c", 5)):
-        manifests.append(weeks.run(text, f"language_models.main.steps={steps}").manifest)
+    for week, steps in (("a", 20), ("b", 10), ("c", 5)):
+        manifests.append(weeks.run(week, f"language_models.main.steps={steps}").manifest)
     assert [manifest.counts["continued"] for manifest in manifests] == [0, 1, 2]
     assert [manifest.counts["training_tokens"] for manifest in manifests] == [400, 200, 100]
     assert [manifest.counts["training_tokens_total"] for manifest in manifests] == [400, 600, 700]

@@ -11,7 +11,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
 from taglm_core.stages.building import build
-from taglm_core.stages.comparing import EvaluatedRun, differing_settings
+from taglm_core.stages.comparing import EvaluatedRun, differing_settings, find_run
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
@@ -307,3 +307,18 @@ def test_what_differs_is_found_through_the_bases(weeks: Weeks) -> None:
     weeks.run("c")
     deeper = differing_settings([evaluated("c"), evaluated("b")])
     assert deeper["language-model/main/forward > base > base"] == (first["forward"][:12], "-")
+
+
+def test_a_run_of_an_experiment_that_continues_is_found_by_its_file(weeks: Weeks) -> None:
+    """`taglm compare FILE:VARIANT` settles `latest` as the run did."""
+    weeks.run("a")
+    weeks.run("b")
+    path = weeks.folder / "weekly.yaml"
+    lines = [
+        f"unlabelled: {{path: {weeks.folder / 'text.txt'}}}",
+        "language_models: {main: {continue_from: latest}}",
+        f"run: {{store: {weeks.store.root}}}",
+    ]
+    path.write_text("\n".join(lines))
+    found = find_run(f"{path}:TagLM", split="test").evaluations[1].ref
+    assert found == weeks.plan("b")["evaluation/TagLM/seed-1/test"].ref
