@@ -22,6 +22,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMError
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
+from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
 from taglm_core.stages.steps import Stage, parse_stage
@@ -85,7 +86,7 @@ def tag(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = N
 @app.command(name="plan")
 def show_plan(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None) -> None:
     """Say what would run, and why. Computes nothing."""
-    loaded = load_experiment(experiment, overrides or ())
+    loaded = _load(experiment, overrides)
     decisions = plan(Store(loaded.run.store), build_graph(loaded), _stages(refresh))
     console.print(cli_views.plan_table(decisions))
     console.print(cli_views.plan_summary(decisions, experiment))
@@ -98,7 +99,7 @@ def status(
     verify: Annotated[bool, typer.Option("--verify", help="compare the bytes of every object, not only sizes")] = False,
 ) -> None:
     """Show what is in the store for an experiment, and why the rest is not."""
-    loaded = load_experiment(experiment, overrides or ())
+    loaded = _load(experiment, overrides)
     store = Store(loaded.run.store)
     decisions = plan(store, build_graph(loaded))
     console.print(cli_views.status_table(store, decisions, verify=verify))
@@ -154,7 +155,7 @@ def _run(
     path: Path, overrides: Sequence[str] | None, refresh: Sequence[str] | None, *, first: str | None, last: str | None
 ) -> None:
     begun = time.monotonic()
-    experiment = load_experiment(path, overrides or ())
+    experiment = _load(path, overrides)
     start = parse_stage(first) if first else None
     end = parse_stage(last) if last else Stage.TAG
     if start is not None and start.place > end.place:
@@ -180,6 +181,15 @@ def _run(
         console.print(line, soft_wrap=True)
     done = f"{time.monotonic() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
+
+
+def _load(path: Path, overrides: Sequence[str] | None) -> Experiment:
+    """The experiment with the language models that others go on from found, and said."""
+    experiment = load_experiment(path, overrides or ())
+    settled = settle_bases(Store(experiment.run.store), experiment)
+    for line in settled.lines:
+        console.print(line, markup=False)
+    return settled.experiment
 
 
 def _require(decisions: Mapping[str, Decision], first: Stage, path: Path) -> None:

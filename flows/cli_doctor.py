@@ -25,6 +25,7 @@ from rich.table import Table
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import ConfigError, InputError
+from taglm_core.stages.continuing import from_random_weights
 from taglm_core.stages.graph import build_graph
 
 DISTRIBUTION = "taglm"
@@ -180,7 +181,8 @@ def _writable(experiment: Experiment) -> Check:
 
 
 def _inputs(experiment: Experiment) -> Iterator[Check]:
-    patterns = dict.fromkeys(path for step in build_graph(experiment).values() for path in step.files.values())
+    graph = build_graph(from_random_weights(experiment))
+    patterns = dict.fromkeys(path for step in graph.values() for path in step.files.values())
     if not patterns:
         yield Check("input files", "none needed: the corpora are generated")
     for pattern in patterns:

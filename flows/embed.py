@@ -10,7 +10,7 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.embed import embed_corpus, look_up_word_vectors
 from tasks.options import EVERYTHING, Options
-from tasks.stages import run_stage
+from tasks.stages import run_stage, settle
 
 
 @flow(name="embed", flow_run_name="embed-{experiment.name}", validate_parameters=True, persist_result=False)
@@ -25,6 +25,7 @@ def embed(experiment: Experiment, options: Options = EVERYTHING, made: Refs | No
     Returns:
         The objects by step name.
     """
+    experiment = settle(experiment)
     made = pretrain(experiment, options) if made is None else made
     tasks = {
         "embeddings": embed_corpus,

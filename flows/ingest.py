@@ -9,7 +9,7 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.ingest import describe_corpora, detect_tag_scheme, generate_demo_corpus, read_corpus
 from tasks.options import EVERYTHING, Options
-from tasks.stages import check_store, run_stage
+from tasks.stages import check_store, run_stage, settle
 
 
 @flow(name="ingest", flow_run_name="ingest-{experiment.name}", validate_parameters=True, persist_result=False)
@@ -23,6 +23,7 @@ def ingest(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
     Returns:
         The objects by step name.
     """
+    experiment = settle(experiment)
     check_store(experiment, options)
     tasks = {
         "demo-corpus": generate_demo_corpus,

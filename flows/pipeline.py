@@ -11,6 +11,7 @@ from flows.tag import tag
 from taglm_core.config.experiment import Experiment
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
+from tasks.stages import settle
 
 
 @flow(name="pipeline", flow_run_name="pipeline-{experiment.name}", validate_parameters=True, persist_result=False)
@@ -24,6 +25,7 @@ def pipeline(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
     Returns:
         The objects by step name.
     """
+    experiment = settle(experiment)
     corpora = ingest(experiment, options)
     models = pretrain(experiment, options, corpora)
     embeddings = embed(experiment, options, models)

@@ -10,7 +10,7 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.pretrain import count_words, train_language_model, write_token_ids
-from tasks.stages import run_stage
+from tasks.stages import run_stage, settle
 
 
 @flow(name="pretrain", flow_run_name="pretrain-{experiment.name}", validate_parameters=True, persist_result=False)
@@ -25,6 +25,7 @@ def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs |
     Returns:
         The objects by step name.
     """
+    experiment = settle(experiment)
     made = ingest(experiment, options) if made is None else made
     tasks = {
         "vocabulary": count_words,

@@ -10,7 +10,7 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.results import publish_results
-from tasks.stages import run_stage
+from tasks.stages import run_stage, settle
 from tasks.tag import evaluate_tagger, train_tagger, write_report
 
 
@@ -26,6 +26,7 @@ def tag(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None
     Returns:
         The objects by step name.
     """
+    experiment = settle(experiment)
     made = embed(experiment, options) if made is None else made
     tasks = {
         "tagger": train_tagger,

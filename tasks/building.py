@@ -21,7 +21,7 @@ from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.launch import run_child, slot
-from taglm_core.stages.planning import recipe_of
+from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Store
@@ -56,7 +56,8 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
     logger.info("%s: started", step)
     prefect_run = _prefect_run()
     tracker = open_tracker(experiment)
-    with tracker.stage_run(this, recipe, store.work(recipe), inputs=inputs, prefect_run=prefect_run) as tracked:
+    read = {**inputs, **given_objects(store, this)}
+    with tracker.stage_run(this, recipe, store.work(recipe), inputs=read, prefect_run=prefect_run) as tracked:
         made = {"mlflow_run": tracked.run_id, "prefect_run": prefect_run, "experiment": _settings(experiment)}
         if KINDS[this.kind].child:
             _build_in_child(experiment, this, store, recipe, inputs, tracked, refresh=refresh, made=made)

@@ -10,6 +10,7 @@ from prefect.tasks import Task
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import MissingObject
+from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.launch import CHILDREN
 from taglm_core.stages.planning import plan, set_damaged_aside
@@ -73,6 +74,14 @@ def look_up(experiment: Experiment, stage: Stage) -> Refs:
             f"run `taglm {stage}` with this experiment's file, or leave out --only / --from"
         )
     return {decision.step.name: decision.ref for decision in mine if decision.ref is not None}
+
+
+def settle(experiment: Experiment) -> Experiment:
+    """The experiment with digests in place of `continue_from: latest`, so that all of a run goes on from the same."""
+    settled = settle_bases(Store(experiment.run.store), experiment)
+    for line in settled.lines:
+        logger.info(line)
+    return settled.experiment
 
 
 def check_store(experiment: Experiment, options: Options) -> None:

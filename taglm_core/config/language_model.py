@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from taglm_core.config.base import Settings
+
+LATEST = "latest"  # of `continue_from`
 
 
 class Direction(StrEnum):
@@ -108,6 +111,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Named starting points: the default, a middling word model, and the two models of the paper."""
 
 
+SHAPE = ("input", "vocabulary_size", "min_count", "unknown", "units", "projection", "layers", "residual", "softmax")
+"""Settings that decide which weights there are and what they stand for."""
+
+
 def _over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings laid over others, section by section; a section of another kind replaces the whole section."""
     result = dict(base)
@@ -122,6 +129,28 @@ def _over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[name] = value
     return result
+
+
+def _base_as_written(given: Any) -> Any:
+    """Refuses what the union below would refuse in words about unions."""
+    if given is None or given == LATEST:
+        return given
+    ways = [str(way) for way in Direction]
+    if not isinstance(given, Mapping) or not given or not set(map(str, given)) <= set(ways):
+        raise ValueError(
+            f"expected null, {LATEST}, or a mapping {{{': DIGEST, '.join(ways)}: DIGEST}}, found {given!r}"
+        )
+    for way, digest in given.items():
+        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{6,32}", digest):
+            quotes = "; put it into quotes, or YAML takes it for a number" if isinstance(digest, int | float) else ""
+            raise ValueError(
+                f"{way}: expected the beginning (6 characters or more) of a language-model object of `taglm status`, "
+                f"found {digest!r}{quotes}"
+            )
+    return given
+
+
+_Base = Annotated[Literal["latest"] | dict[Direction, str] | None, BeforeValidator(_base_as_written)]
 
 
 class LanguageModelConfig(Settings):
@@ -159,6 +188,11 @@ class LanguageModelConfig(Settings):
         exclude=True,
         description=f"settings to start from: {', '.join(PRESETS)}; what is given here overrides them",
     )
+    continue_from: _Base = Field(
+        None,
+        description="language models to go on from instead of from random weights: the newest of other text (latest), "
+        "or the beginning of an object by direction; their vocabulary and shape stay",
+    )
     directions: tuple[Direction, ...] = Field((Direction.FORWARD, Direction.BACKWARD), min_length=1)
     seed: int = Field(1, ge=0, description="seed of initialisation, order and dropout")
 
@@ -172,6 +206,12 @@ class LanguageModelConfig(Settings):
             raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
         return _over(PRESETS[name], {key: value for key, value in given.items() if key != "preset"})
 
+    def shape(self) -> dict[str, Any]:
+        """What a model that goes on from another one must have in common with it (JSON values)."""
+        fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
+        fixed["softmax"].pop("samples", None)  # how it is trained
+        return fixed
+
     @property
     def step_tokens(self) -> int:
         """Tokens of one optimiser step."""
@@ -183,6 +223,8 @@ class LanguageModelConfig(Settings):
             raise ValueError(f"projection ({self.projection}) must not be larger than units ({self.units})")
         if len(set(self.directions)) != len(self.directions):
             raise ValueError("directions must not repeat")
+        if isinstance(self.continue_from, dict) and (extra := set(self.continue_from) - set(self.directions)):
+            raise ValueError(f"continue_from: {', '.join(sorted(extra))} is not in directions")
         tied = isinstance(self.softmax, FullSoftmax) and self.softmax.tied
         if tied and (not isinstance(self.input, WordInput) or self.input.size != self.projection):
             raise ValueError(

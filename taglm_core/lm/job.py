@@ -51,6 +51,7 @@ class LmJob:
         heldout: held-out sentences in reading order.
         config: settings.
         intervals: when to say something.
+        start: state that every stream starts from, one row; None for zero.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LmJob:
         heldout: Sentences,
         config: LanguageModelConfig,
         intervals: Intervals,
+        start: LmState | None = None,
     ) -> None:
         self.model: nn.Module = network
         self.optimizers = build_optimizers(network, config)
@@ -68,7 +70,7 @@ class LmJob:
         self.step, self._windows = 0, 0
         self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
         self._config, self._intervals = config, intervals
-        self._state = network.zero_state(config.streams)
+        self._state = network.zero_state(config.streams) if start is None else start.expand(config.streams)
         self._exact = network.softmax.samples == 0
         self._loss_name = "train/loss" if self._exact else "train/sampled_loss"
         self._average: dict[str, Tensor] = {}  # of the LSTM weights, by name

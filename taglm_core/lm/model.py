@@ -130,7 +130,8 @@ def _build_softmax(config: LanguageModelConfig, vocabulary_size: int, table: nn.
 
 def save_language_model(lm: TrainedLm, folder: Path) -> None:
     """Write all files of a language model."""
-    data = {"direction": lm.direction, "vocabulary": len(lm.vocabulary), "settings": lm.config.model_dump(mode="json")}
+    settings = lm.config.model_dump(mode="json", exclude={"continue_from"})  # lineage is the manifest's
+    data = {"direction": lm.direction, "vocabulary": len(lm.vocabulary), "settings": settings}
     (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
     lm.vocabulary.save(folder / "vocabulary.parquet")
     save_file({name: tensor.cpu().contiguous() for name, tensor in lm.network.state_dict().items()},

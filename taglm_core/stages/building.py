@@ -16,7 +16,7 @@ from typing import Any
 
 from taglm_core.config.experiment import RunConfig
 from taglm_core.corpus.files import resolve_files
-from taglm_core.stages.planning import recipe_of
+from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Ref
 from taglm_core.store.store import Artifact, Store, list_files
@@ -88,7 +88,7 @@ def build(
     Args:
         store: where inputs are and the object goes.
         step: what to build.
-        inputs: objects it reads, by role.
+        inputs: objects of other steps it reads, by role; `step.objects` are added.
         run: how things run.
         label: `experiment/step`, for people.
         refresh: build even if the object is there.
@@ -110,7 +110,7 @@ def build(
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         begun = time.monotonic()
-        opened = {role: store.open(given) for role, given in inputs.items()}
+        opened = {role: store.open(given) for role, given in {**inputs, **given_objects(store, step)}.items()}
         files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             request, locks = StopRequest() if stop is None else stop, store.root / "locks"

@@ -10,17 +10,22 @@ from typing import Any
 
 from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, TagScheme
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.language_model import Direction
+from taglm_core.config.language_model import Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
 from taglm_core.stages.steps import Graph, Step
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
+BASE = "base"  # role of the language model that another one goes on from
 
 
 def build_graph(experiment: Experiment) -> Graph:
-    """All steps of an experiment, each after its inputs."""
+    """All steps of an experiment, each after its inputs.
+
+    Raises:
+        ValueError: a `continue_from: latest` is not settled (`stages.continuing.settle_bases`).
+    """
     return Graph(
         [
             *_corpora(experiment),
@@ -30,6 +35,11 @@ def build_graph(experiment: Experiment) -> Graph:
             _report(experiment),
         ]
     )
+
+
+def language_model_name(lm: str, direction: Direction) -> str:
+    """Name of the step that trains one direction of a language model."""
+    return f"language-model/{lm}/{direction}"
 
 
 def embeddings_name(lm: str, direction: Direction, split: str) -> str:
@@ -126,10 +136,22 @@ def _language_models(experiment: Experiment) -> list[Step]:
     ]
     for name, config in experiment.language_models.items():
         for direction in config.directions:
-            settings = {**_dump(config, without=("directions",)), "direction": str(direction)}
+            settings = {**_dump(config, without=("directions", "continue_from")), "direction": str(direction)}
             inputs = {"vocabulary": "vocabulary", "token-ids": "token-ids"}
-            steps.append(Step(f"language-model/{name}/{direction}", "language-model", settings, inputs, group=group))
+            step = language_model_name(name, direction)
+            objects = _base(name, config, direction)
+            steps.append(Step(step, "language-model", settings, inputs, group=group, objects=objects))
     return steps
+
+
+def _base(name: str, config: LanguageModelConfig, direction: Direction) -> dict[str, tuple[str, str]]:
+    """The object that a language model goes on from: an input by content, so that key and lineage follow it."""
+    given = config.continue_from
+    if given is None:
+        return {}
+    if not isinstance(given, dict):  # training from random weights instead would be noticed by nobody
+        raise ValueError(f"language_models.{name}.continue_from: {given} is not settled (stages/continuing.py)")
+    return {BASE: ("language-model", given[direction])} if direction in given else {}
 
 
 def _embeddings(experiment: Experiment) -> list[Step]:
@@ -139,7 +161,7 @@ def _embeddings(experiment: Experiment) -> list[Step]:
     steps = []
     for split in SPLITS:
         for lm, direction in needed:
-            inputs = {"language-model": f"language-model/{lm}/{direction}", "corpus": f"corpus/{split}"}
+            inputs = {"language-model": language_model_name(lm, direction), "corpus": f"corpus/{split}"}
             steps.append(Step(embeddings_name(lm, direction, split), "embeddings", config, inputs, group=group))
         vectors = {experiment.tagger_of(variant).words.vectors for variant in experiment.variants}
         for path in sorted(path for path in vectors if path is not None):
@@ -192,7 +214,7 @@ def _taggers(experiment: Experiment) -> list[Step]:
 def _models(variant: VariantConfig) -> dict[str, str]:
     """The language models themselves: their digests say whose embeddings the caches must hold."""
     return {
-        f"language-model/{lm}/{way}": f"language-model/{lm}/{way}" for lm in variant.lm for way in variant.directions
+        language_model_name(lm, way): language_model_name(lm, way) for lm in variant.lm for way in variant.directions
     }
 
 

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from taglm_core.corpus.files import resolve_files
+from taglm_core.errors import DamagedObject, MissingObject
 from taglm_core.stages.steps import KINDS, Graph, Stage, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Pointer, Store
+
+_NOT_MADE_HERE = (
+    "no step of this experiment makes it; copy it there, run the experiment that made it, or name another one"
+)
 
 
 class Action(StrEnum):
@@ -47,14 +52,40 @@ def recipe_of(store: Store, step: Step, digests: Mapping[str, str]) -> Recipe:
     Raises:
         InputError: a raw input file is not there.
     """
-    inputs = {role: digests[role] for role in step.inputs}
+    inputs = {role: digests[role] for role in step.inputs} | {
+        role: digest for role, (_, digest) in step.objects.items()
+    }
     for role, pattern in step.files.items():
         inputs[role] = store.raw_digest(resolve_files(Path(pattern)))
     return Recipe(step.kind, KINDS[step.kind].version, step.config, inputs)
 
 
+def given_objects(store: Store, step: Step) -> dict[str, Ref]:
+    """The objects a step reads that no step of its experiment makes, by role.
+
+    Raises:
+        MissingObject: one of them is not there.
+        DamagedObject: one of them is not whole.
+    """
+    found = {}
+    for role, (kind, digest) in step.objects.items():
+        problem = store.damage(kind, digest)
+        if problem is not None:
+            error = DamagedObject if (kind, digest) in store.objects() else MissingObject
+            raise error(f"{step.name}: its {role} is {kind} {digest} of {store.root}: {problem}; {_NOT_MADE_HERE}")
+        manifest = store.manifest(kind, digest)
+        found[role] = Ref(kind, manifest.recipe.key, digest, manifest.counts)
+    return found
+
+
 def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[str, Decision]:
-    """Decide for every step, inputs first. Reads pointers, manifests and file sizes; computes nothing."""
+    """Decide for every step, inputs first. Reads pointers, manifests and file sizes; computes nothing.
+
+    Raises:
+        InputError: a raw input file is not there.
+        MissingObject: an object that a step would read and no step makes is not there.
+        DamagedObject: it is there, but not whole.
+    """
     decisions: dict[str, Decision] = {}
     for name, step in graph.items():
         decisions[name] = _decide(store, step, decisions, refresh)
@@ -71,6 +102,9 @@ def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Col
 
     Returns:
         A line for each object set aside. Plan again after that, and call this again: more steps run then.
+
+    Raises:
+        DamagedObject: one of them no step makes, so that it would not be rebuilt; it is set aside, too.
     """
     running = [decision.step for decision in decisions.values() if decision.action is not Action.REUSE]
     names = dict.fromkeys([*(name for step in running for name in step.inputs.values()), *also])
@@ -82,12 +116,28 @@ def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Col
             place = store.set_aside(ref.kind, ref.digest, problem)
             if place is not None:  # two steps may have the same object
                 lines.append(f"{name}: damaged ({problem}); set aside as {place}, will be rebuilt")
+    for step in running:
+        for role, (kind, digest) in step.objects.items():
+            problem = store.damage(kind, digest, hashes=True)
+            if problem is not None:
+                place = store.set_aside(kind, digest, problem)
+                raise DamagedObject(
+                    f"{step.name}: its {role}, {kind} {digest}, was damaged ({problem}) and is set aside as {place}; "
+                    f"{_NOT_MADE_HERE}"
+                )
     return lines
 
 
 def _decide(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
     for pattern in step.files.values():
         resolve_files(Path(pattern))  # a wrong path is an error now, not when its step's turn comes
+    decision = _decided(store, step, above, refresh)
+    if decision.action is not Action.REUSE:
+        given_objects(store, step)  # a missing one is an error now, too
+    return decision
+
+
+def _decided(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
     waiting = [name for name in step.inputs.values() if above[name].ref is None]
     if waiting:
         shown = ", ".join(waiting[:2]) + (f" and {len(waiting) - 2} more" if len(waiting) > 2 else "")
@@ -128,7 +178,8 @@ def _changes(old: Pointer, new: Recipe) -> Iterator[str]:
             yield f"{path} {before.get(path, 'unset')} -> {after.get(path, 'unset')}"
     for role in sorted({*old.recipe.inputs, *new.inputs}):
         if old.recipe.inputs.get(role) != new.inputs.get(role):
-            yield f"input {role} {'changed' if role in old.recipe.inputs else 'is new'}"
+            what = "is gone" if role not in new.inputs else "changed" if role in old.recipe.inputs else "is new"
+            yield f"input {role} {what}"
 
 
 def flat_settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,14 +14,18 @@ from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
 from taglm_core.errors import InputError
 from taglm_core.lm.job import Intervals, LmJob
-from taglm_core.lm.model import TrainedLm, WordTable, build_network, save_language_model
+from taglm_core.lm.model import TrainedLm, WordTable, build_network, load_language_model, save_language_model
 from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.stages.building import Bench, Built
+from taglm_core.stages.continuing import require_same_shape
+from taglm_core.stages.graph import BASE
+from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.journal import Journal
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
 
@@ -68,9 +72,8 @@ def build_language_model(bench: Bench) -> Built:
     device = open_device(bench.run.device, bench.run.threads)
     words_file, folder = bench.inputs["vocabulary"].path / WORDS_FILE, bench.inputs["token-ids"].path
     text = TokenIds.open(folder)
-    vocabulary = LmVocabulary.select(
-        words_file, size=config.vocabulary_size, min_count=config.min_count, shapes=config.unknown is Unknown.SHAPE
-    )
+    base = _base(bench, config, direction)
+    vocabulary = _most_frequent(words_file, config) if base is None else base.vocabulary
     words = _all_words(words_file, folder)
     table = WordTable(words, vocabulary, config)
     heldout = _reading_order(text.heldout, direction)
@@ -82,12 +85,16 @@ def build_language_model(bench: Bench) -> Built:
     with exclusive(device, bench.locks):
         seed_torch(config.seed, "language-model", str(direction))
         network = build_network(config, len(vocabulary)).to(device.torch)
+        start = None if base is None else _start_from(base, network, device.torch)
+        del base  # its weights are the network's now
         backward = direction is Direction.BACKWARD
         streams = Streams(
             text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
         )
-        job = LmJob(network, table, streams, heldout, config, Intervals(bench.run.log_steps, bench.run.evaluate_steps))
+        intervals = Intervals(bench.run.log_steps, bench.run.evaluate_steps)
+        job = LmJob(network, table, streams, heldout, config, intervals, start)
         job.measure()
+        before = {} if start is None else _look_before(job, bench.journal, bench.work)
         train(
             job,
             checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
@@ -100,11 +107,13 @@ def build_language_model(bench: Bench) -> Built:
     save_language_model(lm, bench.out)
     metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
+    metrics |= before  # the journal has it as step 0
     tokens = config.steps * config.step_tokens
     counts = {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "vocabulary": len(vocabulary),
         "training_tokens": tokens,
+        **_history(bench, tokens),
         "unread_tokens": streams.unread,
         "epochs_started": streams.epoch + 1,
         "text_tokens": text.train_tokens,
@@ -112,6 +121,53 @@ def build_language_model(bench: Bench) -> Built:
     if isinstance(config.input, CharCnnInput):
         counts["words_cut"] = count_cut(words, max_bytes=config.input.max_bytes)
     return Built(counts, metrics, {"language_model": config.seed}, machine=device.describe())
+
+
+def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabulary:
+    return LmVocabulary.select(
+        words_file, size=config.vocabulary_size, min_count=config.min_count, shapes=config.unknown is Unknown.SHAPE
+    )
+
+
+def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
+    """The language model to go on from, if there is one (on the CPU; it takes from the generators: seed after it).
+
+    Raises:
+        MismatchError: its shape or direction is another one.
+    """
+    if BASE not in bench.inputs:
+        return None
+    base = bench.inputs[BASE]
+    require_same_shape("language_models.*", base.manifest.recipe.config, config, direction, base.ref.digest)
+    return load_language_model(base.path, torch.device("cpu"))
+
+
+def _start_from(base: TrainedLm, network: LanguageModel, device: torch.device) -> LmState:
+    """Give a network the base's weights; the state its streams start from."""
+    network.load_state_dict(base.network.state_dict())
+    return LmState(*(part.to(device) for part in base.break_state))
+
+
+def _look_before(job: LmJob, journal: Journal, work: Path) -> dict[str, float]:
+    """Held-out perplexity of the base; said once, and kept with the unfinished work for runs that go on from it."""
+    path = work / "before.json"
+    known = read_json(path)
+    if known is None:
+        known = {"heldout/perplexity_before": job.heldout_perplexity()}
+        journal.metrics(0, known)
+        value = known["heldout/perplexity_before"]
+        journal.message(0, f"held-out perplexity of the language model that this one goes on from: {value:.1f}")
+        write_json(path, known)
+    return dict(known)
+
+
+def _history(bench: Bench, tokens: int) -> dict[str, int]:
+    """Training tokens with those of all models before, and how many there were."""
+    if BASE not in bench.inputs:
+        return {"training_tokens_total": tokens, "continued": 0}
+    counts = bench.inputs[BASE].manifest.counts
+    before = counts.get("training_tokens_total", counts["training_tokens"])
+    return {"training_tokens_total": before + tokens, "continued": counts.get("continued", 0) + 1}
 
 
 def _finish(

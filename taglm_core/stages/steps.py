@@ -73,6 +73,7 @@ class Step:
         config: the configuration fields that change the numbers (JSON values).
         inputs: names of the steps whose objects it reads, by role.
         files: raw input files it reads (file, folder or glob), by role.
+        objects: (kind, digest) of objects it reads that no step here makes, by role.
         group: what its MLflow experiment is named after: the data set or the text.
     """
 
@@ -82,6 +83,7 @@ class Step:
     inputs: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
+    objects: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def stage(self) -> Stage:

@@ -28,6 +28,15 @@ def test_plan_says_what_would_run_and_why(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()  # planning writes nothing
 
 
+def test_plan_says_what_latest_is(tmp_path: Path) -> None:
+    """With no model in the store yet: from random weights."""
+    demo = str(ROOT / "experiments" / "demo.yaml")
+    done = taglm(tmp_path, "plan", demo, "--set=language_models.main.continue_from=latest")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "main backward, continue_from latest: no model of other text in the store; starts from random" in said
+
+
 def test_status_of_an_empty_store(tmp_path: Path) -> None:
     """Every step is listed with the reason why it is not there."""
     done = taglm(tmp_path, "status", str(ROOT / "experiments" / "demo.yaml"))

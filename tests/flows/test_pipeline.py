@@ -11,6 +11,7 @@ import pytest
 
 from flows.embed import embed
 from flows.pipeline import pipeline
+from flows.pretrain import pretrain
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError, MissingObject
@@ -252,6 +253,21 @@ def test_one_stage_alone(home: Path, made: dict[str, str], tmp_path: Path) -> No
     assert refs["embeddings/main/forward/test"].digest == made["embeddings/main/forward/test"]
     with pytest.raises(MissingObject, match=r"corpus/train.*ingest stage"):
         embed(tiny(tmp_path, "run.tracking=false"), Options(first=Stage.EMBED))
+
+
+def test_language_models_go_on_with_new_text(home: Path, made: dict[str, str]) -> None:
+    """A deployment's run settles `latest` itself: the base is told to MLflow, and the same text again makes nothing."""
+    new = tiny(home, "demo.seed=2", "language_models.main.continue_from=latest")
+    digest = pretrain(new)["language-model/main/forward"].digest
+    store, base = Store(home / "store"), made["language-model/main/forward"]
+    manifest = store.manifest("language-model", digest)
+    assert manifest.recipe.inputs["base"] == base
+    assert manifest.counts["continued"] == 1
+    assert manifest.made["experiment"]["language_models"]["main"]["continue_from"] == {"forward": base}
+    run = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}").get_run(manifest.made["mlflow_run"])
+    assert run.data.tags["taglm.input.base"] == base
+    assert run.data.metrics["heldout/perplexity_before"] == manifest.metrics["heldout/perplexity_before"]
+    assert pretrain(new)["language-model/main/forward"].digest == digest
 
 
 def test_bad_input_fails_with_file_and_line(tmp_path: Path, prefect_server: None) -> None:

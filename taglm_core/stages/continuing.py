@@ -1,0 +1,213 @@
+"""Which language model another one goes on from: `continue_from` as written -> full digests, once, when a run starts.
+
+`latest` is the newest model of the same name and direction, made for an experiment of the same name, in whose history
+(its text, its base's text, ...) the present text is not. So with new text it is last week's model; a run of the same
+text again, next week or after a kill, finds the same base and with it everything that is made already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.language_model import SHAPE, Direction, LanguageModelConfig
+from taglm_core.errors import ConfigError, MismatchError, MissingObject
+from taglm_core.stages.graph import BASE, TEXT, build_graph, language_model_name
+from taglm_core.stages.planning import flat_settings, recipe_of
+from taglm_core.stages.steps import Graph
+from taglm_core.store.records import KEY_LENGTH, Recipe
+from taglm_core.store.store import Pointer, Store
+
+KIND = "language-model"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An experiment whose bases are known.
+
+    Attributes:
+        experiment: with full digests, or null, in place of `latest` and beginnings of digests.
+        lines: what `latest` has come to, for people.
+    """
+
+    experiment: Experiment
+    lines: tuple[str, ...] = ()
+
+
+def settle_bases(store: Store, experiment: Experiment) -> Settled:
+    """Find the language models that others go on from. Of a settled experiment it changes nothing.
+
+    Raises:
+        MissingObject: no language model begins like a digest given.
+        ConfigError: several do.
+        MismatchError: the one given has another shape, or reads in the other direction.
+    """
+    models, lines = dict(experiment.language_models), []
+    for name, config in models.items():
+        given = config.continue_from
+        if given is None:
+            continue
+        found: dict[Direction, str] = {}
+        for direction in config.directions:
+            if isinstance(given, dict):
+                if direction in given:
+                    found[direction] = _named(store, name, direction, config, given[direction])
+                continue
+            digest, line = _latest(store, experiment, name, direction)
+            lines.append(f"language_models.{name} {direction}, continue_from latest: {line}")
+            if digest is not None:
+                found[direction] = digest
+        models[name] = config.model_copy(update={"continue_from": found or None})
+    return Settled(experiment.model_copy(update={"language_models": models}), tuple(lines))
+
+
+def from_random_weights(experiment: Experiment) -> Experiment:
+    """The experiment with no language model going on from another one."""
+    models = {name: lm.model_copy(update={"continue_from": None}) for name, lm in experiment.language_models.items()}
+    return experiment.model_copy(update={"language_models": models})
+
+
+def require_same_shape(
+    where: str, base: Mapping[str, Any], config: LanguageModelConfig, direction: Direction, digest: str
+) -> None:
+    """Refuse a base that the settings do not fit.
+
+    Args:
+        where: what the settings are called, such as `language_models.main`.
+        base: configuration of the step that made the base.
+        config: settings of the model that goes on from it.
+        direction: its direction.
+        digest: the base's.
+
+    Raises:
+        MismatchError: names the settings and both values.
+    """
+    if base["direction"] != direction:
+        raise MismatchError(f"{where}.continue_from.{direction}: {digest[:12]} is a {base['direction']} language model")
+    unlike = _unlike(base, config)
+    if unlike:
+        told = "; ".join(f"{where}.{path} is {now}, in the base {before}" for path, before, now in unlike)
+        raise MismatchError(
+            f"{told}. A language model keeps the shape and vocabulary of the one it goes on from ({digest[:12]}): give "
+            f"these settings the base's values, or leave out {where}.continue_from to train from random weights"
+        )
+
+
+def _unlike(base: Mapping[str, Any], config: LanguageModelConfig) -> list[tuple[str, Any, Any]]:
+    older = LanguageModelConfig.model_validate({key: base[key] for key in SHAPE if key in base})
+    before = dict(flat_settings(older.shape()))
+    now = dict(flat_settings(config.shape()))
+    paths = sorted(before.keys() | now.keys())
+    return [
+        (path, before.get(path, "unset"), now.get(path, "unset")) for path in paths if before.get(path) != now.get(path)
+    ]
+
+
+def _named(store: Store, name: str, direction: Direction, config: LanguageModelConfig, start: str) -> str:
+    """The full digest of what a user named by its beginning."""
+    there = [digest for kind, digest in store.objects() if kind == KIND]
+    found = [digest for digest in there if digest.startswith(start)]
+    if len(found) == 1:
+        if store.damage(KIND, found[0]) is None:
+            settings = store.manifest(KIND, found[0]).recipe.config
+            require_same_shape(f"language_models.{name}", settings, config, direction, found[0])
+        return found[0]
+    if not found and len(start) == KEY_LENGTH:
+        return start  # what was made from it may still be there; planning says if it is needed
+    error = ConfigError if found else MissingObject
+    labels = {pointer.digest: pointer.label for pointer in store.pointers(KIND)}
+    shown = [f"{digest[:12]} ({labels.get(digest, 'no key leads to it')})" for digest in found or there]
+    raise error(
+        f"language_models.{name}.continue_from.{direction}: {len(found) or 'no'} language models begin with {start!r}; "
+        f"{'they are' if found else f'in {store.root} are'} {', '.join(shown) or 'none'}"
+    )
+
+
+def _latest(store: Store, experiment: Experiment, name: str, direction: Direction) -> tuple[str | None, str]:
+    """The base, and in words which it is and what was passed over."""
+    config, label = experiment.language_models[name], f"{experiment.name}/{language_model_name(name, direction)}"
+    texts = _Texts(store)
+    present = texts.present(experiment)
+    mine = sorted((p for p in store.pointers(KIND) if p.label == label), key=lambda p: _made(store, p), reverse=True)
+    used = {pointer.recipe.inputs.get(BASE) for pointer in mine if present & set(texts.of(pointer))}
+    passed: list[str] = []
+    for pointer in mine:
+        if present & set(texts.history(pointer)):
+            continue
+        unlike, problem = _unlike(pointer.recipe.config, config), store.damage(KIND, pointer.digest)
+        if unlike:
+            path, before, now = unlike[0]
+            passed.append(f"{pointer.digest[:12]} was passed over: its {path} is {before}, not {now}")
+        elif problem is not None and pointer.digest not in used:  # what is made from it already needs it no more
+            passed.append(f"{pointer.digest[:12]} was passed over: {problem}")
+        else:
+            return pointer.digest, "; ".join([f"goes on from {pointer.digest[:12]}", *passed])
+    return None, "; ".join(["no model of other text in the store; starts from random weights", *passed])
+
+
+def _made(store: Store, model: Pointer) -> tuple[float, float]:
+    """When an object was made; its pointer is newer where it was computed again with the same outcome."""
+    whole = store.damage(KIND, model.digest) is None
+    return (store.manifest(KIND, model.digest).made["time"] if whole else model.time, model.time)
+
+
+class _Texts:
+    """Texts by what identifies them: the digest of the corpus, and the key of what it was read from.
+
+    Pointers tell, not objects: a text that was trained on stays known when its corpus is gone or damaged.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._recipes: dict[tuple[str, str], list[Recipe]] = {}
+        self._models: dict[str, list[Pointer]] = {}
+        for kind in ("token-ids", "corpus"):
+            for pointer in store.pointers(kind):
+                self._recipes.setdefault((kind, pointer.digest), []).append(pointer.recipe)
+        for pointer in store.pointers(KIND):
+            self._models.setdefault(pointer.digest, []).append(pointer)
+
+    def present(self, experiment: Experiment) -> set[str]:
+        """The text that an experiment names."""
+        graph = build_graph(from_random_weights(experiment))
+        recipe = self._recipe(graph, TEXT)
+        if recipe is None:
+            return set()
+        pointer = self._store.pointer(recipe.kind, recipe.key)
+        return {_source(recipe)} | ({pointer.digest} if pointer is not None else set())
+
+    def of(self, model: Pointer) -> Iterator[str]:
+        """The text that a language model was trained on last."""
+        for token_ids in self._recipes.get(("token-ids", model.recipe.inputs["token-ids"]), ()):
+            text = token_ids.inputs["text"]
+            yield text
+            yield from (_source(recipe) for recipe in self._recipes.get(("corpus", text), ()))
+
+    def history(self, model: Pointer) -> Iterator[str]:
+        """That text, and those of all models before it."""
+        yield from self.of(model)
+        seen, before = {model.digest}, model.recipe.inputs.get(BASE)
+        while before is not None and before not in seen:
+            seen.add(before)
+            made = self._models.get(before, ())  # the same model may have been made in several ways
+            for base in made:
+                yield from self.of(base)
+            before = next((base.recipe.inputs[BASE] for base in made if BASE in base.recipe.inputs), None)
+
+    def _recipe(self, graph: Graph, name: str) -> Recipe | None:
+        """Of a step whose inputs were made once, whether they are still there or not."""
+        digests: dict[str, str] = {}
+        for role, above in graph[name].inputs.items():
+            recipe = self._recipe(graph, above)
+            pointer = None if recipe is None else self._store.pointer(recipe.kind, recipe.key)
+            if pointer is None:
+                return None
+            digests[role] = pointer.digest
+        return recipe_of(self._store, graph[name], digests)
+
+
+def _source(recipe: Recipe) -> str:
+    """What a corpus was read from, whatever version of the reader read it."""
+    return Recipe(recipe.kind, 0, recipe.config, recipe.inputs).key
