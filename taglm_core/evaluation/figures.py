@@ -186,7 +186,7 @@ def language_model_figure(perplexity: Mapping[str, Points], sampled_loss: Points
     figure = Figure(figsize=(7.0, 6.0), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
     _draw_curves(upper, perplexity, "", "perplexity", log_y=True)
-    _draw_curves(lower, {"sampled loss": sampled_loss}, xlabel, "loss (nats a token, over the drawn words)")
+    _draw_curves(lower, {"sampled loss": sampled_loss}, xlabel, "loss (nats a token)")
     return figure
 
 
