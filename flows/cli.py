@@ -1,7 +1,7 @@
 """The command line: `taglm COMMAND EXPERIMENT`.
 
 `--help`, `plan` and `status` import neither Prefect nor MLflow nor torch, and `run` with nothing to build does not
-either: it prints the report from the store.
+either: it prints the report from the store. `perplexity` imports torch when it is called.
 """
 
 from __future__ import annotations
@@ -127,6 +127,22 @@ def compare(
     for part in cli_views.comparison(compare_runs(found, rounds=rounds), f"F1 in percent on the {split} split"):
         console.print(part)
     console.print(cli_views.differences(labels_of(found), differing_settings(found)))
+
+
+@app.command()
+def perplexity(
+    experiment: ExperimentFile,
+    text: Annotated[str, typer.Argument(help="tokenised text, one sentence a line: file, folder or glob (.gz, .zst)")],
+    overrides: Sets = None,
+    lm: Annotated[str | None, typer.Option("--lm", metavar="NAME", help="which language model")] = None,
+) -> None:
+    """Perplexity of a text under a trained language model, exact, from the break state and with carried state."""
+    loaded = load_experiment(experiment, overrides or ())
+    from taglm_core.stages.scoring import text_perplexity
+
+    with console.status(f"reading {text}"):
+        scores = list(text_perplexity(loaded, text, lm, source=experiment))
+    console.print(cli_views.perplexity_table(scores))
 
 
 @app.command()

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -17,6 +18,9 @@ from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
+
+if TYPE_CHECKING:
+    from taglm_core.stages.scoring import DirectionScore  # imports torch
 
 _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}
 
@@ -94,6 +98,22 @@ def differences(labels: Sequence[str], settings: Mapping[str, Sequence[str]]) ->
     if not settings:
         return "\nthe runs differ in their seeds alone"
     return _table("what differs", ["setting", *labels], [[name, *values] for name, values in settings.items()])
+
+
+def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
+    """One row a direction: a text's perplexities, and the model's own on held-out text."""
+    headers = ["direction", "break state", "carried", "tokens", "unknown", "held-out, break state", "held-out, carried"]
+    rows = []
+    for score in scores:
+        text, heldout = score.text, [score.heldout.get(f"heldout/perplexity{end}") for end in ("_break_state", "")]
+        cells = [
+            f"{text.from_break:.2f}",
+            f"{text.carried:.2f}",
+            f"{text.predictions:,}",
+            f"{100 * text.unknown:.2f} %",
+        ]
+        rows.append([str(score.direction), *cells, *("-" if own is None else f"{own:.2f}" for own in heldout)])
+    return _table("exact perplexity; tokens are the words and one mark a sentence", headers, rows)
 
 
 def load_comparison(store: Store, ref: Ref) -> Comparison:

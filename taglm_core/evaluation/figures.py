@@ -20,6 +20,8 @@ from taglm_core.evaluation.calibration import Calibration
 from taglm_core.evaluation.report import Comparison, Sample
 from taglm_core.evaluation.scores import TypeConfusion
 
+Points = Sequence[tuple[float, float]]
+
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _HATCHES = ("", "//", "..", "xx")
@@ -157,9 +159,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     return figure
 
 
-def curve_figure(
-    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, log_y: bool = False
-) -> Figure:
+def curve_figure(series: Mapping[str, Points], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
     """One line for each named series of (step, value).
 
     Args:
@@ -169,7 +169,28 @@ def curve_figure(
         log_y: logarithmic vertical axis; values must then be positive, others leave a gap.
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    _draw_curves(figure.add_subplot(), series, xlabel, ylabel, log_y=log_y)
+    return figure
+
+
+def language_model_figure(perplexity: Mapping[str, Points], sampled_loss: Points, xlabel: str) -> Figure:
+    """Perplexities of a training and, in a panel of its own, the loss of a sampled softmax, which is no perplexity.
+
+    Args:
+        perplexity: points in order by name, ``"held-out"`` say.
+        sampled_loss: points in order; none where the softmax is not sampled.
+        xlabel: of both, with its unit.
+    """
+    if not sampled_loss:
+        return curve_figure(perplexity, xlabel, "perplexity", log_y=True)
+    figure = Figure(figsize=(7.0, 6.0), layout="constrained")
+    upper, lower = figure.subplots(2, sharex=True)
+    _draw_curves(upper, perplexity, "", "perplexity", log_y=True)
+    _draw_curves(lower, {"sampled loss": sampled_loss}, xlabel, "loss (nats a token)")
+    return figure
+
+
+def _draw_curves(axes: Axes, series: Mapping[str, Points], xlabel: str, ylabel: str, *, log_y: bool = False) -> None:
     for index, (name, points) in enumerate(series.items()):
         steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
         drawable = np.isfinite(values) & ((values > 0) | (not log_y))
@@ -199,7 +220,6 @@ def curve_figure(
         axes.legend(frameon=False, fontsize=8)
     elif series:
         axes.set_title(next(iter(series)), fontsize=10)
-    return figure
 
 
 def _seeds(sample: Sample) -> str:

@@ -13,6 +13,7 @@ from taglm_core.corpus.token_bytes import count_cut
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write_token_ids
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
 from taglm_core.errors import InputError
+from taglm_core.evaluation.curves import CURVE, language_model_curve
 from taglm_core.lm.job import Intervals, LmJob
 from taglm_core.lm.model import TrainedLm, WordTable, build_network, load_language_model, save_language_model
 from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
@@ -25,7 +26,7 @@ from taglm_core.stages.graph import BASE
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
-from taglm_core.training.journal import Journal
+from taglm_core.training.journal import JOURNAL, Journal, read_events
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
 
@@ -120,7 +121,18 @@ def build_language_model(bench: Bench) -> Built:
     }
     if isinstance(config.input, CharCnnInput):
         counts["words_cut"] = count_cut(words, max_bytes=config.input.max_bytes)
-    return Built(counts, metrics, {"language_model": config.seed}, machine=device.describe())
+    drawn = _draw_curve(bench, config)
+    return Built(counts, metrics, {"language_model": config.seed}, not_payload=drawn, machine=device.describe())
+
+
+def _draw_curve(bench: Bench, config: LanguageModelConfig) -> tuple[str, ...]:
+    """The training's curve from its journal, which holds what was said before a kill, too; names of the files."""
+    events = [event for event, _ in read_events(bench.work / JOURNAL)]
+    figure = language_model_curve(events, config.step_tokens)
+    if figure is None:
+        return ()
+    figure.savefig(bench.out / CURVE, dpi=120)
+    return (CURVE,)
 
 
 def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabulary:

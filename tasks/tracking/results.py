@@ -13,6 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.tracking import MlflowClient
 
 from taglm_core.evaluation.calibration import Calibration
+from taglm_core.evaluation.curves import CURVE
 from taglm_core.evaluation.figures import confusion_figure, reliability_figure
 from taglm_core.evaluation.report import from_json
 from taglm_core.evaluation.tables import to_markdown
@@ -21,7 +22,7 @@ from taglm_core.training.journal import JOURNAL, read_events
 from tasks.tracking.connection import NOTE, Connection
 from tasks.tracking.descriptions import LONGEST_TAG
 from tasks.tracking.entry import Entry
-from tasks.tracking.figures import language_model_figure, tagger_figure
+from tasks.tracking.figures import tagger_figure
 from tasks.tracking.variants import comparison_metrics, variant_run, variants_of_report
 
 CONTEXTS = {"train": "training", "text": "training", "dev": "validation", "test": "testing"}
@@ -121,8 +122,8 @@ def _statistics(client: MlflowClient, run_id: str, entry: Entry, artifact: Artif
 
 
 def _language_model(client: MlflowClient, run_id: str, _: Entry, artifact: Artifact) -> None:
-    events = [event for event, _ in read_events(artifact.path / JOURNAL)]
-    _figure(client, run_id, language_model_figure(events), "perplexity.png")
+    if (artifact.path / CURVE).is_file():
+        client.log_artifact(run_id, str(artifact.path / CURVE))
 
 
 def _tagger(client: MlflowClient, run_id: str, _: Entry, artifact: Artifact) -> None:

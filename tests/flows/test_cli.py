@@ -53,6 +53,13 @@ def test_status_of_an_empty_store(tmp_path: Path) -> None:
         (("run", "DEMO", "--from", "tag", "--to", "embed"), "comes after"),
         (("run", "DEMO", "--only", "tag", "--to", "tag"), "--only STAGE is short for"),
         (("tag", "DEMO", "--only"), "make it with `taglm embed"),
+        (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing there"),
+        (("perplexity", "DEMO", os.devnull), "found nothing there"),
+        (("perplexity", "DEMO", __file__), "train with `taglm pretrain"),
+        (
+            ("perplexity", "DEMO", __file__, "--lm", "large"),
+            "no 'large'; the language models of",
+        ),
         (("run", "DEMO", "--set", "labelled.train=no/such.conll"), "no/such.conll"),
     ],
 )
@@ -81,5 +88,5 @@ def test_an_error_in_a_running_flow_is_said_once(tmp_path: Path) -> None:
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     """All of them, with a line each."""
     done = taglm(tmp_path, "--help")
-    for command in ("run", "ingest", "pretrain", "embed", "tag", "plan", "status", "doctor"):
+    for command in ("run", "ingest", "pretrain", "embed", "tag", "plan", "status", "perplexity", "doctor"):
         assert command in done.stdout

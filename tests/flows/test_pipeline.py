@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 from pathlib import Path
 
@@ -109,6 +110,26 @@ def test_new_text_is_tagged_as_in_the_evaluation(home: Path, made: dict[str, str
     assert predictor.tag(found.tokens) == found.predicted
     if variant == "TagLM":
         assert predictor._spec.token_map == {"the": "The", ".": "!"}
+
+
+def test_any_text_has_a_perplexity_on_the_command_line(home: Path, made: dict[str, str], tmp_path: Path) -> None:
+    """One row a direction, the model's own held-out perplexity beside it; an empty file is an error."""
+    experiment, text = tmp_path / "tiny.yaml", tmp_path / "text.txt.gz"
+    experiment.write_text("name: tiny\n")
+    text.write_bytes(gzip.compress(b"Mary met Paul .\n\nnobody Zzyzx\n"))
+    sets = [f"--set={given}" for given in [*TINY, f"run.store={home / 'store'}"]]
+    done = taglm(tmp_path, "perplexity", str(experiment), str(text), *sets)
+    assert done.returncode == 0, done.stdout
+    (row,) = [line.split("│")[1:-1] for line in done.stdout.splitlines() if "forward" in line]
+    direction, from_break, carried, tokens, unknown, *heldout = (cell.strip() for cell in row)
+    assert (direction, tokens) == ("forward", "8")
+    assert min(float(from_break), float(carried)) > 1
+    assert unknown.endswith(" %")
+    metrics = Store(home / "store").manifest("language-model", made["language-model/main/forward"]).metrics
+    assert heldout == [f"{metrics[f'heldout/perplexity{end}']:.2f}" for end in ("_break_state", "")]
+    (tmp_path / "empty.txt").write_text("\n")
+    done = taglm(tmp_path, "perplexity", str(experiment), str(tmp_path / "empty.txt"), *sets)
+    assert (done.returncode, "found no sentence" in done.stdout) == (1, True)
 
 
 def test_runs_are_compared_by_name_object_and_mlflow_run(home: Path, made: dict[str, str], tmp_path: Path) -> None:

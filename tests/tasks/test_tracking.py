@@ -17,6 +17,7 @@ from prefect.exceptions import TerminationSignal
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted
+from taglm_core.evaluation.curves import CURVE
 from taglm_core.stages.steps import Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
@@ -108,10 +109,12 @@ class Bench:
         recipe, staged = self.recipe(step), self.work(step) / "out"
         staged.mkdir(parents=True)
         (staged / "weights.safetensors").write_bytes(step.name.encode())
+        if step.kind == "language-model":
+            (staged / CURVE).write_bytes(b"drawn")
         journal = self.work(step) / JOURNAL
         if journal.exists():
             shutil.copyfile(journal, staged / JOURNAL)
-        manifest = Manifest(f"quick/{step.name}", recipe, list_files(staged, (JOURNAL,)), **facts)
+        manifest = Manifest(f"quick/{step.name}", recipe, list_files(staged, (JOURNAL, CURVE)), **facts)
         return self.store.open(self.store.publish(staged, manifest))
 
     def runs(self, experiment: str) -> list[Run]:
@@ -154,7 +157,7 @@ def test_a_run_says_what_it_is_and_what_came_out(bench: Bench) -> None:
     assert found.data.metrics["heldout/perplexity"] == 40.0
     assert found.data.metrics["size/parameters"] == 7.0
     names = [file.path for file in bench.client.list_artifacts(found.info.run_id)]
-    assert names == ["perplexity.png"]
+    assert names == ["curve.png"]
 
 
 def test_a_resumed_run_goes_on_and_has_no_step_twice(bench: Bench) -> None:
