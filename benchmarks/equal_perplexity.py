@@ -81,7 +81,11 @@ class Usual(nn.Module):
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.table, self.lstm, self.decoder = nn.Embedding(vocabulary, SIZE), nn.LSTM(SIZE, UNITS), nn.Linear(UNITS, vocabulary)
+        self.table, self.lstm, self.decoder = (
+            nn.Embedding(vocabulary, SIZE),
+            nn.LSTM(SIZE, UNITS),
+            nn.Linear(UNITS, vocabulary),
+        )
         nn.init.uniform_(self.table.weight, -0.1, 0.1)
         nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
         nn.init.zeros_(self.decoder.bias)
@@ -93,7 +97,7 @@ class Usual(nn.Module):
         encoder = WordEncoder(1, SIZE, sparse=False)
         encoder.table = self.table
         network = LanguageModel(encoder, softmax, size=SIZE, units=UNITS, projection=UNITS)
-        network.layers[0] = self.lstm
+        network.layers[0].load_state_dict(self.lstm.state_dict())
         return network.eval()
 
 
@@ -101,7 +105,7 @@ def perplexity(network: LanguageModel, table: WordTable, text: Text, state: LmSt
     """Exact, on the held-out sentences, from the states that training is in."""
     network.eval()
     rows = min(state.hidden.shape[1], max(1, len(text.heldout) // 32))
-    return carried_perplexity(network, table, text.heldout, LmState(*(part[:, :rows] for part in state)))
+    return carried_perplexity(network, table, text.heldout, state.first(rows))
 
 
 def train_usual(text: Text, given: argparse.Namespace) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def write(name: str, title: str, rows: list[dict[str, Any]], note: str = "") -> 
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
     path.write_text(
-        json.dumps({"title": title, "note": note, "commit": commit.stdout.strip(), "machine": machine, "rows": rows}, indent=1)
+        json.dumps(
+            {"title": title, "note": note, "commit": commit.stdout.strip(), "machine": machine, "rows": rows}, indent=1
+        )
     )
     return path

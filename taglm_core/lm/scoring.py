@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from taglm_core.config.language_model import Direction
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.model import TrainedLm, WordTable
-from taglm_core.lm.reading import Padded, Sentences, pad, read_vectors
+from taglm_core.lm.reading import Padded, Sentences, distinct_words, pad
 from taglm_core.nn.language_model import LmState
 from taglm_core.nn.softmax import block_losses
 
@@ -145,7 +145,7 @@ def _losses(lm: TrainedLm, table: WordTable, padded: Padded, state: LmState) -> 
     with torch.no_grad():
         for start in range(0, len(losses), window):
             place = slice(start, start + window)
-            states, state = lm.network(read_vectors(lm.network, table, padded.inputs[place]), state)
+            states, state = lm.network(*distinct_words(lm.network, table, padded.inputs[place]), state)
             targets = table.targets[torch.from_numpy(padded.targets[place])][mask[place]]
             found = block_losses(lm.network.softmax, states[mask[place].to(states.device)], targets.to(states.device))
             losses[place][mask[place].numpy()] = found.cpu().numpy()

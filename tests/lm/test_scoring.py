@@ -27,8 +27,7 @@ def by_hand(lm: TrainedLm, sentence: Sequence[str], state: LmState) -> tuple[lis
     softmax, losses = lm.network.softmax, []
     order = list(range(1, len(sentence) + 1))[:: -1 if lm.direction is Direction.BACKWARD else 1]
     for read, target in zip([0, *order], [*order, 0], strict=True):
-        vectors = lm.network.vectors(table.distinct(np.array([read])), torch.zeros(1, 1, dtype=torch.int64))
-        states, state = lm.network(vectors, state)
+        states, state = lm.network(table.distinct(np.array([read])), torch.zeros(1, 1, dtype=torch.int64), state)
         scores = (states[0, 0].double() @ softmax.weight.double().T + softmax.bias.double()).log_softmax(0)
         losses.append(-float(scores[table.targets[target]]))
     return losses, state
