@@ -118,7 +118,9 @@ def test_the_figure_before_is_the_bases_own(weeks: Weeks) -> None:
     found, own = again.manifest.metrics, first.manifest.metrics
     assert found[BEFORE] == pytest.approx(found["heldout/perplexity"], rel=0.01)  # the step moves the state, only
     assert found[BEFORE] == pytest.approx(own["heldout/perplexity"], rel=0.05)  # carried on from training's end
-    assert found["heldout/perplexity_break_state"] == pytest.approx(own["heldout/perplexity_break_state"], rel=1e-6)
+    assert found["heldout/perplexity_break_state"] == pytest.approx(
+        own["heldout/perplexity_break_state"], rel=1e-4
+    )  # it leads over from training
 
 
 def test_streams_start_from_the_break_state_of_the_base(small: Small) -> None:
