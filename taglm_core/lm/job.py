@@ -23,6 +23,7 @@ from taglm_core.training.checkpoints import TrainingState
 from taglm_core.training.devices import generator_states, set_generator_states
 from taglm_core.training.journal import Journal
 from taglm_core.training.randomness import numpy_generator
+from taglm_core.training.ranks import ALONE, Ranks
 from taglm_core.training.speed import count_operations, gemm_rate
 
 EVALUATION_STREAMS = 32  # a held-out stream should hold some dozens of sentences, or its cold start shows
@@ -51,6 +52,7 @@ class LmJob:
         heldout: held-out sentences in reading order.
         config: settings.
         intervals: when to say something.
+        ranks: the processes that train this model together; each reads its own rows of the streams.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class LmJob:
         heldout: Sentences,
         config: LanguageModelConfig,
         intervals: Intervals,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model: nn.Module = network
         self.optimizers = build_optimizers(network, config)
@@ -68,7 +71,8 @@ class LmJob:
         self.step, self._windows = 0, 0
         self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
         self._config, self._intervals = config, intervals
-        self._state = network.zero_state(config.streams)
+        self._ranks, self._rows = ranks, ranks.slice_of(config.streams)
+        self._state = network.zero_state(config.streams // ranks.size)
         self._exact = network.softmax.samples == 0
         self._loss_name = "train/loss" if self._exact else "train/sampled_loss"
         self._average: dict[str, Tensor] = {}  # of the LSTM weights, by name
@@ -114,7 +118,7 @@ class LmJob:
 
     def _losses_of(self, network: LanguageModel, state: LmState) -> tuple[Tensor, LmState]:
         """Losses of the next window of all streams [T B], and the state after it."""
-        rows = self._streams.next().astype(np.int64)  # [B, T + 1]
+        rows = self._streams.next()[self._rows].astype(np.int64)  # [B, T + 1]; each rank reads all streams: 0005
         vectors = read_vectors(network, self._table, rows[:, :-1].T)
         states, state = network(vectors, state)
         targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
@@ -150,16 +154,26 @@ class LmJob:
             journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{share}")
 
     def heldout_perplexity(self) -> float:
-        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence."""
+        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence.
+
+        Several ranks call it together; the first one reads the text, the others are told nan.
+        """
+        trained = self._joined_state()
+        if not self._ranks.first:
+            return math.nan
         self._network.eval()
         with self._averaged():
-            return self._heldout_perplexity()
+            return self._heldout_perplexity(trained)
 
-    def _heldout_perplexity(self) -> float:
+    def _joined_state(self) -> LmState:
+        """The recurrent state of all streams, in their order."""
+        return LmState(*(self._ranks.joined(part, 1) for part in self._state))
+
+    def _heldout_perplexity(self, trained: LmState) -> float:
         # From the states of training: a model whose state was never reset knows no zero state, and may not recover
         # from it for dozens of sentences.
         streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32, self._config.streams))
-        state = LmState(*(part[:, :streams] for part in self._state))
+        state = LmState(*(part[:, :streams] for part in trained))
         return carried_perplexity(self._network, self._table, self._heldout, state)
 
     def take_average(self) -> None:
@@ -195,12 +209,13 @@ class LmJob:
         """Recurrent state, averaged weights, position in the text, losses not yet said."""
         data: dict[str, Any] = {"streams": self._streams.pack(), "losses": self._losses}
         tensors = {f"average.{name}": weight for name, weight in self._average.items()}
-        return TrainingState({"hidden": self._state.hidden, "cell": self._state.cell, **tensors}, data)
+        state = self._joined_state()
+        return TrainingState({"hidden": state.hidden, "cell": state.cell, **tensors}, data)
 
     def unpack(self, state: TrainingState) -> None:
         """Inverse of `pack`."""
         device = self._state.hidden.device
-        self._state = LmState(state.tensors["hidden"].to(device), state.tensors["cell"].to(device))
+        self._state = LmState(*(state.tensors[name][:, self._rows].to(device) for name in ("hidden", "cell")))
         for name, weight in self._average.items():
             weight.copy_(state.tensors[f"average.{name}"])
         self._streams.unpack(state.data["streams"])
