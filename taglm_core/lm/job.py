@@ -20,7 +20,7 @@ from taglm_core.lm.reading import Sentences, carried_perplexity, read_vectors
 from taglm_core.lm.streams import Streams
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
-from taglm_core.training.devices import generator_states, set_generator_states
+from taglm_core.training.devices import PLAIN, Device, generator_states, set_generator_states
 from taglm_core.training.journal import Journal
 from taglm_core.training.randomness import numpy_generator
 from taglm_core.training.ranks import ALONE, Ranks
@@ -52,6 +52,7 @@ class LmJob:
         heldout: held-out sentences in reading order.
         config: settings.
         intervals: when to say something.
+        device: where the network is.
         ranks: the processes that train this model together; each reads its own rows of the streams.
     """
 
@@ -63,6 +64,7 @@ class LmJob:
         heldout: Sentences,
         config: LanguageModelConfig,
         intervals: Intervals,
+        device: Device = PLAIN,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model: nn.Module = network
@@ -71,7 +73,7 @@ class LmJob:
         self.step, self._windows = 0, 0
         self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
         self._config, self._intervals = config, intervals
-        self._ranks, self._rows = ranks, ranks.slice_of(config.streams)
+        self._device, self._ranks, self._rows = device, ranks, ranks.slice_of(config.streams)
         self._state = network.zero_state(config.streams // ranks.size)
         self._exact = network.softmax.samples == 0
         self._loss_name = "train/loss" if self._exact else "train/sampled_loss"
@@ -97,7 +99,9 @@ class LmJob:
         operations = count_operations(step)
         self._streams.unpack(place)
         set_generator_states(generators)
-        self._best = gemm_rate(self._state.hidden.device) / (operations * self._config.accumulate)
+        self._best = gemm_rate(self._state.hidden.device, self._device.multiplies_in) / (
+            operations * self._config.accumulate
+        )
 
     def finished(self) -> bool:
         """Whether the budget of steps is spent."""
@@ -119,11 +123,13 @@ class LmJob:
     def _losses_of(self, network: LanguageModel, state: LmState) -> tuple[Tensor, LmState]:
         """Losses of the next window of all streams [T B], and the state after it."""
         rows = self._streams.next()[self._rows].astype(np.int64)  # [B, T + 1]; each rank reads all streams: 0005
-        vectors = read_vectors(network, self._table, rows[:, :-1].T)
-        states, state = network(vectors, state)
-        targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
+        targets = self._device.upload(self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())])
         generator = numpy_generator(self._config.seed, "samples", self._windows)
-        return network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator), state
+        with self._device.autocast():
+            vectors = read_vectors(network, self._table, rows[:, :-1].T)
+            states, state = network(vectors, state)
+            losses = network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator)
+        return losses.float(), LmState(*(part.float() for part in state))
 
     def where(self) -> str:
         """Position in the text."""
@@ -162,7 +168,7 @@ class LmJob:
         if not self._ranks.first:
             return math.nan
         self._network.eval()
-        with self._averaged():
+        with self._averaged(), self._device.exact():
             return self._heldout_perplexity(trained)
 
     def _joined_state(self) -> LmState:
@@ -215,7 +221,9 @@ class LmJob:
     def unpack(self, state: TrainingState) -> None:
         """Inverse of `pack`."""
         device = self._state.hidden.device
-        self._state = LmState(*(state.tensors[name][:, self._rows].to(device) for name in ("hidden", "cell")))
+        self._state = LmState(
+            *(state.tensors[name][:, self._rows].contiguous().to(device) for name in ("hidden", "cell"))
+        )
         for name, weight in self._average.items():
             weight.copy_(state.tensors[f"average.{name}"])
         self._streams.unpack(state.data["streams"])

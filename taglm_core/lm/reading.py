@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from taglm_core.lm.model import WordTable
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.nn.softmax import block_losses
+from taglm_core.training.devices import upload
 
 Sentences = Sequence[NDArray[np.int32]]  # each [n]: numbers of words in a WordTable, in reading order
 BOUNDARY_NUMBER = 0  # word number 0 of every table is the boundary mark
@@ -53,8 +54,8 @@ def read_vectors(network: LanguageModel, table: WordTable, words: NDArray[np.int
     """Word vectors [T, B, D] of word numbers [T, B], each distinct word encoded once."""
     device = next(network.parameters()).device
     distinct, index = np.unique(words, return_inverse=True)
-    places = torch.from_numpy(index.reshape(words.shape)).to(device)
-    return network.vectors(table.distinct(distinct).to(device), places)
+    places = upload(torch.from_numpy(index.reshape(words.shape)), device)
+    return network.vectors(upload(table.distinct(distinct), device), places)
 
 
 def sentence_states(network: LanguageModel, table: WordTable, batch: Padded, state: LmState) -> Tensor:

@@ -5,6 +5,7 @@ Axes: B streams or sentences, T tokens, N distinct words of a batch, C character
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -104,7 +105,7 @@ class LanguageModel(nn.Module):
         states = []
         x = self.dropout(vectors)
         for number, lstm in enumerate(self.layers):
-            outputs, its = lstm(x, (state.hidden[number : number + 1], state.cell[number : number + 1]))
+            outputs, its = _run(lstm, x, state.hidden[number : number + 1], state.cell[number : number + 1])
             outputs = self.dropout(outputs)
             x = x + outputs if self.residual and number else outputs
             states.append(its)
@@ -120,6 +121,13 @@ class LanguageModel(nn.Module):
             packed = outputs
             states.append(its)
         return packed, _joined(states)
+
+
+def _run(lstm: nn.Module, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """One layer: x [T, B, D]. Under autocast cuDNN would round the cell state, too; there it keeps float32 (TF32)."""
+    with torch.autocast("cuda", enabled=False) if x.is_cuda else contextlib.nullcontext():
+        result: tuple[Tensor, tuple[Tensor, Tensor]] = lstm(x.float() if x.is_cuda else x, (hidden, cell))
+    return result
 
 
 def _joined(states: list[tuple[Tensor, Tensor]]) -> LmState:

@@ -24,6 +24,7 @@ from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
+from taglm_core.training.ranks import ALONE
 
 BREAK_STREAMS = 32
 TOKENS_PER_SHARD = 4_000_000
@@ -65,7 +66,10 @@ def build_language_model(bench: Bench) -> Built:
     settings = dict(bench.config)
     direction = Direction(settings.pop("direction"))
     config = LanguageModelConfig.model_validate({**settings, "directions": (direction,)})
-    device = open_device(bench.run.device, bench.run.threads)
+    ranks = bench.ranks or ALONE
+    device = open_device(
+        bench.run.device, bench.run.threads, precision=bench.run.precision, compiled=bench.run.compile, ranks=ranks
+    )
     words_file, folder = bench.inputs["vocabulary"].path / WORDS_FILE, bench.inputs["token-ids"].path
     text = TokenIds.open(folder)
     vocabulary = LmVocabulary.select(
@@ -79,14 +83,17 @@ def build_language_model(bench: Bench) -> Built:
             "unlabelled text", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with exclusive(device, bench.locks):
+    with exclusive(device, bench.locks, ranks):
         seed_torch(config.seed, "language-model", str(direction))
-        network = build_network(config, len(vocabulary)).to(device.torch)
+        network = device.prepared(build_network(config, len(vocabulary)))
+        if not ranks.first:  # the same weights as the first rank, then dropout of its own
+            seed_torch(config.seed, "language-model", str(direction), "rank", ranks.rank)
         backward = direction is Direction.BACKWARD
         streams = Streams(
             text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
         )
-        job = LmJob(network, table, streams, heldout, config, Intervals(bench.run.log_steps, bench.run.evaluate_steps))
+        intervals = Intervals(bench.run.log_steps, bench.run.evaluate_steps)
+        job = LmJob(network, table, streams, heldout, config, intervals, device, ranks)
         job.measure()
         train(
             job,
@@ -94,11 +101,16 @@ def build_language_model(bench: Bench) -> Built:
             journal=bench.journal,
             stop=bench.stop,
             settings=LoopSettings(bench.run.checkpoint_seconds, bench.run.checkpoint_steps),
+            ranks=ranks,
         )
         job.take_average()
-        lm, metrics = _finish(network, table, vocabulary, heldout, config, direction)
+        perplexity = job.heldout_perplexity()
+        if not ranks.first:
+            return Built()
+        with device.exact():
+            lm, metrics = _finish(network, table, vocabulary, heldout, config, direction)
     save_language_model(lm, bench.out)
-    metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}
+    metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
     tokens = config.steps * config.step_tokens
     counts = {

@@ -198,8 +198,10 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 def _sparse_tables(model: nn.Module) -> list[nn.Parameter]:
     """Tables with row-wise gradients, known without looking at a gradient: on some rank there may be none."""
-    tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse)
-    return [table.weight for table in tables if table.weight.requires_grad]
+    tables: list[nn.Parameter] = [
+        module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse
+    ]
+    return [table for table in tables if table.requires_grad]
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
