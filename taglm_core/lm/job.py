@@ -99,9 +99,8 @@ class LmJob:
         operations = count_operations(step)
         self._streams.unpack(place)
         set_generator_states(generators)
-        self._best = gemm_rate(self._state.hidden.device, self._device.multiplies_in) / (
-            operations * self._config.accumulate
-        )
+        rate = gemm_rate(self._state.hidden.device, self._device.multiplies_in)
+        self._best = rate / (operations * self._config.accumulate)
 
     def finished(self) -> bool:
         """Whether the budget of steps is spent."""
@@ -221,9 +220,9 @@ class LmJob:
     def unpack(self, state: TrainingState) -> None:
         """Inverse of `pack`."""
         device = self._state.hidden.device
-        self._state = LmState(
-            *(state.tensors[name][:, self._rows].contiguous().to(device) for name in ("hidden", "cell"))
-        )
+        # in memory of its own: matrix products give other last bits for rows that lie askew in a larger block
+        parts = (state.tensors[name][:, self._rows] for name in ("hidden", "cell"))
+        self._state = LmState(*(part.clone(memory_format=torch.contiguous_format).to(device) for part in parts))
         for name, weight in self._average.items():
             weight.copy_(state.tensors[f"average.{name}"])
         self._streams.unpack(state.data["streams"])

@@ -124,4 +124,10 @@ def error_file(job: Path, rank: int) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if "RANK" in os.environ:
+        # Everything is on the disk; threads of torch.distributed sometimes abort an interpreter that tidies up.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -182,8 +182,8 @@ def _unpack(job: Job, state: TrainingState, ranks: Ranks = ALONE) -> None:
     job.step = state.data["step"]
     job.unpack(TrainingState(_section(tensors, "job."), state.data["job"]))
     if ranks.rank < _ranks_of(state):  # a rank more than before keeps the generator that it was seeded with
-        generators = _section(tensors, "generator.")
-        set_generator_states({name: torch.atleast_2d(states)[ranks.rank] for name, states in generators.items()})
+        generators = _section(tensors, "generator.").items()
+        set_generator_states({name: torch.atleast_2d(states)[ranks.rank].clone() for name, states in generators})
 
 
 def _ranks_of(state: TrainingState) -> int:

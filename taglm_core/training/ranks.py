@@ -198,10 +198,8 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 def _sparse_tables(model: nn.Module) -> list[nn.Parameter]:
     """Tables with row-wise gradients, known without looking at a gradient: on some rank there may be none."""
-    tables: list[nn.Parameter] = [
-        module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse
-    ]
-    return [table for table in tables if table.requires_grad]
+    tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding) and part.sparse}
+    return [parameter for parameter in _trained(model) if id(parameter) in tables]
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
