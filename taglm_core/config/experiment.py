@@ -24,11 +24,21 @@ class SignificanceConfig(Settings):
 class RunConfig(Settings):
     """How and where things run. Nothing in here is part of any key, because nothing in here changes a number.
 
-    (The number of threads changes the order of float additions; it is recorded in every manifest.)
+    (The numbers of threads and ranks change the order of float additions, the precision its rounding, and each rank
+    draws its own dropout; all of it is recorded in every manifest.)
     """
 
     store: Path = Field(Path("data/store"), description="folder of the store")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs")
+    ranks: int | None = Field(
+        None, ge=1, description="processes that train one language model together, each with its share of the "
+        "streams; null: one a CUDA device where there are some (as many as share the streams equally), otherwise one"
+    )  # fmt: skip
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
+        "auto", description="what language models multiply in; auto: bfloat16 on CUDA devices that have it, float32 "
+        "elsewhere. Weights, losses and perplexity are float32 in any case"
+    )  # fmt: skip
+    compile: bool = Field(False, description="torch.compile for the parts of a language model that gain by it")
     threads: int = Field(1, ge=1, description="threads of one training or embedding process")
     workers: int | None = Field(None, ge=1, description="training processes side by side; null: one a core")
     checkpoint_seconds: float = Field(60.0, ge=0, description="time between checkpoints")

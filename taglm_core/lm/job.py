@@ -20,9 +20,10 @@ from taglm_core.lm.reading import Sentences, carried_perplexity, distinct_words
 from taglm_core.lm.streams import Streams
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
-from taglm_core.training.devices import generator_states, set_generator_states
+from taglm_core.training.devices import PLAIN, Device, generator_states, set_generator_states
 from taglm_core.training.journal import Journal
 from taglm_core.training.randomness import numpy_generator
+from taglm_core.training.ranks import ALONE, Ranks
 from taglm_core.training.speed import count_operations, gemm_rate
 
 EVALUATION_STREAMS = 32  # a held-out stream should hold some dozens of sentences, or its cold start shows
@@ -52,6 +53,8 @@ class LmJob:
         config: settings.
         intervals: when to say something.
         start: state that every stream starts from, one row; None for zero.
+        device: where the network is.
+        ranks: the processes that train this model together; each reads its own rows of the streams.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class LmJob:
         config: LanguageModelConfig,
         intervals: Intervals,
         start: LmState | None = None,
+        device: Device = PLAIN,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model: nn.Module = network
         self.optimizers = build_optimizers(network, config)
@@ -70,7 +75,9 @@ class LmJob:
         self.step, self._windows = 0, 0
         self._network, self._table, self._streams, self._heldout = network, table, streams, heldout
         self._config, self._intervals = config, intervals
-        self._state = network.zero_state(config.streams) if start is None else start.expand(config.streams)
+        self._device, self._ranks, self._rows = device, ranks, ranks.slice_of(config.streams)
+        share = config.streams // ranks.size
+        self._state = network.zero_state(share) if start is None else start.expand(share)
         self._exact = network.softmax.samples == 0
         self._loss_name = "train/loss" if self._exact else "train/sampled_loss"
         self._average: dict[str, Tensor] = {}  # of the LSTM weights, by name
@@ -82,7 +89,8 @@ class LmJob:
 
     def measure(self) -> None:
         """Find out how many steps a second the machine's matrix products would allow; changes no number."""
-        self._best = gemm_rate(self._state.hidden.device) / self.count_operations()
+        rate = gemm_rate(self._state.hidden.device, self._device.multiplies_in)
+        self._best = rate / self.count_operations()
 
     def count_operations(self) -> int:
         """Floating-point operations of one step: a copy takes one, on the next text; changes no number."""
@@ -122,11 +130,13 @@ class LmJob:
 
     def _losses_of(self, network: LanguageModel, state: LmState) -> tuple[Tensor, LmState]:
         """Losses of the next window of all streams [T B], and the state after it."""
-        rows = self._streams.next().astype(np.int64)  # [B, T + 1]
-        states, state = network(*distinct_words(network, self._table, rows[:, :-1].T), state)
-        targets = self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())].to(states.device)
+        rows = self._streams.next()[self._rows].astype(np.int64)  # [B, T + 1]; each rank reads all streams: 0007
+        targets = self._device.upload(self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())])
         generator = numpy_generator(self._config.seed, "samples", self._windows)
-        return network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator), state
+        with self._device.autocast():
+            states, state = network(*distinct_words(network, self._table, rows[:, :-1].T), state)
+            losses = network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator)
+        return losses.float(), LmState(*(part.float() for part in state))
 
     def where(self) -> str:
         """Position in the text."""
@@ -157,22 +167,32 @@ class LmJob:
             journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{share}")
 
     def heldout_perplexity(self) -> float:
-        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence."""
-        self._network.eval()
-        with self._averaged():
-            return self._heldout_perplexity()
+        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence.
 
-    def _heldout_perplexity(self) -> float:
+        Several ranks call it together; the first one reads the text, the others are told nan.
+        """
+        trained = self._joined_state()
+        if not self._ranks.first:
+            return math.nan
+        self._network.eval()
+        with self._averaged(), self._device.exact():
+            return self._heldout_perplexity(trained)
+
+    def _joined_state(self) -> LmState:
+        """The recurrent state of all streams, in their order."""
+        return LmState(*(self._ranks.joined(part, 1) for part in self._state))
+
+    def _heldout_perplexity(self, trained: LmState) -> float:
         streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32, self._config.streams))
-        return carried_perplexity(self._network, self._table, self._heldout, self._state.first(streams))
+        return carried_perplexity(self._network, self._table, self._heldout, trained.first(streams))
 
     def states(self, rows: int) -> LmState:
-        """States that training ended with, of so many streams, or all if there are fewer.
+        """States that training ended with, of so many streams, or all if there are fewer; all ranks call it together.
 
         Reading goes on from these: a model whose state was never reset knows no zero state, and may not recover from it
         for dozens of sentences.
         """
-        return self._state.first(min(rows, self._config.streams))
+        return self._joined_state().first(min(rows, self._config.streams))
 
     def take_average(self) -> None:
         """Make the moving average of the weights, if there is one, the weights: what the finished model has."""
@@ -207,12 +227,15 @@ class LmJob:
         """Recurrent state, averaged weights, position in the text, losses not yet said."""
         data: dict[str, Any] = {"streams": self._streams.pack(), "losses": self._losses}
         tensors = {f"average.{name}": weight for name, weight in self._average.items()}
-        return TrainingState({"hidden": self._state.hidden, "cell": self._state.cell, **tensors}, data)
+        state = self._joined_state()
+        return TrainingState({"hidden": state.hidden, "cell": state.cell, **tensors}, data)
 
     def unpack(self, state: TrainingState) -> None:
         """Inverse of `pack`."""
         device = self._state.hidden.device
-        self._state = LmState(state.tensors["hidden"].to(device), state.tensors["cell"].to(device))
+        # in memory of its own: matrix products give other last bits for rows that lie askew in a larger block
+        parts = (state.tensors[name][:, self._rows] for name in ("hidden", "cell"))
+        self._state = LmState(*(part.clone(memory_format=torch.contiguous_format).to(device) for part in parts))
         for name, weight in self._average.items():
             weight.copy_(state.tensors[f"average.{name}"])
         self._streams.unpack(state.data["streams"])

@@ -56,16 +56,25 @@ class LmLstm(nn.LSTM):
         Returns:
             [T, B, P], and the state after the last step.
         """
-        if x.device.type != "cpu":  # cuDNN wants the inputs themselves
-            return self(x if index is None else functional.embedding(index, x), state)
+        if x.device.type != "cpu":  # cuDNN wants the inputs themselves; under autocast it would round cell states, too
+            with torch.autocast(x.device.type, enabled=False):
+                return self((x if index is None else functional.embedding(index, x)).float(), state)
         steps, batch = x.shape[:2] if index is None else index.shape
-        rows = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        rows = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0).to(state[0].dtype)
         if index is None:
             index = torch.arange(steps * batch).view(steps, batch)
         projection = self.weight_hr_l0 if self.proj_size else None
-        outputs, hidden, cell = _Recurrence.apply(
-            rows.reshape(-1, 4 * self.hidden_size), index, self.weight_hh_l0, projection, state[0][0], state[1][0]
-        )
+        low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        with torch.autocast("cpu", enabled=False):
+            outputs, hidden, cell = _Recurrence.apply(
+                rows.reshape(-1, 4 * self.hidden_size),
+                index,
+                self.weight_hh_l0,
+                projection,
+                state[0][0],
+                state[1][0],
+                low,
+            )
         return outputs, (hidden[None], cell[None])
 
 
@@ -73,7 +82,7 @@ class _Recurrence(torch.autograd.Function):
     """The steps of an LSTM whose inputs were multiplied before: rows [N, 4U] at index [T, B] -> outputs [T, B, P].
 
     With the gates i, f, g, o after their activations, c' = f c + i g, m = o tanh(c'), h' = W_hr m. Also gives the state
-    after the last step.
+    after the last step. Matrices are multiplied in `low`, where it is given; everything else keeps its type.
     """
 
     @staticmethod
@@ -85,6 +94,7 @@ class _Recurrence(torch.autograd.Function):
         projection: Tensor | None,
         hidden: Tensor,
         cell: Tensor,
+        low: torch.dtype | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch = index.shape
         units = rows.shape[1] // 4
@@ -93,8 +103,11 @@ class _Recurrence(torch.autograd.Function):
         outputs = rows.new_empty(steps + 1, batch, hidden.shape[1])
         squashed, memory = rows.new_empty(steps, batch, units), rows.new_empty(steps, batch, units)
         cells[0], outputs[0] = cell, hidden
+        if low is not None:
+            recurrent, projection = recurrent.to(low), None if projection is None else projection.to(low)
         for t in range(steps):
-            gate = torch.index_select(rows, 0, index[t], out=gates[t]).addmm_(outputs[t], recurrent.t())  # [B, 4U]
+            gate = torch.index_select(rows, 0, index[t], out=gates[t])  # [B, 4U]
+            _add_product(gate, outputs[t], recurrent.t())
             gate[:, : 2 * units].sigmoid_()
             _tanh(gate[:, 2 * units : 3 * units])
             gate[:, 3 * units :].sigmoid_()
@@ -102,10 +115,7 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
             _tanh(squashed[t].copy_(cells[t + 1]))
             torch.mul(o, squashed[t], out=memory[t])
-            if projection is None:
-                outputs[t + 1] = memory[t]
-            else:
-                torch.mm(memory[t], projection.t(), out=outputs[t + 1])
+            outputs[t + 1] = memory[t] if projection is None else _product(memory[t], projection.t())
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(index, gates, cells, squashed, memory, outputs, recurrent, projection)
             ctx.rows = len(rows)
@@ -120,11 +130,11 @@ class _Recurrence(torch.autograd.Function):
         units = width // 4
         d_states, d_cell = gradients[0].clone(memory_format=torch.contiguous_format), gradients[2].clone()
         d_states[-1] += gradients[1]
-        d_gates, d_hidden = torch.empty_like(gates), torch.empty_like(outputs[0])
+        d_gates, d_hidden = torch.empty_like(gates), torch.zeros_like(outputs[0])
         for t in range(steps - 1, -1, -1):
             i, f, g, o = gates[t].split(units, 1)
             d_i, d_f, d_g, d_o = d_gates[t].split(units, 1)
-            d_memory = d_states[t] if projection is None else d_states[t] @ projection  # [B, U]
+            d_memory = d_states[t] if projection is None else _product(d_states[t], projection)  # [B, U]
             _through_sigmoid(d_memory * squashed[t], o, d_o)
             d_squashed = d_memory * o
             d_cell += _through_tanh(d_squashed, squashed[t], d_squashed)
@@ -132,17 +142,27 @@ class _Recurrence(torch.autograd.Function):
             _through_sigmoid(d_cell * cells[t], f, d_f)
             _through_tanh(d_cell * i, g, d_g)
             d_cell.mul_(f)
-            if t:
-                d_states[t - 1].addmm_(d_gates[t], recurrent)
-            else:
-                torch.mm(d_gates[0], recurrent, out=d_hidden)
-        flat = d_gates.view(-1, width)
-        d_recurrent = flat.t() @ outputs[:-1].view(steps * batch, -1)
+            _add_product(d_states[t - 1] if t else d_hidden, d_gates[t], recurrent)
+        flat, low = d_gates.view(-1, width), recurrent.dtype
+        d_recurrent = _product(flat.t(), outputs[:-1].view(steps * batch, -1).to(low))
         d_projection = None
         if projection is not None:
-            d_projection = d_states.view(steps * batch, -1).t() @ memory.view(steps * batch, units)
+            d_projection = _product(d_states.view(steps * batch, -1).t(), memory.view(steps * batch, units).to(low))
         d_rows = torch.ops.aten.embedding_dense_backward(flat, index.reshape(-1), ctx.rows, -1, False)
-        return d_rows, None, d_recurrent, d_projection, d_hidden, d_cell
+        return d_rows, None, d_recurrent, d_projection, d_hidden, d_cell, None
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The product a @ b, multiplied in the type of b and given in that of a."""
+    return a @ b if a.dtype == b.dtype else (a.to(b.dtype) @ b).to(a.dtype)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a @ b, multiplied in the type of b."""
+    if a.dtype == b.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a.to(b.dtype) @ b
 
 
 def _tanh(x: Tensor) -> Tensor:

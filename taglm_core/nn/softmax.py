@@ -63,7 +63,8 @@ class FullSoftmax(Softmax):
         """Negative log-probability of each target: states [N, P], targets [N] -> [N]."""
         table = self._table[0]
         weight = self.weight if table is None else table.weight
-        return functional.cross_entropy(functional.linear(states, weight, self.bias), targets, reduction="none")
+        scores = functional.linear(states, weight, self.bias).float()  # under autocast they are bfloat16
+        return functional.cross_entropy(scores, targets, reduction="none")
 
 
 class AdaptiveSoftmax(Softmax):
@@ -85,10 +86,12 @@ class AdaptiveSoftmax(Softmax):
         self.clusters = nn.AdaptiveLogSoftmaxWithLoss(
             size, vocabulary, cutoffs=list(cutoffs), div_value=shrink, head_bias=True
         )
+        for scores in (self.clusters.head, *(list(tail.children())[-1] for tail in self.clusters.tail)):
+            scores.register_forward_hook(_in_float32)  # under autocast they are bfloat16; normalisation is not
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
         """Negative log-probability of each target: states [N, P], targets [N] -> [N]."""
-        return -self.clusters(states, targets).output
+        return -self.clusters(states.float(), targets).output
 
 
 class SampledSoftmax(Softmax):
@@ -124,7 +127,7 @@ class SampledSoftmax(Softmax):
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
         """Negative log-probability of each target by all V scores: states [N, P], targets [N] -> [N]."""
-        scores = functional.linear(states, self.weight.weight, self.bias.weight[:, 0])
+        scores = functional.linear(states, self.weight.weight, self.bias.weight[:, 0]).float()
         return functional.cross_entropy(scores, targets, reduction="none")
 
     def training_losses(self, states: Tensor, targets: Tensor, generator: np.random.Generator) -> Tensor:
@@ -134,7 +137,7 @@ class SampledSoftmax(Softmax):
         # The samples' scores are one matrix product; the targets' rows are looked up one by one.
         scores = functional.linear(
             states, self.weight(drawn), self.bias(drawn)[:, 0] - self._log_expected(drawn, tries)
-        )
+        ).float()
         rows, columns = _hits(targets, drawn)
         scores[rows, columns] = -torch.inf  # [N, S]
         own = (states * self.weight(targets)).sum(1) + self.bias(targets)[:, 0] - self._log_expected(targets, tries)
@@ -145,6 +148,10 @@ class SampledSoftmax(Softmax):
         ranks = words.double()
         p = torch.log((ranks + 2) / (ranks + 1)) / math.log(self.width + 1)
         return (-torch.expm1(tries * torch.log1p(-p))).log().float()
+
+
+def _in_float32(_module: nn.Module, _inputs: tuple[Tensor, ...], scores: Tensor) -> Tensor:
+    return scores.float()
 
 
 def _hits(targets: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:

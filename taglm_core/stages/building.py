@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import sys
@@ -12,16 +13,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taglm_core.config.experiment import RunConfig
 from taglm_core.corpus.files import resolve_files
+from taglm_core.errors import MissingObject
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
-from taglm_core.store.records import Manifest, Ref
+from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Journal
 from taglm_core.training.stopping import StopRequest
+
+if TYPE_CHECKING:  # a flow builds what needs no torch, and does without its import
+    from taglm_core.training.ranks import Ranks
 
 LIBRARIES = ("torch", "numpy", "pyarrow", "duckdb", "seqeval", "safetensors")
 
@@ -40,6 +45,7 @@ class Bench:
         journal: to say how far the work is.
         stop: to be looked at in long work.
         locks: folder of the store's locks.
+        ranks: the processes that do this work together; the first one alone fills `out`. None: one process.
     """
 
     config: Mapping[str, Any]
@@ -51,6 +57,7 @@ class Bench:
     journal: Journal
     stop: StopRequest
     locks: Path
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ def build(
     refresh: bool = False,
     made: Mapping[str, Any] | None = None,
     stop: StopRequest | None = None,
+    ranks: Ranks | None = None,
 ) -> Ref:
     """Build a step's object, unless somebody made it while this one waited for the key's lock.
 
@@ -94,27 +102,36 @@ def build(
         refresh: build even if the object is there.
         made: further facts for the manifest (run ids, experiment settings).
         stop: request to stop; long work ends with `Interrupted` then.
+        ranks: the processes that do this work together. The first one holds the key's lock and publishes; the others
+            are told what it found, and compute along.
 
     Raises:
         TagLMError: as the builder says; unfinished work stays and the next run goes on from it.
     """
     recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
     work = store.work(recipe)
+    if ranks is not None and not ranks.first:
+        return _build_along(store, step, recipe, inputs, run, stop or StopRequest(), ranks)
     asked = time.time()
     with store.lock(recipe):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
         if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
+            if ranks is not None:
+                ranks.first_says(True)
             return ref
         out = work / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         begun = time.monotonic()
-        opened = {role: store.open(given) for role, given in {**inputs, **given_objects(store, step)}.items()}
+        opened = _opened(store, step, inputs)
+        if ranks is not None:
+            ranks.first_says(False)  # it is to be made, and its inputs are whole
         files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             request, locks = StopRequest() if stop is None else stop, store.root / "locks"
-            built = _builder(step.kind)(Bench(step.config, opened, files, out, work, run, journal, request, locks))
+            bench = Bench(step.config, opened, files, out, work, run, journal, request, locks, ranks)
+            built = _builder(step.kind)(bench)
         if KINDS[step.kind].child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)
         manifest = Manifest(
@@ -127,7 +144,40 @@ def build(
             seconds=round(time.monotonic() - begun, 3),
             made={**_environment(), **built.machine, **(made or {})},
         )
-        return store.publish(out, manifest)
+        ref = store.publish(out, manifest)
+    if ranks is not None:
+        ranks.wait()
+    return ref
+
+
+def _build_along(
+    store: Store,
+    step: Step,
+    recipe: Recipe,
+    inputs: Mapping[str, Ref],
+    run: RunConfig,
+    stop: StopRequest,
+    ranks: Ranks,
+) -> Ref:
+    """What the other ranks do: the same work, but they write, say and publish nothing."""
+    if not ranks.first_says(False):
+        opened = _opened(store, step, inputs)
+        files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
+        work = store.work(recipe)
+        with contextlib.closing(Journal(Path(os.devnull))) as journal:
+            _builder(step.kind)(
+                Bench(step.config, opened, files, work / "out", work, run, journal, stop, store.root / "locks", ranks)
+            )
+        ranks.wait()
+    ref = store.find(recipe)
+    if ref is None:
+        raise MissingObject(f"{recipe.kind} {recipe.key} was made, but is not in {store.root} any more; run again")
+    return ref
+
+
+def _opened(store: Store, step: Step, inputs: Mapping[str, Ref]) -> dict[str, Artifact]:
+    """All objects that a step reads, verified."""
+    return {role: store.open(given) for role, given in {**inputs, **given_objects(store, step)}.items()}
 
 
 def clear_work(store: Store, step: Step, inputs: Mapping[str, Ref]) -> None:

@@ -1,6 +1,7 @@
 """The training process: one entry point for language models, embeddings, taggers and evaluation.
 
     python -m taglm_core.stages.child JOB.json
+    python -m torch.distributed.run ... -m taglm_core.stages.child JOB.json    several ranks of one training
 
 It imports neither Prefect nor MLflow, says how far it is in the journal, writes a checkpoint and ends on SIGTERM,
 SIGINT or when the process that started it is gone, and publishes its object itself. Exit status: 0 object made,
@@ -9,10 +10,11 @@ SIGINT or when the process that started it is gone, and publishes its object its
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taglm_core import errors
 from taglm_core.config.experiment import Experiment
@@ -24,7 +26,11 @@ from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.training.stopping import StopRequest
 
+if TYPE_CHECKING:
+    from taglm_core.training.ranks import Ranks
+
 USER_ERROR, STOPPED = 3, 75
+ORPHAN_SECONDS = 300.0  # a rank whose torchrun was killed may wait for something that never comes
 ERROR_FILE = "error.json"
 
 
@@ -59,8 +65,8 @@ class ChildJob:
         return cls(**{**data, "inputs": {role: Ref(**ref) for role, ref in data["inputs"].items()}})
 
 
-def run(path: Path, stop: StopRequest) -> Ref:
-    """Do what a job file says."""
+def run(path: Path, stop: StopRequest, ranks: Ranks | None = None) -> Ref:
+    """Do what a job file says, alone or as one of several ranks."""
     job = ChildJob.load(path)
     experiment = Experiment.model_validate(job.settings)
     step = build_graph(experiment)[job.step]
@@ -73,6 +79,7 @@ def run(path: Path, stop: StopRequest) -> Ref:
         refresh=job.refresh,
         made=job.made,
         stop=stop,
+        ranks=ranks,
     )
 
 
@@ -93,17 +100,34 @@ def load_error(path: Path) -> TagLMError | None:
 
 def main() -> int:
     """Entry point."""
-    path = Path(sys.argv[1])
+    path, rank = Path(sys.argv[1]), int(os.environ.get("RANK", "0"))
     stop = StopRequest()
     stop.listen()
-    stop.follow_parent()
+    stop.follow_parent(ORPHAN_SECONDS if "RANK" in os.environ else None)
     try:
-        run(path, stop)
+        if "RANK" in os.environ:
+            from taglm_core.training.ranks import joined_ranks
+
+            with joined_ranks() as ranks:
+                run(path, stop, ranks)
+        else:
+            run(path, stop)
     except TagLMError as error:
-        save_error(path.with_name(ERROR_FILE), error)
+        save_error(error_file(path, rank), error)
         return STOPPED if isinstance(error, Interrupted) else USER_ERROR
     return 0
 
 
+def error_file(job: Path, rank: int) -> Path:
+    """Where a rank says what it met: each in a file of its own, the first one's counts."""
+    return job.with_name(ERROR_FILE if rank == 0 else f"error-{rank}.json")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if "RANK" in os.environ:
+        # Everything is on the disk; threads of torch.distributed sometimes abort an interpreter that tidies up.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from taglm_core.errors import ChildFailed, Interrupted
-from taglm_core.stages.child import ERROR_FILE, ChildJob, load_error
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
+from taglm_core.stages.child import ChildJob, error_file, load_error
+from taglm_core.stages.graph import build_graph
 from taglm_core.training.journal import JOURNAL, Event, read_events
 
 POLL_SECONDS = 0.3
@@ -88,11 +90,14 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
         ChildFailed: it died without saying why; its last words are in the message.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    ranks = ranks_of(job)
+    if ranks > 1:
+        environment = {"GLOO_SOCKET_IFNAME": "lo", **environment} if sys.platform == "linux" else environment
     # a folder of its own: two runs of the same key share the work folder, but neither their jobs nor their errors
     with tempfile.TemporaryDirectory(prefix="taglm-") as own:
         job_file, log = Path(own, "job.json"), Path(own, LOG)
         job.save(job_file)
-        command = [sys.executable, "-m", "taglm_core.stages.child", str(job_file)]
+        command = [sys.executable, *torchrun(ranks), "-m", "taglm_core.stages.child", str(job_file)]
         with CHILDREN.start(command, log, environment) as process:
             while True:
                 ended = process.poll() is not None  # asked before reading, so that nothing is missed
@@ -101,7 +106,52 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
                     break
                 time.sleep(POLL_SECONDS)
         if process.returncode != 0:
-            raise load_error(job_file.with_name(ERROR_FILE)) or _death(log, work, process.returncode)
+            raise _error_of(job_file, ranks) or _death(log, work, process.returncode)
+
+
+def ranks_of(job: ChildJob) -> int:
+    """How many processes do a job together: more than one only for language models.
+
+    Raises:
+        ConfigError: `run.ranks` does not share the streams out equally.
+    """
+    experiment = Experiment.model_validate(job.settings)
+    step = build_graph(experiment)[job.step] if job.step.startswith("language-model/") else None
+    if step is None:
+        return 1
+    streams, wanted = int(step.config["streams"]), experiment.run.ranks
+    if wanted is None:
+        devices = 1 if experiment.run.device == "cpu" else _cuda_devices()
+        return max(count for count in range(1, max(1, devices) + 1) if streams % count == 0)
+    if streams % wanted:
+        raise ConfigError(
+            f"run.ranks is {wanted}, and {job.step} has {streams} streams, which cannot be shared out equally; set "
+            "run.ranks to a divisor of streams, or change streams (which makes another model)"
+        )
+    return wanted
+
+
+def torchrun(ranks: int) -> list[str]:
+    """What starts so many ranks on this machine, before the module and its arguments."""
+    if ranks == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(ranks),
+            "--shutdown-timeout", str(int(STOP_SECONDS))]  # fmt: skip
+
+
+def _cuda_devices() -> int:
+    """Devices that torch sees, asked in a process of its own; not asked where no driver is."""
+    if not any(any(Path("/dev").glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg")):
+        return 0
+    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(answer.stdout) if answer.returncode == 0 else 0
+
+
+def _error_of(job_file: Path, ranks: int) -> TagLMError | None:
+    """What the first rank met; what another one met where the first one said nothing."""
+    found = (load_error(error_file(job_file, rank)) for rank in range(ranks))
+    return next((error for error in found if error is not None), None)
 
 
 @contextlib.contextmanager

@@ -26,9 +26,10 @@ from taglm_core.stages.graph import BASE
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
-from taglm_core.training.journal import JOURNAL, Journal, read_events
+from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
+from taglm_core.training.ranks import ALONE, Ranks
 
 BREAK_STREAMS = 32
 TOKENS_PER_SHARD = 4_000_000
@@ -70,7 +71,10 @@ def build_language_model(bench: Bench) -> Built:
     settings = dict(bench.config)
     direction = Direction(settings.pop("direction"))
     config = LanguageModelConfig.model_validate({**settings, "directions": (direction,)})
-    device = open_device(bench.run.device, bench.run.threads)
+    ranks = bench.ranks or ALONE
+    device = open_device(
+        bench.run.device, bench.run.threads, precision=bench.run.precision, compiled=bench.run.compile, ranks=ranks
+    )
     words_file, folder = bench.inputs["vocabulary"].path / WORDS_FILE, bench.inputs["token-ids"].path
     text = TokenIds.open(folder)
     base = _base(bench, config, direction)
@@ -83,30 +87,37 @@ def build_language_model(bench: Bench) -> Built:
             "unlabelled text", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with exclusive(device, bench.locks):
+    with exclusive(device, bench.locks, ranks):
         seed_torch(config.seed, "language-model", str(direction))
-        network = build_network(config, len(vocabulary)).to(device.torch)
+        network = device.prepared(build_network(config, len(vocabulary)))
         start = None if base is None else _start_from(base, network, device.torch)
         del base  # its weights are the network's now
+        if not ranks.first:  # the same weights as the first rank, then dropout of its own
+            seed_torch(config.seed, "language-model", str(direction), "rank", ranks.rank)
         backward = direction is Direction.BACKWARD
         streams = Streams(
             text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
         )
         intervals = Intervals(bench.run.log_steps, bench.run.evaluate_steps)
-        job = LmJob(network, table, streams, heldout, config, intervals, start)
+        job = LmJob(network, table, streams, heldout, config, intervals, start, device, ranks)
         job.measure()
-        before = {} if start is None else _look_before(job, bench.journal, bench.work)
+        before = {} if start is None else _look_before(job, bench, ranks)
         train(
             job,
             checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
             journal=bench.journal,
             stop=bench.stop,
             settings=LoopSettings(bench.run.checkpoint_seconds, bench.run.checkpoint_steps),
+            ranks=ranks,
         )
         job.take_average()
-        lm, metrics = _finish(job, network, table, vocabulary, heldout, config, direction)
+        perplexity, ended = job.heldout_perplexity(), job.states(BREAK_STREAMS)
+        if not ranks.first:
+            return Built()
+        with device.exact():
+            lm, metrics = _finish(ended, network, table, vocabulary, heldout, config, direction)
     save_language_model(lm, bench.out)
-    metrics |= {"heldout/perplexity": job.heldout_perplexity(), "tokens_per_second": job.tokens_per_second()}
+    metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
     metrics |= before  # the journal has it as step 0
     tokens = config.steps * config.step_tokens
@@ -160,17 +171,19 @@ def _start_from(base: TrainedLm, network: LanguageModel, device: torch.device) -
     return LmState(*(part.to(device) for part in base.break_state))
 
 
-def _look_before(job: LmJob, journal: Journal, work: Path) -> dict[str, float]:
+def _look_before(job: LmJob, bench: Bench, ranks: Ranks) -> dict[str, float]:
     """Held-out perplexity of the base; said once, and kept with the unfinished work for runs that go on from it."""
-    path = work / "before.json"
+    path = bench.work / "before.json"
     known = read_json(path)
-    if known is None:
-        known = {"heldout/perplexity_before": job.heldout_perplexity()}
-        journal.metrics(0, known)
-        value = known["heldout/perplexity_before"]
-        journal.message(0, f"held-out perplexity of the language model that this one goes on from: {value:.1f}")
-        write_json(path, known)
-    return dict(known)
+    if ranks.first_says(known is not None):
+        return dict(known or {})
+    value = job.heldout_perplexity()  # all ranks together
+    found = {"heldout/perplexity_before": value}
+    if ranks.first:
+        bench.journal.metrics(0, found)
+        bench.journal.message(0, f"held-out perplexity of the language model that this one goes on from: {value:.1f}")
+        write_json(path, found)
+    return found
 
 
 def _history(bench: Bench, tokens: int) -> dict[str, int]:
@@ -183,7 +196,7 @@ def _history(bench: Bench, tokens: int) -> dict[str, int]:
 
 
 def _finish(
-    job: LmJob,
+    ended: LmState,
     network: LanguageModel,
     table: WordTable,
     vocabulary: LmVocabulary,
@@ -192,7 +205,7 @@ def _finish(
     direction: Direction,
 ) -> tuple[TrainedLm, dict[str, float]]:
     network.eval()
-    state = break_state(network, table, heldout[: config.break_sentences], job.states(BREAK_STREAMS))
+    state = break_state(network, table, heldout[: config.break_sentences], ended)
     unknown = torch.from_numpy(vocabulary.is_unknown(np.arange(len(vocabulary))))
     from_break = perplexity_from_state(network, table, heldout, state, unknown)
     from_zero = perplexity_from_state(network, table, heldout, network.zero_state(1), unknown)

@@ -5,58 +5,148 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, dtype
 
 from taglm_core.errors import ConfigError
+from taglm_core.nn.language_model import LanguageModel
 from taglm_core.store.durable import locked
+from taglm_core.training.ranks import ALONE, Ranks
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+_TENSOR_CORES = 8  # CUDA compute capability (Ampere) from which there are TF32 and bfloat16
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a training process computes.
+    """Where a training process computes, and in what.
+
+    Weights, normalisation, losses, cell states, gradients and optimiser state are float32 in every precision: what
+    differs is how matrices are multiplied while training.
 
     Attributes:
         name: `cpu` or `cuda`.
         threads: threads of one operation on the CPU.
+        index: number of the CUDA device.
+        precision: one of PRECISIONS.
+        compiled: whether torch.compile is used.
+        ranks: processes that train together.
     """
 
     name: str
     threads: int
+    index: int = 0
+    precision: str = "float32"
+    compiled: bool = False
+    ranks: int = 1
 
     @property
     def torch(self) -> torch.device:
         """For torch."""
-        return torch.device(self.name)
+        return torch.device(self.name, self.index) if self.name == "cuda" else torch.device(self.name)
+
+    @property
+    def multiplies_in(self) -> dtype:
+        """What matrices are multiplied in while training."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def describe(self) -> dict[str, str | int]:
         """What decides the bits of a result beside config and libraries: recorded in every manifest."""
         capability = torch.backends.cpu.get_cpu_capability()
-        accelerator = torch.cuda.get_device_name(0) if self.name == "cuda" else ""
-        return {"device": accelerator or "cpu", "instruction_set": capability, "threads": self.threads}
+        accelerator = torch.cuda.get_device_name(self.index) if self.name == "cuda" else ""
+        return {
+            "device": accelerator or "cpu",
+            "instruction_set": capability,
+            "threads": self.threads,
+            "precision": self.precision,
+            "compiled": int(self.compiled),
+            "ranks": self.ranks,
+        }
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Forward passes in here multiply in this device's precision; their backward passes go on in the same one."""
+        if self.precision != "bfloat16":
+            return contextlib.nullcontext()  # TF32 is a switch of the process: open_device has set it
+        return torch.autocast(self.name, torch.bfloat16)
+
+    @contextlib.contextmanager
+    def exact(self) -> Iterator[None]:
+        """Whatever the precision of training, float32 in here: perplexity is measured so."""
+        with torch.autocast(self.name, enabled=False):
+            _allow_tf32(False)
+            try:
+                yield
+            finally:
+                _allow_tf32(self.precision != "float32")
+
+    def prepared(self, network: LanguageModel) -> LanguageModel:
+        """A network moved here; with `run.compile` its character encoder and its exact softmax are compiled.
+
+        The LSTM is not: it is one call of a kernel that no compiler improves on.
+        """
+        network = network.to(self.torch)
+        if self.compiled:
+            network.encoder.compile(dynamic=True)
+            network.softmax.compile(dynamic=True)
+        return network
+
+    def upload(self, numbers: Tensor) -> Tensor:
+        """A tensor from the CPU brought here; to an accelerator without waiting for what it is doing."""
+        return upload(numbers, self.torch)
 
 
-def open_device(wanted: str, threads: int) -> Device:
+def upload(numbers: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; an accelerator takes it from pinned memory, while Python goes on."""
+    if device.type == "cpu":
+        return numbers
+    if torch.cuda.is_available():
+        numbers = numbers.pin_memory()
+    return numbers.to(device, non_blocking=True)
+
+
+PLAIN = Device("cpu", 1)
+
+
+def open_device(
+    wanted: str, threads: int, *, precision: str = "float32", compiled: bool = False, ranks: Ranks = ALONE
+) -> Device:
     """Set this process up for a device: threads, determinism, and nothing left to chance.
 
     Args:
         wanted: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
+        precision: `auto`, or one of PRECISIONS; `auto` is bfloat16 on CUDA devices that have it, float32 elsewhere.
+        compiled: whether torch.compile is to be used.
+        ranks: the processes that train together on this machine; each has a CUDA device of its own.
 
     Raises:
-        ConfigError: cuda is wanted and there is none.
+        ConfigError: cuda is wanted and there is none, or not one for each rank; a precision that the hardware lacks;
+            torch.compile without a compiler.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ConfigError("run.device is cuda, but torch sees no CUDA device here; set run.device=auto or cpu")
+    name = "cuda" if available and wanted != "cpu" else "cpu"
+    if name == "cuda" and ranks.size > torch.cuda.device_count():
+        raise ConfigError(
+            f"run.ranks is {ranks.size}, and torch sees {torch.cuda.device_count()} CUDA devices here; set run.ranks "
+            "to that number at most, or run.device=cpu"
+        )
+    if compiled and _cpp_compiler() is None:
+        raise ConfigError(
+            "run.compile needs a C++ compiler, and there is no g++, clang++ or $CXX here; install one, or set "
+            "run.compile=false"
+        )
     torch.set_num_threads(threads)
     _keep_freed_memory()
     # cuBLAS is deterministic only with a fixed workspace; must be set before the first CUDA call
@@ -66,7 +156,54 @@ def open_device(wanted: str, threads: int) -> Device:
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
     # our sparse gradients come from torch's own embeddings; it warns unless told whether to check them
     torch.sparse.check_sparse_tensor_invariants.disable()
-    return Device("cuda" if available and wanted != "cpu" else "cpu", threads)
+    index = ranks.rank if name == "cuda" else 0
+    if name == "cuda":
+        torch.cuda.set_device(index)
+    device = Device(name, threads, index, _precision(precision, name, index), compiled, ranks.size)
+    _allow_tf32(device.precision != "float32")
+    return device
+
+
+def _precision(wanted: str, name: str, index: int) -> str:
+    if name == "cuda":
+        modern = torch.cuda.get_device_capability(index)[0] >= _TENSOR_CORES
+        if wanted == "auto":
+            return "bfloat16" if modern else "float32"
+        if wanted != "float32" and not modern:
+            found = ".".join(map(str, torch.cuda.get_device_capability(index)))
+            raise ConfigError(
+                f"run.precision is {wanted}, which CUDA devices have from compute capability {_TENSOR_CORES}.0 on; "
+                f"{torch.cuda.get_device_name(index)} has {found}; set run.precision=auto"
+            )
+        return wanted
+    if wanted == "tf32":
+        raise ConfigError("run.precision is tf32, which only CUDA devices have; set run.precision=auto or float32")
+    if wanted == "bfloat16" and not native_bfloat16():
+        raise ConfigError(
+            "run.precision is bfloat16, and this CPU has no instructions for it (avx512_bf16, amx_bf16): it would be "
+            "some 300 times slower than float32; set run.precision=auto or float32"
+        )
+    return "float32" if wanted == "auto" else wanted
+
+
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    known = torch.cpu.get_capabilities()
+    return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """Of the two libraries, cuDNN would use TF32 unasked."""
+    precision = "tf32" if allowed else "ieee"
+    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    for switch in (switches[0], switches[1].rnn, switches[1].conv):
+        switch.fp32_precision = precision
+
+
+def _cpp_compiler() -> str | None:
+    named = os.environ.get("CXX")
+    names = [named] if named else ["g++", "clang++", "c++"]
+    return next((path for name in names if (path := shutil.which(name)) is not None), None)
 
 
 def _keep_freed_memory() -> None:
@@ -97,11 +234,24 @@ def set_generator_states(states: Mapping[str, Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(device: Device, locks: Path) -> Iterator[None]:
-    """Hold an accelerator for one process at a time; CPUs are shared."""
+def exclusive(device: Device, locks: Path, ranks: Ranks = ALONE) -> Iterator[None]:
+    """Hold an accelerator for one training at a time; CPUs are shared.
+
+    With several ranks the first one holds the devices of all, taken in order: ranks that each took their own could
+    wait for those of another training, and the other training for theirs, for ever.
+    """
     if device.name == "cpu":
         yield
         return
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    with locked(locks / f"device-cuda-{visible}.lock"):
+    with contextlib.ExitStack() as held:
+        if ranks.first:
+            for index in range(ranks.size) if ranks.several else [device.index]:
+                held.enter_context(locked(locks / f"device-cuda-{_visible(index)}.lock"))
+        ranks.wait()
         yield
+
+
+def _visible(index: int) -> str:
+    """The machine's name of the device that this process knows by a number."""
+    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return names[index] if index < len(names) else str(index)

@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 _SIDE, _RUNS = 768, 5
 
 
-def gemm_rate(device: torch.device) -> float:
-    """Floating-point operations a second of a large float32 matrix product: what the machine can do at best.
+def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations a second of a large matrix product: what the machine can do at best.
 
     Median of a few products of 768 x 768 matrices, on the threads that torch is set to.
     """
-    a, b = torch.ones(_SIDE, _SIDE, device=device), torch.ones(_SIDE, _SIDE, device=device)
+    a, b = (torch.ones(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(_RUNS + 1):  # the first one warms up
         begun = time.perf_counter()

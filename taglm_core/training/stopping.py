@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 PR_SET_PDEATHSIG = 1
 
@@ -34,16 +35,29 @@ class StopRequest:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: self.set(signal.Signals(received).name))
 
-    def follow_parent(self) -> None:
-        """Stop when the parent dies: its end of standard input closes; on Linux the system also sends SIGTERM."""
+    def follow_parent(self, patience: float | None = None) -> None:
+        """Stop when the parent dies: its end of standard input closes; on Linux the system also sends SIGTERM.
+
+        Args:
+            patience: seconds after the parent's death at which this process ends in any case; None for no such limit.
+        """
         parent = os.getppid()
         if sys.platform == "linux":
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             self.set("the process that started this one is gone")
         threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+        if patience is not None:
+            threading.Thread(target=self._end_as_orphan, args=[parent, patience], daemon=True).start()
 
     def _wait_for_end_of_input(self) -> None:
         while os.read(0, 1):
             pass
         self.set("the process that started this one is gone")
+
+    def _end_as_orphan(self, parent: int, patience: float) -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        self.set("the process that started this one is gone")
+        time.sleep(patience)
+        os._exit(1)

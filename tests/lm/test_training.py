@@ -30,6 +30,7 @@ from taglm_core.training.devices import open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
 from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import seed_torch
+from taglm_core.training.ranks import ALONE, Ranks
 from taglm_core.training.stopping import StopRequest
 from tests.lm.conftest import WORDS, small_config
 from tests.lm.test_streams import Memory
@@ -57,23 +58,26 @@ def text(count: int, seed: int) -> list[np.ndarray]:
     ]
 
 
-def new_job(config: LanguageModelConfig) -> LmJob:
+def new_job(config: LanguageModelConfig, ranks: Ranks = ALONE, precision: str = "float32") -> LmJob:
     """A fresh job over the cycles."""
-    open_device("cpu", 1)
+    device = open_device("cpu", 1, precision=precision, ranks=ranks)
     vocabulary = LmVocabulary(WORDS, shapes=True)
     seed_torch(config.seed, "test")
     network = build_network(config, len(vocabulary))
+    if not ranks.first:
+        seed_torch(config.seed, "test", ranks.rank)
     table = WordTable([BOUNDARY, *WORDS], vocabulary, config)
     shards = [Memory(text(40, 1)), Memory(text(30, 2))]
     streams = Streams(shards, streams=config.streams, window=config.window, backward=False, seed=config.seed)
-    return LmJob(network, table, streams, text(40, 3), config, Intervals(log=5, evaluate=20))
+    return LmJob(network, table, streams, text(40, 3), config, Intervals(log=5, evaluate=20), device, ranks)
 
 
-def run(folder: Path, config: LanguageModelConfig, stop: StopRequest) -> LmJob:
+def run(folder: Path, config: LanguageModelConfig, stop: StopRequest, ranks: Ranks = ALONE) -> LmJob:
     """Train with a checkpoint after every step."""
-    job, journal = new_job(config), Journal(folder / JOURNAL)
+    job, journal = new_job(config, ranks), Journal(folder / (JOURNAL if ranks.first else f"{ranks.rank}-{JOURNAL}"))
     try:
-        train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))
+        train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0),
+              ranks=ranks)  # fmt: skip
     finally:
         journal.close()
     return job

@@ -39,8 +39,8 @@ SMALL = ["demo.unlabelled_sentences=4000", "unlabelled.shards=3", "unlabelled.he
 class Bed:
     """A store with everything that the language model needs."""
 
-    def __init__(self, root: Path) -> None:
-        self.experiment = load_experiment(None, [*SMALL, f"run.store={root}"])
+    def __init__(self, root: Path, *changes: str) -> None:
+        self.experiment = load_experiment(None, [*SMALL, f"run.store={root}", *changes])
         self.store, self.graph = Store(root), build_graph(self.experiment)
         refs: dict[str, Ref] = {}
         for name in ("demo", "corpus/text", "vocabulary", "token-ids"):
