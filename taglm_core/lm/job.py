@@ -52,9 +52,9 @@ class LmJob:
         heldout: held-out sentences in reading order.
         config: settings.
         intervals: when to say something.
-        start: state that every stream starts from, one row; None for zero.
         device: where the network is.
         ranks: the processes that train this model together; each reads its own rows of the streams.
+        start: state that every stream starts from, one row; None for zero.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class LmJob:
         heldout: Sentences,
         config: LanguageModelConfig,
         intervals: Intervals,
-        start: LmState | None = None,
         device: Device = PLAIN,
         ranks: Ranks = ALONE,
+        start: LmState | None = None,
     ) -> None:
         self.model: nn.Module = network
         self.optimizers = build_optimizers(network, config)

@@ -197,7 +197,7 @@ def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
         raise ValueError(f"characters have shape {list(chars.shape)}; expected [words, characters], one word at least")
     present = chars != 0
     lengths = present.sum(1)
-    inside = torch.arange(chars.shape[1], device=chars.device) < lengths[:, None]  # [N, C]
+    inside = torch.arange(chars.shape[1], device=chars.device) < lengths.unsqueeze(1)  # [N, C]
     if int(lengths.min()) == 0 or not torch.equal(inside, present):
         wrong = ((inside != present).any(1) | (lengths == 0)).nonzero().flatten().tolist()
         raise ValueError(f"rows {wrong[:8]} are empty or have padding (symbol 0) before a character")
@@ -212,7 +212,7 @@ def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int)
     row = positions + width - 1
     device = embedded.device
     starts = torch.cat([order[:count] * row + position for position, count in enumerate(counts)])  # [M]
-    index = starts[:, None] + torch.arange(width, device=device)
+    index = starts.unsqueeze(1) + torch.arange(width, device=device)
     return padded.index_select(0, index.view(-1)).view(-1, width * dim)
 
 
@@ -244,7 +244,7 @@ class _ConvolveMax(torch.autograd.Function):
             torch.maximum(best[:count], here, out=best[:count])
             offset += count
         if needed:
-            rows += torch.arange(words, device=windows.device)[:, None]
+            rows += torch.arange(words, device=windows.device).unsqueeze(1)
             ctx.save_for_backward(windows, rows, *kernels)
         return best
 

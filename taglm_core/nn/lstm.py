@@ -8,6 +8,7 @@ Axes: T tokens, B streams or sentences, N distinct words, D input, U units, P pr
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class LmLstm(nn.LSTM):
             [T, B, P], and the state after the last step.
         """
         if x.device.type != "cpu":  # cuDNN wants the inputs themselves; under autocast it would round cell states, too
-            with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast("cuda", enabled=False) if x.is_cuda else contextlib.nullcontext():
                 return self((x if index is None else functional.embedding(index, x)).float(), state)
         steps, batch = x.shape[:2] if index is None else index.shape
         rows = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0).to(state[0].dtype)

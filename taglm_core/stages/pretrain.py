@@ -99,7 +99,7 @@ def build_language_model(bench: Bench) -> Built:
             text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
         )
         intervals = Intervals(bench.run.log_steps, bench.run.evaluate_steps)
-        job = LmJob(network, table, streams, heldout, config, intervals, start, device, ranks)
+        job = LmJob(network, table, streams, heldout, config, intervals, device, ranks, start)
         job.measure()
         before = {} if start is None else _look_before(job, bench, ranks)
         train(

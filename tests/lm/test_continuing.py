@@ -128,7 +128,7 @@ def test_streams_start_from_the_break_state_of_the_base(small: Small) -> None:
     config = small.lm.config.model_copy(update={"average": 0.9})
     streams = Streams([Memory(text(40, 1))], streams=4, window=5, backward=False, seed=1)
     heldout, state = text(100, 3), small.lm.break_state
-    job = LmJob(small.lm.network, small.table, streams, heldout, config, Intervals(5, 20), state)
+    job = LmJob(small.lm.network, small.table, streams, heldout, config, Intervals(5, 20), start=state)
     own = carried_perplexity(small.lm.network, small.table, heldout, state.expand(3))
     assert job.heldout_perplexity() == own
     assert own != carried_perplexity(small.lm.network, small.table, heldout, small.lm.network.zero_state(3))
