@@ -135,11 +135,14 @@ def _torch(experiment: Experiment) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("torch", f"cannot be imported: {error}", True, INSTALL)
         return
+    from taglm_core.training.devices import native_bfloat16
+
     accelerators = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     bad = experiment.run.device == "cuda" and not accelerators
     remedy = "run.device is cuda: set run.device=auto, or install torch with CUDA (UV_TORCH_BACKEND)" if bad else ""
     yield Check("torch", f"{torch.__version__}, devices: {', '.join(['cpu', *accelerators])}", bad, remedy)
-    yield Check("instruction set", torch.backends.cpu.get_cpu_capability())
+    native = "with" if native_bfloat16() else "no"
+    yield Check("instruction set", f"{torch.backends.cpu.get_cpu_capability()}, {native} bfloat16 products")
 
 
 def _cores(experiment: Experiment) -> Check:

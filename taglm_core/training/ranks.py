@@ -3,7 +3,7 @@
 Each rank reads its own rows of every batch and computes its own gradients; the mean over ranks is taken before the
 optimiser, so all ranks hold the same weights. Dense gradients travel flattened, in few messages; gradients of word
 tables row by row. Everything else (losses, requests to stop, recurrent states) travels through the CPU's backend.
-Why not torch's wrapper for this: docs/decisions/0005-own-data-parallel-step.md.
+Why not torch's wrapper for this: docs/decisions/0007-own-data-parallel-step.md.
 """
 
 from __future__ import annotations
