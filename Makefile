@@ -6,7 +6,7 @@ BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 EXPERIMENT ?= experiments/demo.yaml
-.PHONY: run test test-real lint bench docs up down deploy prefect mlflow lock clean
+.PHONY: run test test-real lint bench bench-long docs up down deploy prefect mlflow lock clean
 
 run: .venv/installed
 	@$(BIN)/taglm run $(EXPERIMENT)
@@ -23,6 +23,16 @@ bench: .venv-peers/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python spans.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python lm.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python streams.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python memory.py
+	cd benchmarks && ../$(BIN)/python tables.py
+
+# hours: on the corpora of ../shared/data and the treebank; killed and started again, it goes on. BENCH_WORK: folder for it
+BENCH_WORK ?= data/bench
+bench-long: .venv-peers/installed
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python ingest.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python equal_perplexity.py --work $(abspath $(BENCH_WORK))/equal
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python ptb.py --work $(abspath $(BENCH_WORK))/ptb
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python news.py --work $(abspath $(BENCH_WORK))/news
 	cd benchmarks && ../$(BIN)/python tables.py
 
 .venv-peers/installed: .venv/installed benchmarks/requirements.txt
