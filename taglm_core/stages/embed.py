@@ -58,11 +58,11 @@ def build_embeddings(bench: Bench) -> Built:
     }
     write_index(bench.out / INDEX, indexer.entries, metadata)
     counts = {"sentences": len(sentences), "tokens": sum(map(len, sentences)), "rows": rows, "size": lm.size}
-    metrics = {"largest_state": largest, **_unknown_rates(lm, labelled, bench.config["token_map"])}
+    metrics = {"largest_state": largest, **unknown_rates(lm, labelled, bench.config["token_map"])}
     return Built(counts, metrics, machine=device.describe())
 
 
-def _unknown_rates(lm: TrainedLm, labelled: Labelled, token_map: Mapping[str, str]) -> dict[str, float]:
+def unknown_rates(lm: TrainedLm, labelled: Labelled, token_map: Mapping[str, str]) -> dict[str, float]:
     """Share of tokens that the language model's vocabulary lacks, over all and over those of entities."""
     tokens = [token for sentence, _ in labelled for token in map_tokens(sentence, token_map)]
     inside = np.array([tag != "O" for sentence, tags in labelled for tag in tags or ["O"] * len(sentence)], bool)
