@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--pass", type=float, default=1.0, dest="passes", help="of the text; 0.01 for a trial")
     parser.add_argument("--text", type=Path, default=DATA / "news" / "news.txt.gz")
     parser.add_argument("--side-by-side", type=int, default=2, help="training processes at once")
-    parser.add_argument("--evaluate", type=int, default=500, help="steps between looks at the held-out text")
+    parser.add_argument("--evaluate", type=int, default=1_000, help="steps between looks at the held-out text")
     parser.add_argument("--heldout", type=int, default=10**9, help="sentences scored at the end")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     given = parser.parse_args()
