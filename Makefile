@@ -6,7 +6,9 @@ BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 EXPERIMENT ?= experiments/demo.yaml
-.PHONY: run test test-real lint bench docs up down deploy prefect mlflow lock clean
+# outside the project: objects and ids of texts that may not lie inside it
+BENCH_WORK ?= $(or $(TMPDIR),/tmp)/taglm-bench
+.PHONY: run test test-real lint bench bench-long docs up down deploy prefect mlflow lock clean
 
 run: .venv/installed
 	@$(BIN)/taglm run $(EXPERIMENT)
@@ -23,6 +25,16 @@ bench: .venv-peers/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python spans.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python lm.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python streams.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python ingest.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python memory.py
+	cd benchmarks && ../$(BIN)/python tables.py
+
+# hours; what was begun in BENCH_WORK goes on from there. Needs the corpora beside the project
+bench-long: .venv-peers/installed
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python ingest.py --tokens 10000000 100000000 --folder $(BENCH_WORK)/ingest
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python equal_perplexity.py --work $(BENCH_WORK)/equal-perplexity
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python ptb.py --work $(BENCH_WORK)/ptb
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python news.py --work $(BENCH_WORK)/news
 	cd benchmarks && ../$(BIN)/python tables.py
 
 .venv-peers/installed: .venv/installed benchmarks/requirements.txt

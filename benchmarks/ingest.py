@@ -5,8 +5,8 @@
 The steps are those of `taglm pretrain`, by their own builders, each in a process of its own; memory is the most
 anonymous memory (RssAnon) that process held, sampled every 5 ms, so mapped files and the page cache do not count.
 Words follow Zipf's law with a tail of rare ones that grows with the text: 0.37 million different words among 10
-million tokens, 1.5 million among 100 million, which is more than real news has. With --folder the text, the objects and
-the rows stay, and what was measured is not measured again.
+million tokens, 1.5 million among 100 million, which is more than real news has. With --folder the text, the objects
+and the rows stay, and what was measured is not measured again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STEPS = ("corpus/text", "vocabulary", "token-ids")
 CHUNK = 2_000_000  # tokens generated at once
 COMMON, TAIL = 8_000, 1.6  # ranks with p(r) ~ 1 / r; beyond them p(r) ~ r ** -1.6
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
-NOTE = """Most anonymous memory (RssAnon) of the process that does the step, interpreter and libraries included. Generated
-text with Zipf's law and a tail of rare words: memory may grow with the different words, not with the tokens."""
+NOTE = """Most anonymous memory (RssAnon) of the process that does the step, interpreter and libraries included.
+Generated text with Zipf's law and a tail of rare words: memory may grow with the different words, not the tokens."""
 
 
 def draw_ranks(count: int, generator: np.random.Generator) -> np.ndarray:

@@ -3,9 +3,9 @@
     python memory.py [--vocabulary 50000 793471] [--softmax sampled adaptive] [--steps 4]
 
 Each in a process of its own, one after the other: the job of `taglm pretrain` over generated sentences of generated
-words, its measurement of the machine, some steps, a look at held-out text, a checkpoint. Memory is the most anonymous memory
-(RssAnon) of the process in each part, sampled every 5 ms. Beside it what no training goes without: the bytes of
-parameters, optimiser and averaged weights. 793,471 words need about 8 GB.
+words, its measurement of the machine, some steps, a look at held-out text, a checkpoint. Memory is the most anonymous
+memory (RssAnon) of the process in each part, sampled every 5 ms. Beside it what no training goes without: the bytes
+of parameters, optimiser and averaged weights. 793,471 words need about 8 GB.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def train(vocabulary_size: int, softmax: str, steps: int) -> dict[str, float]:
         found["measuring"] = _since(memory)
         with tempfile.TemporaryDirectory(prefix="taglm-memory-") as folder:
             checkpoints, journal = Checkpoints(Path(folder, "checkpoints"), 1), Journal(Path(folder, "events.jsonl"))
-            settings_ = LoopSettings(1e9)
-            loop(job, checkpoints=checkpoints, journal=journal, stop=StopRequest(), settings=settings_)
+            never_saved = LoopSettings(1e9)
+            loop(job, checkpoints=checkpoints, journal=journal, stop=StopRequest(), settings=never_saved)
             found["steps and held-out text"] = _since(memory)
             from taglm_core.training.loop import _pack
 
@@ -120,7 +120,8 @@ def main() -> None:
             found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             bound = found.pop("lower bound")
             rows.append({"vocabulary": size, "softmax": softmax, **{name: round(mb) for name, mb in found.items()},
-                         "lower bound": round(bound), "peak against bound": round(max(found.values()) / bound, 2)})  # fmt: skip
+                         "lower bound": round(bound),
+                         "peak against bound": round(max(found.values()) / bound, 2)})  # fmt: skip
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
     sys.stdout.write(f"{write('memory', 'Memory of training lstm-512-256', rows, ' '.join(NOTE.split()))}\n")

@@ -3,13 +3,14 @@
     python news.py --work FOLDER [--pass 1.0] [--side-by-side 2]
     nohup python news.py --work FOLDER > news.log 2>&1 &
 
-`words` is the preset lstm-512-256 with `unknown: shape` (sampled softmax), `chars` is char-cnn-small (adaptive softmax) with as
-many steps as take the same time: its speed is measured first, and its budget stands in FOLDER/budget.json from then on.
+`words` is the preset lstm-512-256 with `unknown: shape` (sampled softmax), `chars` is char-cnn-small (adaptive
+softmax) with as many steps as take the same time: its speed is measured first, and its budget stands in
+FOLDER/budget.json from then on.
 
 Perplexities compare only over the same events. So both models get one vocabulary: the 50,000 entries that
-lstm-512-256 has by itself, in place of the 40,000 of char-cnn-small: every target is the same word, or the same class of
-unknown words, for both. Beside the perplexity over all targets stands that over known words and marks alone, where no
-model is flattered by classes. The models differ in what they read (an unknown word is a class to one, its
+lstm-512-256 has by itself, in place of the 40,000 of char-cnn-small: every target is the same word, or the same class
+of unknown words, for both. Beside the perplexity over all targets stands that over known words and marks alone, where
+no model is flattered by classes. The models differ in what they read (an unknown word is a class to one, its
 characters to the other), not in what they predict.
 
 The steps are the project's own, built in the store of the work folder: what is there is reused, what was killed goes
@@ -63,7 +64,8 @@ by a measured speed. Minutes are those of training, {side} processes of one thre
 
 def experiment_of(given: argparse.Namespace, steps: dict[str, int]) -> Experiment:
     """The experiment, with the steps of each model."""
-    models = {name: {**settings, "steps": steps.get(name, 1)} for name, settings in (("words", WORDS), ("chars", CHARS))}
+    presets = {"words": WORDS, "chars": CHARS}
+    models = {name: {**settings, "steps": steps.get(name, 1)} for name, settings in presets.items()}
     labelled = {split: str(DATA / "conll2003" / f"eng.{file}")
                 for split, file in (("train", "train"), ("dev", "testa"), ("test", "testb"))}  # fmt: skip
     run = {"store": given.work / "store", "tracking": False, "device": "cpu", "threads": 1, "checkpoint_seconds": 120,
@@ -76,7 +78,7 @@ def experiment_of(given: argparse.Namespace, steps: dict[str, int]) -> Experimen
 
 
 def make(experiment: Experiment, names: Iterable[str], side_by_side: int = 1) -> dict[str, Ref]:
-    """Build steps that do not depend on each other's being built here, in order or side by side; reuse what is there."""
+    """Build steps in order, or side by side if none is an input of another; what is there is reused."""
     store, graph, names = Store(experiment.run.store), build_graph(experiment), list(names)
 
     def one(name: str) -> Ref:
@@ -152,7 +154,9 @@ def budget(given: argparse.Namespace, tokens: int) -> dict[str, int]:
     command = [sys.executable, __file__, *sys.argv[1:], "--probe"]
     speeds = {}
     for name in ("words", "chars"):  # as many at once as will train at once
-        running = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for _ in range(given.side_by_side)]
+        running = [
+            subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for _ in range(given.side_by_side)
+        ]
         found = [float(process.communicate()[0].split()[-1]) for process in running]
         speeds[name] = sum(found) / len(found)
     read = given.passes * tokens
@@ -216,7 +220,8 @@ def main() -> None:
     names = [f"language-model/{model}/{way}" for model in ("words", "chars") for way in ("forward", "backward")]
     made = make(experiment, names, given.side_by_side)
     words, text = all_words(store, refs), TokenIds.open(store.open(refs["token-ids"]).path).heldout
-    heldout = [tuple(words[number] for number in text.sentence(index)) for index in range(min(len(text), given.heldout))]
+    count = min(len(text), given.heldout)
+    heldout = [tuple(words[number] for number in text.sentence(index)) for index in range(count)]
     labelled = load_sentences(store.open(refs["corpus/test"]).path)
     write_table(given, store, made, heldout, labelled)
 
@@ -234,11 +239,11 @@ def write_table(given: argparse.Namespace, store: Store, made: dict[str, Ref], h
         entries, rates = lm.vocabulary.words, unknown_rates(lm, labelled, {})
         manifest = store.manifest(ref.kind, ref.digest)
         _, model, way = name.split("/")
+        read, speed = manifest.counts["training_tokens"], manifest.metrics["tokens_per_second"]
         perplexities = {key: round(value, 1) for key, value in found.items() if "," in key}
         rows.append({"model": model, "direction": way, "perplexity": perplexities,
-                     "steps": lm.config.steps, "tokens read": manifest.counts["training_tokens"],
-                     "minutes": round(manifest.counts["training_tokens"] / manifest.metrics["tokens_per_second"] / 60, 1),
-                     "tokens a second": round(manifest.metrics["tokens_per_second"]),
+                     "steps": lm.config.steps, "tokens read": read, "minutes": round(read / speed / 60, 1),
+                     "tokens a second": round(speed),
                      "parameters": manifest.counts["parameters"]})  # fmt: skip
         say(str(rows[-1]))
     note = " ".join(NOTE.split()).format(

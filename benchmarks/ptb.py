@@ -5,12 +5,13 @@
     nohup python ptb.py --work FOLDER > ptb.log 2>&1 &
 
 The vocabulary is every word of train (9,999 and the end mark; `<unk>` is a word like others); valid is the held-out
-text; every word and one end mark a sentence is predicted: 82,430 of test. Test perplexity is reported with the state carried
-over the test text, and with every sentence from the break state. Settings are those of a language model of an experiment
-(SETTINGS below); --set overrides one by its dotted name, as `taglm --set` does. Sentences are read in the order of the text, each
-stream a stretch of its own, as is usual here, because the state carries over; `--order shuffled` reads them as
-`taglm pretrain` does. Training goes through the project's loop: killed, it goes on from its checkpoint in the
-work folder, with the same bits; another setting trains in another folder below it. No text is written anywhere: ids are.
+text; every word and one end mark a sentence is predicted: 82,430 of test. Test perplexity is reported with the state
+carried over the test text, and with every sentence from the break state. Settings are those of a language model of an
+experiment (SETTINGS below); --set overrides one by its dotted name, as `taglm --set` does. Sentences are read in the
+order of the text, each stream a stretch of its own, as is usual here, because the state carries over; `--order
+shuffled` reads them as `taglm pretrain` does. Training goes through the project's loop: killed, it goes on from its
+checkpoint in the work folder, with the same bits; another setting trains in another folder below it. No text is
+written anywhere, only weights and the list of words.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 from record import write
@@ -255,8 +255,10 @@ def main() -> None:
             _say(str(stopped))
             sys.exit(75)
     row = json.loads(kept.read_text())
-    note = "Every word and one end mark a sentence is predicted; the vocabulary is all words of train; minutes and speed hold "
-    note += f"the looks at valid. Settings: {json.dumps(config.model_dump(mode='json', exclude_defaults=True))}"
+    note = (
+        "Every word and one end mark a sentence is predicted; the vocabulary is all words of train; minutes and speed "
+    )
+    note += f"hold the looks at valid. Settings: {json.dumps(config.model_dump(mode='json', exclude_defaults=True))}"
     sys.stdout.write(f"{row}\n{write('ptb', 'Penn Treebank', [row], note)}\n")
 
 

@@ -70,7 +70,6 @@ def write(name: str, title: str, rows: list[dict[str, Any]], note: str = "") -> 
                "load": os.getloadavg()[0], "python": platform.python_version()}  # fmt: skip
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
-    path.write_text(
-        json.dumps({"title": title, "note": note, "commit": commit.stdout.strip(), "machine": machine, "rows": rows}, indent=1)
-    )
+    found = {"title": title, "note": note, "commit": commit.stdout.strip(), "machine": machine, "rows": rows}
+    path.write_text(json.dumps(found, indent=1))
     return path
