@@ -5,8 +5,8 @@
 The steps are those of `taglm pretrain`, by their own builders, each in a process of its own; memory is the most
 anonymous memory (RssAnon) that process held, sampled every 5 ms, so mapped files and the page cache do not count.
 Words follow Zipf's law with a tail of rare ones that grows with the text: 0.37 million different words among 10
-million tokens, 1.5 million among 100 million, which is more than real news has. With --folder the text, the objects and
-the rows stay, and what was measured is not measured again.
+million tokens, 1.5 million among 100 million, which is more than real news has. With --folder the text, the objects
+and the rows stay, and what was measured is not measured again.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def train(vocabulary_size: int, softmax: str, steps: int) -> dict[str, float]:
         found["measuring"] = _since(memory)
         with tempfile.TemporaryDirectory(prefix="taglm-memory-") as folder:
             checkpoints, journal = Checkpoints(Path(folder, "checkpoints"), 1), Journal(Path(folder, "events.jsonl"))
-            settings_ = LoopSettings(1e9)
-            loop(job, checkpoints=checkpoints, journal=journal, stop=StopRequest(), settings=settings_)
+            never_saved = LoopSettings(1e9)
+            loop(job, checkpoints=checkpoints, journal=journal, stop=StopRequest(), settings=never_saved)
             found["steps and held-out text"] = _since(memory)
             from taglm_core.training.loop import _pack
 

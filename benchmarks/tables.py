@@ -46,8 +46,9 @@ def main() -> None:
     for path in sorted(OUT.glob("*.json")):
         data = json.loads(path.read_text())
         machine = data["machine"]
-        note = "".join(f"{line}\n" for line in textwrap.wrap(data.get("note", ""), 120))
-        section = f"\n## {data['title']}\n\n{note and note + chr(10)}{table(data['rows'])}\n"
+        note = data.get("note", "")
+        note = "\n".join(textwrap.wrap(note, 120)) + "\n\n" if note else ""
+        section = f"\n## {data['title']}\n\n{note}{table(data['rows'])}\n"
         where = f"{machine['cores']} cores, load {machine['load']:.1f}, Python {machine['python']}"
         parts.append(f"{section}`{path.stem}.py` at commit {data['commit']}, {where}.\n")
     PAGE.write_text("".join(parts))
