@@ -223,7 +223,7 @@ def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypat
     version = done.client.get_model_version_by_alias("taglm-demo", "champion")
     folder = Path(mlflow.artifacts.download_artifacts(version.source))
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {"", ".py", ".json", ".jsonl", ".yaml", ".txt", ".parquet", ".safetensors"}
+    assert suffixes <= {"", ".py", ".json", ".jsonl", ".yaml", ".txt", ".parquet", ".safetensors", ".png"}
     assert "torch==" in (folder / "requirements.txt").read_text()
     assert "+" not in (folder / "requirements.txt").read_text()
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
