@@ -5,7 +5,7 @@
 Each in a process of its own, one after the other: the job of `taglm pretrain` over generated sentences of generated
 words, its measurement of the machine, some steps, a look at held-out text, a checkpoint. Memory is the most anonymous
 memory (RssAnon) of the process in each part, sampled every 5 ms. Beside it what no training goes without: the bytes
-of parameters, optimiser and averaged weights. 793,471 words need about 8 GB.
+of parameters, optimiser and averaged weights.
 """
 
 from __future__ import annotations
