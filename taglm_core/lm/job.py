@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -93,15 +92,16 @@ class LmJob:
         self._best = rate / self.count_operations()
 
     def count_operations(self) -> int:
-        """Floating-point operations of one step: a copy takes one, on the next text; changes no number."""
-        network, place, generators = copy.deepcopy(self._network), self._streams.pack(), generator_states()
-        network.train()
+        """Floating-point operations of one step: forward and backward on the next text; changes no number."""
+        place, generators = self._streams.pack(), generator_states()
+        self._network.train()
 
         def step() -> None:
-            losses, _ = self._losses_of(network, self._state)
+            losses, _ = self._losses_of(self._state)
             losses.mean().backward()
 
         operations = count_operations(step)
+        self._network.zero_grad(set_to_none=True)
         self._streams.unpack(place)
         set_generator_states(generators)
         return operations * self._config.accumulate
@@ -123,19 +123,20 @@ class LmJob:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        losses, state = self._losses_of(self._network, self._state)
+        losses, state = self._losses_of(self._state)
         self._windows += 1
         self._state = state.detach()
         return losses.mean()
 
-    def _losses_of(self, network: LanguageModel, state: LmState) -> tuple[Tensor, LmState]:
+    def _losses_of(self, state: LmState) -> tuple[Tensor, LmState]:
         """Losses of the next window of all streams [T B], and the state after it."""
         rows = self._streams.next()[self._rows].astype(np.int64)  # [B, T + 1]; each rank reads all streams: 0007
         targets = self._device.upload(self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())])
         generator = numpy_generator(self._config.seed, "samples", self._windows)
         with self._device.autocast():
-            states, state = network(*distinct_words(network, self._table, rows[:, :-1].T), state)
-            losses = network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator)
+            words = distinct_words(self._network, self._table, rows[:, :-1].T)
+            states, state = self._network(*words, state)
+            losses = self._network.softmax.training_losses(states.flatten(0, 1), targets.flatten(), generator)
         return losses.float(), LmState(*(part.float() for part in state))
 
     def where(self) -> str:
