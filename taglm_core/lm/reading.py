@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from taglm_core.lm.model import WordTable
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.nn.softmax import block_losses
-from taglm_core.training.devices import upload
+from taglm_core.training.devices import pinned, upload
 
 Sentences = Sequence[NDArray[np.int32]]  # each [n]: numbers of words in a WordTable, in reading order
 BOUNDARY_NUMBER = 0  # word number 0 of every table is the boundary mark
@@ -55,7 +55,7 @@ def read_vectors(network: LanguageModel, table: WordTable, words: NDArray[np.int
     device = next(network.parameters()).device
     distinct, index = np.unique(words, return_inverse=True)
     places = upload(torch.from_numpy(index.reshape(words.shape)), device)
-    return network.vectors(upload(table.distinct(distinct), device), places)
+    return network.vectors(pinned(table.distinct(distinct), device), places)
 
 
 def sentence_states(network: LanguageModel, table: WordTable, batch: Padded, state: LmState) -> Tensor:

@@ -94,16 +94,19 @@ class CharCnn(nn.Module):
         """Encode words.
 
         Args:
-            chars: symbols [N, C], int64, 0 = padding on the right.
+            chars: symbols [N, C], int64, 0 = padding on the right. Given on the CPU, an accelerator need not be waited
+                for: lengths and order are found before they are moved.
 
         Returns:
             Vectors [N, size].
         """
+        device = self.bias.device
         order, counts = _longest_first(chars)
+        chars = chars.to(device, non_blocking=True)
         embedded = functional.dropout(self.embedding(chars), self.dropout, self.training)  # [N, C, D]
         windows = _windows(embedded, order, counts, max(width for width, _ in self.filters))
         best = _ConvolveMax.apply(windows, counts, *self.kernels)  # [N, F], longest word first
-        features = _ACTIVATIONS[self.activation](best[order.argsort()] + self.bias)
+        features = _ACTIVATIONS[self.activation](best[order.argsort().to(device)] + self.bias)
         for layer in self.highway:
             features = layer(features)
         return features if self.projection is None else self.projection(features)
@@ -212,7 +215,7 @@ def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int)
     row = positions + width - 1
     device = embedded.device
     starts = torch.cat([order[:count] * row + position for position, count in enumerate(counts)])  # [M]
-    index = starts[:, None] + torch.arange(width, device=device)
+    index = starts.to(device)[:, None] + torch.arange(width, device=device)
     return padded.index_select(0, index.view(-1)).view(-1, width * dim)
 
 

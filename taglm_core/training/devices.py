@@ -103,11 +103,12 @@ class Device:
 
 def upload(numbers: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device; an accelerator takes it from pinned memory, while Python goes on."""
-    if device.type == "cpu":
-        return numbers
-    if torch.cuda.is_available():
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)
+    return pinned(numbers, device).to(device, non_blocking=True)
+
+
+def pinned(numbers: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU in memory that a device can fetch it from by itself."""
+    return numbers.pin_memory() if device.type == "cuda" else numbers
 
 
 PLAIN = Device("cpu", 1)

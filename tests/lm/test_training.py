@@ -58,12 +58,19 @@ def text(count: int, seed: int) -> list[np.ndarray]:
     ]
 
 
-def new_job(config: LanguageModelConfig, ranks: Ranks = ALONE, precision: str = "float32") -> LmJob:
+def new_job(
+    config: LanguageModelConfig,
+    ranks: Ranks = ALONE,
+    *,
+    precision: str = "float32",
+    compiled: bool = False,
+    where: str = "cpu",
+) -> LmJob:
     """A fresh job over the cycles."""
-    device = open_device("cpu", 1, precision=precision, ranks=ranks)
+    device = open_device(where, 1, precision=precision, compiled=compiled, ranks=ranks)
     vocabulary = LmVocabulary(WORDS, shapes=True)
     seed_torch(config.seed, "test")
-    network = build_network(config, len(vocabulary))
+    network = device.prepared(build_network(config, len(vocabulary)))
     if not ranks.first:
         seed_torch(config.seed, "test", ranks.rank)
     table = WordTable([BOUNDARY, *WORDS], vocabulary, config)
