@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, dtype
 
 from taglm_core.errors import ConfigError
+from taglm_core.nn.characters import Highway
 from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.softmax import Softmax
 from taglm_core.store.durable import locked
 from taglm_core.training.ranks import ALONE, Ranks
 
@@ -86,14 +88,16 @@ class Device:
                 _allow_tf32(self.precision != "float32")
 
     def prepared(self, network: LanguageModel) -> LanguageModel:
-        """A network moved here; with `run.compile` its character encoder and its exact softmax are compiled.
+        """A network moved here; with `run.compile` its highway layers and its softmax are compiled.
 
-        The LSTM is not: it is one call of a kernel that no compiler improves on.
+        What is not: the LSTM (one call of a library's kernel), convolutions (a function of their own, over windows
+        whose number differs in each batch), the sampled softmax (its samples are drawn by numpy).
         """
         network = network.to(self.torch)
         if self.compiled:
-            network.encoder.compile(dynamic=True)
-            network.softmax.compile(dynamic=True)
+            for part in network.modules():
+                if isinstance(part, Highway) or (isinstance(part, Softmax) and not part.samples):
+                    part.compile(dynamic=True)
         return network
 
     def upload(self, numbers: Tensor) -> Tensor:

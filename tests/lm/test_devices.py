@@ -178,6 +178,21 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device("cpu", 1, compiled=True)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(devices._cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("name", ["char-cnn, adaptive", "tied"])
+def test_compiled_parts_give_the_same_losses(name: str) -> None:
+    """Highway layers and softmax compiled: the losses of the eager ones up to rounding, and it is recorded."""
+    config = MODELS[name].model_copy(update={"steps": 6, "dropout": 0.0})
+    eager, compiled = new_job(config), new_job(config, compiled=True)
+    for _ in range(config.steps):
+        losses = [take_step(job) for job in (eager, compiled)]
+        eager.step, compiled.step = eager.step + 1, compiled.step + 1
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert compiled.heldout_perplexity() == pytest.approx(eager.heldout_perplexity(), rel=1e-5)
+    assert compiled._device.describe()["compiled"] == 1
+
+
 @CUDA
 def test_generators_of_cuda_are_kept() -> None:
     """Dropout on a CUDA device goes on alike after its state was put back."""
