@@ -135,14 +135,24 @@ def _torch(experiment: Experiment) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("torch", f"cannot be imported: {error}", True, INSTALL)
         return
-    from taglm_core.training.devices import native_bfloat16
-
     accelerators = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     bad = experiment.run.device == "cuda" and not accelerators
     remedy = "run.device is cuda: set run.device=auto, or install torch with CUDA (UV_TORCH_BACKEND)" if bad else ""
     yield Check("torch", f"{torch.__version__}, devices: {', '.join(['cpu', *accelerators])}", bad, remedy)
-    native = "with" if native_bfloat16() else "no"
-    yield Check("instruction set", f"{torch.backends.cpu.get_cpu_capability()}, {native} bfloat16 products")
+    yield from _devices(experiment, torch.backends.cpu.get_cpu_capability(), len(accelerators))
+
+
+def _devices(experiment: Experiment, instructions: str, accelerators: int) -> Iterator[Check]:
+    """What a language model may be trained on, and in which precision."""
+    from taglm_core.training.devices import native_bfloat16
+
+    native, run = native_bfloat16(), experiment.run
+    bad = run.precision == "bfloat16" and not native and (run.device == "cpu" or not accelerators)
+    remedy = "run.precision is bfloat16: some 300 times slower here; set run.precision=auto" if bad else ""
+    yield Check("instruction set", f"{instructions}, {'native' if native else 'no native'} bfloat16", bad, remedy)
+    bad = run.device != "cpu" and 0 < accelerators < (run.ranks or 1)
+    remedy = f"run.ranks is {run.ranks}, each with a device of its own; set run.ranks={accelerators}" if bad else ""
+    yield Check("CUDA devices", str(accelerators), bad, remedy)
 
 
 def _cores(experiment: Experiment) -> Check:

@@ -18,7 +18,7 @@ from torch import Tensor
 from taglm_core.lm.model import WordTable
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.nn.softmax import block_losses
-from taglm_core.training.devices import upload
+from taglm_core.training.devices import pinned, upload
 
 Sentences = Sequence[NDArray[np.int32]]  # each [n]: numbers of words in a WordTable, in reading order
 BOUNDARY_NUMBER = 0  # word number 0 of every table is the boundary mark
@@ -54,7 +54,8 @@ def distinct_words(network: LanguageModel, table: WordTable, words: NDArray[np.i
     """What `network` reads of word numbers [T, B]: its distinct words, and which of them stands where [T, B]."""
     device = next(network.parameters()).device
     distinct, index = np.unique(words, return_inverse=True)
-    return upload(table.distinct(distinct), device), upload(torch.from_numpy(index.reshape(words.shape)), device)
+    # the encoder itself moves what it reads: it sorts characters first, where an accelerator need not be waited for
+    return pinned(table.distinct(distinct), device), upload(torch.from_numpy(index.reshape(words.shape)), device)
 
 
 def sentence_states(network: LanguageModel, table: WordTable, batch: Padded, state: LmState) -> Tensor:

@@ -94,16 +94,19 @@ class CharCnn(nn.Module):
         """Encode words.
 
         Args:
-            chars: symbols [N, C], int64, 0 = padding on the right.
+            chars: symbols [N, C], int64, 0 = padding on the right. Given on the CPU, an accelerator need not be waited
+                for: lengths and order are found before they are moved.
 
         Returns:
             Vectors [N, size].
         """
+        device = self.bias.device
         order, counts = _longest_first(chars)
+        chars = chars.to(device, non_blocking=True)
         embedded = functional.dropout(self.embedding(chars), self.dropout, self.training)  # [N, C, D]
         windows = _windows(embedded, order, counts, max(width for width, _ in self.filters))
         best = _ConvolveMax.apply(windows, counts, *self.kernels)  # [N, F], longest word first
-        features = _ACTIVATIONS[self.activation](best[order.argsort()] + self.bias)
+        features = _ACTIVATIONS[self.activation](best[order.argsort().to(device)] + self.bias)
         for layer in self.highway:
             features = layer(features)
         return features if self.projection is None else self.projection(features)
@@ -197,7 +200,7 @@ def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
         raise ValueError(f"characters have shape {list(chars.shape)}; expected [words, characters], one word at least")
     present = chars != 0
     lengths = present.sum(1)
-    inside = torch.arange(chars.shape[1], device=chars.device) < lengths.unsqueeze(1)  # [N, C]
+    inside = torch.arange(chars.shape[1], device=chars.device) < lengths[:, None]  # [N, C]
     if int(lengths.min()) == 0 or not torch.equal(inside, present):
         wrong = ((inside != present).any(1) | (lengths == 0)).nonzero().flatten().tolist()
         raise ValueError(f"rows {wrong[:8]} are empty or have padding (symbol 0) before a character")
@@ -212,7 +215,7 @@ def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int)
     row = positions + width - 1
     device = embedded.device
     starts = torch.cat([order[:count] * row + position for position, count in enumerate(counts)])  # [M]
-    index = starts.unsqueeze(1) + torch.arange(width, device=device)
+    index = starts.to(device)[:, None] + torch.arange(width, device=device)
     return padded.index_select(0, index.view(-1)).view(-1, width * dim)
 
 
@@ -244,7 +247,7 @@ class _ConvolveMax(torch.autograd.Function):
             torch.maximum(best[:count], here, out=best[:count])
             offset += count
         if needed:
-            rows += torch.arange(words, device=windows.device).unsqueeze(1)
+            rows += torch.arange(words, device=windows.device)[:, None]
             ctx.save_for_backward(windows, rows, *kernels)
         return best
 

@@ -53,7 +53,7 @@ class WordEncoder(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """Words [N] of vocabulary ids -> [N, D]."""
-        vectors: Tensor = self.table(words)
+        vectors: Tensor = self.table(words.to(self.table.weight.device, non_blocking=True))
         return vectors
 
 

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, dtype
 
 from taglm_core.errors import ConfigError
+from taglm_core.nn.characters import Highway
 from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.softmax import Softmax
 from taglm_core.store.durable import locked
 from taglm_core.training.ranks import ALONE, Ranks
 
@@ -90,14 +92,16 @@ class Device:
                 _allow_tf32(self.precision != "float32")
 
     def prepared(self, network: LanguageModel) -> LanguageModel:
-        """A network moved here; with `run.compile` its character encoder and its exact softmax are compiled.
+        """A network moved here; with `run.compile` its highway layers and its softmax are compiled.
 
-        The LSTM is not: it is one call of a kernel that no compiler improves on.
+        What is not: the LSTM (one call of a library's kernel), convolutions (a function of their own, over windows
+        whose number differs in each batch), the sampled softmax (its samples are drawn by numpy).
         """
         network = network.to(self.torch)
         if self.compiled:
-            network.encoder.compile(dynamic=True)
-            network.softmax.compile(dynamic=True)
+            for part in network.modules():
+                if isinstance(part, Highway) or (isinstance(part, Softmax) and not part.samples):
+                    part.compile(dynamic=True)
         return network
 
     def upload(self, numbers: Tensor) -> Tensor:
@@ -107,11 +111,12 @@ class Device:
 
 def upload(numbers: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device; an accelerator takes it from pinned memory, while Python goes on."""
-    if device.type == "cpu":
-        return numbers
-    if torch.cuda.is_available():
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)
+    return pinned(numbers, device).to(device, non_blocking=True)
+
+
+def pinned(numbers: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU in memory that a device can fetch it from by itself."""
+    return numbers.pin_memory() if device.type == "cuda" else numbers
 
 
 PLAIN = Device("cpu", 1)

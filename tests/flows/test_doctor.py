@@ -56,6 +56,19 @@ def test_a_machine_that_works_has_nothing_bad() -> None:
     }
 
 
+def test_what_a_language_model_can_be_trained_on_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number of CUDA devices, native bfloat16; a precision that the CPU lacks, or too many ranks, is bad."""
+    monkeypatch.setattr("taglm_core.training.devices.native_bfloat16", lambda: False)
+    found = _found(run={"precision": "bfloat16", "device": "cpu"})
+    assert found["CUDA devices"].found.isdecimal()
+    assert found["instruction set"].bad
+    assert "no native bfloat16" in found["instruction set"].found
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "one")
+    assert "run.ranks=2" in _found(run={"ranks": 4})["CUDA devices"].remedy
+    assert not _found(run={"ranks": 2})["CUDA devices"].bad
+
+
 @pytest.mark.parametrize(("name", "version"), [("fastapi", "0.165.0"), ("sqlalchemy", "2.1.9")])
 def test_versions_that_break_prefect_are_named(
     name: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,7 @@ from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.checkpoints import Checkpoints
-from taglm_core.training.devices import Device, open_device
+from taglm_core.training.devices import open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
 from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import seed_torch
@@ -58,9 +58,16 @@ def text(count: int, seed: int) -> list[np.ndarray]:
     ]
 
 
-def new_job(config: LanguageModelConfig, ranks: Ranks = ALONE, device: Device | None = None) -> LmJob:
+def new_job(
+    config: LanguageModelConfig,
+    ranks: Ranks = ALONE,
+    *,
+    precision: str = "float32",
+    compiled: bool = False,
+    where: str = "cpu",
+) -> LmJob:
     """A fresh job over the cycles."""
-    device = device or open_device("cpu", 1, ranks=ranks)
+    device = open_device(where, 1, precision=precision, compiled=compiled, ranks=ranks)
     vocabulary = LmVocabulary(WORDS, shapes=True)
     seed_torch(config.seed, "test")
     network = device.prepared(build_network(config, len(vocabulary)))
