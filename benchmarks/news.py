@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--side-by-side", type=int, default=2, help="training processes at once")
     parser.add_argument("--evaluate", type=int, default=500, help="steps between looks at the held-out text")
     parser.add_argument("--heldout", type=int, default=10**9, help="sentences scored at the end")
+    parser.add_argument("--directions", nargs="+", choices=("forward", "backward"), default=["forward", "backward"])
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -218,7 +219,7 @@ def main() -> None:
     steps = budget(given, counts["train_tokens"] + counts["train_sentences"])
     say(f"steps: {steps}")
     experiment = experiment_of(given, steps)
-    names = [f"language-model/{model}/{way}" for model in ("words", "chars") for way in ("forward", "backward")]
+    names = [f"language-model/{model}/{way}" for model in ("words", "chars") for way in given.directions]
     made = make(experiment, names, given.side_by_side)
     words, text = all_words(store, refs), TokenIds.open(store.open(refs["token-ids"]).path).heldout
     heldout = [
