@@ -1,6 +1,6 @@
 """One of two ranks: trains what `test_ranks.py` compares, and writes down what it came to.
 
-python -m tests.lm.rank_worker FOLDER    (started by a test, with torchrun's environment variables)
+python -m tests.lm.rank_worker FOLDER cpu|cuda    (started by a test, with torchrun's environment variables)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONFIGS: dict[str, LanguageModelConfig] = {
 DROPPED = small_config("word", steps=14, dropout=0.3, learning_rate=0.01, softmax=SampledSoftmax(samples=20))
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, where: str) -> None:
     with joined_ranks() as ranks:
         facts: dict[str, object] = {"lacking": 0}
         average = Ranks.average_gradients
@@ -47,16 +47,16 @@ def main(folder: Path) -> None:
 
         Ranks.average_gradients = counted  # type: ignore[method-assign]
         for name, config in CONFIGS.items():
-            keep(run(folder / name, config, StopRequest(), ranks), folder, name, ranks)
+            keep(run(folder / name, config, StopRequest(), ranks, where), folder, name, ranks)
         Ranks.average_gradients = average  # type: ignore[method-assign]
 
-        keep(run(folder / "whole", DROPPED, StopRequest(), ranks), folder, "whole", ranks)
+        keep(run(folder / "whole", DROPPED, StopRequest(), ranks, where), folder, "whole", ranks)
         for looks in (1, 5):  # the second rank alone is asked to stop
             try:
-                run(folder / "parts", DROPPED, StopAfter(looks) if not ranks.first else StopRequest(), ranks)
+                run(folder / "parts", DROPPED, StopAfter(looks) if not ranks.first else StopRequest(), ranks, where)
             except Interrupted as error:
                 facts.setdefault("interrupted", []).append(str(error))  # type: ignore[attr-defined]
-        job = run(folder / "parts", DROPPED, StopRequest(), ranks)
+        job = run(folder / "parts", DROPPED, StopRequest(), ranks, where)
         keep(job, folder, "parts", ranks)
         facts["dropout"] = torch.rand(1).item()
 
@@ -65,7 +65,7 @@ def main(folder: Path) -> None:
             original(job) * (float("nan") if job.step == 3 and not ranks.first else 1.0)
         )
         try:
-            run(folder / "nan", DROPPED, StopRequest(), ranks)
+            run(folder / "nan", DROPPED, StopRequest(), ranks, where)
         except NonFiniteLoss as error:
             facts["nan"] = str(error)
         (folder / f"facts-{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -78,5 +78,5 @@ def keep(job: LmJob, folder: Path, name: str, ranks: Ranks) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
     os._exit(0)  # as stages/child.py does

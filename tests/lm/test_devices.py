@@ -179,6 +179,7 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler meets warnings of its own, which would be errors
 @pytest.mark.skipif(devices._cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("name", ["char-cnn, adaptive", "tied"])
 def test_compiled_parts_give_the_same_losses(name: str) -> None:

@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from taglm_core.errors import ConfigError, Interrupted
+from taglm_core.store.durable import locked
 from taglm_core.training.checkpoints import Checkpoints
+from taglm_core.training.devices import Device, exclusive
 from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.ranks import Ranks
 from taglm_core.training.stopping import StopRequest
@@ -29,14 +31,15 @@ ROOT = Path(__file__).resolve().parents[2]
 class Pair:
     """What two ranks wrote down."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, where: str = "cpu") -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
                        "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-        command = [sys.executable, "-m", "tests.lm.rank_worker", str(folder)]
+        command = [sys.executable, "-m", "tests.lm.rank_worker", str(folder), where]
         started = [
             subprocess.Popen(command, cwd=ROOT, env={**environment, "RANK": str(rank)}, stderr=subprocess.PIPE)
             for rank in range(2)
@@ -105,6 +108,37 @@ def test_a_checkpoint_holds_all_streams_and_goes_on_with_another_number_of_ranks
     said = [event.text for event, _ in read_events(pair.folder / "nan" / JOURNAL) if "instead of" in event.text]
     assert len(said) == 1
     assert "with 1 ranks instead of 2" in said[0]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices (NCCL)")
+def test_two_cuda_devices_come_to_the_weights_of_one_cpu(tmp_path: Path) -> None:
+    """Over NCCL: dense and sparse gradients; resumed with the same bits."""
+    pair = Pair(tmp_path / "pair", "cuda")
+    for name, config in CONFIGS.items():
+        alone = run(tmp_path / name, config, StopRequest())
+        for key, weight in alone.model.state_dict().items():
+            torch.testing.assert_close(pair.weights(name)[key], weight, atol=1e-3, rtol=1e-2)
+    whole, parts = pair.weights("whole"), pair.weights("parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_the_first_rank_holds_the_devices_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken one after the other, so that two trainings cannot wait for each other; by their names on the machine."""
+    monkeypatch.setattr(Ranks, "wait", lambda _: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+
+    def free() -> list[str]:
+        found = []
+        for name in ("2", "5"):
+            with locked(tmp_path / f"device-cuda-{name}.lock", wait=False) as held:
+                found += [name] if held else []
+        return found
+
+    with exclusive(Device("cuda", 1), tmp_path, Ranks(0, 2)), exclusive(Device("cuda", 1, 1), tmp_path, Ranks(1, 2)):
+        assert free() == []
+    with exclusive(Device("cuda", 1, 1), tmp_path):
+        assert free() == ["2"]
+    assert free() == ["2", "5"]
 
 
 def test_streams_are_shared_out_equally_or_not_at_all() -> None:

@@ -79,9 +79,14 @@ def new_job(
     return LmJob(network, table, streams, text(40, 3), config, Intervals(log=5, evaluate=20), device, ranks)
 
 
-def run(folder: Path, config: LanguageModelConfig, stop: StopRequest, ranks: Ranks = ALONE) -> LmJob:
+def run(
+    folder: Path, config: LanguageModelConfig, stop: StopRequest, ranks: Ranks = ALONE, where: str = "cpu"
+) -> LmJob:
     """Train with a checkpoint after every step."""
-    job, journal = new_job(config, ranks), Journal(folder / (JOURNAL if ranks.first else f"{ranks.rank}-{JOURNAL}"))
+    job, journal = (
+        new_job(config, ranks, where=where),
+        Journal(folder / (JOURNAL if ranks.first else f"{ranks.rank}-{JOURNAL}")),
+    )
     try:
         train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0),
               ranks=ranks)  # fmt: skip

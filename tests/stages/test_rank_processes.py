@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
+from taglm_core.stages import launch
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.launch import CHILDREN, ranks_of, torchrun
 from taglm_core.store.records import Ref
@@ -113,6 +114,17 @@ def test_ranks_end_when_the_parent_is_gone(bed: Bed) -> None:
         process.stdin.close()
         assert process.wait(60) != 0
     assert (bed.work / "checkpoints" / f"step-{bed.steps_said():09d}").is_dir()
+
+
+def test_there_is_a_rank_for_each_device_that_can_have_an_equal_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three devices and four streams: two ranks; none where CUDA is not wanted."""
+    monkeypatch.setattr(launch, "_cuda_devices", lambda: 3)
+    settings = Bed(tmp_path / "store").experiment.model_dump(mode="json")
+    assert ranks_of(ChildJob(settings, STEP, {})) == 2
+    settings["run"]["device"] = "cpu"
+    assert ranks_of(ChildJob(settings, STEP, {})) == 1
 
 
 def test_ranks_that_do_not_share_the_streams_are_refused(tmp_path: Path) -> None:
