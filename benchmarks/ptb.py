@@ -170,7 +170,7 @@ def run(given: argparse.Namespace, config: LanguageModelConfig, work: Path) -> d
         journal.close()
     job.take_average()
     network.eval()
-    state = break_state(network, table, coded["valid"][: config.break_sentences], 32)
+    state = break_state(network, table, coded["valid"][: config.break_sentences], job.states(32))
     lm = TrainedLm(network.requires_grad_(False), vocabulary, config, Direction.FORWARD, state)
     (work / "model").mkdir(exist_ok=True)
     save_language_model(lm, work / "model")
