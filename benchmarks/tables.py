@@ -14,7 +14,8 @@ HEAD = """# Benchmarks
 
 Written by `make bench` and `make bench-long`, which measure anew: one thread; where milliseconds are compared,
 medians, the candidates taking turns in one process. Other libraries live in an environment of their own
-(`benchmarks/requirements.txt`). On a shared machine the ratios are worth more than the milliseconds. """
+(`benchmarks/requirements.txt`). On a shared machine the ratios are worth more than the milliseconds.
+"""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
