@@ -23,7 +23,7 @@ from taglm_core.lm.job import Intervals, LmJob
 from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.training.devices import open_device
+from taglm_core.training.devices import native_bfloat16, open_device
 from taglm_core.training.loop import take_step
 from taglm_core.training.randomness import seed_torch
 
@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "full": {**WORD, "softmax": {"kind": "full"}},
     "char-cnn-small": {"vocabulary_size": V, "min_count": 1},
 }
+BFLOAT16 = "-bfloat16"  # after a name: products in bfloat16, on processors that have it
 ROUNDS = 3
 
 
@@ -56,7 +57,7 @@ class Memory:
         return self._sentences[index]
 
 
-def ours(settings: dict[str, Any]) -> tuple[Callable[[], object], LmJob]:
+def ours(settings: dict[str, Any], precision: str = "float32") -> tuple[Callable[[], object], LmJob]:
     """One step of our training: reading, word vectors, LSTM, softmax, clipping, optimiser."""
     config = LanguageModelConfig.model_validate(settings)
     words = [f"w{number}" for number in range(V - 2)]
@@ -65,7 +66,8 @@ def ours(settings: dict[str, Any]) -> tuple[Callable[[], object], LmJob]:
     network = build_network(config, len(vocabulary))
     streams = Streams([Memory(1)], streams=config.streams, window=config.window, backward=False, seed=1)  # type: ignore[list-item]
     table = WordTable([BOUNDARY, *words], vocabulary, config)
-    job = LmJob(network, table, streams, [], config, Intervals(10**9, 10**9))
+    device = open_device("cpu", 1, precision=precision)
+    job = LmJob(network, table, streams, [], config, Intervals(10**9, 10**9), device)
 
     def step() -> None:
         take_step(job)
@@ -107,8 +109,8 @@ def usual() -> Callable[[], object]:
 
 def measure(names: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of our models: they and the machine's matrix product take turns."""
-    open_device("cpu", 1)
-    jobs = {name: ours(SETTINGS[name]) for name in names}
+    precisions = {name: "bfloat16" if name.endswith(BFLOAT16) else "float32" for name in names}
+    jobs = {name: ours(SETTINGS[name.removesuffix(BFLOAT16)], precisions[name]) for name in names}
     a, b = torch.randn(1_024, 1_024), torch.randn(1_024, 1_024)
     candidates: dict[str, Callable[[], object]] = {name: step for name, (step, _) in jobs.items()}
     seconds = interleaved({"gemm": lambda: torch.mm(a, b), **candidates}, 7)
@@ -135,7 +137,8 @@ def main() -> None:
     """Ours and the usual example by turns, each in a process of its own; medians over the rounds."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     for _ in range(ROUNDS):
-        for argument in ("usual", *SETTINGS):
+        fast = [name + BFLOAT16 for name in ("adaptive", "char-cnn-small") if native_bfloat16()]
+        for argument in ("usual", *SETTINGS, *fast):
             command = [sys.executable, __file__, argument]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rounds.setdefault(argument, []).append(json.loads(output))
