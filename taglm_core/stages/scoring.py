@@ -13,7 +13,7 @@ from taglm_core.corpus.text import read_text
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.lm.model import load_language_model
 from taglm_core.lm.scoring import TextScore, score_text
-from taglm_core.stages.graph import build_graph
+from taglm_core.stages.graph import build_graph, language_model_name
 from taglm_core.stages.planning import plan
 from taglm_core.stages.steps import Graph
 from taglm_core.store.records import Ref
@@ -78,7 +78,7 @@ def _choose(experiment: Experiment, wanted: str | None) -> str:
 def _models(experiment: Experiment, store: Store, name: str, source: Path) -> dict[Direction, Ref]:
     """The trained models by direction; only what they depend on is looked at."""
     graph = build_graph(experiment)
-    steps = {way: f"language-model/{name}/{way}" for way in experiment.language_models[name].directions}
+    steps = {way: language_model_name(name, way) for way in experiment.language_models[name].directions}
     needed = set(steps.values()).union(*(graph.above(step) for step in steps.values()))
     decisions = plan(store, Graph([step for step in graph.values() if step.name in needed]))
     missing = [step for step in steps.values() if decisions[step].ref is None]

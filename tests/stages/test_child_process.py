@@ -79,6 +79,19 @@ class Bed:
         command = [sys.executable, "-m", "taglm_core.stages.child", str(self.work / "job.json")]
         return subprocess.Popen(command, stdin=subprocess.PIPE)
 
+    def run_and_stop(self, step: int) -> None:
+        """Run, and have all processes stopped from another thread when a step is done."""
+
+        def stop() -> None:
+            self.wait_for(step)
+            CHILDREN.stop()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        with pytest.raises(Interrupted, match="checkpoint written"):
+            self.run()
+        thread.join()
+
     def wait_for(self, step: int) -> None:
         """Until the journal says that a step is done."""
         self.wait_until(lambda: self.steps_said() >= step)
@@ -160,16 +173,7 @@ def test_it_ends_when_its_parent_is_gone(bed: Bed) -> None:
 
 def test_all_processes_can_be_stopped_from_another_thread(bed: Bed) -> None:
     """What a cancelled flow does: the watcher gets Interrupted, and nothing new starts."""
-
-    def stop() -> None:
-        bed.wait_for(5)
-        CHILDREN.stop()
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    with pytest.raises(Interrupted, match="checkpoint written"):
-        bed.run()
-    thread.join()
+    bed.run_and_stop(5)
     with pytest.raises(Interrupted, match="before it began"):
         bed.run()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
+from taglm_core.errors import ChildFailed, ConfigError, TagLMError
 from taglm_core.stages import launch
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.launch import CHILDREN, ranks_of, torchrun
@@ -55,16 +55,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
 
 def test_stopped_and_resumed_two_ranks_make_the_same_object(bed: Bed, reference: Ref) -> None:
     """SIGTERM to what was started: checkpoint, Interrupted; then the same digest. Its manifest names the ranks."""
-
-    def stop() -> None:
-        bed.wait_for(20)
-        CHILDREN.stop()
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    with pytest.raises(Interrupted, match="checkpoint written"):
-        bed.run()
-    thread.join()
+    bed.run_and_stop(20)
     said = bed.steps_said()
     assert (bed.work / "checkpoints" / f"step-{said:09d}").is_dir()
     CHILDREN.start_afresh()
