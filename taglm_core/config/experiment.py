@@ -9,9 +9,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from taglm_core.config.base import Settings
 from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig
+from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.explain import explain
 from taglm_core.config.language_model import LanguageModelConfig
-from taglm_core.config.tagger import EmbeddingConfig, TaggerConfig, VariantConfig
+from taglm_core.config.tagger import TaggerConfig, VariantConfig
 
 
 class SignificanceConfig(Settings):

@@ -1,4 +1,4 @@
-"""Configuration of the tagger, of the variants that are compared, and of the embeddings they read."""
+"""Configuration of the tagger, and of the variants that are compared."""
 
 from __future__ import annotations
 
@@ -75,16 +75,6 @@ class TaggerConfig(Settings):
         (AnnealingPhase(learning_rate=1e-4, epochs=5), AnnealingPhase(learning_rate=1e-5, epochs=5)),
         description="phases from the best model at lower rates",
     )
-
-
-class EmbeddingConfig(Settings):
-    """How LM states are read out and kept."""
-
-    token_map: dict[str, str] = Field(
-        default_factory=dict, description="task token -> LM token, where the two texts write quotes or brackets apart"
-    )
-    shard_sentences: int = Field(4_096, ge=1, description="distinct sentences a shard (a shard is a unit of work)")
-    batch_sentences: int = Field(64, ge=1, description="sentences read at once inside a shard (part of the bits)")
 
 
 class VariantConfig(Settings):

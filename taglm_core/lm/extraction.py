@@ -1,113 +1,302 @@
-"""LM embeddings of sentences: top-layer states, one per token.
+"""LM embeddings of sentences: the states of a language model after each token.
+
+What is read in one go is a passage: one sentence, starting from the break state, or with `context: document` all
+sentences of a document, `<S>` before each, the state carried over. A backward model reads a passage from its end.
+Passages stand side by side in batches and are read in windows with carried state, so that memory does not grow with
+their length; whatever has ended leaves the batch at the next window.
 
 Batches are canonical, so the same bits come out whatever was interrupted or done in parallel: distinct sentences in
-the order of their first occurrence, shards of a fixed number of them, and inside a shard batches of a fixed number,
-shortest sentences first.
+the order of their first occurrence, shards of about `shard_tokens`, and inside a shard batches of a fixed number,
+longest passages first. Other batches give other bits in the last places: float32 states agree to 1e-5 of the largest.
+
+Axes: T positions of a window, B passages, N distinct words, n tokens, P state size, W = layers * P.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction
 from taglm_core.corpus.vocabulary import BOUNDARY
-from taglm_core.errors import InputError
-from taglm_core.lm.cache import IndexEntry, token_digest
+from taglm_core.errors import ConfigError, InputError
+from taglm_core.lm.cache import CacheKey, decode, encode
 from taglm_core.lm.model import TrainedLm, WordTable
-from taglm_core.lm.reading import pad, sentence_states
+from taglm_core.nn.language_model import LanguageModel
+from taglm_core.training.devices import upload
 
 Tokens = tuple[str, ...]
+Passage = tuple[Tokens, ...]
+Write = Callable[[NDArray[np.int64], NDArray[np.float32]], None]
 FLOAT16_MAX = 65_504.0
-
-
-def embed_sentences(lm: TrainedLm, sentences: Sequence[Tokens], batch: int) -> list[NDArray[np.float32]]:
-    """Embeddings of sentences that all start from the break state: one [n, P] each, in sentence order.
-
-    Args:
-        lm: the language model; a backward one reads each sentence from its end.
-        sentences: tokens as the LM's text writes them.
-        batch: sentences read at once, shortest first.
-    """
-    words = [BOUNDARY, *dict.fromkeys(token for sentence in sentences for token in sentence)]
-    numbers = {word: number for number, word in enumerate(words)}
-    table = WordTable(words, lm.vocabulary, lm.config)
-    step = -1 if lm.direction is Direction.BACKWARD else 1
-    result: list[NDArray[np.float32]] = [np.empty((0, lm.size), np.float32)] * len(sentences)
-    order = sorted(range(len(sentences)), key=lambda number: (len(sentences[number]), number))
-    with torch.no_grad():
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            coded = [np.array([numbers[token] for token in sentences[number]][::step], np.int32) for number in chosen]
-            states = sentence_states(lm.network, table, pad(coded), lm.break_state).cpu().numpy()  # [T, B, P]
-            for column, number in enumerate(chosen):
-                # row 0 has read the mark alone and is dropped
-                result[number] = states[1 : len(sentences[number]) + 1, column][::step].copy()
-    return result
+POSITIONS = 4_096  # read at once, all passages of a batch together: about what training reads
+LONGEST_WINDOW = 1_024
+ENCODED = 1_024  # words whose characters are encoded at once
 
 
 def map_tokens(tokens: Tokens, token_map: Mapping[str, str]) -> Tokens:
     """Tokens as the LM's text writes them."""
-    return tuple(token_map.get(token, token) for token in tokens)
+    return tuple(token_map.get(token, token) for token in tokens) if token_map else tokens
 
 
-def to_float16(states: NDArray[np.float32], sentence: Tokens) -> NDArray[np.float16]:
-    """Round states [n, P] to float16.
+def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:
+    """The layers that are kept, counted from 1.
 
     Raises:
-        InputError: a state is not finite or too large for float16, with token and dimension.
+        ConfigError: the language model has no such layer.
     """
-    bad = ~(np.abs(states) <= FLOAT16_MAX)
-    if bad.any():
-        token, dimension = (int(place[0]) for place in np.nonzero(bad))
-        raise InputError(
-            "sentence " + " ".join(sentence)[:200],
-            None,
-            f"state {states[token, dimension]} at token {token + 1} ({sentence[token]!r}), dimension {dimension}",
-            f"a finite number up to {FLOAT16_MAX:,.0f}",
-            "train the language model with a lower learning_rate or clip",
-        )
-    return states.astype(np.float16)
+    count = lm.config.layers
+    if config.layers == "top":
+        return (count,)
+    if config.layers == "all":
+        return tuple(range(1, count + 1))
+    if max(config.layers) > count:
+        raise ConfigError(f"embedding.layers is {list(config.layers)}; the language model has layers 1 to {count}; "
+                          "name some of these, or top, or all")  # fmt: skip
+    return config.layers
+
+
+def cache_key(lm: TrainedLm, config: EmbeddingConfig, *, language_model: str, corpus: str, version: int) -> CacheKey:
+    """What a language model's embeddings of a corpus are, in full."""
+    return CacheKey(language_model, corpus, read_layers(lm, config), lm.size, config.precision, str(config.context),
+                    dict(config.token_map), version)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class ShardPlan:
-    """The distinct sentences of one shard, as the LM reads them."""
+class Shard:
+    """What one shard holds: its passages, as the task writes them, one after the other.
 
-    number: int
-    sentences: tuple[Tokens, ...]
-
-
-class Indexer:
-    """Assigns every sentence of a corpus its place in the shards; identical sentences share one.
-
-    Args:
-        shard_sentences: distinct sentences a shard.
-        token_map: task token -> LM token.
+    Attributes:
+        number: of the shard.
+        passages: in the order of their rows.
     """
 
-    def __init__(self, shard_sentences: int, token_map: Mapping[str, str]) -> None:
-        self._size, self._map = shard_sentences, dict(token_map)
-        self._places: dict[bytes, IndexEntry] = {}
-        self.entries: list[IndexEntry] = []
+    number: int
+    passages: tuple[Passage, ...]
 
-    def shards(self, sentences: Iterable[Tokens]) -> Iterator[ShardPlan]:
-        """Read a corpus once; yields each shard as soon as it is full, the last one when the corpus ends."""
-        number, row, current = 0, 0, []
-        for tokens in sentences:
-            digest = token_digest(tokens)
-            place = self._places.get(digest)
-            if place is None:
-                place = self._places[digest] = IndexEntry(number, row, len(tokens), digest)
-                current.append(map_tokens(tokens, self._map))
-                row += len(tokens)
-            self.entries.append(place)
-            if len(current) == self._size:
-                yield ShardPlan(number, tuple(current))
-                number, row, current = number + 1, 0, []
-        if current:
-            yield ShardPlan(number, tuple(current))
+    @property
+    def rows(self) -> int:
+        """Tokens of all passages."""
+        return sum(len(sentence) for passage in self.passages for sentence in passage)
+
+    def token(self, row: int) -> tuple[Tokens, int]:
+        """The sentence that a row is of, and which of its tokens it is."""
+        for passage in self.passages:
+            for sentence in passage:
+                if row < len(sentence):
+                    return sentence, row
+                row -= len(sentence)
+        raise IndexError(row)
+
+
+def read_passages(
+    lm: TrainedLm,
+    passages: Sequence[Passage],
+    layers: Sequence[int],
+    write: Write,
+    *,
+    batch: int,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Read passages and hand on the states of their tokens.
+
+    Args:
+        lm: the language model.
+        passages: tokens as the LM's text writes them.
+        layers: whose states are handed on, side by side; counted from 1.
+        write: gets rows [n] (tokens of all passages counted through, in their order) and their states [n, W].
+        batch: passages side by side.
+        between: called before each window; raises to stop.
+    """
+    words = [BOUNDARY, *dict.fromkeys(token for passage in passages for sentence in passage for token in sentence)]
+    numbers = {word: number for number, word in enumerate(words)}
+    firsts = np.cumsum([0, *(sum(map(len, passage)) for passage in passages)])
+    step = -1 if lm.direction is Direction.BACKWARD else 1
+    order = sorted(range(len(passages)), key=lambda number: (-_positions(passages[number]), number))
+    with torch.no_grad():
+        vectors = _encode(lm.network, WordTable(words, lm.vocabulary, lm.config))
+        for start in range(0, len(order), batch):
+            chosen = [_Strand.of(passages[number], int(firsts[number]), numbers, step)
+                      for number in order[start : start + batch]]  # fmt: skip
+            _read_batch(lm, vectors, chosen, layers, write, between)
+
+
+def _positions(passage: Passage) -> int:
+    return sum(len(sentence) + 1 for sentence in passage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Strand:
+    """A passage in reading order, a mark before each sentence: word numbers, and rows (-1 for marks)."""
+
+    words: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, passage: Passage, first: int, numbers: Mapping[str, int], step: int) -> _Strand:
+        words: list[int] = []
+        rows: list[int] = []
+        starts = np.cumsum([first, *map(len, passage)]).tolist()
+        for sentence, start in list(zip(passage, starts[:-1], strict=True))[::step]:
+            words += [0, *(numbers[token] for token in sentence[::step])]
+            rows += [-1, *range(start, start + len(sentence))[::step]]
+        return cls(np.array(words, np.int64), np.array(rows, np.int64))
+
+
+def _encode(network: LanguageModel, table: WordTable) -> Tensor:
+    """Word vectors [N, D] of all words of a table: once each, in blocks of a fixed size."""
+    device = next(network.parameters()).device
+    blocks = np.array_split(np.arange(len(table)), np.arange(ENCODED, len(table), ENCODED))
+    return torch.cat([network.encoder(upload(table.distinct(block), device)) for block in blocks])
+
+
+def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: Sequence[int], write: Write,
+                between: Callable[[], None]) -> None:  # fmt: skip
+    """Windows over strands side by side, longest first."""
+    state, start = lm.break_state.expand(len(strands)), 0
+    while strands := [strand for strand in strands if len(strand.words) > start]:
+        between()
+        state = state.first(len(strands))
+        longest = len(strands[0].words) - start
+        window = min(longest, LONGEST_WINDOW, max(1, POSITIONS // len(strands)))
+        words, rows = np.zeros((window, len(strands)), np.int64), np.full((window, len(strands)), -1, np.int64)
+        for column, strand in enumerate(strands):
+            part = strand.words[start : start + window]
+            words[: len(part), column], rows[: len(part), column] = part, strand.rows[start : start + window]
+        distinct, index = np.unique(words, return_inverse=True)
+        chosen = vectors[upload(torch.from_numpy(distinct), vectors.device)]
+        found, state = lm.network.layer_states(
+            chosen, upload(torch.from_numpy(index.reshape(words.shape)), vectors.device), state
+        )
+        inside = rows >= 0
+        kept = torch.cat([found[layer - 1] for layer in layers], 2)[torch.from_numpy(inside).to(vectors.device)]
+        write(rows[inside], kept.cpu().numpy())
+        start += window
+
+
+def check_states(states: NDArray[np.float32], key_precision: str, token: Callable[[int], tuple[Tokens, int]]) -> None:
+    """Refuse states [n, W] that the precision cannot hold.
+
+    Args:
+        states: of some tokens.
+        key_precision: that they will be kept in.
+        token: sentence and place of the i-th of them.
+
+    Raises:
+        InputError: a state is not finite, or too large for float16; with token and dimension.
+    """
+    limit = FLOAT16_MAX if key_precision == "float16" else float(np.finfo(np.float32).max)
+    bad = ~(np.abs(states) <= limit)
+    if not bad.any():
+        return
+    row, dimension = (int(place[0]) for place in np.nonzero(bad))
+    sentence, place = token(row)
+    wide = "" if key_precision != "float16" else ", or embedding.precision=float32"
+    raise InputError(
+        "sentence " + " ".join(sentence)[:200],
+        None,
+        f"state {states[row, dimension]} at token {place + 1} ({sentence[place]!r}), dimension {dimension}",
+        f"a finite number up to {limit:,.0f}" if limit == FLOAT16_MAX else "a finite number",
+        f"train the language model with a lower learning_rate or clip{wide}",
+    )
+
+
+def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, batch: int,
+                between: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    """Read the passages of a shard, as the language model's text writes them.
+
+    Args:
+        lm: the language model.
+        shard: its passages as the task writes them.
+        key: layers, precision and token map.
+        write: gets rows [n] and their finite states [n, W].
+        batch: passages side by side.
+        between: called before each window; raises to stop.
+
+    Raises:
+        InputError: a state that the precision cannot hold.
+    """
+
+    def checked(rows: NDArray[np.int64], states: NDArray[np.float32]) -> None:
+        check_states(states, key.precision, lambda found: shard.token(int(rows[found])))
+        write(rows, states)
+
+    passages = [tuple(map_tokens(sentence, key.token_map) for sentence in passage) for passage in shard.passages]
+    read_passages(lm, passages, key.layers, checked, batch=batch, between=between)
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineStates:
+    """Embeddings of a few sentences, in memory, rounded as those of a cache.
+
+    Attributes:
+        key: what they are.
+        states: [n, W] by sentence.
+    """
+
+    key: CacheKey
+    states: Sequence[NDArray[Any]]
+
+    @property
+    def size(self) -> int:
+        """W, numbers a token."""
+        return self.key.width
+
+    @property
+    def layers(self) -> int:
+        """Layers side by side in them."""
+        return len(self.key.layers)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float16 or float32."""
+        return np.dtype(np.float16 if self.key.precision == "float16" else np.float32)
+
+    def gather(self, numbers: Sequence[int] | NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
+        for target, number in zip(out, numbers, strict=True):
+            length = len(self.states[number])
+            target[:length], target[length:] = self.states[number], 0
+
+
+def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingConfig,
+                 documents: Sequence[int] | None = None) -> OnlineStates:  # fmt: skip
+    """Embeddings of sentences at hand, by the code that fills the cache; as many bits as a cache would keep.
+
+    Args:
+        lm: the language model.
+        sentences: tokens as the task writes them.
+        config: how its states are read out and kept.
+        documents: document of each sentence, those of one side by side; None: all are of one. Only `context: document`
+            looks at it.
+    """
+    key = cache_key(lm, config, language_model="", corpus="", version=0)
+    passages = passages_of(zip(sentences, documents or [0] * len(sentences), strict=True), config.context)
+    shard = Shard(0, tuple(passages))
+    states = np.empty((shard.rows, key.width), np.float32)
+    embed_shard(lm, shard, key, lambda rows, found: states.__setitem__(rows, found), batch=config.batch_sentences)
+    borders = np.cumsum([0, *map(len, sentences)]).tolist()
+    values = decode(encode(states, key), key)
+    return OnlineStates(key, [values[first:last] for first, last in itertools.pairwise(borders)])
+
+
+def passages_of(sentences: Iterable[tuple[Tokens, int]], context: Context) -> Iterator[Passage]:
+    """What is read in one go, from sentences with their documents."""
+    current: list[Tokens] = []
+    last: int | None = None
+    for tokens, document in sentences:
+        if current and (context is Context.SENTENCE or document != last):
+            yield tuple(current)
+            current = []
+        current.append(tokens)
+        last = document
+    if current:
+        yield tuple(current)

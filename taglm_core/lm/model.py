@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -28,7 +29,10 @@ from taglm_core.errors import ConfigError
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.characters import CharCnn
 from taglm_core.nn.language_model import LanguageModel, LmState, WordEncoder
-from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, Softmax
+from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, NoSoftmax, SampledSoftmax, Softmax
+
+WEIGHTS = "weights.safetensors"
+_SOFTMAX = "softmax."  # how the names of its parameters begin
 
 
 class WordTable:
@@ -46,6 +50,9 @@ class WordTable:
         if isinstance(config.input, CharCnnInput):
             self._chars = encode_words(words, max_bytes=config.input.max_bytes)
             self._lengths = (self._chars != 0).sum(axis=1)
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
     def distinct(self, numbers: NDArray[np.int64]) -> Tensor:
         """What the encoder reads for words by number [N]: characters [N, C], or vocabulary entries [N]."""
@@ -79,8 +86,13 @@ class TrainedLm:
         return self.config.projection
 
 
-def build_network(config: LanguageModelConfig, vocabulary_size: int) -> LanguageModel:
+def build_network(config: LanguageModelConfig, vocabulary_size: int, *, predicts: bool = True) -> LanguageModel:
     """A fresh network for a configuration; torch's global generator initialises it.
+
+    Args:
+        config: its settings.
+        vocabulary_size: V.
+        predicts: False for a network without softmax, which can only be read.
 
     Raises:
         ConfigError: a sampled softmax draws as many words as there are, or more.
@@ -102,7 +114,7 @@ def build_network(config: LanguageModelConfig, vocabulary_size: int) -> Language
         table = encoder.table if tied else None
     return LanguageModel(
         encoder,
-        _build_softmax(config, vocabulary_size, table),
+        _build_softmax(config, vocabulary_size, table) if predicts else NoSoftmax(),
         size=config.input.size,
         units=config.units,
         projection=config.projection,
@@ -135,24 +147,46 @@ def save_language_model(lm: TrainedLm, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
     lm.vocabulary.save(folder / "vocabulary.parquet")
     save_file({name: tensor.cpu().contiguous() for name, tensor in lm.network.state_dict().items()},
-              folder / "weights.safetensors")  # fmt: skip
+              folder / WEIGHTS)  # fmt: skip
     hidden, cell = lm.break_state
     save_file({"hidden": hidden.cpu().contiguous(), "cell": cell.cpu().contiguous()},
               folder / "break_state.safetensors")  # fmt: skip
 
 
-def load_language_model(folder: Path, device: torch.device) -> TrainedLm:
-    """Read a language model, ready to embed sentences."""
-    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = LanguageModelConfig.model_validate(data["settings"])
+def load_language_model(folder: Path, device: torch.device, *, predicts: bool = True) -> TrainedLm:
+    """Read a language model, ready to embed sentences.
+
+    Args:
+        folder: a `language-model` object.
+        device: where it goes.
+        predicts: False leaves its softmax on the disk: enough to read with.
+    """
+    config = load_settings(folder)
+    direction = Direction(json.loads((folder / "config.json").read_text(encoding="utf-8"))["direction"])
     vocabulary = LmVocabulary.load(folder / "vocabulary.parquet", shapes=config.unknown is Unknown.SHAPE)
-    network = build_network(config, len(vocabulary))
-    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    with torch.device("meta"):  # nothing is initialised only to be overwritten
+        network = build_network(config, len(vocabulary), predicts=predicts)
+    with safe_open(folder / WEIGHTS, framework="pt") as weights:
+        names = [name for name in weights.keys() if predicts or not name.startswith(_SOFTMAX)]  # noqa: SIM118
+        network.load_state_dict({name: weights.get_tensor(name) for name in names}, assign=True)
     state = load_file(folder / "break_state.safetensors")
     return TrainedLm(
         network.to(device).eval().requires_grad_(False),
         vocabulary,
         config,
-        Direction(data["direction"]),
+        direction,
         LmState(state["hidden"].to(device), state["cell"].to(device)),
     )
+
+
+def load_settings(folder: Path) -> LanguageModelConfig:
+    """The settings of a language model."""
+    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return LanguageModelConfig.model_validate(data["settings"])
+
+
+def reading_bytes(folder: Path) -> int:
+    """Bytes of the parameters that a language model is read with, its softmax left out."""
+    with safe_open(folder / WEIGHTS, framework="pt") as weights:
+        slices = [weights.get_slice(name) for name in weights.keys() if not name.startswith(_SOFTMAX)]  # noqa: SIM118
+        return sum(4 * int(np.prod(part.get_shape())) for part in slices)

@@ -114,15 +114,31 @@ class LanguageModel(nn.Module):
         Returns:
             States [T, B, P], and the state after the last word.
         """
+        outputs, after = self.layer_states(self.encoder(distinct), index, state)
+        return outputs[-1], after
+
+    def layer_states(self, vectors: Tensor, index: Tensor, state: LmState) -> tuple[list[Tensor], LmState]:
+        """States of every layer after each word, for words that are encoded already.
+
+        Args:
+            vectors: word vectors of the distinct words [N, D].
+            index: which of them stands where [T, B].
+            state: before the first word.
+
+        Returns:
+            States [T, B, P] of each layer, the first one first, and the state after the last word.
+        """
         states: list[tuple[Tensor, Tensor]] = []
-        x = self.dropout(self.encoder(distinct))  # [N, D]
+        found: list[Tensor] = []
+        x = self.dropout(vectors)
         for number, lstm in enumerate(self._lstms()):
             before = state.hidden[number : number + 1], state.cell[number : number + 1]
             outputs, after = lstm.read(x, None if number else index, before)
             outputs = self.dropout(outputs)
             x = x + outputs if self.residual and number else outputs
+            found.append(x)
             states.append(after)
-        return x, _joined(states)
+        return found, _joined(states)
 
     def last_state(self, distinct: Tensor, index: Tensor, lengths: Tensor, state: LmState) -> LmState:
         """The state of each row after its last word, without dropout; rows are padded on the right.

@@ -99,28 +99,31 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch = index.shape
         units = rows.shape[1] // 4
-        gates = rows.new_empty(steps, batch, 4 * units)
-        cells = rows.new_empty(steps + 1, batch, units)  # row 0 is the state before the first step
+        keep = any(ctx.needs_input_grad)  # what only the backward pass reads has room for one step otherwise
+        kept = steps if keep else 1
+        gates = rows.new_empty(kept, batch, 4 * units)
+        cells = rows.new_empty(kept + 1, batch, units)  # row 0 is the state before the first step
         outputs = rows.new_empty(steps + 1, batch, hidden.shape[1])
-        squashed, memory = rows.new_empty(steps, batch, units), rows.new_empty(steps, batch, units)
+        squashed, memory = rows.new_empty(kept, batch, units), rows.new_empty(kept, batch, units)
         cells[0], outputs[0] = cell, hidden
         if low is not None:
             recurrent, projection = recurrent.to(low), None if projection is None else projection.to(low)
-        for t in range(steps):
-            gate = torch.index_select(rows, 0, index[t], out=gates[t])  # [B, 4U]
-            _add_product(gate, outputs[t], recurrent.t())
+        for step in range(steps):
+            t, after = (step, step + 1) if keep else (0, 0)
+            gate = torch.index_select(rows, 0, index[step], out=gates[t])  # [B, 4U]
+            _add_product(gate, outputs[step], recurrent.t())
             gate[:, : 2 * units].sigmoid_()
             _tanh(gate[:, 2 * units : 3 * units])
             gate[:, 3 * units :].sigmoid_()
             i, f, g, o = gate.split(units, 1)
-            torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
-            _tanh(squashed[t].copy_(cells[t + 1]))
+            torch.mul(f, cells[t], out=cells[after]).addcmul_(i, g)
+            _tanh(squashed[t].copy_(cells[after]))
             torch.mul(o, squashed[t], out=memory[t])
-            outputs[t + 1] = memory[t] if projection is None else _product(memory[t], projection.t())
-        if any(ctx.needs_input_grad):
+            outputs[step + 1] = memory[t] if projection is None else _product(memory[t], projection.t())
+        if keep:
             ctx.save_for_backward(index, gates, cells, squashed, memory, outputs, recurrent, projection)
             ctx.rows = len(rows)
-        return outputs[1:], outputs[-1].clone(), cells[-1].clone()
+        return outputs[1:], outputs[-1].clone(), cells[-1 if keep else 0].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -41,6 +41,14 @@ class Softmax(nn.Module):
         return losses
 
 
+class NoSoftmax(Softmax):
+    """Stands where a language model is read, and predicts nothing: a large softmax takes gigabytes."""
+
+    def forward(self, states: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """Refuses."""
+        raise RuntimeError("this language model was loaded to be read, without its softmax; load it with predicts=True")
+
+
 class FullSoftmax(Softmax):
     """One matrix over the whole vocabulary.
 

@@ -21,6 +21,7 @@ from taglm_core.errors import MissingObject
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Recipe, Ref
+from taglm_core.store.room import clear_when_full
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Journal
 from taglm_core.training.stopping import StopRequest
@@ -113,7 +114,7 @@ def build(
     if ranks is not None and not ranks.first:
         return _build_along(store, step, recipe, inputs, run, stop or StopRequest(), ranks)
     asked = time.time()
-    with store.lock(recipe):
+    with store.lock(recipe), clear_when_full(store.root):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
         if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):

@@ -154,6 +154,11 @@ def _error_of(job_file: Path, ranks: int) -> TagLMError | None:
     return next((error for error in found if error is not None), None)
 
 
+def place_of(locks: Path, number: int) -> Path:
+    """The lock file of one of the places for training processes."""
+    return locks / f"slot-{number}.lock"
+
+
 @contextlib.contextmanager
 def slot(locks: Path, count: int) -> Iterator[None]:
     """Hold one of `count` places for training processes; waits for a free one.
@@ -169,7 +174,7 @@ def slot(locks: Path, count: int) -> Iterator[None]:
     while True:
         CHILDREN.check()
         for number in range(count):
-            with (locks / f"slot-{number}.lock").open("a") as file:
+            with place_of(locks, number).open("a") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:

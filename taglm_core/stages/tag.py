@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.parquet import corpus_files, load_sentences
 from taglm_core.corpus.word_vectors import WordVectors, load_vectors
@@ -27,9 +28,11 @@ from taglm_core.evaluation.scores import score, type_confusion
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.stages.building import Bench, Built
+from taglm_core.stages.steps import KINDS
 from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
 from taglm_core.tagging.trained import (
     FixedVectors,
+    LmInput,
     TaggerSpec,
     build_network,
     encode,
@@ -59,15 +62,20 @@ def build_tagger(bench: Bench) -> Built:
     device = open_device(bench.run.device, bench.run.threads)
     tokens, tags = _labelled(bench, "train")
     dev_tokens, dev_tags = _labelled(bench, "dev")
-    caches, dev_caches = _caches(bench, "train", tokens), _caches(bench, "dev", dev_tokens)
+    embedding = _embedding(bench)
+    caches = _caches(bench, "train", tokens, embedding)
+    dev_caches = _caches(bench, "dev", dev_tokens, embedding)
     vectors = [_vectors(bench, split) for split in ("train", "dev")] if with_vectors else []
     spec = TaggerSpec(
         config,
         tags_of(tags),
         TaggerWords.count(tokens, config.words.min_count),
         vectors[0].dim if vectors else config.words.size,
-        tuple((*role, cache.size) for role, cache in zip(_lm_roles(bench, "train"), caches, strict=True)),
-        _token_map(bench),
+        tuple(
+            LmInput(*role, cache.key.size, cache.key.layers)
+            for role, cache in zip(_lm_roles(bench, "train"), caches, strict=True)
+        ),
+        embedding,
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
     with exclusive(device, bench.locks):
@@ -111,7 +119,7 @@ def build_evaluation(bench: Bench) -> Built:
         fixed = FixedVectors.of(spec.words, [_vectors(bench, split)])
     with exclusive(device, bench.locks):
         network = load_network(folder, spec, fixed, device.torch)
-        data = encode(spec, fixed, tokens, _caches(bench, split, tokens))
+        data = encode(spec, fixed, tokens, _caches(bench, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)
         confidence = confidences(network, data, predicted, spec.tags)
     predictions = Predictions(range(len(tokens)), tokens, gold, predicted, *confidence)
@@ -227,28 +235,40 @@ def _lm_roles(bench: Bench, split: str) -> list[tuple[str, str]]:
     return sorted((name, direction) for name, direction in roles)
 
 
-def _caches(bench: Bench, split: str, tokens: Sequence[Sequence[str]]) -> list[EmbeddingCache]:
-    """The embeddings of a split, checked to be of these sentences and of the language models at hand."""
+def _caches(
+    bench: Bench,
+    split: str,
+    tokens: Sequence[Sequence[str]],
+    embedding: EmbeddingConfig,
+    sources: Sequence[LmInput] = (),
+) -> list[EmbeddingCache]:
+    """The embeddings of a split, checked to be of these sentences and language models, and read out in this way."""
     caches = []
+    layers = {(source.name, source.direction): {"layers": source.layers} for source in sources}
     for name, direction in _lm_roles(bench, split):
         cache = EmbeddingCache(
             bench.inputs[f"{split}/embeddings/{name}/{direction}"].path,
             language_model=bench.inputs[f"language-model/{name}/{direction}"].ref.digest,
             corpus=bench.inputs[f"{split}/corpus"].ref.digest,
+            precision=embedding.precision,
+            context=str(embedding.context),
+            token_map=embedding.token_map,
+            version=KINDS["embeddings"].version,
+            **layers.get((name, direction), {}),
         )
         cache.check(tokens)
         caches.append(cache)
     return caches
 
 
-def _token_map(bench: Bench) -> dict[str, str]:
-    """How the language models were given the tokens: new text must be read the same way."""
-    maps: list[dict[str, str]] = [
-        artifact.manifest.recipe.config["token_map"]
+def _embedding(bench: Bench) -> EmbeddingConfig:
+    """How the states of the language models were read out for training: new text must be read in the same way."""
+    configs = [
+        artifact.manifest.recipe.config
         for role, artifact in bench.inputs.items()
         if role.startswith("train/embeddings/")
     ]
-    return maps[0] if maps else {}
+    return EmbeddingConfig.model_validate(configs[0]) if configs else EmbeddingConfig()
 
 
 def _vectors(bench: Bench, split: str) -> WordVectors:

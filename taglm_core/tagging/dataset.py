@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,10 +22,14 @@ class States(Protocol):
 
     @property
     def size(self) -> int:
-        """P, width of the states."""
+        """W, numbers a token."""
 
-    def sentence(self, number: int) -> NDArray[np.float16]:
-        """[n, P] of one sentence."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float16 or float32: the narrowest that holds them."""
+
+    def gather(self, numbers: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Write those of sentences to `out` [B, T, W], padded on the right with zeros."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,11 @@ class Dataset:
         """LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
         if not self.states:
             return None
-        joined = np.zeros((B, T, sum(states.size for states in self.states)), np.float32)
-        start = 0
+        dtype = np.result_type(*(states.dtype for states in self.states))  # the network makes them float32
+        joined = np.empty((B, T, sum(states.size for states in self.states)), dtype)
+        numbers, start = np.asarray(chosen, np.int64), 0
         for states in self.states:
-            for row, number in enumerate(chosen):
-                values = states.sentence(number)
-                joined[row, : len(values), start : start + states.size] = values
+            states.gather(numbers, joined[:, :, start : start + states.size])
             start += states.size
         return torch.from_numpy(joined)
 

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from taglm_core.errors import MismatchError
-from taglm_core.lm.extraction import Tokens, embed_sentences, map_tokens, to_float16
+from taglm_core.lm.extraction import Tokens, embed_online
 from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.nn.tagger import Tagger
 from taglm_core.tagging.job import decode_all
 from taglm_core.tagging.trained import FixedVectors, TaggerSpec, encode, load_network, load_spec
-
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class OnlineStates:
-    """LM embeddings of a few sentences, held in memory and rounded like those of the cache."""
-
-    size: int
-    states: Sequence[NDArray[np.float16]]
-
-    def sentence(self, number: int) -> NDArray[np.float16]:
-        """[n, P] of one sentence."""
-        return self.states[number]
 
 
 class Predictor:
@@ -43,7 +26,7 @@ class Predictor:
 
     def __init__(self, network: Tagger, spec: TaggerSpec, language_models: Sequence[TrainedLm]) -> None:
         found = [(str(lm.direction), lm.size) for lm in language_models]
-        wanted = [(direction, size) for _, direction, size in spec.lm]
+        wanted = [(source.direction, source.size) for source in spec.lm]
         if found != wanted:
             raise MismatchError(f"the tagger reads language models {wanted} (direction, width), but was given {found}")
         self._network, self._spec, self._language_models = network, spec, language_models
@@ -58,24 +41,25 @@ class Predictor:
         where = device or torch.device("cpu")
         spec, _ = load_spec(tagger)
         network = load_network(tagger, spec, FixedVectors.none(spec.word_size), where)
-        return cls(network, spec, [load_language_model(folder, where) for folder in language_models])
+        return cls(network, spec, [load_language_model(folder, where, predicts=False) for folder in language_models])
 
-    def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        """BIOES tags of tokenised sentences; as many tags as tokens, an empty sentence has none."""
+    def tag(self, sentences: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> list[list[str]]:
+        """BIOES tags of tokenised sentences; as many tags as tokens, an empty sentence has none.
+
+        Args:
+            sentences: tokens.
+            documents: document of each sentence, those of one side by side; None: all are of one document. Only a
+                tagger made with `embedding.context: document` looks at it.
+        """
         filled = [number for number, tokens in enumerate(sentences) if tokens]
         tokens: list[Tokens] = [tuple(sentences[number]) for number in filled]
         if not tokens:
             return [[] for _ in sentences]
-        mapped = [map_tokens(sentence, self._spec.token_map) for sentence in tokens]
-        states = [self._online(lm, mapped) for lm in self._language_models]
+        groups = [documents[number] for number in filled] if documents is not None else None
+        states = [embed_online(lm, tokens, self._spec.embedding, groups) for lm in self._language_models]
         data = encode(self._spec, FixedVectors.none(self._spec.word_size), tokens, states)
         tagged = decode_all(self._network, data, self._spec.tags)
         result: list[list[str]] = [[] for _ in sentences]
         for number, tags in zip(filled, tagged, strict=True):
             result[number] = tags
         return result
-
-    @staticmethod
-    def _online(lm: TrainedLm, sentences: Sequence[Tokens]) -> OnlineStates:
-        states = embed_sentences(lm, sentences, BATCH)
-        return OnlineStates(lm.size, [to_float16(s, tokens) for s, tokens in zip(states, sentences, strict=True)])

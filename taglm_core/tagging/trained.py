@@ -8,10 +8,10 @@ weights.safetensors   parameters
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.tagger import CharCnnEncoder, CharGruEncoder, TaggerConfig
 from taglm_core.corpus.schemes import Scheme, allowed_tags
 from taglm_core.corpus.token_bytes import N_SYMBOLS
@@ -30,6 +31,27 @@ from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, nor
 from taglm_core.training.randomness import numpy_generator
 
 
+class LmInput(NamedTuple):
+    """One language model whose embeddings a tagger reads.
+
+    Attributes:
+        name: in the experiment.
+        direction: `forward` or `backward`.
+        size: P, width of one layer's state.
+        layers: the layers that stand side by side, counted from 1.
+    """
+
+    name: str
+    direction: str
+    size: int
+    layers: tuple[int, ...] = (1,)
+
+    @property
+    def width(self) -> int:
+        """Numbers a token."""
+        return self.size * len(self.layers)
+
+
 @dataclass(frozen=True, slots=True)
 class TaggerSpec:
     """Everything but the parameters.
@@ -39,21 +61,21 @@ class TaggerSpec:
         tags: K tags by code.
         words: trainable words.
         word_size: size of the word embeddings.
-        lm: (name, direction, width) of each language model whose embeddings are read, in order.
-        token_map: token -> how the language models' text writes it.
+        lm: the language models whose embeddings are read, in order.
+        embedding: how their states are read out and kept.
     """
 
     config: TaggerConfig
     tags: tuple[str, ...]
     words: TaggerWords
     word_size: int
-    lm: tuple[tuple[str, str, int], ...]
-    token_map: Mapping[str, str] = field(default_factory=dict)
+    lm: tuple[LmInput, ...]
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
 
     @property
     def lm_size(self) -> int:
         """L: width of all LM embeddings side by side; 0 for a baseline."""
-        return sum(size for _, _, size in self.lm)
+        return sum(source.width for source in self.lm)
 
 
 @dataclass(frozen=True)
@@ -160,8 +182,9 @@ def encode(
 
 def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder: Path) -> None:
     """Write all files of a tagger; `facts` (parameters, best dev F1, epoch) go into the config."""
+    sources = [source._asdict() for source in spec.lm]
     data = {"settings": spec.config.model_dump(mode="json"), "tags": spec.tags, "word_size": spec.word_size,
-            "lm": spec.lm, "token_map": dict(spec.token_map), **facts}  # fmt: skip
+            "lm": sources, "embedding": spec.embedding.model_dump(mode="json"), **facts}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
     (folder / "words.json").write_text(json.dumps(asdict(spec.words), ensure_ascii=False), encoding="utf-8")
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -177,8 +200,8 @@ def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
         tuple(data["tags"]),
         TaggerWords(tuple(words["words"]), words["single"]),
         data["word_size"],
-        tuple((name, direction, size) for name, direction, size in data["lm"]),
-        data["token_map"],
+        tuple(LmInput(**{**source, "layers": tuple(source["layers"])}) for source in data["lm"]),
+        EmbeddingConfig.model_validate(data["embedding"]),
     )
     return spec, data
 

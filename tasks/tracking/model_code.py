@@ -25,7 +25,7 @@ class TaggerModel(PythonModel):
         files = context.artifacts
         tagger = Path(files["tagger"])
         spec, _ = load_spec(tagger)
-        models = [Path(files[f"language-model-{name}-{direction}"]) for name, direction, _ in spec.lm]
+        models = [Path(files[f"language-model-{name}-{direction}"]) for name, direction, *_ in spec.lm]
         self._predictor = Predictor.load(tagger, models)
 
     def predict(

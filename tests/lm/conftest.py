@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from taglm_core.config.language_model import CharCnnInput, Direction, FullSoftmax, LanguageModelConfig, WordInput
 from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.lm.extraction import Tokens, read_passages
 from taglm_core.lm.model import TrainedLm, WordTable, build_network
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.devices import open_device
@@ -69,3 +71,12 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "object"
     path.mkdir()
     return path
+
+
+def states_of(lm: TrainedLm, sentences: Sequence[Tokens], batch: int = 64) -> list[np.ndarray]:
+    """Exact top-layer states of sentences read one by one: [n, P] each."""
+    borders = np.cumsum([0, *map(len, sentences)])
+    states = np.full((borders[-1], lm.size), np.nan, np.float32)
+    passages = [(sentence,) for sentence in sentences]
+    read_passages(lm, passages, [lm.config.layers], lambda rows, found: states.__setitem__(rows, found), batch=batch)
+    return np.split(states, borders[1:-1])

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from taglm_core.config.language_model import Direction
-from taglm_core.lm.extraction import embed_sentences
 from taglm_core.lm.reading import break_state, carried_perplexity, pad, perplexity_from_state, sentence_states
-from tests.lm.conftest import WORDS, Small
+from tests.lm.conftest import WORDS, Small, states_of
 
 SENTENCE = ("w3", "w1", "unseen-Word", "w7", "w7", "w2")
 
@@ -23,7 +22,7 @@ def test_flipping_a_token_moves_only_the_states_that_have_read_it(small: Small, 
     lm = replace(small.lm, direction=direction)
     flipped = list(SENTENCE)
     flipped[2] = "w9"
-    before, after = embed_sentences(lm, [SENTENCE, tuple(flipped)], batch=2)
+    before, after = states_of(lm, [SENTENCE, tuple(flipped)], batch=2)
     differences = np.abs(before - after).max(axis=1)  # rounding (other rows of a product) is about 1e-7
     assert not ((differences > 1e-6) & (differences < 1e-4)).any()
     moved = [bool(difference > 1e-5) for difference in differences]
@@ -33,14 +32,14 @@ def test_flipping_a_token_moves_only_the_states_that_have_read_it(small: Small, 
 
 def test_a_backward_model_is_a_forward_model_of_the_reversed_sentence(small: Small) -> None:
     """Reversing the sentence and its embeddings turns one direction into the other."""
-    (backward,) = embed_sentences(replace(small.lm, direction=Direction.BACKWARD), [SENTENCE], batch=1)
-    (forward,) = embed_sentences(small.lm, [SENTENCE[::-1]], batch=1)
+    (backward,) = states_of(replace(small.lm, direction=Direction.BACKWARD), [SENTENCE], batch=1)
+    (forward,) = states_of(small.lm, [SENTENCE[::-1]], batch=1)
     assert np.array_equal(backward, forward[::-1])
 
 
 def test_a_state_is_what_the_softmax_reads_after_that_word(small: Small) -> None:
     """The embedding of word k is the LSTM's output after `<S> w1 .. wk`, one word at a time, from the break state."""
-    (found,) = embed_sentences(small.lm, [SENTENCE[:2]], batch=1)
+    (found,) = states_of(small.lm, [SENTENCE[:2]], batch=1)
     network, state = small.lm.network, small.lm.break_state
     outputs = []
     for word in (0, 1 + WORDS.index("w3"), 1 + WORDS.index("w1")):
@@ -53,9 +52,9 @@ def test_a_state_is_what_the_softmax_reads_after_that_word(small: Small) -> None
 def test_batch_equals_one_by_one(small: Small) -> None:
     """Neighbours in a batch and padding change nothing beyond rounding."""
     sentences = [SENTENCE, SENTENCE[:1], SENTENCE[2:5], SENTENCE * 3]
-    together = embed_sentences(small.lm, sentences, batch=4)
+    together = states_of(small.lm, sentences, batch=4)
     for sentence, states in zip(sentences, together, strict=True):
-        (alone,) = embed_sentences(small.lm, [sentence], batch=1)
+        (alone,) = states_of(small.lm, [sentence], batch=1)
         assert np.allclose(alone, states, atol=1e-6)
 
 

@@ -1,0 +1,92 @@
+"""Room on the disk and in memory: asked for before long work begins, and said clearly when it runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from taglm_core.errors import NoRoom
+
+_CGROUPS = (  # limit and use of a container, versions 2 and 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free on the disk of a folder that may not be there yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def available_memory() -> int:
+    """Bytes that new processes may take without swapping, within the limits of a container."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            available = 1024 * int(line.split()[1])
+    for limit, used in _CGROUPS:
+        most, now = _read(limit).strip(), _read(used).strip()
+        if most.isdigit() and now.isdigit():
+            available = min(available, int(most) - int(now) + _reclaimable(limit))
+    return max(0, available)
+
+
+def require_disk(folder: Path, needed: int, what: str) -> None:
+    """Refuse work whose files will not fit.
+
+    Raises:
+        NoRoom: fewer bytes are free.
+    """
+    free = free_disk(folder)
+    if needed > free:
+        raise NoRoom(f"{folder}: {what} needs {size_text(needed)} of disk, and {size_text(free)} are free; {REMEDY}")
+
+
+REMEDY = "make room (`taglm gc` shows what nothing needs any more) or set run.store to another disk, and run again"
+
+
+@contextlib.contextmanager
+def clear_when_full(folder: Path) -> Iterator[None]:
+    """A disk that runs full in here is said as such.
+
+    Raises:
+        NoRoom: the system says that the disk, or the user's share of it, is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(
+            f"{folder}: the disk is full ({size_text(free_disk(folder))} free); what is finished is kept: {REMEDY}"
+        ) from error
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _reclaimable(limit: str) -> int:
+    """Page cache that a container's use counts in."""
+    for line in _read(str(Path(limit).with_name("memory.stat"))).splitlines():
+        name, _, value = line.partition(" ")
+        if name == "inactive_file":
+            return int(value)
+    return 0
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
