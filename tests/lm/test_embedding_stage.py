@@ -1,40 +1,57 @@
-"""The embed stage after a kill: finished shards are trusted only if they can be read, and no number depends on it."""
+"""The embed stage: the same bytes after a kill, in any order, by any number of processes; clear without room."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.experiment import RunConfig
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.sentence import Sentence
-from taglm_core.errors import Interrupted
-from taglm_core.lm.cache import part_name, read_part, write_part
+from taglm_core.errors import Interrupted, NoRoom
+from taglm_core.lm.cache import INDEX, CacheKey, EmbeddingCache, Rows, part_name, read_part, write_part
+from taglm_core.lm.extraction import cache_key, read_passages
+from taglm_core.lm.model import load_language_model, reading_bytes, save_language_model
+from taglm_core.lm.shards import lay_out
 from taglm_core.stages import embed
 from taglm_core.stages.building import Bench, Built
+from taglm_core.stages.embed import ShardWork, build_embeddings, claim_name, sentences_of
+from taglm_core.stages.launch import place_of
+from taglm_core.store.durable import locked
+from taglm_core.store.room import available_memory, clear_when_full, free_disk
 from taglm_core.training.journal import Journal
 from taglm_core.training.stopping import StopRequest
 from tests.lm.conftest import Small
 
 CORPUS = [("w1", "w2"), ("w3",), ("w1", "w2"), ("w4", "w5"), ("w5", "w6", "w7"), ("w9",), ("w10", "w8"), ("w2",)]
 SHARDS = 7
+CONFIG = {"shard_tokens": 1, "batch_sentences": 2}
+PLAIN = CacheKey("lm", "c", (1,), 3, "float16", "sentence", {}, 2)
 
 
 class StopAfter(StopRequest):
-    """Asked for once so many shards are made."""
+    """Asked for once it was looked at so often."""
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, looks: int) -> None:
         super().__init__()
-        self._left = shards
+        self._left = looks
 
     @property
     def requested(self) -> bool:
@@ -43,34 +60,49 @@ class StopAfter(StopRequest):
 
 
 @pytest.fixture
-def bench(tmp_path: Path, small: Small, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path, small: Small) -> Iterator[Bench]:
     """All that the builder needs, with a small language model."""
-    write_corpus((Sentence(tokens, None, 0, 1, "x") for tokens in CORPUS), tmp_path / "corpus", scheme=None)
-    monkeypatch.setattr(embed, "load_language_model", lambda *_: small.lm)
+    write_corpus((Sentence(tokens, None, n // 3, 1, "x") for n, tokens in enumerate(CORPUS)), tmp_path / "corpus",
+                 scheme=None)  # fmt: skip
+    (tmp_path / "language-model").mkdir()
+    save_language_model(small.lm, tmp_path / "language-model")
     inputs: Any = {
         role: SimpleNamespace(path=tmp_path / role, ref=SimpleNamespace(digest=role))
         for role in ("corpus", "language-model")
     }
-    config = {"shard_sentences": 1, "batch_sentences": 2, "token_map": {}}
+    run = RunConfig(device="cpu", workers=1)
     with contextlib.closing(Journal(tmp_path / "work" / "events.jsonl")) as journal:
-        yield Bench(config, inputs, {}, tmp_path / "out", tmp_path / "work", RunConfig(device="cpu"), journal,
-                    StopRequest(), tmp_path / "locks")  # fmt: skip
+        yield Bench(CONFIG, inputs, {}, tmp_path / "out", tmp_path / "work", run, journal, StopRequest(),
+                    tmp_path / "locks")  # fmt: skip
 
 
-def build(bench: Bench, shards: int = SHARDS) -> tuple[Built, dict[str, bytes]]:
-    """What the builder says, and the bytes of the object; ends early after some shards."""
+def build(bench: Bench, stop: StopRequest | None = None) -> tuple[Built, dict[str, bytes]]:
+    """What the builder says, and the bytes of the object."""
     shutil.rmtree(bench.out, ignore_errors=True)
     bench.out.mkdir()
-    built = embed.build_embeddings(dataclasses.replace(bench, stop=StopAfter(shards)))
+    built = build_embeddings(dataclasses.replace(bench, stop=stop or StopRequest()))
     return built, {path.name: path.read_bytes() for path in bench.out.iterdir()}
 
 
-@pytest.mark.parametrize("done", [1, 3, 6])
-def test_stopped_and_resumed_gives_the_same_bytes_and_metrics(bench: Bench, done: int) -> None:
+def work_of(bench: Bench) -> ShardWork:
+    """What the processes that fill the cache know."""
+    config = EmbeddingConfig.model_validate(bench.config)
+    folder, corpus = (bench.inputs[role].path for role in ("language-model", "corpus"))
+    lm = load_language_model(folder, torch.device("cpu"), predicts=False)
+    key = cache_key(lm, config, language_model="language-model", corpus="corpus", version=2)
+    layout = lay_out(sentences_of(corpus), shard_tokens=config.shard_tokens, context=config.context)
+    (bench.work / "parts").mkdir(exist_ok=True)
+    return ShardWork(folder, corpus, bench.work / "parts", config, key, tuple(layout.rows))
+
+
+@pytest.mark.parametrize("looks", [2, 5, 7])
+def test_stopped_and_resumed_gives_the_same_bytes_and_metrics(bench: Bench, looks: int) -> None:
     """Also when the largest state is in a shard that was finished before the stop."""
     built, files = build(bench)
-    with pytest.raises(Interrupted, match=f"after {done} shards"):
-        build(bench, done)
+    with pytest.raises(Interrupted, match=r"stopped after \d shards"):
+        build(bench, StopAfter(looks))
+    done = len(list((bench.work / "parts").glob("part-*")))
+    assert 0 < done < SHARDS
     resumed, found = build(bench)
     assert found == files
     assert (resumed.counts, resumed.metrics) == (built.counts, built.metrics)
@@ -81,11 +113,11 @@ def test_a_finished_shard_that_cannot_be_read_is_made_again(bench: Bench, damage
     """As a power cut leaves it: the object has the bytes of an undisturbed run."""
     _, files = build(bench)
     with pytest.raises(Interrupted):
-        build(bench, 2)
+        build(bench, StopAfter(6))
     path = bench.work / "parts" / part_name(1)
     size = path.stat().st_size
     if damage == "other rows":
-        write_part(path, np.zeros((5, 10), np.float16))
+        write_part(path, Rows(np.zeros((5, 10), np.float16), np.zeros((5, 0), np.float32)), 0.0)
     else:
         path.write_bytes({"empty": b"", "zeros": bytes(size), "half": path.read_bytes()[: size // 2]}[damage])
     assert build(bench)[1] == files
@@ -96,8 +128,183 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypat
     path, named = tmp_path / part_name(0), []
     flush = os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: (named.append(path.exists()), flush(handle)))
-    write_part(path, np.ones((2, 3), np.float16))
+    write_part(path, Rows(np.ones((2, 3), np.float16), np.zeros((2, 0), np.float32)), 1.0)
     assert named == [False, True]  # the file, then the folder's new entry
-    states = read_part(path, 2, 3)
-    assert states is not None
-    assert states.tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert read_part(path, 2, PLAIN) is not None
+
+
+@pytest.mark.slow
+def test_several_processes_fill_one_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two real processes, one of them killed with -9, and this one: the bytes of one process alone."""
+    _, files = build(bench)
+    work, context = work_of(bench), multiprocessing.get_context("spawn")
+    with locked(work.parts / claim_name(3)):  # nobody gets this one for now
+        helpers = [context.Process(target=embed._help, args=(work, os.getpid(), 1)) for _ in range(2)]
+        for helper in helpers:
+            helper.start()
+        while len(work.missing()) == SHARDS:
+            time.sleep(0.005)
+        os.kill(helpers[0].pid or 0, signal.SIGKILL)
+        for helper in helpers:
+            helper.join()
+        assert helpers[0].exitcode in (0, -signal.SIGKILL)
+        assert helpers[1].exitcode == 0
+        assert 3 in work.missing()
+    monkeypatch.setattr(embed, "WORTH_SECONDS", -1.0)  # the rest is worth further processes in any case
+    helping = dataclasses.replace(bench, run=RunConfig(device="cpu", workers=2))
+    assert build(helping)[1] == files
+    assert not multiprocessing.active_children()
+
+
+def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
+    """The others are made meanwhile; when its holder is gone without having made it, it is made here."""
+    _, files = build(bench)
+    work = work_of(bench)
+    held, others = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(work.parts / claim_name(2)):
+            held.set()
+            while work.missing() != [2]:
+                time.sleep(0.01)
+            others.set()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    assert build(bench)[1] == files
+    assert others.is_set()
+    holder.join()
+
+
+def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
+    """Further processes take free places only, and no more than asked for."""
+    with locked(place_of(tmp_path, 1)):
+        with embed._spare_places(tmp_path, 4, 2) as found:
+            assert found == 2
+            with embed._spare_places(tmp_path, 4, 5) as more:
+                assert more == 1
+        with embed._spare_places(tmp_path, 4, 5) as found:
+            assert found == 3
+
+
+@pytest.mark.parametrize(("context", "precision", "layers"), [("document", "float16", "top"),
+                                                              ("sentence", "int8", "all")])  # fmt: skip
+def test_every_way_of_reading_goes_through_the_stage(bench: Bench, context: str, precision: str, layers: str) -> None:
+    """The object says what it holds, and counts what is stored."""
+    config = {**CONFIG, "context": context, "precision": precision, "layers": layers}
+    built, _ = build(dataclasses.replace(bench, config=config))
+    cache = EmbeddingCache(bench.out, context=context, precision=precision)
+    cache.check(CORPUS)
+    assert built.counts["tokens"] == sum(map(len, CORPUS))
+    assert built.counts["rows"] == built.counts["tokens"] - (2 if context == "sentence" else 0)
+    assert built.counts["size"] == cache.size == cache.layers * 10
+    assert all(np.isfinite(cache.sentence(number)).all() for number in range(len(CORPUS)))
+
+
+def test_a_document_is_read_with_carried_state(small: Small) -> None:
+    """States of a document are those of its sentences in one stretch, a mark before each."""
+    marked: list[Any] = []
+    network, words = small.lm.network, small.lm.vocabulary
+    document = (("w1", "w2"), ("w3",), ("w4", "w1", "w9"))
+    tokens = [token for sentence in document for token in (None, *sentence)]
+    found = np.zeros((6, 10), np.float32)
+    read_passages(small.lm, [document], [small.lm.config.layers], lambda rows, s: found.__setitem__(rows, s), batch=3)
+    state = small.lm.break_state
+    table = small.table
+    for token in tokens:  # one word after the other
+        number = np.array([[0 if token is None else 1 + words.words.index(token)]])
+        states, state = network(table.distinct(number.ravel()), torch.zeros(1, 1, dtype=torch.int64), state)
+        if token is not None:
+            marked.append(states[0, 0].detach().numpy())
+    assert np.allclose(found, np.stack(marked), atol=1e-5)
+
+
+def test_long_passages_pass_in_windows(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window changes no state beyond the last places, for passages that end early and late in it."""
+    generator = np.random.default_rng(8)
+    passages = [(tuple(f"w{n}" for n in generator.integers(0, 40, size=length)),) for length in (700, 3, 64, 65, 1)]
+    rows = sum(len(passage[0]) for passage in passages)
+
+    def read() -> np.ndarray:
+        states = np.full((rows, 10), np.nan, np.float32)
+        read_passages(small.lm, passages, [small.lm.config.layers], lambda at, s: states.__setitem__(at, s), batch=4)
+        return states
+
+    whole = read()
+    monkeypatch.setattr("taglm_core.lm.extraction.POSITIONS", 32)
+    assert np.abs(read() - whole).max() <= 1e-5 * np.abs(whole).max()
+
+
+def test_a_model_is_read_without_its_softmax(bench: Bench) -> None:
+    """It stays on the disk: the memory asked for leaves it out, and predicting says what to do."""
+    folder = bench.inputs["language-model"].path
+    lm = load_language_model(folder, torch.device("cpu"), predicts=False)
+    parameters = sum(parameter.numel() for parameter in lm.network.parameters())
+    assert reading_bytes(folder) == 4 * parameters
+    with pytest.raises(RuntimeError, match="predicts=True"):
+        lm.network.softmax(torch.zeros(1, 10), torch.zeros(1, dtype=torch.int64))
+
+
+def test_too_little_memory_is_said_before_anything_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it needs, what there is, and what to do."""
+    assert available_memory() > 1e8
+    monkeypatch.setattr(embed, "available_memory", lambda: 1_000)
+    with pytest.raises(NoRoom, match=r"needs .* MB of memory, and 1.0 kB are available; stop other programs"):
+        build(bench)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes a disk of so many kilobytes."""
+    mounted: list[Path] = []
+
+    def mount(kilobytes: int) -> Path:
+        folder = tmp_path / f"disk-{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("a small disk can be mounted only by root, and not in every container")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_too_little_disk_is_said_before_anything_is_computed(
+    bench: Bench, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what the cache needs, what is free, and what to do."""
+    work = small_disk(4)
+    monkeypatch.setattr(embed, "_fill", lambda *_: pytest.fail("something was computed"))
+    (work / "fill").write_bytes(bytes(free_disk(work)))
+    with pytest.raises(NoRoom, match=r"the cache of 12 tokens needs .* of disk, and 0 B are free; make room .*gc"):
+        build(dataclasses.replace(bench, work=work))
+
+
+def test_a_disk_that_runs_full_stops_clearly_and_is_resumed(
+    bench: Bench, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished shards are kept; once there is room again the run goes on to the bytes of an undisturbed one."""
+    _, files = build(bench)
+    work = small_disk(24)
+    full = dataclasses.replace(bench, work=work)
+    monkeypatch.setattr(embed, "require_disk", lambda *_: None)  # something else fills it meanwhile
+    with pytest.raises(NoRoom, match=r"disk is full .*run again"), clear_when_full(work):
+        build(full)
+    done = [path.name for path in (work / "parts").glob("part-*")]
+    assert 0 < len(done) < SHARDS
+    assert all((work / "parts" / name).read_bytes() == files[name] for name in done)
+    subprocess.run(["mount", "-o", "remount,size=400k", str(work)], check=True)
+    assert build(full)[1] == files
+
+
+def test_the_index_names_all_it_depends_on(bench: Bench) -> None:
+    """So that opening can refuse what does not belong."""
+    build(bench)
+    key = EmbeddingCache(bench.out).key
+    assert (key.language_model, key.corpus) == ("language-model", "corpus")
+    assert json.loads(json.dumps(dataclasses.asdict(key)))["version"] == 2
+    assert (bench.out / INDEX).exists()
