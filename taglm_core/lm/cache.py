@@ -1,8 +1,6 @@
 """The embedding cache: LM states per token in Arrow files, memory-mapped.
 
-part-00000.arrow   a shard: a row a token, ROWS a record batch (fewer in the last), uncompressed: `states`,
-                   fixed_size_list[W] of float16, float32 or int8; for int8 `scales`, fixed_size_list<float32>[layers],
-                   what its numbers are multiplied by. A batch's buffers are its matrix, so reading copies once.
+part-00000.arrow   a shard: a row a token (see `cache_parts`)
 index.arrow        a row a sentence of the corpus: shard, first row, length, digest of its tokens; several sentences may
                    share a place; in the metadata what the states are of (`CacheKey`)
 
@@ -13,70 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from taglm_core.errors import MismatchError
-from taglm_core.store.durable import sync_folder
+from taglm_core.lm.cache_parts import CacheKey, Part, write_arrow
 
 INDEX = "index.arrow"
-METADATA, LARGEST = b"taglm", b"largest"
-ROWS = 4_096  # a record batch
-
-Precision = Literal["float16", "float32", "int8"]
-_TYPES: Mapping[str, tuple[pa.DataType, type[np.generic]]] = {
-    "float16": (pa.float16(), np.float16),
-    "float32": (pa.float32(), np.float32),
-    "int8": (pa.int8(), np.int8),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CacheKey:
-    """What embeddings are of, and how they are kept: opening a cache compares all of it.
-
-    Attributes:
-        language_model: content digest of the language model.
-        corpus: content digest of the corpus.
-        layers: the layers whose states stand side by side, counted from 1.
-        size: P, width of one layer's state.
-        precision: of the stored numbers.
-        context: `sentence` or `document`: how far the state is carried.
-        token_map: task token -> LM token.
-        version: STAGE_VERSION of the embeddings.
-    """
-
-    language_model: str
-    corpus: str
-    layers: tuple[int, ...]
-    size: int
-    precision: Precision
-    context: str
-    token_map: Mapping[str, str]
-    version: int
-
-    @property
-    def width(self) -> int:
-        """W, numbers a token."""
-        return len(self.layers) * self.size
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes a token takes."""
-        return self.width * np.dtype(_TYPES[self.precision][1]).itemsize + 4 * self.scales
-
-    @property
-    def scales(self) -> int:
-        """Scales a token has: one a layer for int8."""
-        return len(self.layers) if self.precision == "int8" else 0
+METADATA = b"taglm"
 
 
 class Place(NamedTuple):
@@ -85,13 +33,6 @@ class Place(NamedTuple):
     shard: int
     row: int
     length: int
-
-
-class Rows(NamedTuple):
-    """Stored states of tokens: numbers [n, W]; for int8 what they are multiplied by [n, layers], otherwise [n, 0]."""
-
-    values: NDArray[Any]
-    scales: NDArray[np.float32]
 
 
 def token_digest(tokens: Sequence[str]) -> bytes:
@@ -106,117 +47,6 @@ def part_name(shard: int) -> str:
     return f"part-{shard:05d}.arrow"
 
 
-def encode(states: NDArray[np.float32], key: CacheKey) -> Rows:
-    """Round finite states [n, W] to the precision they are kept in.
-
-    int8 is symmetric: each layer's state of a token is divided by its largest magnitude / 127.
-    """
-    if key.precision != "int8":
-        return Rows(states.astype(_TYPES[key.precision][1], copy=False), np.empty((len(states), 0), np.float32))
-    parts = states.reshape(len(states), len(key.layers), key.size)
-    scales = np.abs(parts).max(axis=2) / np.float32(127)
-    numbers = np.rint(parts / np.where(scales == 0, np.float32(1), scales)[:, :, None])
-    return Rows(numbers.astype(np.int8).reshape(states.shape), scales)
-
-
-class Scratch:
-    """A mapped file that takes a shard's rows in any order: they lie in the page cache, not in this process.
-
-    Its blocks are reserved when it is made, so that a full disk is an error here and not a signal later.
-
-    Args:
-        path: a new file; whatever is there is replaced.
-        rows: of the shard.
-        key: what they are.
-
-    Raises:
-        OSError: the disk has no room for it.
-    """
-
-    def __init__(self, path: Path, rows: int, key: CacheKey) -> None:
-        self._path, size = path, rows * key.row_bytes
-        with path.open("wb+") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-            mapped = mmap.mmap(file.fileno(), size)
-        scales = np.frombuffer(mapped, np.float32, rows * key.scales)
-        values = np.frombuffer(mapped, _TYPES[key.precision][1], rows * key.width, offset=scales.nbytes)
-        self.rows = Rows(values.reshape(rows, key.width), scales.reshape(rows, key.scales))
-        self.largest = 0.0  # magnitude of the states put so far, as kept
-        self._key = key
-
-    def put(self, places: NDArray[np.int64], states: NDArray[np.float32]) -> None:
-        """Keep finite states [n, W] as rows `places` [n]."""
-        found = encode(states, self._key)
-        self.rows.values[places] = found.values
-        self.rows.scales[places] = found.scales
-        self.largest = max(self.largest, float(np.abs(decode(found, self._key)).max(initial=0.0)))
-
-    def remove(self) -> None:
-        """Remove the file; the rows stay readable as long as somebody has them."""
-        self._path.unlink(missing_ok=True)
-
-
-def write_part(path: Path, rows: Rows, largest: float) -> None:
-    """Write a shard under a new name, flush it to the disk, then rename it; its largest magnitude stands in it."""
-    _write(path, _schema(rows).with_metadata({LARGEST: repr(largest)}), _batches(rows))
-
-
-def read_part(path: Path, rows: int, key: CacheKey) -> Part | None:
-    """A finished shard; None where the file is absent, cannot be read, or has other rows."""
-    try:
-        part = Part(path, key)
-    except (OSError, pa.ArrowException, MismatchError):
-        return None
-    return part if len(part) == rows else None
-
-
-class Part:
-    """A mapped shard.
-
-    Args:
-        path: the file.
-        key: what it must hold.
-
-    Raises:
-        MismatchError: it holds numbers of another kind or width, or batches of other sizes.
-    """
-
-    def __init__(self, path: Path, key: CacheKey) -> None:
-        reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        wanted = pa.list_(_TYPES[key.precision][0], key.width)
-        sizes = [batch.num_rows for batch in batches]
-        if reader.schema.field("states").type != wanted or any(size != ROWS for size in sizes[:-1]):
-            raise MismatchError(f"{path}: found {reader.schema.field('states').type} in batches of {sizes[:3]} rows; "
-                                f"expected {wanted} in batches of {ROWS}; run the embed stage again")  # fmt: skip
-        self._rows, self._key = sum(sizes), key
-        self.largest = float((reader.schema.metadata or {})[LARGEST])
-        self._values = [_matrix(batch.column("states"), key.width) for batch in batches]
-        self._scales = [_matrix(batch.column("scales"), key.scales) for batch in batches] if key.scales else []
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def pieces(self, row: int, length: int) -> Iterator[tuple[int, Rows]]:
-        """Rows `row .. row + length`: views into the file, each with where it begins in them."""
-        done = 0
-        while done < length:
-            number, first = divmod(row + done, ROWS)
-            values = self._values[number][first : first + length - done]
-            scales = self._scales[number][first : first + length - done] if self._scales else _NO_SCALES
-            yield done, Rows(values, scales)
-            done += len(values)
-
-    def copy(self, row: int, length: int, out: NDArray[Any]) -> None:
-        """Write the states of rows `row .. row + length` to `out` [length, W], multiplied by their scales."""
-        number, first = divmod(row, ROWS)
-        if not self._scales and first + length <= ROWS:  # nearly all: one copy
-            out[:] = self._values[number][first : first + length]
-            return
-        for start, piece in self.pieces(row, length):
-            _decode(piece, self._key, out[start : start + len(piece.values)])
-
-
 def write_index(path: Path, places: Sequence[Place], digests: Sequence[bytes], key: CacheKey) -> None:
     """Write the index of a corpus's sentences, in their order."""
     columns = np.array(places, np.int64).reshape(-1, 3)
@@ -228,7 +58,7 @@ def write_index(path: Path, places: Sequence[Place], digests: Sequence[bytes], k
             "tokens": pa.array(digests, pa.binary(16)),
         }
     ).replace_schema_metadata({METADATA: json.dumps(asdict(key), sort_keys=True)})
-    _write(path, batch.schema, iter([batch]))
+    write_arrow(path, batch.schema, iter([batch]))
 
 
 class EmbeddingCache:
@@ -307,63 +137,3 @@ class EmbeddingCache:
         for number, tokens in enumerate(sentences):
             if self._tokens[number].as_py() != token_digest(tokens):
                 raise MismatchError(f"{self._folder}: sentence {number:,} has other tokens: {' '.join(tokens)[:200]}")
-
-
-_NO_SCALES = np.empty((0, 0), np.float32)
-
-
-def decode(rows: Rows, key: CacheKey) -> NDArray[Any]:
-    """States [n, W] of rows as they are kept: of their own type, or float32 for int8."""
-    out = np.empty(rows.values.shape, np.float32 if key.scales else rows.values.dtype)
-    _decode(rows, key, out)
-    return out
-
-
-def _decode(rows: Rows, key: CacheKey, out: NDArray[Any]) -> None:
-    if not key.scales:
-        out[:] = rows.values
-        return
-    shape = len(rows.values), len(key.layers), key.size
-    out[:] = (rows.values.reshape(shape) * rows.scales[:, :, None]).reshape(rows.values.shape)
-
-
-def _schema(rows: Rows) -> pa.Schema:
-    types = {np.dtype(kind): arrow for arrow, kind in _TYPES.values()}
-    columns = {"states": pa.list_(types[rows.values.dtype], rows.values.shape[1])}
-    if rows.scales.shape[1]:
-        columns["scales"] = pa.list_(pa.float32(), rows.scales.shape[1])
-    return pa.schema(columns)
-
-
-def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
-    schema = _schema(rows)
-    for start in range(0, len(rows.values), ROWS):
-        parts = [part[start : start + ROWS] for part in rows if part.shape[1]]
-        columns = [_column(part, field.type) for part, field in zip(parts, schema, strict=True)]
-        yield pa.record_batch(columns, schema=schema)
-
-
-def _column(part: NDArray[Any], kind: pa.DataType) -> pa.FixedSizeListArray:
-    """A matrix as a column, not copied."""
-    buffer = pa.py_buffer(np.ascontiguousarray(part))
-    return pa.FixedSizeListArray.from_arrays(
-        pa.Array.from_buffers(kind.value_type, part.size, [None, buffer]), type=kind
-    )
-
-
-def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        with pa.ipc.new_file(file, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        file.flush()
-        os.fsync(file.fileno())  # a resumed run trusts what has its final name
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def _matrix(column: pa.FixedSizeListArray, size: int) -> NDArray[Any]:
-    """A view of a mapped column: [rows, size]."""
-    values: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
-    return values.reshape(-1, size)

@@ -24,7 +24,8 @@ from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.corpus.parquet import load_sentences, read_corpus
 from taglm_core.corpus.word_vectors import read_vectors, write_vectors
 from taglm_core.errors import Interrupted, NoRoom, TagLMError
-from taglm_core.lm.cache import INDEX, CacheKey, Part, Scratch, part_name, read_part, write_index, write_part
+from taglm_core.lm.cache import INDEX, part_name, write_index
+from taglm_core.lm.cache_parts import CacheKey, Part, Scratch, read_part, write_part
 from taglm_core.lm.extraction import POSITIONS, Shard, cache_key, embed_shard, map_tokens
 from taglm_core.lm.model import TrainedLm, load_language_model, load_settings, reading_bytes
 from taglm_core.lm.shards import Corpus, lay_out, shards

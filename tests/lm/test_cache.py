@@ -15,20 +15,8 @@ from hypothesis import strategies as st
 
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.errors import ConfigError, InputError, MismatchError
-from taglm_core.lm.cache import (
-    INDEX,
-    ROWS,
-    CacheKey,
-    EmbeddingCache,
-    Place,
-    Rows,
-    Scratch,
-    part_name,
-    read_part,
-    token_digest,
-    write_index,
-    write_part,
-)
+from taglm_core.lm.cache import INDEX, EmbeddingCache, Place, part_name, token_digest, write_index
+from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, read_part, write_part
 from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_online, embed_shard
 from taglm_core.lm.shards import Layout, lay_out, shards
 from tests.lm.conftest import Small, states_of

@@ -26,7 +26,8 @@ from taglm_core.config.experiment import RunConfig
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.errors import Interrupted, NoRoom
-from taglm_core.lm.cache import INDEX, CacheKey, EmbeddingCache, Rows, part_name, read_part, write_part
+from taglm_core.lm.cache import INDEX, EmbeddingCache, part_name
+from taglm_core.lm.cache_parts import CacheKey, Rows, read_part, write_part
 from taglm_core.lm.extraction import cache_key, read_passages
 from taglm_core.lm.model import load_language_model, reading_bytes, save_language_model
 from taglm_core.lm.shards import lay_out

@@ -20,6 +20,7 @@ from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable
 from taglm_core.tagging.prediction import Predictor
 from taglm_core.tagging.trained import (
     FixedVectors,
+    LmInput,
     TaggerSpec,
     build_network,
     encode,
@@ -66,6 +67,12 @@ class Noise:
     size: int
     lengths: tuple[int, ...]
 
+    dtype = np.dtype(np.float16)
+
+    def gather(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        for target, number in zip(out, numbers, strict=True):
+            target[: self.lengths[number]], target[self.lengths[number] :] = self.sentence(number), 0
+
     def sentence(self, number: int) -> np.ndarray:
         return np.random.default_rng(number).normal(size=(self.lengths[number], self.size)).astype(np.float16)
 
@@ -74,7 +81,7 @@ def new_job(lm_size: int = 0) -> tuple[TaggerJob, TaggerSpec]:
     """A fresh job, with or without LM states."""
     open_device("cpu", 1)
     (tokens, tags), (dev_tokens, dev_tags) = corpus(40, 1), corpus(15, 2)
-    lm = (("main", "forward", lm_size),) if lm_size else ()
+    lm = (LmInput("main", "forward", lm_size),) if lm_size else ()
     spec = TaggerSpec(CONFIG, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
     start, known = start_vectors(spec, [], 1)
