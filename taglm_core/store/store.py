@@ -211,7 +211,7 @@ class Store:
         """What is made, or was, in a key's work folder; None where nobody has said."""
         data = read_json(self.root / "work" / kind / key / WORK_RECIPE)
         try:
-            return data and Work(**{**data, "recipe": Recipe(**data["recipe"])})  # type: ignore[no-any-return]
+            return data and Work(**{**data, "recipe": Recipe(**data["recipe"])})
         except (KeyError, TypeError):
             return None  # half of a file, or another version's
 
@@ -219,9 +219,17 @@ class Store:
         """Digest of raw input files, in order. Unchanged files (size, time, inode) are not read again."""
         return Recipe("raw", 1, {"sha256": [self._raw_sha256(path) for path in files]}, {}).key
 
+    @staticmethod
+    def stamp(path: Path) -> list[str | int]:
+        """What a raw file is recognised by without reading it; its path alone where it is gone."""
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return [str(path)]
+        return [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
     def _raw_sha256(self, path: Path) -> str:
-        stat = path.stat()
-        stamp = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        stamp = self.stamp(path)
         cached = self.root / "raw" / f"{Recipe('stat', 1, {'stamp': stamp}, {}).key}.json"
         known = read_json(cached)
         if known is not None:
