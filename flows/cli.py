@@ -127,7 +127,7 @@ def gc(
     from tasks.housekeeping import end_orphans, needs_of
 
     loaded = [_load(path, overrides) for path in experiments or ()]
-    run = (loaded[0] if loaded else load_experiment(None, overrides)).run
+    run = (loaded[0] if loaded else load_experiment(None, overrides or ())).run
     if len({each.run.store.absolute() for each in loaded}) > 1:
         raise ConfigError("the experiments have several stores; give those of one store, or --set run.store=...")
     store = Store(run.store)

@@ -82,20 +82,11 @@ def caches_table(
     store: Store, decisions: Mapping[str, Decision], readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[Job]
 ) -> Table:
     """One row an embedding cache: what it holds, how, and who reads it."""
-    headers = [
-        "cache",
-        "object",
-        "size",
-        "tokens",
-        "rows",
-        "width",
-        "precision",
-        "layers",
-        "context",
-        "made",
-        "read by",
-    ]
-    rows = []
+    title = "\nembedding caches (rows: distinct tokens stored; width: numbers of a state)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for header in ("cache", "object", "size", "tokens", "rows", "width", "precision", "layers", "context", "made"):
+        table.add_column(header, justify="right" if header in ("size", "tokens", "rows", "width") else "left")
+    table.add_column("read by", overflow="fold")
     for decision in decisions.values():
         ref = decision.ref
         if decision.step.kind != "embeddings" or ref is None:
@@ -103,20 +94,18 @@ def caches_table(
         manifest = store.manifest(ref.kind, ref.digest)
         counts, config = manifest.counts, manifest.recipe.config
         layers = config.get("layers", "top")
-        rows.append(
-            [
-                decision.step.name.removeprefix("embeddings/"),
-                ref.digest[:12],
-                _size(manifest.bytes),
-                *(f"{counts[name]:,}" if name in counts else "-" for name in ("tokens", "rows", "size")),
-                config.get("precision", "float16"),
-                layers if isinstance(layers, str) else ", ".join(map(str, layers)),
-                config.get("context", "sentence"),
-                f"{_duration(time.time() - manifest.made['time'])} ago",
-                _readers(ref, readers, jobs),
-            ]
+        table.add_row(
+            decision.step.name.removeprefix("embeddings/"),
+            ref.digest[:12],
+            _size(manifest.bytes),
+            *(f"{counts[name]:,}" if name in counts else "-" for name in ("tokens", "rows", "size")),
+            config.get("precision", "float16"),
+            layers if isinstance(layers, str) else ", ".join(map(str, layers)),
+            config.get("context", "sentence"),
+            f"{_duration(time.time() - manifest.made['time'])} ago",
+            _plain(_readers(ref, readers, jobs)),
         )
-    return _table("embedding caches (rows: distinct tokens stored; width: numbers a layer and token)", headers, rows)
+    return table
 
 
 def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[Job]) -> str:
@@ -150,13 +139,16 @@ def survey_parts(store: Store, found: Survey) -> list[Table | str]:
             rows.append((one.kind, one.label, _size(one.bytes), age, one.reason))
     for (kind, reason), several in small.items():
         label = several[0].label if len(several) == 1 else f"{len(several)} files"
-        size, age = sum(one.bytes for one in several), time.time() - min(one.time for one in several)
-        rows.append((kind, label, _size(size), _duration(age), reason))
-    kept = [f"stays: {line}" for line in found.kept]
+        oldest = time.time() - min(one.time for one in several)
+        rows.append((kind, label, _size(sum(one.bytes for one in several)), _duration(oldest), reason))
+    kept = [_plain(f"stays: {line}") for line in found.kept]
     if not rows:
         return [*kept, f"nothing to remove in {store.root}"]
     total = f"\n{_size(found.bytes)} in {len(found.garbage)} things of {store.root}"
-    return [_table("what nobody needs", ["kind", "what", "size", "age", "why it goes"], rows), *kept, total]
+    table = Table("kind", "what", "size", "age", "why it goes", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    return [table, *kept, total]
 
 
 def swept_summary(swept: Swept) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from taglm_core.stages.needs import Needed, Needs, Place, order_of
+from taglm_core.stages.needs import Needed, Needs, Place, order_of, why_old
 from taglm_core.store.durable import read_json
 from taglm_core.store.garbage import OLD_DAYS, Garbage, leftovers, remove_aside, size_of, take_aside, touched
 from taglm_core.store.store import Pointer, Store
@@ -166,7 +166,9 @@ class _Survey:
         return Garbage("pointer", label, reason, size_of(file), when, (file,), (self._store.lock_file(*place),))
 
     def _reason(self, pointer: Pointer) -> str:
-        return self._needed.why_lost(pointer.recipe) or "no experiment given uses it"
+        if self._needs.experiments:
+            return why_old(pointer.recipe) or "no experiment given uses it"
+        return self._needed.why_lost(pointer.recipe) or ""
 
     def _work(self) -> Iterator[Garbage]:
         """Finished and abandoned work."""

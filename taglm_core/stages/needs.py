@@ -47,6 +47,14 @@ def order_of(kind: str) -> int:
     return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
 
+def why_old(recipe: Recipe) -> str | None:
+    """How far a recipe's version is behind. A newer one, or an unknown kind, is another checkout's: not judged."""
+    kind = KINDS.get(recipe.kind)
+    if kind is None or recipe.version >= kind.version:
+        return None
+    return f"STAGE_VERSION {recipe.version}, now {kind.version}"
+
+
 def experiment_recipes(store: Store, experiment: Experiment) -> dict[str, Recipe]:
     """Recipes of the steps whose inputs have been made once, whether the objects are still there or not.
 
@@ -113,12 +121,9 @@ class Needed:
 
     def why_lost(self, recipe: Recipe) -> str | None:
         """Why no plan can ask for what was made by a recipe, whatever the experiment; None where one can."""
-        kind = KINDS.get(recipe.kind)
-        if kind is not None and recipe.version < kind.version:
-            return f"STAGE_VERSION {recipe.version}, now {kind.version}"
-        if not _trained_inputs(recipe) <= self._digests:
-            return "made from what no key leads to any more"
-        return None  # of a newer version, or an unknown kind: another checkout's, not ours to judge
+        if _trained_inputs(recipe) <= self._digests:
+            return why_old(recipe)
+        return why_old(recipe) or "made from what no key leads to any more"
 
     def _read_experiments(self) -> None:
         for experiment in self._needs.experiments:
