@@ -84,7 +84,8 @@ def caches_table(
     """One row an embedding cache: what it holds, how, and who reads it."""
     title = "\nembedding caches (rows: distinct tokens stored; width: numbers of a state)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for header in ("cache", "object", "size", "tokens", "rows", "width", "precision", "layers", "context", "made"):
+    table.add_column("cache", no_wrap=True)
+    for header in ("size", "tokens", "rows", "width", "precision", "layers", "context", "made"):
         table.add_column(header, justify="right" if header in ("size", "tokens", "rows", "width") else "left")
     table.add_column("read by", overflow="fold")
     for decision in decisions.values():
@@ -96,7 +97,6 @@ def caches_table(
         layers = config.get("layers", "top")
         table.add_row(
             decision.step.name.removeprefix("embeddings/"),
-            ref.digest[:12],
             _size(manifest.bytes),
             *(f"{counts[name]:,}" if name in counts else "-" for name in ("tokens", "rows", "size")),
             config.get("precision", "float16"),

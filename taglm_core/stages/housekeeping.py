@@ -121,13 +121,14 @@ class _Survey:
         if any(job.work is None for job in needed.jobs):
             self._kept.append("all objects and keys: a job has begun of which it is not known yet what it reads")
         else:
-            garbage = [*self._objects(), *self._pointers(), *self._unreadable(), *garbage]
+            objects = sorted(self._objects(), key=lambda one: (-order_of(one.kind), one.label))
+            garbage = [*objects, *self._pointers(), *self._unreadable(), *garbage]
         return Survey(tuple(garbage), tuple(self._kept))
 
     def _objects(self) -> Iterator[Garbage]:
         """Objects with the pointers that name them."""
         needed, store = self._needed, self._store
-        for kind, digest in sorted(needed.there - needed.objects, key=lambda place: (-order_of(place[0]), place)):
+        for kind, digest in needed.there - needed.objects:
             folder = store.root / "objects" / kind / digest
             manifest = folder / "manifest.json"
             names = [name for name in needed.named.get((kind, digest), ()) if name not in needed.keys]

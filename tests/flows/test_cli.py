@@ -142,8 +142,8 @@ def test_status_shows_what_a_cache_holds_and_who_reads_it(tmp_path: Path) -> Non
     console = Console(width=250, file=io.StringIO())
     console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    (first,) = (" ".join(line.split()) for line in lines if old.digest[:12] in line)
-    (second,) = (" ".join(line.split()) for line in lines if new.digest[:12] in line)
+    (first,) = (" ".join(line.split()) for line in lines if line.startswith("old"))
+    (second,) = (" ".join(line.split()) for line in lines if line.startswith("new"))
     assert "12,000 9,000 64 float16 top sentence 2.0 h ago 2 taggers; now by demo/tagger/x/seed-3" in first
     assert "- - - int8 1, 2 document 2.0 h ago nobody" in second
 

@@ -20,6 +20,7 @@ import pytest
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.stages import steps
+from taglm_core.stages.building import Bench, Built, build
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import Survey, survey, sweep, usage
@@ -418,3 +419,28 @@ def test_running_jobs_are_those_whose_lock_is_held(store: Store, experiment: Exp
         assert job.work is not None
         assert job.work.recipe == recipe
     assert running_jobs(store) == []
+
+
+def test_a_build_says_what_it_reads_before_it_reads_it(
+    store: Store, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a builder works its job is known with inputs and experiment, so that gc leaves all of them alone."""
+    settings = {**experiment.model_dump(mode="json"), "name": "running"}
+    step = build_graph(experiment)["statistics"]
+    inputs = {role: ref_of(store, experiment, name) for role, name in step.inputs.items()}
+    seen: list[Survey] = []
+
+    def builder(bench: Bench) -> Built:
+        (job,) = running_jobs(store)
+        assert job.work is not None
+        assert job.work.recipe.inputs == {role: ref.digest for role, ref in inputs.items()}
+        seen.append(survey(store, Needs((other,)), grace=0))
+        return Built()
+
+    other = load_experiment(None, ["seeds=[2]", "demo.seed=99", "name=other"])
+    fill(store, other)
+    assert survey(store, Needs((other,)), grace=0).garbage != ()
+    monkeypatch.setattr("taglm_core.stages.building._builder", {step.kind: builder}.__getitem__)
+    made = {"experiment": settings}
+    build(store, step, inputs, run=experiment.run, label="running/statistics", refresh=True, made=made)
+    assert [one.garbage for one in seen] == [()]
