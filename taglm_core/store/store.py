@@ -4,7 +4,7 @@ objects/<kind>/<content digest>/   immutable files + manifest.json; published by
 keys/<kind>/<key>.json             pointer, written last: this recipe gave that object
 work/<kind>/<key>/                 unfinished work: checkpoints, journal; resumed by the next run of the key;
                                    recipe.json says what it reads
-damaged/                           objects whose bytes were not what their manifest said; never deleted
+damaged/                           objects whose bytes were not what their manifest said; deleted by `taglm gc` alone
 raw/                               digests of raw input files, by size, time and inode
 locks/                             one lock a key, so that two runs do not build the same thing at once; gc.lock is
                                    shared by those who build, for moments, and held alone by `taglm gc`

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlflow.tracking import MlflowClient
 
 from taglm_core.errors import TrackingAway
-from tasks.tracking.connection import AWAY, Connection
+from tasks.tracking.connection import AWAY, Connection, in_words
 
 
 def aliased_objects(uri: str) -> dict[str, str]:
@@ -21,7 +21,7 @@ def aliased_objects(uri: str) -> dict[str, str]:
         return _ask(Connection(uri).client())
     except AWAY as error:
         raise TrackingAway(
-            f"tracking store {uri} does not answer ({str(error).splitlines()[0]}), and which taggers its aliases name "
+            f"tracking store {uri} does not answer ({in_words(error)}), and which taggers its aliases name "
             "decides what may go; start it or correct run.tracking_uri, or go on without it by --no-aliases"
         ) from error
 

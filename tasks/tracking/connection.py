@@ -24,6 +24,12 @@ AWAY = (MlflowException, OSError, SQLAlchemyError)
 NOTE = "mlflow.note.content"
 
 
+def in_words(error: Exception) -> str:
+    """The first line of what a store that is away says; the database's own words, where there are any."""
+    cause = getattr(error.__cause__, "orig", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
 class Connection:
     """A tracking store that may be away; opened when first needed, asked again after that.
 
