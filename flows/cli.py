@@ -1,7 +1,7 @@
 """The command line: `taglm COMMAND EXPERIMENT`.
 
 `--help`, `plan` and `status` import neither Prefect nor MLflow nor torch, and `run` with nothing to build does not
-either: it prints the report from the store. `perplexity` imports torch when it is called.
+either: it prints the report from the store. `perplexity` imports torch when it is called, `gc` MLflow if there is one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMErro
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
+from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
+from taglm_core.stages.needs import readers
 from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
 from taglm_core.stages.steps import Stage, parse_stage
+from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
 
 app = typer.Typer(
@@ -103,7 +106,40 @@ def status(
     store = Store(loaded.run.store)
     decisions = plan(store, build_graph(loaded))
     console.print(cli_views.status_table(store, decisions, verify=verify))
+    if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
+        console.print(cli_views.caches_table(store, decisions, readers(store), running_jobs(store)))
+    console.print(cli_views.store_line(store, usage(store), survey(store).bytes), soft_wrap=True)
     console.print(cli_views.plan_summary(decisions, experiment))
+
+
+@app.command()
+def gc(
+    experiments: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[EXPERIMENT...]", help="keep what these use, and nothing else", show_default=False),
+    ] = None,
+    overrides: Sets = None,
+    yes: Annotated[bool, typer.Option("--yes", help="remove without asking")] = False,
+    grace: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="keep what is younger")] = GRACE_SECONDS / 60,
+    no_aliases: Annotated[bool, typer.Option("--no-aliases", help="do not ask MLflow which taggers it names")] = False,
+) -> None:
+    """Show what nobody needs (no key, no alias, no running job) and remove it. Without experiments every key counts."""
+    from tasks.housekeeping import end_orphans, needs_of
+
+    loaded = [_load(path, overrides) for path in experiments or ()]
+    run = (loaded[0] if loaded else load_experiment(None, overrides or ())).run
+    if len({each.run.store.absolute() for each in loaded}) > 1:
+        raise ConfigError("the experiments have several stores; give those of one store, or --set run.store=...")
+    store = Store(run.store)
+    found = survey(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
+    for part in cli_views.survey_parts(store, found):
+        console.print(part)
+    if not found.garbage or not (yes or _agreed()):
+        return
+    if not no_aliases:
+        end_orphans(run)
+    needs = needs_of(run, loaded, aliases=not no_aliases)  # asking may have taken a while
+    console.print(cli_views.swept_summary(sweep(store, found, needs, grace=grace * 60)))
 
 
 @app.command()
@@ -206,6 +242,14 @@ def _load(path: Path, overrides: Sequence[str] | None) -> Experiment:
     for line in settled.lines:
         console.print(line, markup=False)
     return settled.experiment
+
+
+def _agreed() -> bool:
+    """Whether a person says so; nobody to ask means no."""
+    if sys.stdin.isatty():
+        return typer.confirm("remove all this?")
+    console.print("nothing was removed: no terminal to ask at; `taglm gc --yes` removes it")
+    return False
 
 
 def _require(decisions: Mapping[str, Decision], first: Stage, path: Path) -> None:

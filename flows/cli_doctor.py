@@ -225,7 +225,9 @@ def _mlflow(experiment: Experiment) -> Check:
         from tasks.environment import quiet_defaults
 
         quiet_defaults()
-        from tasks.tracking.connection import SQLITE, resolve_uri
+        import mlflow  # noqa: F401 (does it come at all?)
+
+        from tasks.tracking.address import SQLITE, resolve_uri
 
         uri = resolve_uri(experiment.run.tracking_uri)
     except ConfigError as error:

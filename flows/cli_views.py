@@ -14,10 +14,12 @@ from rich.table import Table
 from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.report import Comparison, from_json
 from taglm_core.evaluation.tables import table_rows, type_table_rows
+from taglm_core.stages.housekeeping import Survey, Swept, Usage
 from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Stage
+from taglm_core.store.garbage import Garbage, Job
 from taglm_core.store.records import Ref
-from taglm_core.store.store import Store
+from taglm_core.store.store import Pointer, Store
 
 if TYPE_CHECKING:
     from taglm_core.stages.scoring import DirectionScore  # imports torch
@@ -74,6 +76,87 @@ def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: boo
         row = (ref.digest[:12], _size(manifest.bytes), age, _duration(manifest.seconds), state)
         table.add_row(decision.step.stage, decision.step.name, *row)
     return table
+
+
+def caches_table(
+    store: Store, decisions: Mapping[str, Decision], readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[Job]
+) -> Table:
+    """One row an embedding cache: what it holds, how, and who reads it."""
+    title = "\nembedding caches (rows: distinct tokens stored; width: numbers of a state)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("cache", no_wrap=True)
+    for header in ("size", "tokens", "rows", "width", "precision", "layers", "context", "made"):
+        table.add_column(header, justify="right" if header in ("size", "tokens", "rows", "width") else "left")
+    table.add_column("read by", overflow="fold")
+    for decision in decisions.values():
+        ref = decision.ref
+        if decision.step.kind != "embeddings" or ref is None:
+            continue
+        manifest = store.manifest(ref.kind, ref.digest)
+        counts, config = manifest.counts, manifest.recipe.config
+        layers = config.get("layers", "top")
+        table.add_row(
+            decision.step.name.removeprefix("embeddings/"),
+            _size(manifest.bytes),
+            *(f"{counts[name]:,}" if name in counts else "-" for name in ("tokens", "rows", "size")),
+            config.get("precision", "float16"),
+            layers if isinstance(layers, str) else ", ".join(map(str, layers)),
+            config.get("context", "sentence"),
+            f"{_duration(time.time() - manifest.made['time'])} ago",
+            _plain(_readers(ref, readers, jobs)),
+        )
+    return table
+
+
+def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[Job]) -> str:
+    """Such as `3 taggers, 3 evaluations; now by demo/tagger/TagLM/seed-4`."""
+    counts = Counter(pointer.recipe.kind for pointer in readers.get(ref.digest, ()))
+    parts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(counts.items())) or "nobody"
+    now = [job.work.label for job in jobs if job.work is not None and ref.digest in job.work.recipe.inputs.values()]
+    return f"{parts}; now by {', '.join(now)}" if now else parts
+
+
+def store_line(store: Store, used: Usage, removable: int) -> str:
+    """How much room the store takes, what is left, and whether it is worth tidying."""
+    line = (
+        f"\nstore {store.root}: objects {_size(used.objects)}, unfinished work {_size(used.work)}, damaged "
+        f"{_size(used.damaged)}; {_size(used.free)} free on its disk"
+    )
+    if removable > min(0.1 * used.total, 1e9):
+        line += f"\nup to {_size(removable)} of it nobody needs: `taglm gc` shows what, and removes it"
+    return line
+
+
+def survey_parts(store: Store, found: Survey) -> list[Table | str]:
+    """What can go, one row each (small things one row a reason); what stays; and how much that is."""
+    rows: list[tuple[str, str, str, str, str]] = []
+    small: dict[tuple[str, str], list[Garbage]] = {}
+    for one in found.garbage:
+        if one.kind in ("pointer", "temporary", "raw", "lock"):
+            small.setdefault((one.kind, one.reason), []).append(one)
+        else:
+            age = _duration(time.time() - one.time)
+            rows.append((one.kind, one.label, _size(one.bytes), age, one.reason))
+    for (kind, reason), several in small.items():
+        label = several[0].label if len(several) == 1 else f"{len(several)} files"
+        oldest = time.time() - min(one.time for one in several)
+        rows.append((kind, label, _size(sum(one.bytes for one in several)), _duration(oldest), reason))
+    kept = [_plain(f"stays: {line}") for line in found.kept]
+    if not rows:
+        return [*kept, f"nothing to remove in {store.root}"]
+    total = f"\n{_size(found.bytes)} in {len(found.garbage)} things of {store.root}"
+    table = Table("kind", "what", "size", "age", "why it goes", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    return [table, *kept, total]
+
+
+def swept_summary(swept: Swept) -> str:
+    """What was removed, and what could not be."""
+    lines = [f"removed {_size(sum(one.bytes for one in swept.removed))} in {len(swept.removed)} things"]
+    lines += [f"left: {one.kind} {one.label}: in use, or needed again by now" for one in swept.left]
+    lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.stuck]
+    return "\n".join(_plain(line) for line in lines)
 
 
 def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]:
@@ -160,7 +243,9 @@ def _plain(text: str) -> str:
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 172_800:
+        return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} days"
 
 
 def _size(count: int) -> str:

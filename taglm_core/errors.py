@@ -11,7 +11,8 @@
     ├── TrainingError
     │   ├── NonFiniteLoss      the loss became inf or nan
     │   └── Interrupted        stopped on request, checkpoint written
-    └── ChildFailed            a training process ended without a result
+    ├── ChildFailed            a training process ended without a result
+    └── TrackingAway           MLflow does not answer, and the answer matters
 
 Each message says what was found, what was expected and what to do. Programming errors stay ValueError and TypeError.
 """
@@ -83,3 +84,7 @@ class Interrupted(TrainingError):
 
 class ChildFailed(TagLMError):
     """A training process ended without a result."""
+
+
+class TrackingAway(TagLMError):
+    """The tracking store does not answer, and what was asked must not go on without its answer."""

@@ -22,7 +22,7 @@ from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.room import clear_when_full
-from taglm_core.store.store import Artifact, Store, list_files
+from taglm_core.store.store import Artifact, Store, Work, list_files
 from taglm_core.training.journal import JOURNAL, Journal
 from taglm_core.training.stopping import StopRequest
 
@@ -125,6 +125,7 @@ def build(
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         begun = time.monotonic()
+        store.begin(Work(recipe, label, (made or {}).get("experiment")))
         opened = _opened(store, step, inputs)
         if ranks is not None:
             ranks.first_says(False)  # it is to be made, and its inputs are whole

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,21 +58,49 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive lock on a file, which the system frees when its holder dies; gives whether it is held.
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+    """Hold a lock on a file, which the system frees when its holder dies; gives whether it is held.
+
+    Whoever holds the lock may remove the file: others notice, and lock the file that is there then.
 
     Args:
         path: the file.
         wait: for whoever holds it; otherwise the block runs without the lock, and is told so.
+        shared: with others that share it, too; otherwise with nobody.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = True
-        except BlockingIOError:
-            held = False
-        yield held
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        with path.open("a") as file:
+            held = _flock(file, mode)
+            if not held or is_at(file, path):
+                yield held
+                return
+
+
+def is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one at a path: that one may have been removed meanwhile, or another be there."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on a file; no file, no lock. Leaves no trace."""
+    try:
+        with path.open() as file:
+            return not _flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+
+
+def _flock(file: IO[str], mode: int) -> bool:
+    try:
+        fcntl.flock(file, mode)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -2,10 +2,13 @@
 
 objects/<kind>/<content digest>/   immutable files + manifest.json; published by one rename
 keys/<kind>/<key>.json             pointer, written last: this recipe gave that object
-work/<kind>/<key>/                 unfinished work: checkpoints, journal; resumed by the next run of the key
-damaged/                           objects whose bytes were not what their manifest said; never deleted
+work/<kind>/<key>/                 unfinished work: checkpoints, journal; resumed by the next run of the key;
+                                   recipe.json says what it reads
+damaged/                           objects whose bytes were not what their manifest said; deleted by `taglm gc` alone
 raw/                               digests of raw input files, by size, time and inode
-locks/                             one lock a key, so that two runs do not build the same thing at once
+locks/                             one lock a key, so that two runs do not build the same thing at once; gc.lock is
+                                   shared by those who build, for moments, and held alone by `taglm gc`
+.gc-*                              beside what it was: being removed
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from taglm_core.store.digests import file_sha256
 from taglm_core.store.durable import locked, read_json, sync_folder, sync_tree, write_json
 from taglm_core.store.records import FileEntry, Manifest, Recipe, Ref
 
+WORK_RECIPE = "recipe.json"
 HASH_UP_TO = 4 * 2**30  # bytes of payload that a first opening hashes; above that it checks sizes
 
 
@@ -34,6 +38,21 @@ class Pointer:
     recipe: Recipe
     label: str
     time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What `work/<kind>/<key>/recipe.json` says: what is made there.
+
+    Attributes:
+        recipe: from what.
+        label: experiment and step it was begun for.
+        experiment: settings of that experiment, where they are known.
+    """
+
+    recipe: Recipe
+    label: str
+    experiment: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +145,16 @@ class Store:
         write_json(staged / "manifest.json", manifest.to_json())
         sync_tree(staged)
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            staged.rename(target)
-        except OSError:  # the same content was published by somebody else
-            if self.damage(recipe.kind, digest) is not None:
-                raise
-            shutil.rmtree(staged)
-        sync_folder(target.parent)
-        pointer = Pointer(digest, recipe, manifest.label, time.time())
-        write_json(self._pointer(recipe.kind, recipe.key), asdict(pointer))
+        with self.guard():  # an equal object that no key leads to must not be removed before this one does
+            try:
+                staged.rename(target)
+            except OSError:  # the same content was published by somebody else
+                if self.damage(recipe.kind, digest) is not None:
+                    raise
+                shutil.rmtree(staged)
+            sync_folder(target.parent)
+            pointer = Pointer(digest, recipe, manifest.label, time.time())
+            write_json(self._pointer(recipe.kind, recipe.key), asdict(pointer))
         self._verified.add((recipe.kind, digest))
         return Ref(recipe.kind, recipe.key, digest, manifest.counts)
 
@@ -169,16 +189,47 @@ class Store:
     @contextlib.contextmanager
     def lock(self, recipe: Recipe, *, wait: bool = True) -> Iterator[bool]:
         """Hold the key's lock: whoever comes second waits, then finds the object made. Without `wait`, only if free."""
-        with locked(self.root / "locks" / f"{recipe.kind}-{recipe.key}.lock", wait=wait) as held:
+        with locked(self.lock_file(recipe.kind, recipe.key), wait=wait) as held:
             yield held
+
+    def lock_file(self, kind: str, key: str) -> Path:
+        """The file that is locked while a key's object is being built."""
+        return self.root / "locks" / f"{kind}-{key}.lock"
+
+    @contextlib.contextmanager
+    def guard(self, *, collecting: bool = False) -> Iterator[None]:
+        """Between those who build and `taglm gc`: what the one does inside happens at once for the other."""
+        with locked(self.root / "locks" / "gc.lock", shared=not collecting):
+            yield
+
+    def begin(self, work: Work) -> None:
+        """Say what is about to be made, with the key's lock held: from here on its inputs are not removed."""
+        with self.guard():
+            write_json(self.work(work.recipe) / WORK_RECIPE, asdict(work))
+
+    def begun(self, kind: str, key: str) -> Work | None:
+        """What is made, or was, in a key's work folder; None where nobody has said."""
+        data = read_json(self.root / "work" / kind / key / WORK_RECIPE)
+        try:
+            return data and Work(**{**data, "recipe": Recipe(**data["recipe"])})
+        except (KeyError, TypeError):
+            return None  # half of a file, or another version's
 
     def raw_digest(self, files: Sequence[Path]) -> str:
         """Digest of raw input files, in order. Unchanged files (size, time, inode) are not read again."""
         return Recipe("raw", 1, {"sha256": [self._raw_sha256(path) for path in files]}, {}).key
 
+    @staticmethod
+    def stamp(path: Path) -> list[str | int]:
+        """What a raw file is recognised by without reading it; its path alone where it is gone."""
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return [str(path)]
+        return [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
     def _raw_sha256(self, path: Path) -> str:
-        stat = path.stat()
-        stamp = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        stamp = self.stamp(path)
         cached = self.root / "raw" / f"{Recipe('stat', 1, {'stamp': stamp}, {}).key}.json"
         known = read_json(cached)
         if known is not None:

@@ -6,6 +6,8 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
+from taglm_core.store.durable import is_at
+
 
 class Claim:
     """Who tells the tracking store about a step: one process at a time. The system frees it when its holder dies.
@@ -32,6 +34,9 @@ class Claim:
         except BlockingIOError:
             file.close()
             return False
+        if not is_at(file, self._path):  # removed by `taglm gc` in this moment
+            file.close()
+            return self.take()
         self._file = file
         return True
 

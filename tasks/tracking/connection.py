@@ -1,10 +1,9 @@
-"""Where the tracking store is, and how it is first opened."""
+"""The tracking store: how it is first opened, and asked."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,33 +15,19 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from taglm_core.errors import ConfigError
 from taglm_core.store.durable import locked
 from tasks.environment import DATA
+from tasks.tracking.address import SQLITE
 
 # What a tracking store that is away, full, locked or out of date raises (errors of requests are OSErrors).
 AWAY = (MlflowException, OSError, SQLAlchemyError)
-SQLITE = "sqlite:///"
 NOTE = "mlflow.note.content"
 
 
-def resolve_uri(configured: str | None = None) -> str:
-    """Address of the tracking store: as configured, else MLFLOW_TRACKING_URI, else sqlite below `data/`.
-
-    A relative sqlite path is made absolute: MLflow would look for it from wherever a process was started.
-
-    Raises:
-        ConfigError: a folder; MLflow no longer keeps runs in files.
-    """
-    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATA / 'mlflow.db'}"
-    if uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
-    if urlsplit(uri).scheme in ("", "file"):
-        raise ConfigError(
-            f"tracking store {uri!r}: found a folder; expected a database or a server, as in sqlite:///data/mlflow.db "
-            "or http://127.0.0.1:5000; change run.tracking_uri or MLFLOW_TRACKING_URI"
-        )
-    return uri
+def in_words(error: Exception) -> str:
+    """The first line of what a store that is away says; the database's own words, where there are any."""
+    cause = getattr(error.__cause__, "orig", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 
 class Connection:

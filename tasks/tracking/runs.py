@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import Event, read_events
 from tasks.tracking.claim import Claim
-from tasks.tracking.connection import AWAY, Connection
+from tasks.tracking.connection import AWAY, Connection, in_words
 from tasks.tracking.descriptions import experiment_note
 from tasks.tracking.entry import FINISHED, KILLED, PARENT, RUNNING, Entry, State
 from tasks.tracking.results import datasets, log_evaluation, log_own, log_report
@@ -294,8 +294,5 @@ def later_path(entry: Entry) -> Path:
 
 def warn_away(connection: Connection, error: Exception) -> None:
     """Say that the store is away, or refuses."""
-    cause = getattr(error.__cause__, "orig", None) or error  # the database's own words, where there are any
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    logger.warning(
-        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.uri, lines[0]
-    )
+    said = in_words(error)
+    logger.warning("tracking store %s cannot be told now (%s); work goes on, and is told later", connection.uri, said)

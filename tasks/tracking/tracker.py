@@ -18,8 +18,9 @@ from taglm_core.stages.steps import Stage, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
+from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
-from tasks.tracking.connection import AWAY, NOTE, Connection, resolve_uri
+from tasks.tracking.connection import AWAY, NOTE, Connection
 from tasks.tracking.descriptions import LONGEST_TAG, experiment_name, experiment_note, flat_params, run_link, safe_name
 from tasks.tracking.entry import FAILED, FINISHED, KILLED, RUNNING, STATE_FILE, Entry, State
 from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away

@@ -12,7 +12,8 @@ import pytest
 @pytest.fixture(scope="session")
 def empty_tracking_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An sqlite file that four threads opened for the first time at once, each asking for the same experiment."""
-    from tasks.tracking.connection import Connection, resolve_uri
+    from tasks.tracking.address import resolve_uri
+    from tasks.tracking.connection import Connection
 
     path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     uri, ids = resolve_uri(f"sqlite:///{path}"), []

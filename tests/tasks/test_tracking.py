@@ -22,7 +22,7 @@ from taglm_core.stages.steps import Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
-from tasks.tracking.connection import resolve_uri
+from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import flat_params
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
 

@@ -14,11 +14,14 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.stages.building import build, clear_work
+from taglm_core.stages.comparing import find_run
 from taglm_core.stages.graph import build_graph
+from taglm_core.stages.housekeeping import survey, sweep
 from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
+from tasks.housekeeping import needs_of
 from tasks.tracking.entry import PARENT
 from tasks.tracking.registry import decide, register_best
 from tasks.tracking.tracker import Tracker
@@ -233,6 +236,26 @@ def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypat
     models = [done.store.open(done.refs[f"language-model/main/{way}"]).path for way in ("backward", "forward")]
     predictor = Predictor.load(done.store.open(done.refs["tagger/TagLM/seed-1"]).path, models)
     assert model.predict(sentences) == predictor.tag(sentences)
+
+
+def test_gc_keeps_the_champion_usable(done: Done, tmp_path: Path) -> None:
+    """Of an experiment that nobody gives any more only the tagger with the alias is left, with what it needs."""
+    from taglm_core.tagging.prediction import Predictor
+
+    done.register("tagger/TagLM/seed-1")
+    shutil.copytree(done.store.root, tmp_path / "store")
+    store, run = Store(tmp_path / "store"), {"store": tmp_path / "store", "tracking_uri": done.tracker.connection.uri}
+    other = Experiment.model_validate({"demo": {"seed": 99}, "seeds": [7], "run": run})
+    needs = needs_of(other.run, [other])
+    sweep(store, survey(store, needs, grace=0), needs, grace=0)
+    left = [digest for kind, digest in store.objects() if kind == "tagger"]
+    assert left == [done.refs["tagger/TagLM/seed-1"].digest]
+    models = [store.open(done.refs[f"language-model/main/{way}"]).path for way in ("backward", "forward")]
+    tagger = store.open(done.refs["tagger/TagLM/seed-1"])
+    assert Predictor.load(tagger.path, models).tag([["Rome", "."]])
+    scores = find_run(tagger.ref.digest[:12], split="test", overrides=[f"run.store={store.root}"])
+    expected = done.refs["evaluation/TagLM/seed-1/test"].digest
+    assert [found.ref.digest for found in scores.evaluations.values()] == [expected]
 
 
 @pytest.mark.slow

@@ -1,0 +1,55 @@
+"""What MLflow needs of the store. MLflow is imported only where there is one to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taglm_core.config.experiment import Experiment, RunConfig
+from taglm_core.stages.needs import Needs
+from tasks.environment import quiet_defaults
+from tasks.tracking.address import SQLITE, resolve_uri
+from tasks.tracking.entry import State
+
+
+def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> Needs:
+    """What is needed of a store: by experiments, by the registry's aliases, by results that were not told yet.
+
+    Args:
+        run: where the store and the tracking store are.
+        experiments: those whose keys count; none for all keys.
+        aliases: ask the registry.
+
+    Raises:
+        TrackingAway: the tracking store does not answer.
+    """
+    uris = dict.fromkeys(resolve_uri(each.tracking_uri) for each in (run, *(one.run for one in experiments)))
+    named: dict[str, str] = {}
+    for uri in uris:
+        if aliases and _exists(uri):
+            quiet_defaults()
+            from tasks.tracking.aliases import aliased_objects
+
+            named |= aliased_objects(uri)
+    return Needs(tuple(experiments), named, _untold(run.store))
+
+
+def end_orphans(run: RunConfig) -> None:
+    """Tell MLflow what was left untold, and end the runs of processes that are gone, before their traces go."""
+    if run.tracking and _exists(resolve_uri(run.tracking_uri)):
+        quiet_defaults()
+        from tasks.tracking.tracker import Tracker
+
+        Tracker(Experiment(run=run)).catch_up()
+
+
+def _exists(uri: str) -> bool:
+    """No database yet: no aliases."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
+def _untold(store: Path) -> frozenset[tuple[str, str]]:
+    """Keys of objects whose results wait to be told (they were made while the tracking store was away)."""
+    states = (State.load(path) for path in sorted(store.glob("tracking/*.json")))
+    entries = [state.entry for state in states if state is not None]
+    return frozenset((entry.step.kind, entry.key) for entry in entries)
