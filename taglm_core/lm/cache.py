@@ -76,7 +76,8 @@ class EmbeddingCache:
         self._folder = folder
         reader = pa.ipc.open_file(pa.memory_map(str(folder / INDEX), "r"))
         index, metadata = reader.get_batch(0), json.loads(reader.schema.metadata[METADATA])
-        if unknown := set(expected) - set(metadata):
+        names = {field.name for field in fields(CacheKey)}
+        if unknown := names - set(metadata):
             raise MismatchError(f"{folder}: made before embeddings said their {', '.join(sorted(unknown))}; "
                                 "run the embed stage again")  # fmt: skip
         for what, wanted in json.loads(json.dumps(expected)).items():

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from taglm_core.store.durable import sync_folder
 
 LARGEST = b"largest"
 ROWS = 4_096  # a record batch
+_BLOCK = 2**20
 
 Precision = Literal["float16", "float32", "int8"]
 _TYPES: Mapping[str, tuple[pa.DataType, type[np.generic]]] = {
@@ -110,9 +111,13 @@ class Scratch:
 
     def __init__(self, path: Path, rows: int, key: CacheKey) -> None:
         self._path, size = path, rows * key.row_bytes
-        with path.open("wb+") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-            mapped = mmap.mmap(file.fileno(), size)
+        try:
+            with path.open("wb+") as file:
+                _reserve(file, size)
+                mapped = mmap.mmap(file.fileno(), size)
+        except BaseException:
+            self.remove()
+            raise
         scales = np.frombuffer(mapped, np.float32, rows * key.scales)
         values = np.frombuffer(mapped, _TYPES[key.precision][1], rows * key.width, offset=scales.nbytes)
         self.rows = Rows(values.reshape(rows, key.width), scales.reshape(rows, key.scales))
@@ -131,6 +136,16 @@ class Scratch:
         self._path.unlink(missing_ok=True)
 
 
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give a file its blocks now; a file system that copies on write may still run full when they are written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, _BLOCK):  # macOS
+        file.write(bytes(min(_BLOCK, size - start)))
+    file.flush()
+
+
 def write_part(path: Path, rows: Rows, largest: float) -> None:
     """Write a shard under a new name, flush it to the disk, then rename it; its largest magnitude stands in it."""
     write_arrow(path, _schema(rows).with_metadata({LARGEST: repr(largest)}), _batches(rows))
@@ -140,7 +155,7 @@ def read_part(path: Path, rows: int, key: CacheKey) -> Part | None:
     """A finished shard; None where the file is absent, cannot be read, or has other rows."""
     try:
         part = Part(path, key)
-    except (OSError, pa.ArrowException, MismatchError):
+    except (OSError, KeyError, pa.ArrowException, MismatchError):
         return None
     return part if len(part) == rows else None
 
@@ -237,13 +252,17 @@ def _column(part: NDArray[Any], kind: pa.DataType) -> pa.FixedSizeListArray:
 def write_arrow(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     """Write record batches under a new name, flush them to the disk, then rename."""
     temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        with pa.ipc.new_file(file, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        file.flush()
-        os.fsync(file.fileno())  # a resumed run trusts what has its final name
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            with pa.ipc.new_file(file, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())  # a resumed run trusts what has its final name
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -153,9 +153,12 @@ class _Strand:
 
 def _encode(network: LanguageModel, table: WordTable) -> Tensor:
     """Word vectors [N, D] of all words of a table: once each, in blocks of a fixed size."""
-    device = next(network.parameters()).device
-    blocks = np.array_split(np.arange(len(table)), np.arange(ENCODED, len(table), ENCODED))
-    return torch.cat([network.encoder(upload(table.distinct(block), device)) for block in blocks])
+    weight = next(network.parameters())
+    vectors = weight.new_empty(len(table), network.size)
+    for start in range(0, len(table), ENCODED):
+        block = np.arange(start, min(start + ENCODED, len(table)))
+        vectors[start : start + ENCODED] = network.encoder(upload(table.distinct(block), weight.device))
+    return vectors
 
 
 def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: Sequence[int], write: Write,
@@ -275,12 +278,12 @@ def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingCo
         lm: the language model.
         sentences: tokens as the task writes them.
         config: how its states are read out and kept.
-        documents: document of each sentence, those of one side by side; None: all are of one. Only `context: document`
-            looks at it.
+        documents: document of each sentence, those of one side by side; None: each is a document of its own. Only
+            `context: document` looks at it.
     """
     key = cache_key(lm, config, language_model="", corpus="", version=0)
-    passages = passages_of(zip(sentences, documents or [0] * len(sentences), strict=True), config.context)
-    shard = Shard(0, tuple(passages))
+    groups = range(len(sentences)) if documents is None else documents
+    shard = Shard(0, tuple(passages_of(zip(sentences, groups, strict=True), config.context)))
     states = np.empty((shard.rows, key.width), np.float32)
     embed_shard(lm, shard, key, lambda rows, found: states.__setitem__(rows, found), batch=config.batch_sentences)
     borders = np.cumsum([0, *map(len, sentences)]).tolist()

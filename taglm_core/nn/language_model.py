@@ -89,7 +89,7 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.softmax = encoder, softmax
-        self.units, self.projection, self.residual = units, projection, residual
+        self.size, self.units, self.projection, self.residual = size, units, projection, residual
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(LmLstm(projection if layer else size, units, projection) for layer in range(layers))
 

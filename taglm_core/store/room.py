@@ -6,15 +6,14 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from taglm_core.errors import NoRoom
 
-_CGROUPS = (  # limit and use of a container, versions 2 and 1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
+_CGROUPS = Path("/sys/fs/cgroup")
+_V2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))  # limit, use, page cache that the use counts
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
 
 
 def free_disk(folder: Path) -> int:
@@ -26,13 +25,14 @@ def free_disk(folder: Path) -> int:
 def available_memory() -> int:
     """Bytes that new processes may take without swapping, within the limits of a container."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for line in _read("/proc/meminfo").splitlines():
+    for line in _read(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
             available = 1024 * int(line.split()[1])
-    for limit, used in _CGROUPS:
-        most, now = _read(limit).strip(), _read(used).strip()
-        if most.isdigit() and now.isdigit():
-            available = min(available, int(most) - int(now) + _reclaimable(limit))
+    for folder in _cgroups():
+        for limit, used, cached in (_V2, _V1):
+            most, now = _read(folder / limit).strip(), _read(folder / used).strip()
+            if most.isdigit() and now.isdigit():
+                available = min(available, int(most) - int(now) + _page_cache(folder, cached))
     return max(0, available)
 
 
@@ -76,17 +76,24 @@ def size_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def _reclaimable(limit: str) -> int:
-    """Page cache that a container's use counts in."""
-    for line in _read(str(Path(limit).with_name("memory.stat"))).splitlines():
-        name, _, value = line.partition(" ")
-        if name == "inactive_file":
-            return int(value)
-    return 0
+def _cgroups() -> Iterator[Path]:
+    """The control groups this process is in that may limit its memory, with those above them."""
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = _CGROUPS / controllers
+            here = root / path.lstrip("/")
+            yield from (folder for folder in (here, *here.parents) if folder.is_relative_to(root))
 
 
-def _read(path: str) -> str:
+def _page_cache(folder: Path, names: Sequence[str]) -> int:
+    """Bytes of files in memory that a group's use counts, and that the system takes back when it needs them."""
+    values = dict(line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines())
+    return sum(int(values.get(name, 0)) for name in names)
+
+
+def _read(path: Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""

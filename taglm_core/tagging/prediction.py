@@ -48,7 +48,7 @@ class Predictor:
 
         Args:
             sentences: tokens.
-            documents: document of each sentence, those of one side by side; None: all are of one document. Only a
+            documents: document of each sentence, those of one side by side; None: each is a document of its own. Only a
                 tagger made with `embedding.context: document` looks at it.
         """
         filled = [number for number, tokens in enumerate(sentences) if tokens]

@@ -31,9 +31,10 @@ from taglm_core.lm.cache_parts import CacheKey, Rows, read_part, write_part
 from taglm_core.lm.extraction import cache_key, read_passages
 from taglm_core.lm.model import load_language_model, reading_bytes, save_language_model
 from taglm_core.lm.shards import lay_out
-from taglm_core.stages import embed
+from taglm_core.stages import embed, embed_shards
 from taglm_core.stages.building import Bench, Built
-from taglm_core.stages.embed import ShardWork, build_embeddings, claim_name, sentences_of
+from taglm_core.stages.embed import build_embeddings
+from taglm_core.stages.embed_shards import ShardWork, sentences_of
 from taglm_core.stages.launch import place_of
 from taglm_core.store.durable import locked
 from taglm_core.store.room import available_memory, clear_when_full, free_disk
@@ -82,6 +83,7 @@ def build(bench: Bench, stop: StopRequest | None = None) -> tuple[Built, dict[st
     shutil.rmtree(bench.out, ignore_errors=True)
     bench.out.mkdir()
     built = build_embeddings(dataclasses.replace(bench, stop=stop or StopRequest()))
+    shutil.rmtree(bench.work / "parts")  # as whoever publishes the object does
     return built, {path.name: path.read_bytes() for path in bench.out.iterdir()}
 
 
@@ -94,6 +96,11 @@ def work_of(bench: Bench) -> ShardWork:
     layout = lay_out(sentences_of(corpus), shard_tokens=config.shard_tokens, context=config.context)
     (bench.work / "parts").mkdir(exist_ok=True)
     return ShardWork(folder, corpus, bench.work / "parts", config, key, tuple(layout.rows))
+
+
+def missing(work: ShardWork) -> list[int]:
+    """Shards that have no file."""
+    return [number for number in range(len(work.rows)) if not work.part(number).exists()]
 
 
 @pytest.mark.parametrize("looks", [2, 5, 7])
@@ -135,26 +142,76 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_several_processes_fill_one_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two real processes, one of them killed with -9, and this one: the bytes of one process alone."""
+def test_a_killed_process_costs_one_shard(bench: Bench) -> None:
+    """Of two real processes one is killed with -9 at a shard; the other makes all the rest, and later runs that one."""
     _, files = build(bench)
     work, context = work_of(bench), multiprocessing.get_context("spawn")
-    with locked(work.parts / claim_name(3)):  # nobody gets this one for now
-        helpers = [context.Process(target=embed._help, args=(work, os.getpid(), 1)) for _ in range(2)]
-        for helper in helpers:
-            helper.start()
-        while len(work.missing()) == SHARDS:
-            time.sleep(0.005)
-        os.kill(helpers[0].pid or 0, signal.SIGKILL)
-        for helper in helpers:
-            helper.join()
-        assert helpers[0].exitcode in (0, -signal.SIGKILL)
-        assert helpers[1].exitcode == 0
-        assert 3 in work.missing()
-    monkeypatch.setattr(embed, "WORTH_SECONDS", -1.0)  # the rest is worth further processes in any case
-    helping = dataclasses.replace(bench, run=RunConfig(device="cpu", workers=2))
-    assert build(helping)[1] == files
+    with locked(work.claim(3)):  # nobody gets this one for now
+        first = context.Process(target=embed_shards._help, args=(work, os.getpid(), 1))
+        first.start()
+        while len(missing(work)) == SHARDS:
+            time.sleep(0.002)
+        os.kill(first.pid or 0, signal.SIGKILL)
+        first.join()
+        second = context.Process(target=embed_shards._help, args=(work, os.getpid(), 1))
+        second.start()
+        second.join()
+        assert (first.exitcode in (0, -signal.SIGKILL), second.exitcode) == (True, 0)
+        assert missing(work) == [3]
+    assert build(bench)[1] == files
+
+
+@pytest.mark.slow
+def test_further_processes_help(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is slow gets real help; the bytes are those of a process alone, and nobody is left over."""
+    _, files = build(bench)
+    made, make, deadline = [], embed_shards.make_shard, time.monotonic() + 60
+
+    def slow(work: ShardWork, lm: Any, shard: Any, between: Any) -> bool:
+        if made:  # after the first shard, which says that help is worth it
+            while len(missing(work)) > 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        made.append(make(work, lm, shard, between))
+        return made[-1]
+
+    monkeypatch.setattr(embed_shards, "make_shard", slow)
+    monkeypatch.setattr(embed_shards, "WORTH_SECONDS", -1.0)
+    assert build(dataclasses.replace(bench, run=RunConfig(device="cpu", workers=2)))[1] == files
+    assert sum(made) <= 3
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("stage", ["write_index", "unknown_rates"])
+def test_an_end_after_the_last_shard_loses_none(bench: Bench, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """Until the object is published, finished shards stay where the next run looks for them."""
+    _, files = build(bench)
+    with monkeypatch.context() as broken:
+        broken.setattr(embed, stage, lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            build(bench)
+    monkeypatch.setattr(embed_shards, "embed_shard", lambda *_, **__: pytest.fail("a shard was computed again"))
+    assert build(bench)[1] == files
+
+
+def test_shards_of_another_machine_are_made_anew(bench: Bench) -> None:
+    """Another device or number of threads gives other bits in the last places: they are not mixed."""
+    _, files = build(bench)
+    with pytest.raises(Interrupted):
+        build(bench, StopAfter(5))
+    described = bench.work / "parts" / embed.MACHINE
+    described.write_text(described.read_text().replace('"threads": 1', '"threads": 7'))
+    said = (bench.work / "events.jsonl").stat().st_size
+    assert build(bench)[1] == files
+    again = (bench.work / "events.jsonl").read_text()[said:].count("embedded ")
+    assert again == SHARDS
+
+
+def test_a_corpus_without_marks_of_documents_is_said(bench: Bench, tmp_path: Path) -> None:
+    """One document for all sentences is one unit of work, and may not be meant."""
+    shutil.rmtree(tmp_path / "corpus")
+    write_corpus((Sentence(tokens, None, 0, 1, "x") for tokens in CORPUS), tmp_path / "corpus", scheme=None)
+    build(dataclasses.replace(bench, config={**CONFIG, "context": "document"}))
+    assert "no marks of documents" in (bench.work / "events.jsonl").read_text()
 
 
 def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
@@ -164,9 +221,9 @@ def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
     held, others = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with locked(work.parts / claim_name(2)):
+        with locked(work.claim(2)):
             held.set()
-            while work.missing() != [2]:
+            while missing(work) != [2]:
                 time.sleep(0.01)
             others.set()
 
@@ -181,11 +238,11 @@ def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
 def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
     """Further processes take free places only, and no more than asked for."""
     with locked(place_of(tmp_path, 1)):
-        with embed._spare_places(tmp_path, 4, 2) as found:
+        with embed_shards._spare_places(tmp_path, 4, 2) as found:
             assert found == 2
-            with embed._spare_places(tmp_path, 4, 5) as more:
+            with embed_shards._spare_places(tmp_path, 4, 5) as more:
                 assert more == 1
-        with embed._spare_places(tmp_path, 4, 5) as found:
+        with embed_shards._spare_places(tmp_path, 4, 5) as found:
             assert found == 3
 
 
@@ -279,7 +336,7 @@ def test_too_little_disk_is_said_before_anything_is_computed(
 ) -> None:
     """With what the cache needs, what is free, and what to do."""
     work = small_disk(4)
-    monkeypatch.setattr(embed, "_fill", lambda *_: pytest.fail("something was computed"))
+    monkeypatch.setattr(embed, "fill", lambda *_: pytest.fail("something was computed"))
     (work / "fill").write_bytes(bytes(free_disk(work)))
     with pytest.raises(NoRoom, match=r"the cache of 12 tokens needs .* of disk, and 0 B are free; make room .*gc"):
         build(dataclasses.replace(bench, work=work))
@@ -297,6 +354,7 @@ def test_a_disk_that_runs_full_stops_clearly_and_is_resumed(
         build(full)
     done = [path.name for path in (work / "parts").glob("part-*")]
     assert 0 < len(done) < SHARDS
+    assert not [*(work / "parts").glob(".part-*"), *(work / "parts").glob(".scratch-*")]  # what is half leaves room
     assert all((work / "parts" / name).read_bytes() == files[name] for name in done)
     subprocess.run(["mount", "-o", "remount,size=400k", str(work)], check=True)
     assert build(full)[1] == files

@@ -1,0 +1,238 @@
+"""Filling a cache: shards are the units of work, and any number of processes may work on them.
+
+Each reads the corpus, finds the same shards, and computes those that are neither finished nor claimed by another one
+(a lock on a file, free again when its holder dies). A shard has its name only when it is whole and on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from taglm_core.config.embedding import EmbeddingConfig
+from taglm_core.corpus.parquet import read_corpus
+from taglm_core.errors import Interrupted, TagLMError
+from taglm_core.lm.cache import part_name
+from taglm_core.lm.cache_parts import CacheKey, Part, Scratch, read_part, write_part
+from taglm_core.lm.extraction import ENCODED, POSITIONS, Shard, embed_shard
+from taglm_core.lm.model import TrainedLm, load_language_model, load_settings, reading_bytes
+from taglm_core.lm.shards import Corpus, shards
+from taglm_core.stages.building import Bench
+from taglm_core.stages.launch import POLL_SECONDS, place_of
+from taglm_core.store.durable import locked
+from taglm_core.store.room import available_memory
+from taglm_core.training.devices import open_device
+from taglm_core.training.stopping import PR_SET_PDEATHSIG
+
+WORTH_SECONDS = 20.0  # of work that is left: a further process takes some to start
+PROCESS_BYTES = 400_000_000  # of a process with its libraries, before it has read anything
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWork:
+    """What every process that fills a cache knows.
+
+    Attributes:
+        language_model: its object.
+        corpus: its object.
+        parts: folder of the finished shards.
+        config: how states are read out and kept.
+        key: what they are.
+        rows: tokens of each shard.
+    """
+
+    language_model: Path
+    corpus: Path
+    parts: Path
+    config: EmbeddingConfig
+    key: CacheKey
+    rows: tuple[int, ...]
+
+    def shards(self) -> Iterator[Shard]:
+        """All shards, finished or not, read from the corpus."""
+        return shards(sentences_of(self.corpus), shard_tokens=self.config.shard_tokens, context=self.config.context)
+
+    def part(self, shard: int) -> Path:
+        """A shard's file; it is there once the shard is finished."""
+        return self.parts / part_name(shard)
+
+    def finished(self, shard: int) -> Part | None:
+        """A shard's states, if it is finished and whole."""
+        return read_part(self.part(shard), self.rows[shard], self.key)
+
+    def claim(self, shard: int) -> Path:
+        """The file whose lock says that somebody works on a shard."""
+        return self.parts / f".claim-{shard:05d}"
+
+    def tidy(self) -> list[int]:
+        """Remove what killed processes left, and shards that cannot be read; gives the numbers of missing shards.
+
+        Only while nobody works on the cache.
+        """
+        for left in (*self.parts.glob(".scratch-*"), *self.parts.glob(".part-*")):
+            left.unlink()
+        missing = [number for number in range(len(self.rows)) if self.finished(number) is None]
+        for number in missing:
+            self.part(number).unlink(missing_ok=True)
+        return missing
+
+    def disk_needed(self, missing: list[int], processes: int) -> int:
+        """Bytes of missing shards, and of those that so many processes have in the making."""
+        rows = sorted(self.rows[number] for number in missing)
+        return self.key.row_bytes * (sum(rows) + sum(rows[-processes:]))
+
+    def memory_needed(self) -> int:
+        """Bytes of memory that one process takes at most."""
+        return memory_needed(self.language_model, max(self.rows, default=0), self.config.batch_sentences)
+
+
+def sentences_of(corpus: Path) -> Corpus:
+    """Tokens and document of each sentence of a stored corpus."""
+    return lambda: ((sentence.tokens, sentence.document_id) for sentence in read_corpus(corpus))
+
+
+def memory_needed(language_model: Path, words: int, batch: int) -> int:
+    """Bytes that a process takes which reads shards: libraries, parameters, distinct words, a window, characters.
+
+    Args:
+        language_model: its object.
+        words: most different words of a shard; its tokens bound them.
+        batch: passages side by side.
+    """
+    settings = load_settings(language_model)
+    wide = 4 * settings.units + 2 * settings.layers * settings.projection + 2 * settings.input.size
+    window = 4 * wide * max(POSITIONS, batch)
+    vectors = words * (4 * settings.input.size + 300)  # and the words themselves, as Python has them
+    characters = 0
+    if settings.input.kind == "char-cnn":
+        widest = max(count for _, count in settings.input.filters) + settings.input.dim
+        characters = 2 * 4 * min(words, ENCODED) * settings.input.max_bytes * widest
+    return PROCESS_BYTES + reading_bytes(language_model) + window + vectors + characters
+
+
+def make_shard(work: ShardWork, lm: TrainedLm, shard: Shard, between: Callable[[], None]) -> bool:
+    """Compute a shard, unless it is finished or somebody else is at it; gives whether it was made here."""
+    if work.part(shard.number).exists():
+        return False
+    with locked(work.claim(shard.number), wait=False) as mine:
+        if not mine or work.part(shard.number).exists():
+            return False
+        scratch = Scratch(work.parts / f".scratch-{shard.number:05d}", shard.rows, work.key)
+        try:
+            embed_shard(lm, shard, work.key, scratch.put, batch=work.config.batch_sentences, between=between)
+            write_part(work.part(shard.number), scratch.rows, scratch.largest)
+        finally:
+            scratch.remove()
+    return True
+
+
+def fill(work: ShardWork, lm: TrainedLm, bench: Bench, missing: list[int], spare: int) -> None:
+    """Make all missing shards; further processes help where places are free and enough is left to do.
+
+    Args:
+        work: the cache.
+        lm: its language model.
+        bench: how things run, and where it is said how far the work is.
+        missing: numbers of the shards that are not there.
+        spare: further processes at most.
+
+    Raises:
+        Interrupted: it was asked to stop; finished shards stay.
+    """
+    total, begun = len(missing), time.monotonic()
+
+    def open_shards() -> list[int]:
+        return [number for number in missing if not work.part(number).exists()]
+
+    def check() -> None:
+        if bench.stop.requested:
+            done = len(work.rows) - len(open_shards())
+            raise Interrupted(f"stopped after {done} shards ({bench.stop.reason}); run again to go on")
+
+    with contextlib.ExitStack() as helping:
+        helpers = 0
+        while missing := open_shards():
+            wanted = set(missing)
+            for shard in work.shards():
+                if shard.number not in wanted or not make_shard(work, lm, shard, check):
+                    continue
+                left = open_shards()
+                read = sum(work.rows) - sum(work.rows[number] for number in left)
+                text = f"embedded {read:,} of {sum(work.rows):,} tokens"
+                bench.journal.progress(shard.number, read, sum(work.rows), text)
+                pace = (time.monotonic() - begun) / max(1, total - len(left))
+                if not helpers and pace * len(left) > WORTH_SECONDS:
+                    helpers = helping.enter_context(_helpers(work, bench, min(spare, len(left) - 1)))
+            while missing := open_shards():  # somebody else is at them: wait until one of them is free
+                check()
+                if _free(work.claim(missing[0])):
+                    break
+                time.sleep(POLL_SECONDS)
+
+
+def _free(claim: Path) -> bool:
+    with locked(claim, wait=False) as free:
+        return free
+
+
+@contextlib.contextmanager
+def _helpers(work: ShardWork, bench: Bench, wanted: int) -> Iterator[int]:
+    """Processes that work on the same cache, as many as places and memory allow; they end with this block.
+
+    Gives how many there are.
+    """
+    wanted = max(0, min(wanted, available_memory() // work.memory_needed()))
+    places = bench.run.workers or len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    with _spare_places(bench.locks, places, wanted) as count:
+        running = [
+            context.Process(target=_help, args=(work, os.getpid(), bench.run.threads), daemon=True)
+            for _ in range(count)
+        ]
+        try:
+            for process in running:
+                process.start()
+            yield count
+        finally:
+            for process in running:
+                if process.exitcode:  # what it was at is made again here: a shard has its name only when it is whole
+                    bench.journal.message(0, f"a process that helped ended with status {process.exitcode}")
+                process.kill()
+                process.join()
+
+
+@contextlib.contextmanager
+def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
+    """Hold up to `wanted` of the first `count` places for training processes that nobody needs now; gives how many."""
+    with contextlib.ExitStack() as held:
+        found = 0
+        for number in range(count):
+            if found < wanted and held.enter_context(locked(place_of(locks, number), wait=False)):
+                found += 1
+        yield found
+
+
+def _help(work: ShardWork, parent: int, threads: int) -> None:
+    """A further process: goes once through the shards."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that ends this one
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    device = open_device("cpu", threads)
+    lm = load_language_model(work.language_model, device.torch, predicts=False)
+
+    def check() -> None:
+        if os.getppid() != parent:
+            raise SystemExit(1)
+
+    with contextlib.suppress(OSError, TagLMError):  # the process that started this one meets it, too, and says it
+        for shard in work.shards():
+            check()
+            make_shard(work, lm, shard, check)
