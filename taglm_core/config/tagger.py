@@ -157,6 +157,10 @@ class TaggerConfig(Settings):
     word_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a token's word vector is zero in training")
     start_end: bool = Field(False, description="CRF scores for the first and last tag")
     constraints: bool = Field(False, description="what BIOES forbids is forbidden in the CRF's loss and decoding")
+    train_on: Literal["train", "train+dev"] = Field(
+        "train", description="train+dev: a tagger is trained on train first, and its epochs are repeated on both, "
+        "where nothing is left to choose by (NER in the paper)"
+    )  # fmt: skip
     batch_size: int = Field(32, ge=1, description="sentences a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, constant in the first phase")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")

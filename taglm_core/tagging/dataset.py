@@ -29,6 +29,30 @@ class States(Protocol):
 
 
 @dataclass(frozen=True)
+class JoinedStates:
+    """LM embeddings of two splits as of one: the sentences of the first, then those of the second.
+
+    Attributes:
+        first: of the first `count` sentences.
+        count: sentences of the first.
+        second: of those behind them, from the same language model.
+    """
+
+    first: States
+    count: int
+    second: States
+
+    @property
+    def size(self) -> int:
+        """P, width of the states."""
+        return self.first.size
+
+    def sentence(self, number: int) -> NDArray[np.float16]:
+        """[n, P] of one sentence."""
+        return self.first.sentence(number) if number < self.count else self.second.sentence(number - self.count)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Sentences of one split, coded once.
 

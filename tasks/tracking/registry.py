@@ -77,7 +77,8 @@ def register_best(
     """
     if not taggers:
         return None
-    step, tagger = max(taggers.items(), key=lambda item: item[1].manifest.metrics["dev/f1"])
+    # of two with one dev F1, one that was trained on dev as well and the other that its F1 is from, the first
+    step, tagger = max(taggers.items(), key=lambda i: (i[1].manifest.metrics["dev/f1"], _more_data(i[1])))
     try:
         client = tracker.connection.client()
         with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
@@ -118,12 +119,17 @@ def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Art
             artifacts=files,
             code_paths=[str(Path(taglm_core.__file__).parent)],
             pip_requirements=requirements(),
+            model_config={"vectors": ""},  # only what is named here may be given when the model is loaded
         )
 
 
 def requirements() -> list[str]:
     """Pinned packages, without the label of a local build (`2.13.0+cpu`), which no index has."""
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def _more_data(tagger: Artifact) -> bool:
+    return bool(tagger.manifest.recipe.config.get("train_on") == "train+dev")
 
 
 def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:

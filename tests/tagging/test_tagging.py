@@ -86,7 +86,7 @@ def new_job(lm_size: int = 0) -> tuple[TaggerJob, TaggerSpec]:
     train_data = encode(spec, FixedVectors.none(6), tokens, states(tokens), tags)
     dev_data = encode(spec, FixedVectors.none(6), dev_tokens, states(dev_tokens))
     droppable = droppable_rows(spec.words.single, len(spec.words), known)
-    return TaggerJob(network, train_data, dev_data, dev_tags, spec.tags, CONFIG, 1, droppable), spec
+    return TaggerJob(network, train_data, (dev_data, dev_tags), spec.tags, CONFIG, 1, droppable), spec
 
 
 def run(folder: Path, stop: StopRequest, lm_size: int = 0) -> TaggerJob:
