@@ -52,7 +52,7 @@ class TaggerJob:
     ) -> None:
         if (dev is None) != (first_phase is not None):
             raise ValueError(
-                f"dev is {'missing' if dev is None else 'given'} and first_phase {first_phase}; expected one"
+                f"dev is {'missing' if dev is None else 'given'} and first_phase {first_phase}; expected one of them"
             )
         self.model: nn.Module = network
         self.optimizers: Sequence[torch.optim.Optimizer] = [torch.optim.Adam(network.parameters())]

@@ -45,9 +45,7 @@ class OnlineVectors:
 
     def __init__(self, path: Path, words: TaggerWords, size: int, expected: Mapping[str, Sequence[float]]) -> None:
         if not expected:
-            raise MismatchError(
-                f"{path}: the tagger's word embeddings are its own; it was trained without a vector file"
-            )
+            raise MismatchError(f"{path}: the tagger was trained without a vector file; give none")
         found = read_vectors(path, expected.keys())
         same = found.dim == size and set(found.words) == set(expected)
         if not same or any(

@@ -86,8 +86,8 @@ class Predictor:
         online = None if vectors is None else OnlineVectors(vectors, spec.words, spec.word_size, known)
         if known and vectors is None:
             logger.warning(
-                "%s: words outside of its %d training words have no vectors here; give the file of word vectors that it "
-                "was trained with (vectors=)", tagger, len(spec.words),
+                "%s: words outside of its %d training words have no vectors here; give the file of word vectors that "
+                "it was trained with (vectors=)", tagger, len(spec.words.words),
             )  # fmt: skip
         network = load_network(tagger, spec, FixedVectors.none(spec.word_size), where)
         return cls(network, spec, [load_language_model(folder, where) for folder in language_models], online)
