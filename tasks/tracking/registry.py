@@ -77,8 +77,7 @@ def register_best(
     """
     if not taggers:
         return None
-    # of two with one dev F1, one that was trained on dev as well and the other that its F1 is from, the first
-    step, tagger = max(taggers.items(), key=lambda i: (i[1].manifest.metrics["dev/f1"], _more_data(i[1])))
+    step, tagger = best_tagger(taggers)
     try:
         client = tracker.connection.client()
         with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
@@ -128,8 +127,14 @@ def requirements() -> list[str]:
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
-def _more_data(tagger: Artifact) -> bool:
-    return bool(tagger.manifest.recipe.config.get("train_on") == "train+dev")
+def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
+    """The step and tagger with the best dev F1; of two that share one, that which was trained on dev as well."""
+
+    def rank(item: tuple[str, Artifact]) -> tuple[float, bool]:
+        manifest = item[1].manifest
+        return manifest.metrics["dev/f1"], manifest.recipe.config.get("train_on") == "train+dev"
+
+    return max(taggers.items(), key=rank)
 
 
 def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
