@@ -1,6 +1,9 @@
-"""What all configuration records share: frozen, and unknown keys refused."""
+"""What all configuration records share: frozen, unknown keys refused; and how settings are laid over others."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,3 +12,36 @@ class Settings(BaseModel):
     """Base of every configuration record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `changes` over `base`: sections key by key, everything else replaced whole.
+
+    A section whose `kind` changes is replaced whole too: the fields of one kind mean nothing in another.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def over_preset(given: Any, presets: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None = None) -> Any:
+    """Settings as written, laid over the preset they name, and that over `base`; without a preset as they are.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if not isinstance(given, Mapping) or given.get("preset") is None:
+        return given if base is None else merge(base, given)
+    name = given["preset"]
+    if name not in presets:
+        raise ValueError(f"no preset {name!r}; there are {', '.join(presets)}")
+    return merge(merge(base or {}, presets[name]), {key: value for key, value in given.items() if key != "preset"})

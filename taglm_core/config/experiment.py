@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from taglm_core.config.base import Settings
+from taglm_core.config.base import Settings, over_preset
 from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.explain import explain
 from taglm_core.config.language_model import LanguageModelConfig
-from taglm_core.config.tagger import TaggerConfig, VariantConfig
+from taglm_core.config.tagger import PRESETS, TaggerConfig, VariantConfig
 
 
 class SignificanceConfig(Settings):
@@ -90,28 +90,23 @@ class Experiment(Settings):
                     raise ValueError(
                         f"variants.{index}.directions: {sorted(missing)} not in language_models.{lm}.directions"
                     )
-            try:
-                self.tagger_of(variant)
-            except ValidationError as error:
-                lines = "; ".join(explain(detail, TaggerConfig) for detail in error.errors())
-                raise ValueError(f"variants.{index}.tagger: {lines}") from error
+            self._check_tagger(index, variant)
         return self
 
+    def _check_tagger(self, index: int, variant: VariantConfig) -> None:
+        try:
+            config = self.tagger_of(variant)
+        except ValidationError as error:
+            lines = "; ".join(explain(detail, TaggerConfig) for detail in error.errors())
+            raise ValueError(f"variants.{index}.tagger: {lines}") from error
+        except ValueError as error:  # an unknown preset
+            raise ValueError(f"variants.{index}.tagger: {error}") from error
+        if config.lm.position == "only" and not variant.lm:
+            raise ValueError(
+                f"variants.{index}: tagger.lm.position is only, and a variant without lm has nothing left to read; "
+                "give it an lm, or another position in its tagger section"
+            )
+
     def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
-        """The tagger section with the variant's differences laid over it."""
-        return TaggerConfig.model_validate(merge(self.tagger.model_dump(), variant.tagger))
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Lay `changes` over `base`: sections key by key, everything else replaced whole.
-
-    A section whose `kind` changes is replaced whole too: the fields of one kind mean nothing in another.
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
-            merged[key] = merge(old, value)
-        else:
-            merged[key] = value
-    return merged
+        """The tagger section with the variant's preset, if it names one, and its differences laid over it."""
+        return TaggerConfig.model_validate(over_preset(variant.tagger, PRESETS, self.tagger.model_dump()))

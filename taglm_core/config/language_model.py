@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from taglm_core.config.base import Settings
+from taglm_core.config.base import Settings, over_preset
 
 LATEST = "latest"  # of `continue_from`
 
@@ -115,22 +115,6 @@ SHAPE = ("input", "vocabulary_size", "min_count", "unknown", "units", "projectio
 """Settings that decide which weights there are and what they stand for."""
 
 
-def _over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings laid over others, section by section; a section of another kind replaces the whole section."""
-    result = dict(base)
-    for name, value in given.items():
-        below = base.get(name)
-        if (
-            isinstance(below, Mapping)
-            and isinstance(value, Mapping)
-            and value.get("kind", below["kind"]) == below["kind"]
-        ):
-            result[name] = _over(below, value)
-        else:
-            result[name] = value
-    return result
-
-
 def _base_as_written(given: Any) -> Any:
     """Refuses what the union below would refuse in words about unions."""
     if given is None or given == LATEST:
@@ -199,12 +183,7 @@ class LanguageModelConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or given.get("preset") is None:
-            return given
-        name = given["preset"]
-        if name not in PRESETS:
-            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-        return _over(PRESETS[name], {key: value for key, value in given.items() if key != "preset"})
+        return over_preset(given, PRESETS)
 
     def shape(self) -> dict[str, Any]:
         """What a model that goes on from another one must have in common with it (JSON values)."""

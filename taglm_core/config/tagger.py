@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from taglm_core.config.base import Settings
+from taglm_core.config.base import Settings, over_preset
 from taglm_core.config.language_model import Direction
 
 
@@ -17,15 +18,28 @@ class CharCnnEncoder(Settings):
     dim: int = Field(30, ge=1, description="size of a character embedding")
     filters: int = Field(30, ge=1, description="number of filters")
     width: int = Field(3, ge=1, description="width of the filters")
+    dropout: float = Field(0.0, ge=0, lt=1, description="on character embeddings")
 
 
-class CharGruEncoder(Settings):
-    """Characters by stacked bidirectional GRUs (NER in the paper: 2 layers of 80 units over 25-d)."""
+class _CharRnnEncoder(Settings):
+    """Characters by a stacked bidirectional RNN; the last states of both directions."""
 
-    kind: Literal["gru"] = "gru"
     dim: int = Field(25, ge=1, description="size of a character embedding")
     units: int = Field(80, ge=1, description="units per direction")
     layers: int = Field(2, ge=1, le=4, description="layers")
+    dropout: float = Field(0.25, ge=0, lt=1, description="on the input of each layer")
+
+
+class CharGruEncoder(_CharRnnEncoder):
+    """Characters by stacked bidirectional GRUs (NER in the paper: 2 layers of 80 units over 25-d)."""
+
+    kind: Literal["gru"] = "gru"
+
+
+class CharLstmEncoder(_CharRnnEncoder):
+    """Characters by stacked bidirectional LSTMs (Lample et al. 2016 have one layer of 25 units over 25-d)."""
+
+    kind: Literal["lstm"] = "lstm"
 
 
 class NoCharacters(Settings):
@@ -38,11 +52,55 @@ class WordsConfig(Settings):
     """Word embeddings of the tagger. Look-up is lower-cased with digits to zero; characters see the raw token."""
 
     size: int = Field(50, ge=1, description="size of random word embeddings; with vectors their own size is taken")
-    vectors: str | None = Field(None, description="GloVe-format text file (.gz and .zst are read); null: random")
+    vectors: str | None = Field(
+        None,
+        description="file of GloVe, word2vec (text or binary) or fastText (.vec), plain, .gz or .zst; null: random",
+    )
     min_count: int = Field(1, ge=1, description="training words seen less often are unknown")
     dropout: float = Field(
         0.5, ge=0, lt=1, description="chance that a training word seen once, without vector, is taken as unknown"
     )
+
+
+LmPosition = Literal[
+    "input", "layer-1-output", "layer-2-output", "layer-3-output", "layer-4-output", "only"
+]  # fmt: skip
+
+
+class LmEntryConfig(Settings):
+    """Where LM embeddings enter the tagger, and what is done to them before."""
+
+    position: LmPosition = Field(
+        "layer-1-output",
+        description="input: beside characters and words; layer-N-output: beside the states of layer N (the paper: 1); "
+        "only: dense layer and CRF on the LM embeddings, nothing else",
+    )
+    mix: bool | None = Field(
+        None, description="layers of a language model are mixed by learned weights and one scale (ELMo); false: side "
+        "by side; null: mixed where there are several, unless scale is set"
+    )  # fmt: skip
+    norm: bool = Field(False, description="layer norm of each layer's vector")
+    scale: bool = Field(False, description="a learned factor for each direction of a language model, at first 1")
+    projection: int | None = Field(
+        None, ge=1, description="size of a learned linear map of all LM embeddings together; null: none"
+    )
+    activation: Literal["none", "relu", "tanh"] = Field("none", description="after the projection")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="on LM embeddings as they enter; null: the dropout of what they are joined to"
+    )
+
+    @property
+    def layers_below(self) -> int:
+        """Sequence layers below the place where LM embeddings enter."""
+        return 0 if self.position in ("input", "only") else int(self.position.split("-")[1])
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> LmEntryConfig:
+        if self.mix and self.scale:
+            raise ValueError("mix has a learned scale already: leave scale out")
+        if self.activation != "none" and self.projection is None:
+            raise ValueError(f"activation {self.activation} comes after a projection: give projection a size")
+        return self
 
 
 class AnnealingPhase(Settings):
@@ -52,20 +110,57 @@ class AnnealingPhase(Settings):
     epochs: int = Field(ge=1)
 
 
+_PAPER = {  # PAPER: 3; the paper gives no batch size, no patience and no bound on the epochs (PAPER: 5.8, 5.9)
+    "words": {"size": 50, "min_count": 1, "dropout": 0.0}, "locked_dropout": 0.0, "word_dropout": 0.0,
+    "lm": {"position": "layer-1-output", "mix": None, "norm": False, "scale": False, "projection": None,
+           "activation": "none", "dropout": None},
+    "start_end": False, "constraints": False, "batch_size": 32, "learning_rate": 1e-3, "clip": 5.0,
+    "max_epochs": 60, "patience": 10,
+    "annealing": ({"learning_rate": 1e-4, "epochs": 5}, {"learning_rate": 1e-5, "epochs": 5}),
+}  # fmt: skip
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper-ner": {
+        **_PAPER, "characters": {"kind": "gru", "dim": 25, "units": 80, "layers": 2, "dropout": 0.25},
+        "cell": "gru", "units": (300, 300), "dropout": 0.25, "dropout_output": False,
+    },
+    "paper-chunking": {
+        **_PAPER, "characters": {"kind": "cnn", "dim": 30, "filters": 30, "width": 3, "dropout": 0.5},
+        "cell": "lstm", "units": (200, 200), "dropout": 0.5, "dropout_output": True,
+    },
+}  # fmt: skip
+"""The taggers of the paper (PAPER: sections 1 and 3). Word vectors and data are the experiment's own."""
+
+
 class TaggerConfig(Settings):
     """Character + word BiRNN-CRF (PAPER: sections 1 and 3)."""
 
-    characters: Annotated[CharCnnEncoder | CharGruEncoder | NoCharacters, Field(discriminator="kind")] = (
-        CharCnnEncoder()
+    preset: str | None = Field(
+        None,
+        exclude=True,
+        description=f"settings to start from: {', '.join(PRESETS)}; what is given here overrides them",
     )
+    characters: Annotated[
+        CharCnnEncoder | CharGruEncoder | CharLstmEncoder | NoCharacters, Field(discriminator="kind")
+    ] = CharCnnEncoder()
     max_bytes: int = Field(40, ge=4, description="longer words keep their first and last bytes")
     words: WordsConfig = WordsConfig()
-    cell: Literal["gru", "lstm"] = Field("gru", description="cell of the two sequence layers")
-    units: tuple[int, int] = Field((200, 200), description="units per direction of layer 1 and layer 2")
-    dropout: float = Field(0.25, ge=0, lt=1, description="on the input of each recurrent layer, never recurrent")
-    dropout_output: bool = Field(False, description="also on the output of the last layer (chunking in the paper)")
+    cell: Literal["gru", "lstm"] = Field("gru", description="cell of the sequence layers")
+    units: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (200, 200), min_length=1, max_length=4, description="units per direction of each sequence layer, 1 to 4 of them"
+    )
+    lm: LmEntryConfig = LmEntryConfig()
+    dropout: float = Field(0.25, ge=0, lt=1, description="on the input of each sequence layer, never recurrent")
+    locked_dropout: float = Field(
+        0.0, ge=0, lt=1, description="at the same places, one mask for all tokens of a sentence"
+    )
+    dropout_output: bool = Field(False, description="both also on the output of the last layer (chunking in the paper)")
+    word_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a token's word vector is zero in training")
     start_end: bool = Field(False, description="CRF scores for the first and last tag")
     constraints: bool = Field(False, description="what BIOES forbids is forbidden in the CRF's loss and decoding")
+    train_on: Literal["train", "train+dev"] = Field(
+        "train", description="train+dev: a tagger is trained on train first, and its epochs are repeated on both, "
+        "where nothing is left to choose by (NER in the paper)"
+    )  # fmt: skip
     batch_size: int = Field(32, ge=1, description="sentences a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, constant in the first phase")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
@@ -75,6 +170,20 @@ class TaggerConfig(Settings):
         (AnnealingPhase(learning_rate=1e-4, epochs=5), AnnealingPhase(learning_rate=1e-5, epochs=5)),
         description="phases from the best model at lower rates",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, given: Any) -> Any:
+        return over_preset(given, PRESETS)
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> TaggerConfig:
+        if self.lm.layers_below > len(self.units):
+            raise ValueError(
+                f"lm.position is {self.lm.position}, but units {list(self.units)} are {len(self.units)} layer(s); give "
+                "more units, or a lower position"
+            )
+        return self
 
 
 class VariantConfig(Settings):

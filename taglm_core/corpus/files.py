@@ -93,7 +93,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     pending: list[bytes] = []
     pending_bytes = 0
     line_ends = 0
-    for block in _blocks(path):
+    for block in read_blocks(path):
         head, newline, tail = block.rpartition(b"\n")
         if newline:
             yield b"".join([*pending, head, newline])
@@ -113,7 +113,12 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yields the bytes of a file in blocks of up to 1 MiB, decompressed by its ending.
+
+    Raises:
+        InputError: not readable, or cut off.
+    """
     compression = _COMPRESSION.get(path.suffix.lower())
     try:
         with pa.input_stream(str(path), compression=compression) as stream:

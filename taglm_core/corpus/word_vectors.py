@@ -1,4 +1,4 @@
-"""Word vectors from a file in GloVe's text format, for the words that a task needs.
+"""Word vectors from a file, for the words that a task needs (formats: `taglm_core.corpus.vector_files`).
 
 A word is looked up as it stands, then in lower case, then in lower case with every digit as 0 (the form in which some
 vector files write numbers); what each step found is counted.
@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from taglm_core.corpus.files import open_text
-from taglm_core.errors import DamagedObject, InputError
+from taglm_core.corpus.vector_files import read_rows
+from taglm_core.errors import DamagedObject
 
 VECTORS_FILE = "vectors.arrow"
 LOOKUPS = ("exact", "lower", "digits")
 
 _DIGIT = re.compile(r"\d")
-_FORMAT_REMEDY = "give a text file with lines `word number number ...`, all of one length, or download it again"
 
 
 @dataclass(frozen=True)
@@ -56,98 +55,37 @@ def candidate_keys(word: str) -> tuple[str, str, str]:
 def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | None = None) -> WordVectors:
     """Reads the vectors of the needed words; memory holds those only.
 
-    The word2vec text format's first line (`number of words`, `dimension`) is accepted. A word may contain spaces, as
-    a few of GloVe's do: the numbers are the last fields of a line. If a word occurs twice, the first line counts.
+    If a word occurs twice in the file, its first vector counts.
 
     Args:
-        path: plain, `.gz` or `.zst`.
+        path: of GloVe, word2vec (text or binary) or fastText (.vec); plain, `.gz` or `.zst`.
         needed: words to look up.
         counts: how often the task has each word, for the coverage in tokens; 1 each if not given.
 
     Raises:
-        InputError: a line with another number of values, a value that is no finite number, fewer lines than the first
-            line promises, or no vectors at all.
+        InputError: no such file, or a damaged one; see `read_rows`.
     """
     candidates = {word: candidate_keys(word) for word in sorted(needed)}
     wanted = {key for keys in candidates.values() for key in keys}
-    rows, total, dim = _read_rows(path, wanted)
+    rows = read_rows(path, wanted)
     words: list[str] = []
     vectors: list[np.ndarray] = []
     types: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     for word, keys in candidates.items():
-        found = next(((name, key) for name, key in zip(LOOKUPS, keys, strict=True) if key in rows), None)
+        found = next(((name, key) for name, key in zip(LOOKUPS, keys, strict=True) if key in rows.vectors), None)
         name = "missing" if found is None else found[0]
         types[name] += 1
         tokens[name] += 1 if counts is None else counts.get(word, 0)
         if found is not None:
             words.append(word)
-            vectors.append(rows[found[1]])
+            vectors.append(rows.vectors[found[1]])
     coverage: dict[str, dict[str, int] | int] = {
         name: {"types": types[name], "tokens": tokens[name]} for name in (*LOOKUPS, "missing")
     }
-    coverage["rows"] = total
-    matrix = np.stack(vectors) if vectors else np.empty((0, dim), np.float32)
+    coverage["rows"] = rows.total
+    matrix = np.stack(vectors) if vectors else np.empty((0, rows.dim), np.float32)
     return WordVectors(tuple(words), matrix, coverage)
-
-
-def _read_rows(path: Path, wanted: Set[str]) -> tuple[dict[str, np.ndarray], int, int]:
-    """Gives (vectors of the wanted keys, number of vectors in the file, dimension)."""
-    rows: dict[str, np.ndarray] = {}
-    dim = total = 0
-    promised: int | None = None
-    number = 0
-    for number, line in open_text(path):
-        line = line.rstrip()
-        if number == 1 and re.fullmatch(r"\d+ \d+", line):
-            promised, dim = map(int, line.split(" "))
-            continue
-        key, values = _split_line(path, number, line, dim)
-        dim = dim or len(values)
-        total += 1
-        if key in wanted and key not in rows:
-            rows[key] = _parse(path, number, values)
-    if not total or (promised is not None and total != promised):
-        expected = "at least one" if promised is None else f"{promised:,}, as line 1 says"
-        raise InputError(path, number or None, f"{total:,} vectors", expected, _FORMAT_REMEDY)
-    return rows, total, dim
-
-
-def _split_line(path: Path, number: int, line: str, dim: int) -> tuple[str, list[str]]:
-    """Splits a line into its word and its `dim` values (0: as many as there are)."""
-    fields = line.split(" ")
-    if "  " in line or "\t" in line:  # other separators than GloVe's, or a line of nothing
-        fields = line.split()
-    width = dim or len(fields) - 1
-    if not fields or width < 1 or len(fields) <= width:
-        expected = f"{dim} as in the lines before" if dim else "a word and its values"
-        raise InputError(path, number, f"{max(len(fields) - 1, 0)} values ({line[:40]!r})", expected, _FORMAT_REMEDY)
-    key, values = fields[:-width], fields[-width:]
-    if len(key) > 1 and _is_number(key[-1]):
-        # A word with spaces, or a value too many? GloVe's words with spaces end in no number.
-        raise InputError(path, number, f"{len(fields) - 1} values ({line[:40]!r})", f"{width} values", _FORMAT_REMEDY)
-    return " ".join(key), values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse(path: Path, number: int, values: list[str]) -> np.ndarray:
-    try:
-        with np.errstate(over="ignore"):  # beyond float32: inf, refused below
-            vector = np.array(list(map(float, values)), np.float64).astype(np.float32)
-    except ValueError:
-        place = next(place for place, value in enumerate(values) if not _is_number(value))
-    else:
-        if np.isfinite(vector).all():
-            return vector
-        place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    raise InputError(path, number, f"{values[place]!r} as value {place + 1}", "a finite number", _FORMAT_REMEDY)
 
 
 def write_vectors(vectors: WordVectors, folder: Path) -> Path:

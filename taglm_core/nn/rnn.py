@@ -5,6 +5,7 @@ Axes: B sentences, T tokens, D features.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -97,6 +98,25 @@ class BiRnn(nn.Module):
         states = torch.cat((ahead, reverse_within(back, lengths)), dim=2)
         padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]  # [B, T]
         return states.masked_fill(padding.unsqueeze(-1), 0.0)
+
+
+def matching_units(inputs: int, parameters: int, *, cell: Cell) -> int:
+    """Units per direction with which a `BiRnn` has nearest to so many parameters.
+
+    For comparisons at equal size: a layer that reads LM embeddings is made as narrow as the baseline's has parameters,
+    or the baseline's as wide (Peters et al. 2017, section 5.2).
+
+    Args:
+        inputs: D, size of the layer's input.
+        parameters: of both directions together.
+        cell: "gru" or "lstm".
+    """
+    gates = {"gru": 3, "lstm": 4}[cell]
+    # parameters = 2 * gates * units * (inputs + units + 2), with torch's two bias vectors; its positive root
+    half = (inputs + 2) / 2
+    units = math.sqrt(half * half + parameters / (2 * gates)) - half
+    around = (max(1, math.floor(units)), math.ceil(units))
+    return min(around, key=lambda n: abs(2 * gates * n * (inputs + n + 2) - parameters))
 
 
 def reverse_within(x: Tensor, lengths: Tensor) -> Tensor:

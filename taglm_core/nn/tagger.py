@@ -1,11 +1,13 @@
-"""The sequence tagger: characters and words, two bidirectional layers, LM embeddings between them, a CRF on top.
+"""The sequence tagger: characters and words, bidirectional layers, LM embeddings among them, a CRF on top.
 
     x_k  = [c_k ; w_k]                                  characters, word embedding
     h_k1 = [ahead ; back ; h_k^LM]                      layer 1, LM embedding (TagLM) or nothing (baseline)
     h_k2 = [ahead ; back]                               layer 2
     s_k  = dense(h_k2)                                  emissions of the CRF
 
-Source: Peters et al. 2017, sections 3.1 and 3.3, equations 3 to 5.
+LM embeddings may also enter beside x_k, or beside the states of another layer, which the paper compares with the above.
+
+Source: Peters et al. 2017, sections 3.1 and 3.3, equations 3 to 5; section 5.1 for other places.
 
 Axes: B sentences, T tokens, N distinct words of the batch, C characters, D features, L features of the LM, K tags,
 V words with trainable vectors.
@@ -14,8 +16,8 @@ V words with trainable vectors.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +25,8 @@ from torch.nn import functional
 
 from taglm_core.nn.characters import CharCnn, CharRnn
 from taglm_core.nn.crf import Crf
+from taglm_core.nn.lm_vectors import LmVectors
 from taglm_core.nn.rnn import BiRnn, Cell
-
-LmPosition = Literal["layer-1-output"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Batch:
 
 
 class Tagger(nn.Module):
-    """Bidirectional RNN tagger with a CRF; with `lm_size` the TagLM, without it its baseline.
+    """Bidirectional RNN tagger with a CRF; with `lm` the TagLM, without it its baseline.
 
     Word ids 0..V-1 are rows of the trainable table, V and above are rows of the frozen one (words that only the
     word-vector file knows: training never sees them, and so must not move them). Id 0 is the unknown word, and trained.
@@ -82,22 +83,34 @@ class Tagger(nn.Module):
     Args:
         tags: K.
         characters: character encoder, or None.
-        word_vectors: first values of the trainable word embeddings [V, D] (`random_word_vectors`, or read from a file).
+        word_vectors: first values of the trainable word embeddings [V, D] (`random_word_vectors`, or read from a file);
+            None for a tagger that reads no words.
         frozen_vectors: rows for ids V and above [V2, D], not saved with the weights, or None.
-        units: state size of one direction, of layer 1 and of layer 2.
+        units: state size of one direction of each layer; none for a dense layer on what is read.
         cell: "gru" or "lstm".
-        dropout: rate on the input of each layer, LM embeddings included; never on recurrent connections.
-        dropout_output: whether the output of layer 2 is dropped out as well (the chunking preset).
-        lm_size: L, length of an LM embedding; 0 for the baseline.
-        lm_position: where LM embeddings enter.
+        dropout: rate on the input of each layer, LM embeddings included unless they have a rate of their own; never on
+            recurrent connections.
+        locked_dropout: rate at the same places, with one mask [D] for all tokens of a sentence (Gal and Ghahramani
+            2016), after the other.
+        dropout_output: whether the dense layer's input is dropped out as well (the chunking preset).
+        word_dropout: chance that a token's word vector is zero in training (not scaled up otherwise, as in Flair).
+        lm: how LM embeddings are prepared, or None for the baseline.
+        lm_layer: layers below the place where LM embeddings enter: 0 beside characters and words, n beside the states
+            of layer n.
         start_end: whether the CRF scores first and last tags.
         constraints: transitions that the CRF allows [K, K], bool, or None for all.
         allowed_start: first tags that the CRF allows [K], bool, or None for all.
         allowed_end: last tags that the CRF allows [K], bool, or None for all.
 
+    Attributes:
+        lm_size: L, length of the LM embeddings in a batch; 0 for the baseline.
+
     Initial values: RNNs as in `taglm_core.nn.rnn.init_rnn` (Xavier inputs, orthogonal recurrences, forget gates 1),
     Xavier dense layer without bias at first, CRF zero; all from torch's global generator, in the order characters,
-    layer 1, layer 2, dense.
+    projection of LM embeddings, layers, dense.
+
+    Raises:
+        ValueError: a place for LM embeddings that is not there, or nothing to read.
     """
 
     frozen_vectors: Tensor | None
@@ -107,31 +120,42 @@ class Tagger(nn.Module):
         tags: int,
         *,
         characters: CharCnn | CharRnn | None,
-        word_vectors: Tensor,
+        word_vectors: Tensor | None,
         frozen_vectors: Tensor | None = None,
-        units: tuple[int, int],
+        units: Sequence[int],
         cell: Cell,
         dropout: float,
+        locked_dropout: float = 0.0,
         dropout_output: bool = False,
-        lm_size: int = 0,
-        lm_position: LmPosition = "layer-1-output",
+        word_dropout: float = 0.0,
+        lm: LmVectors | None = None,
+        lm_layer: int = 1,
         start_end: bool = False,
         constraints: Tensor | None = None,
         allowed_start: Tensor | None = None,
         allowed_end: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if lm_position != "layer-1-output":
-            raise ValueError(f"lm_position is {lm_position!r}; expected 'layer-1-output'")
-        self.dropout, self.dropout_output, self.lm_size = dropout, dropout_output, lm_size
+        if lm is not None and not 0 <= lm_layer <= len(units):
+            raise ValueError(f"lm_layer is {lm_layer}; expected 0 to {len(units)}, the number of layers")
+        self.dropout, self.locked_dropout, self.word_dropout = dropout, locked_dropout, word_dropout
+        self.dropout_output, self.lm_layer = dropout_output, lm_layer
         self.characters = characters
-        self.words = nn.Embedding.from_pretrained(word_vectors.detach().clone(), freeze=False)
+        self.words = None
+        if word_vectors is not None:
+            self.words = nn.Embedding.from_pretrained(word_vectors.detach().clone(), freeze=False)
         self.register_buffer("frozen_vectors", None, persistent=False)
         self.set_frozen_vectors(frozen_vectors)
-        inputs = word_vectors.shape[1] + (0 if characters is None else characters.size)
-        self.layer1 = BiRnn(inputs, units[0], cell=cell)
-        self.layer2 = BiRnn(self.layer1.size + lm_size, units[1], cell=cell)
-        self.dense = nn.Linear(self.layer2.size, tags)
+        self.lm = lm
+        self.lm_size = 0 if lm is None else lm.inputs
+        size = (0 if self.words is None else self.words.embedding_dim) + (0 if characters is None else characters.size)
+        if size + self._lm_at(0) == 0:
+            raise ValueError("the lowest layer has nothing to read; expected characters, words, or lm at lm_layer 0")
+        self.layers = nn.ModuleList()
+        for layer, layer_units in enumerate(units):
+            self.layers.append(BiRnn(size + self._lm_at(layer), layer_units, cell=cell))
+            size = 2 * layer_units
+        self.dense = nn.Linear(size + self._lm_at(len(units)), tags)
         nn.init.xavier_uniform_(self.dense.weight)
         nn.init.zeros_(self.dense.bias)
         self.crf = Crf(
@@ -140,29 +164,26 @@ class Tagger(nn.Module):
 
     def set_frozen_vectors(self, vectors: Tensor | None) -> None:
         """Put other vectors [V2, D] under the ids from V on (new text brings words that training did not have)."""
-        size = self.words.embedding_dim
-        if vectors is not None and (vectors.dim() != 2 or vectors.shape[1] != size):
+        if vectors is None:
+            self.frozen_vectors = None
+            return
+        size = 0 if self.words is None else self.words.embedding_dim
+        if self.words is None or vectors.dim() != 2 or vectors.shape[1] != size:
             raise ValueError(f"frozen vectors have shape {list(vectors.shape)}; expected [V2, {size}]")
-        self.frozen_vectors = None if vectors is None else vectors.detach().to(self.words.weight)
+        self.frozen_vectors = vectors.detach().to(self.words.weight)
 
     def emissions(self, batch: Batch) -> Tensor:
-        """Score of each tag at each token [B, T, K]; at padding the dense layer's bias.
+        """Score of each tag at each token [B, T, K]; what stands at padding is finite if the batch is.
 
         Raises:
             ValueError: LM embeddings that are missing, unexpected, or of another size than `lm_size`.
         """
         self._check_lm(batch)
-        x = self._embed_words(batch.words)  # [B, T, D]
-        if self.characters is not None:
-            encoded = self.characters(batch.distinct_chars)  # [N, D]
-            x = torch.cat((functional.embedding(batch.char_index, encoded), x), dim=2)
-        h = self.layer1(self._drop(x), batch.lengths)
-        if batch.lm is not None:  # the one place where LM embeddings enter (equation 5)
-            h = torch.cat((h, batch.lm.to(h.dtype)), dim=2)
-        h = self.layer2(self._drop(h), batch.lengths)
-        if self.dropout_output:
-            h = self._drop(h)
-        return self.dense(h)
+        h = self._read_tokens(batch)  # [B, T, D]
+        lm = None if self.lm is None or batch.lm is None else self.lm(batch.lm.to(h.dtype))
+        for layer, rnn in enumerate(self.layers):
+            h = rnn(self._join(h, lm, layer, drop=True), batch.lengths)
+        return self.dense(self._join(h, lm, len(self.layers), drop=self.dropout_output))
 
     def loss(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of the gold tags, mean over the sentences: a scalar."""
@@ -186,23 +207,52 @@ class Tagger(nn.Module):
         """Log-probabilities of the tags of a path [B, T], alone and after the tag before; see `crf_path_log_probs`."""
         return self.crf.path_log_probs(self.emissions(batch), path, batch.mask)
 
-    def _drop(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.dropout, self.training)
+    def _lm_at(self, layer: int) -> int:
+        """Length of what LM embeddings add above so many layers."""
+        return self.lm.size if self.lm is not None and layer == self.lm_layer else 0
 
-    def _embed_words(self, ids: Tensor) -> Tensor:
+    def _read_tokens(self, batch: Batch) -> Tensor:
+        """Characters and words [B, T, D], D = 0 where the tagger reads neither."""
+        parts = []
+        if self.characters is not None:
+            encoded = self.characters(batch.distinct_chars)  # [N, D]
+            parts.append(functional.embedding(batch.char_index, encoded))
+        if self.words is not None:
+            words = self._embed_words(self.words, batch.words)
+            if self.training and self.word_dropout:
+                words = words * (torch.rand_like(words[:, :, :1]) >= self.word_dropout)
+            parts.append(words)
+        return torch.cat(parts, dim=2) if parts else self.dense.weight.new_zeros((*batch.words.shape, 0))
+
+    def _join(self, h: Tensor, lm: Tensor | None, layer: int, *, drop: bool) -> Tensor:
+        """The states h [B, T, D] above so many layers, with LM embeddings if they enter here (equation 5)."""
+        if lm is None or layer != self.lm_layer:
+            return self._drop(h) if drop else h
+        if self.lm is not None and self.lm.dropout is not None:  # they are dropped out already
+            return torch.cat((self._drop(h) if drop else h, lm), dim=2)
+        h = torch.cat((h, lm), dim=2)
+        return self._drop(h) if drop else h
+
+    def _drop(self, x: Tensor) -> Tensor:
+        x = functional.dropout(x, self.dropout, self.training)
+        if self.training and self.locked_dropout:
+            x = x * functional.dropout(torch.ones_like(x[:, :1]), self.locked_dropout)  # [B, 1, D]
+        return x
+
+    def _embed_words(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         """Rows [B, T, D] of the trainable table, or of the frozen one for ids from V on."""
         if self.frozen_vectors is None:
-            return self.words(ids)
-        count = self.words.num_embeddings
+            return table(ids)
+        count = table.num_embeddings
         frozen = functional.embedding((ids - count).clamp(min=0), self.frozen_vectors)
-        return torch.where((ids >= count).unsqueeze(-1), frozen, self.words(ids.clamp(max=count - 1)))
+        return torch.where((ids >= count).unsqueeze(-1), frozen, table(ids.clamp(max=count - 1)))
 
     def _check_lm(self, batch: Batch) -> None:
         expected = f"[{batch.words.shape[0]}, {batch.words.shape[1]}, {self.lm_size}]"
         if self.lm_size and batch.lm is None:
             raise ValueError(f"LM embeddings are missing; this tagger needs lm of shape {expected}")
         if batch.lm is not None and not self.lm_size:
-            raise ValueError(f"lm has shape {list(batch.lm.shape)}, but this tagger was made without LM (lm_size 0)")
+            raise ValueError(f"lm has shape {list(batch.lm.shape)}, but this tagger was made without LM")
         if batch.lm is not None and batch.lm.shape[2] != self.lm_size:
             raise ValueError(f"lm has shape {list(batch.lm.shape)}; this tagger needs {expected}")
 

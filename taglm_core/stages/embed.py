@@ -71,6 +71,7 @@ def _keep_parts_of(machine: Mapping[str, str | int], parts: Path) -> None:
     """Shards that another device or number of threads has finished have other bits in the last places: made anew."""
     if read_json(parts / MACHINE) != dict(machine):
         shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
         write_json(parts / MACHINE, dict(machine))
 
 

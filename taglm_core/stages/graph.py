@@ -13,7 +13,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
-from taglm_core.stages.steps import Graph, Step
+from taglm_core.stages.steps import TRAIN_ONLY, Graph, Step
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
@@ -50,6 +50,11 @@ def embeddings_name(lm: str, direction: Direction, split: str) -> str:
 def tagger_name(variant: str, seed: int) -> str:
     """Name of the step that trains a tagger."""
     return f"tagger/{variant}/seed-{seed}"
+
+
+def train_only_name(variant: str, seed: int) -> str:
+    """Name of the step whose epochs a tagger on train and dev repeats; no variant can be called that."""
+    return f"tagger/{variant}:{TRAIN_ONLY}/seed-{seed}"
 
 
 def evaluation_name(variant: str, seed: int, split: str) -> str:
@@ -197,11 +202,15 @@ def _taggers(experiment: Experiment) -> list[Step]:
             inputs = _reads(experiment, variant, "train") | _reads(experiment, variant, "dev")
             inputs |= _models(variant)
             name = tagger_name(variant.name, seed)
+            if config["train_on"] == "train+dev":
+                alone = {**config, "train_on": "train", "seed": seed}
+                steps.append(Step(train_only_name(variant.name, seed), "tagger", alone, inputs, group=group))
+                inputs = {**inputs, TRAIN_ONLY: train_only_name(variant.name, seed)}
             steps.append(Step(name, "tagger", {**config, "seed": seed}, inputs, group=group))
     for split in ("dev", "test"):
         for seed in experiment.seeds:
             for variant in experiment.variants:
-                inputs = {"tagger": tagger_name(variant.name, seed), **_reads(experiment, variant, split)}
+                inputs = {"tagger": _measured(experiment, variant, seed, split), **_reads(experiment, variant, split)}
                 inputs |= _models(variant)
                 steps.append(
                     Step(
@@ -209,6 +218,12 @@ def _taggers(experiment: Experiment) -> list[Step]:
                     )
                 )
     return steps
+
+
+def _measured(experiment: Experiment, variant: VariantConfig, seed: int, split: str) -> str:
+    """The tagger that a split measures: dev says nothing of one that was trained on it, but of its forerunner."""
+    both = experiment.tagger_of(variant).train_on == "train+dev"
+    return train_only_name(variant.name, seed) if both and split == "dev" else tagger_name(variant.name, seed)
 
 
 def _models(variant: VariantConfig) -> dict[str, str]:

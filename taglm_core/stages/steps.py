@@ -43,6 +43,9 @@ class Kind:
     child: bool = False
 
 
+TRAIN_ONLY = "train-only"
+"""Role of the tagger, trained on train alone, whose epochs one that trains on train and dev repeats."""
+
 _ROOM = "taglm_core.stages"
 KINDS: dict[str, Kind] = {
     kind.name: kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from taglm_core.evaluation.scores import score, type_confusion
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.stages.building import Bench, Built
-from taglm_core.stages.steps import KINDS
+from taglm_core.stages.steps import KINDS, TRAIN_ONLY
+from taglm_core.tagging.dataset import JoinedStates, States
 from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
+from taglm_core.tagging.online_vectors import samples
 from taglm_core.tagging.trained import (
     FixedVectors,
     LmInput,
@@ -54,27 +57,44 @@ MISTAKES = 10
 Sentences = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
 
 
+@dataclass(frozen=True)
+class _Split:
+    """What a tagger learns from, or is measured on."""
+
+    tokens: list[tuple[str, ...]]
+    tags: list[tuple[str, ...]]
+    states: Sequence[States]
+
+    def __add__(self, other: _Split) -> _Split:
+        pairs = zip(self.states, other.states, strict=True)
+        states = [JoinedStates(first, len(self.tokens), second) for first, second in pairs]
+        return _Split(self.tokens + other.tokens, self.tags + other.tags, states)
+
+
 def build_tagger(bench: Bench) -> Built:
     """Train one tagger: one variant, one seed."""
     settings = dict(bench.config)
     seed, with_vectors = settings.pop("seed"), settings["words"]["vectors"]
     config = TaggerConfig.model_validate({**settings, "words": {**settings["words"], "vectors": None}})
     device = open_device(bench.run.device, bench.run.threads)
-    tokens, tags = _labelled(bench, "train")
-    dev_tokens, dev_tags = _labelled(bench, "dev")
     embedding = _embedding(bench)
+    tokens, tags = _labelled(bench, "train")
     caches = _caches(bench, "train", tokens, embedding)
-    dev_caches = _caches(bench, "dev", dev_tokens, embedding)
+    roles = _lm_roles(bench, "train")
+    sources = tuple(LmInput(*role, cache.key.size, cache.key.layers) for role, cache in zip(roles, caches, strict=True))
+    data = _Split(tokens, tags, caches)
+    dev_tokens, dev_tags = _labelled(bench, "dev")
+    dev = _Split(dev_tokens, dev_tags, _caches(bench, "dev", dev_tokens, embedding, sources))
+    before: dict[str, Any] | None = None  # facts of the tagger whose epochs are repeated
+    if config.train_on == "train+dev":
+        data, before = data + dev, load_spec(bench.inputs[TRAIN_ONLY].path)[1]
     vectors = [_vectors(bench, split) for split in ("train", "dev")] if with_vectors else []
     spec = TaggerSpec(
         config,
-        tags_of(tags),
-        TaggerWords.count(tokens, config.words.min_count),
+        tags_of(data.tags),
+        TaggerWords.count(data.tokens, config.words.min_count),
         vectors[0].dim if vectors else config.words.size,
-        tuple(
-            LmInput(*role, cache.key.size, cache.key.layers)
-            for role, cache in zip(_lm_roles(bench, "train"), caches, strict=True)
-        ),
+        sources,
         embedding,
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
@@ -84,13 +104,13 @@ def build_tagger(bench: Bench) -> Built:
         network = build_network(spec, start, fixed).to(device.torch)
         job = TaggerJob(
             network,
-            encode(spec, fixed, tokens, caches, tags),
-            encode(spec, fixed, dev_tokens, dev_caches),
-            dev_tags,
+            encode(spec, fixed, data.tokens, data.states, data.tags),
+            None if before else (encode(spec, fixed, dev.tokens, dev.states), dev.tags),
             spec.tags,
             config,
             seed,
             droppable_rows(spec.words.single, len(spec.words), known),
+            first_phase=before["first_phase_epochs"] if before else None,
         )
         train(
             job,
@@ -101,9 +121,13 @@ def build_tagger(bench: Bench) -> Built:
         )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     f1, epoch = job.schedule.best
-    save_tagger(network, spec, {"parameters": parameters, "dev_f1": f1, "best_epoch": epoch, "seed": seed}, bench.out)
+    if before:
+        f1 = before["dev_f1"]  # of the tagger that did not train on dev
+    facts = {"parameters": parameters, "dev_f1": f1, "best_epoch": epoch, "seed": seed,
+             "first_phase_epochs": job.schedule.first_phase_epochs, "vector_samples": samples(vectors)}  # fmt: skip
+    save_tagger(network, spec, facts, bench.out)
     counts = {"parameters": parameters, "epochs": job.schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
-              "train_sentences": len(tokens), "words": len(spec.words)}  # fmt: skip
+              "train_sentences": len(data.tokens), "words": len(spec.words)}  # fmt: skip
     return Built(counts, {"dev/f1": f1}, {"tagger": seed}, machine=device.describe())
 
 

@@ -33,6 +33,37 @@ class States(Protocol):
 
 
 @dataclass(frozen=True)
+class JoinedStates:
+    """LM embeddings of two splits as of one: the sentences of the first, then those of the second.
+
+    Attributes:
+        first: of the first `count` sentences.
+        count: sentences of the first.
+        second: of those behind them, from the same language model.
+    """
+
+    first: States
+    count: int
+    second: States
+
+    @property
+    def size(self) -> int:
+        """P, width of the states."""
+        return self.first.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float16 or float32: the narrowest that holds them."""
+        return np.result_type(self.first.dtype, self.second.dtype)
+
+    def gather(self, numbers: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Write those of sentences to `out` [B, T, W], padded on the right with zeros."""
+        for target, number in zip(out[:, None], numbers, strict=True):
+            here = number < self.count
+            (self.first if here else self.second).gather(np.array([number if here else number - self.count]), target)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Sentences of one split, coded once.
 

@@ -25,40 +25,45 @@ DECODING_BATCH = 64
 
 
 class TaggerJob:
-    """Epochs of shuffled batches; dev F1 after each decides the schedule.
+    """Epochs of shuffled batches; dev F1 after each decides the schedule, or without dev the epochs given.
 
     Args:
         network: the tagger, on its device.
         train: training split, with tags.
-        dev: development split.
-        dev_tags: its gold tags (they may hold tags that training never saw).
+        dev: development split and its gold tags (they may hold tags that training never saw); None where dev is
+            trained on: then nothing is scored, and the last model is the result.
         tags: K tag names by code.
         config: settings.
         seed: seed of batches.
         droppable: word rows [n] that may be taken as unknown in training: seen once, without a vector.
+        first_phase: epochs of the first phase, fixed beforehand; None with dev.
     """
 
     def __init__(
         self,
         network: Tagger,
         train: Dataset,
-        dev: Dataset,
-        dev_tags: Sequence[Sequence[str]],
+        dev: tuple[Dataset, Sequence[Sequence[str]]] | None,
         tags: Sequence[str],
         config: TaggerConfig,
         seed: int,
         droppable: Tensor,
+        first_phase: int | None = None,
     ) -> None:
+        if (dev is None) != (first_phase is not None):
+            raise ValueError(
+                f"dev is {'missing' if dev is None else 'given'} and first_phase {first_phase}; expected one of them"
+            )
         self.model: nn.Module = network
         self.optimizers: Sequence[torch.optim.Optimizer] = [torch.optim.Adam(network.parameters())]
         self.clip, self.loss_scale, self.accumulate, self.step = config.clip, 1.0, 1, 0
         self.schedule = Annealing(
             learning_rate=config.learning_rate,
-            patience=config.patience,
-            max_epochs=config.max_epochs,
+            patience=config.patience if first_phase is None else first_phase,
+            max_epochs=config.max_epochs if first_phase is None else first_phase,
             phases=[(phase.learning_rate, phase.epochs) for phase in config.annealing],
         )
-        self._network, self._train, self._dev, self._dev_tags, self._tags = network, train, dev, dev_tags, tags
+        self._network, self._train, self._dev, self._tags = network, train, dev, tags
         self._config, self._seed, self._droppable = config, seed, droppable
         self._device = next(network.parameters()).device
         self._finished, self._done = False, 0  # batches done of the current epoch
@@ -91,15 +96,20 @@ class TaggerJob:
         self._done += 1
         if self._done < len(self._batches):
             return
-        f1 = self.dev_f1()
-        mean, rate = float(np.mean(self._losses)), self.schedule.learning_rate
-        verdict = self.schedule.observe(f1)
+        metrics = {"train/loss": float(np.mean(self._losses)), "learning_rate": self.schedule.learning_rate}
+        if self._dev is None:  # later is better
+            verdict = self.schedule.observe(self.schedule.epoch + 1.0)
+            text = f"loss {metrics['train/loss']:.4f}"
+        else:
+            f1 = metrics["dev/f1"] = self.dev_f1()
+            verdict = self.schedule.observe(f1)
+            best, best_epoch = self.schedule.best
+            text = f"dev F1 {100 * f1:.2f} (best {100 * best:.2f} at {best_epoch})"
         if verdict.best:
             self._keep_best()
-        epoch, (best, best_epoch) = self.schedule.epoch, self.schedule.best
-        journal.metrics(epoch, {"train/loss": mean, "dev/f1": f1, "learning_rate": rate})
-        speed = len(self._train) / max(1e-9, self._seconds)
-        text = f"epoch {epoch}: dev F1 {100 * f1:.2f} (best {100 * best:.2f} at {best_epoch}), {speed:,.0f} sentences/s"
+        epoch, speed = self.schedule.epoch, len(self._train) / max(1e-9, self._seconds)
+        journal.metrics(epoch, metrics)
+        text = f"epoch {epoch}: {text}, {speed:,.0f} sentences/s"
         journal.progress(epoch, epoch, self.schedule.most_epochs, text)
         if verdict.rewind or verdict.finished:
             self._restore_best(with_moments=verdict.rewind)
@@ -108,8 +118,10 @@ class TaggerJob:
 
     def dev_f1(self) -> float:
         """Span F1 on dev, by conlleval's rules on the mapped tags."""
-        predicted = decode_all(self._network, self._dev, self._tags)
-        return span_counts(*encode_tags(self._dev_tags, predicted)).micro.f1
+        if self._dev is None:
+            raise ValueError("this tagger is trained on dev; it has nothing to be scored on")
+        data, gold = self._dev
+        return span_counts(*encode_tags(gold, decode_all(self._network, data, self._tags))).micro.f1
 
     def pack(self) -> TrainingState:
         """Schedule, position in the epoch, best model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from taglm_core.lm.extraction import Tokens, embed_online
 from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.nn.tagger import Tagger
 from taglm_core.tagging.job import decode_all
+from taglm_core.tagging.online_vectors import OnlineVectors
 from taglm_core.tagging.trained import FixedVectors, TaggerSpec, encode, load_network, load_spec
+
+logger = logging.getLogger("taglm")
 
 
 class Predictor:
@@ -22,26 +26,56 @@ class Predictor:
         network: in evaluation mode.
         spec: what it was built from.
         language_models: in the order of `spec.lm`.
+        vectors: fixed vectors of words that training did not have, or None for none.
     """
 
-    def __init__(self, network: Tagger, spec: TaggerSpec, language_models: Sequence[TrainedLm]) -> None:
+    def __init__(
+        self,
+        network: Tagger,
+        spec: TaggerSpec,
+        language_models: Sequence[TrainedLm],
+        vectors: OnlineVectors | None = None,
+    ) -> None:
         found = [(str(lm.direction), lm.size) for lm in language_models]
         wanted = [(source.direction, source.size) for source in spec.lm]
         if found != wanted:
             raise MismatchError(f"the tagger reads language models {wanted} (direction, width), but was given {found}")
         self._network, self._spec, self._language_models = network, spec, language_models
+        self._vectors = vectors
 
     @classmethod
-    def load(cls, tagger: Path, language_models: Sequence[Path], device: torch.device | None = None) -> Predictor:
+    def load(
+        cls,
+        tagger: Path,
+        language_models: Sequence[Path],
+        device: torch.device | None = None,
+        vectors: Path | None = None,
+    ) -> Predictor:
         """Open a tagger and its language models, in the order in which the tagger joins them.
 
-        A tagger with fixed word vectors knows only the vectors it was trained with here; other words are unknown to
-        its word table and are read through their characters and LM embeddings.
+        Args:
+            tagger: its folder.
+            language_models: their folders.
+            device: where to compute; the CPU if not given.
+            vectors: the file of word vectors that the tagger was trained with. Without it, words that training did not
+                have are unknown to the word table, and read through their characters and LM embeddings alone; the
+                tagger was measured with them, and will do worse than that.
+
+        Raises:
+            MismatchError: other language models, or another vector file, than it was trained with.
         """
         where = device or torch.device("cpu")
-        spec, _ = load_spec(tagger)
+        spec, facts = load_spec(tagger)
+        known = facts.get("vector_samples", {})
+        online = None if vectors is None else OnlineVectors(vectors, spec.words, spec.word_size, known)
+        if known and vectors is None:
+            logger.warning(
+                "%s: words outside of its %d training words have no vectors here; give the file of word vectors that "
+                "it was trained with (vectors=)", tagger, len(spec.words.words),
+            )  # fmt: skip
         network = load_network(tagger, spec, FixedVectors.none(spec.word_size), where)
-        return cls(network, spec, [load_language_model(folder, where, predicts=False) for folder in language_models])
+        models = [load_language_model(folder, where, predicts=False) for folder in language_models]
+        return cls(network, spec, models, online)
 
     def tag(self, sentences: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> list[list[str]]:
         """BIOES tags of tokenised sentences; as many tags as tokens, an empty sentence has none.
@@ -57,7 +91,9 @@ class Predictor:
             return [[] for _ in sentences]
         groups = [documents[number] for number in filled] if documents is not None else None
         states = [embed_online(lm, tokens, self._spec.embedding, groups) for lm in self._language_models]
-        data = encode(self._spec, FixedVectors.none(self._spec.word_size), tokens, states)
+        fixed = FixedVectors.none(self._spec.word_size) if self._vectors is None else self._vectors.fixed(tokens)
+        self._network.set_frozen_vectors(torch.from_numpy(fixed.matrix) if len(fixed.matrix) else None)
+        data = encode(self._spec, fixed, tokens, states)
         tagged = decode_all(self._network, data, self._spec.tags)
         result: list[list[str]] = [[] for _ in sentences]
         for number, tags in zip(filled, tagged, strict=True):

@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taglm_core.config.embedding import EmbeddingConfig
-from taglm_core.config.tagger import CharCnnEncoder, CharGruEncoder, TaggerConfig
+from taglm_core.config.tagger import CharCnnEncoder, NoCharacters, TaggerConfig
 from taglm_core.corpus.schemes import Scheme, allowed_tags
 from taglm_core.corpus.token_bytes import N_SYMBOLS
 from taglm_core.corpus.word_vectors import WordVectors
 from taglm_core.nn.characters import CharCnn, CharRnn
+from taglm_core.nn.lm_vectors import LmSource, LmVectors
 from taglm_core.nn.tagger import Tagger, random_word_vectors
 from taglm_core.tagging.dataset import Dataset, States
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, normalise
@@ -111,30 +112,52 @@ class FixedVectors:
 def build_network(spec: TaggerSpec, word_vectors: Tensor, fixed: FixedVectors) -> Tagger:
     """A network for a spec; torch's global generator initialises all but the word vectors [V, D]."""
     config = spec.config
-    characters: CharCnn | CharRnn | None = None
-    if isinstance(config.characters, CharCnnEncoder):
-        cnn = config.characters
-        dropout = config.dropout if config.dropout_output else 0.0  # Ma and Hovy 2016, and chunking in the paper
-        filters = ((cnn.width, cnn.filters),)
-        characters = CharCnn(N_SYMBOLS, cnn.dim, filters, activation="tanh", dropout=dropout)
-    elif isinstance(config.characters, CharGruEncoder):
-        gru = config.characters
-        characters = CharRnn(N_SYMBOLS, gru.dim, gru.units, gru.layers, cell="gru", dropout=config.dropout)
+    only = config.lm.position == "only"
     follow, first, last = _constraints(spec.tags) if config.constraints else (None, None, None)
     return Tagger(
         len(spec.tags),
-        characters=characters,
-        word_vectors=word_vectors,
-        frozen_vectors=torch.from_numpy(fixed.matrix) if len(fixed.matrix) else None,
-        units=config.units,
+        characters=None if only else build_characters(config),
+        word_vectors=None if only else word_vectors,
+        frozen_vectors=torch.from_numpy(fixed.matrix) if len(fixed.matrix) and not only else None,
+        units=() if only else config.units,
         cell=config.cell,
         dropout=config.dropout,
+        locked_dropout=config.locked_dropout,
         dropout_output=config.dropout_output,
-        lm_size=spec.lm_size,
+        word_dropout=config.word_dropout,
+        lm=build_lm_vectors(config, spec.lm) if spec.lm else None,
+        lm_layer=config.lm.layers_below,
         start_end=config.start_end,
         constraints=follow,
         allowed_start=first,
         allowed_end=last,
+    )
+
+
+def build_characters(config: TaggerConfig) -> CharCnn | CharRnn | None:
+    """The character encoder of a configuration."""
+    encoder = config.characters
+    if isinstance(encoder, NoCharacters):
+        return None
+    if isinstance(encoder, CharCnnEncoder):
+        filters = ((encoder.width, encoder.filters),)
+        return CharCnn(N_SYMBOLS, encoder.dim, filters, activation="tanh", dropout=encoder.dropout)
+    return CharRnn(
+        N_SYMBOLS, encoder.dim, encoder.units, encoder.layers, cell=encoder.kind, dropout=encoder.dropout
+    )  # fmt: skip
+
+
+def build_lm_vectors(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmVectors:
+    """How a configuration prepares the embeddings of these language models."""
+    entry, sources = config.lm, [LmSource(source.size, len(source.layers)) for source in inputs]
+    return LmVectors(
+        sources,
+        mix=entry.mix if entry.mix is not None else not entry.scale and any(source.layers > 1 for source in sources),
+        norm=entry.norm,
+        scale=entry.scale,
+        projection=entry.projection,
+        activation=entry.activation,
+        dropout=entry.dropout,
     )
 
 

@@ -4,6 +4,8 @@ phase 0    rate alpha; ends `patience` epochs after the best dev F1, or at `max_
 phase 1    from the model of the best epoch, at the first annealing rate, so many epochs
 phase 2..  on from where the last phase ended, at the next rate
 result     the model with the best dev F1 over all phases; the earliest of equals
+
+Without a dev set the same phases run over fixed numbers of epochs: scores that rise make every epoch the best so far.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class _Position:
     in_phase: int = 0
     best_score: float = -1.0
     best_epoch: int = 0
+    rewound_to: int = 0  # best epoch of phase 0
 
 
 class Annealing:
@@ -71,6 +74,11 @@ class Annealing:
         return self._at.best_score, self._at.best_epoch
 
     @property
+    def first_phase_epochs(self) -> int:
+        """Epochs of phase 0 that led to its best model: what a repetition on more data trains at the first rate."""
+        return self._at.rewound_to or self._at.best_epoch
+
+    @property
     def most_epochs(self) -> int:
         """Epochs if patience never runs out."""
         return sum(self._lengths)
@@ -88,6 +96,8 @@ class Annealing:
             return Verdict(best, rewind=False, finished=False)
         if at.phase == len(self._rates) - 1:
             return Verdict(best, rewind=False, finished=True)
+        if at.phase == 0:
+            at.rewound_to = at.best_epoch
         at.phase, at.in_phase = at.phase + 1, 0
         return Verdict(best, rewind=at.phase == 1 and not best, finished=False)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from taglm_core.stages.steps import Step
+from taglm_core.stages.steps import TRAIN_ONLY, Step
 from taglm_core.store.digests import canonical_json
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
@@ -101,7 +101,8 @@ class Variant:
     def of(cls, name: str, experiment: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Variant:
         """From a tagger's config and the digests of its inputs."""
         rest = {key: value for key, value in config.items() if key != "seed"}
-        text = canonical_json({"config": rest, "inputs": dict(inputs)})
+        shared = {role: digest for role, digest in inputs.items() if role != TRAIN_ONLY}  # that has a seed, too
+        text = canonical_json({"config": rest, "inputs": shared})
         return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest)
 
     def tags(self) -> dict[str, str]:

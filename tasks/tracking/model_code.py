@@ -1,6 +1,8 @@
 """A registered tagger, as MLflow loads it: this file is run, nothing is unpickled.
 
 `mlflow.pyfunc.load_model("models:/taglm-<data set>@champion").predict([["Anna", "lives", "in", "Rome", "."]])`
+
+`load_model(..., model_config={"vectors": "glove.txt"})` gives words that training did not have their vectors.
 """
 
 import warnings
@@ -25,8 +27,9 @@ class TaggerModel(PythonModel):
         files = context.artifacts
         tagger = Path(files["tagger"])
         spec, _ = load_spec(tagger)
-        models = [Path(files[f"language-model-{name}-{direction}"]) for name, direction, *_ in spec.lm]
-        self._predictor = Predictor.load(tagger, models)
+        models = [Path(files[f"language-model-{source.name}-{source.direction}"]) for source in spec.lm]
+        vectors = (context.model_config or {}).get("vectors")
+        self._predictor = Predictor.load(tagger, models, vectors=Path(vectors) if vectors else None)
 
     def predict(
         self,

@@ -77,7 +77,7 @@ def register_best(
     """
     if not taggers:
         return None
-    step, tagger = max(taggers.items(), key=lambda item: item[1].manifest.metrics["dev/f1"])
+    step, tagger = best_tagger(taggers)
     try:
         client = tracker.connection.client()
         with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
@@ -118,12 +118,23 @@ def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Art
             artifacts=files,
             code_paths=[str(Path(taglm_core.__file__).parent)],
             pip_requirements=requirements(),
+            model_config={"vectors": ""},  # only what is named here may be given when the model is loaded
         )
 
 
 def requirements() -> list[str]:
     """Pinned packages, without the label of a local build (`2.13.0+cpu`), which no index has."""
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
+    """The step and tagger with the best dev F1; of two that share one, that which was trained on dev as well."""
+
+    def rank(item: tuple[str, Artifact]) -> tuple[float, bool]:
+        manifest = item[1].manifest
+        return manifest.metrics["dev/f1"], manifest.recipe.config.get("train_on") == "train+dev"
+
+    return max(taggers.items(), key=rank)
 
 
 def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:

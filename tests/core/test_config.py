@@ -8,6 +8,7 @@ import pytest
 
 from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.config.load import load_experiment
+from taglm_core.config.tagger import LmEntryConfig, TaggerConfig
 from taglm_core.errors import ConfigError
 
 
@@ -118,3 +119,57 @@ def test_an_unknown_preset_names_those_there_are() -> None:
     """Before anything runs."""
     with pytest.raises(ConfigError, match=r"no preset 'big'; there are char-cnn-small, lstm-512-256"):
         load_experiment(None, ["language_models.main.preset=big"])
+
+
+def test_the_papers_taggers() -> None:
+    """The presets are the settings of the paper's sections 3.3 and 4; what is given lies over them."""
+    ner, chunking = (TaggerConfig.model_validate({"preset": name}) for name in ("paper-ner", "paper-chunking"))
+    assert ner.characters.model_dump() == {"kind": "gru", "dim": 25, "units": 80, "layers": 2, "dropout": 0.25}
+    assert (ner.cell, ner.units, ner.dropout, ner.dropout_output) == ("gru", (300, 300), 0.25, False)
+    assert chunking.characters.model_dump() == {"kind": "cnn", "dim": 30, "filters": 30, "width": 3, "dropout": 0.5}
+    assert (chunking.cell, chunking.units, chunking.dropout, chunking.dropout_output) == ("lstm", (200, 200), 0.5, True)
+    for config in (ner, chunking):
+        assert (config.learning_rate, config.clip, config.lm, config.words.dropout) == (1e-3, 5.0, LmEntryConfig(), 0.0)
+        assert [(phase.learning_rate, phase.epochs) for phase in config.annealing] == [(1e-4, 5), (1e-5, 5)]
+        assert (config.start_end, config.constraints, config.locked_dropout, config.word_dropout) == (
+            False,
+            False,
+            0,
+            0,
+        )
+        assert TaggerConfig.model_validate(config.model_dump(mode="json")) == config
+    changed = TaggerConfig.model_validate({"preset": "paper-ner", "units": [300, 120], "characters": {"units": 9}})
+    assert (changed.units, changed.characters.kind, changed.characters.units) == ((300, 120), "gru", 9)
+    with pytest.raises(ConfigError, match="no preset 'paper'; there are paper-ner, paper-chunking"):
+        load_experiment(None, ["tagger.preset=paper"])
+
+
+def test_a_variants_preset_lies_between_the_section_and_its_own_settings() -> None:
+    """What the preset does not name stays the experiment's, what the variant gives wins; unknown ones are refused."""
+    arms = "[{name: a, tagger: {preset: paper-chunking, units: [9]}}, {name: b}]"
+    experiment = load_experiment(
+        None, ["tagger={preset: paper-ner, max_bytes: 30, words: {vectors: x}}", f"variants={arms}"]
+    )
+    first, second = (experiment.tagger_of(variant) for variant in experiment.variants)
+    assert (first.cell, first.units, first.max_bytes, first.words.vectors) == ("lstm", (9,), 30, "x")
+    assert (second.cell, second.units, second.max_bytes, second.words.vectors) == ("gru", (300, 300), 30, "x")
+    assert "variants.0.tagger: no preset 'x'" in refusal("variants=[{name: a, tagger: {preset: x}}]")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tagger={units: [9], lm: {position: layer-2-output}}", "lm.position is layer-2-output, but units [9] are 1"),
+        ("tagger.units=[]", "tagger.units: Tuple should have at least 1 item"),
+        ("tagger.units=[1, 2, 3, 4, 5]", "tagger.units: Tuple should have at most 4 items"),
+        ("tagger.units=[3, 0]", "tagger.units.1: Input should be greater than or equal to 1"),
+        ("tagger.lm={mix: true, scale: true}", "tagger.lm: mix has a learned scale already"),
+        ("tagger.lm.activation=relu", "tagger.lm: activation relu comes after a projection"),
+        ("tagger.lm.position=middle", "tagger.lm.position: Input should be 'input', 'layer-1-output'"),
+        ("tagger.characters={kind: lstm, unts: 3}", "did you mean tagger.characters.units?"),
+        ("tagger.lm.position=only", "variants.0: tagger.lm.position is only, and a variant without lm has nothing"),
+    ],
+)
+def test_parts_of_a_tagger_that_do_not_fit(override: str, message: str) -> None:
+    """Refused before anything runs, with the dotted path and what to do."""
+    assert message in refusal(override)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
+from taglm_core.corpus.vector_files import detect_format
 from taglm_core.corpus.word_vectors import load_vectors, read_vectors, write_vectors
 from taglm_core.errors import DamagedObject, InputError
 
@@ -70,6 +73,85 @@ def test_malformed_lines_stop_with_file_and_line(tmp_path: Path, text: str, mess
     """Too few or too many values, no numbers, a file shorter than it says: each is named."""
     with pytest.raises(InputError, match=message):
         read_vectors(_write(tmp_path, text), {"a", "b"})
+
+
+def _binary(folder: Path, rows: dict[str, list[float]], end: bytes = b"\n", name: str = "vectors.bin") -> Path:
+    """A file as word2vec writes it (`end` after each vector), or gensim (nothing)."""
+    dim = len(next(iter(rows.values())))
+    data = f"{len(rows)} {dim}\n".encode()
+    for word, values in rows.items():
+        data += word.encode("utf-8", "surrogateescape") + b" " + struct.pack(f"<{dim}f", *values) + end
+    path = folder / name
+    path.write_bytes(
+        gzip.compress(data) if name.endswith(".gz") else zstandard.compress(data) if name.endswith(".zst") else data
+    )
+    return path
+
+
+@pytest.mark.parametrize("end", [b"\n", b""], ids=["word2vec", "gensim"])
+@pytest.mark.parametrize("name", ["v.bin", "v.bin.gz", "v.txt.zst"])
+def test_binary_files_give_what_text_gives(tmp_path: Path, end: bytes, name: str) -> None:
+    """The same vectors and coverage from binary as from text, whatever the file is called and however it is packed."""
+    generator = np.random.default_rng(0)
+    rows = {f"w{number}" if number else "New_York": generator.normal(size=9).round(3).tolist() for number in range(500)}
+    rows["bad\udcff"] = [0.0] * 9  # a word cut off inside a character, as some tools write
+    rows |= {f"last{number}": [10 + number] * 9 for number in range(3)}
+    text = "".join(f"{word.replace(chr(0xDCFF), '')} {' '.join(map(str, values))}\n" for word, values in rows.items())
+    needed = {"New_York", "W3", "w499", "last2", "absent"}
+    expected = read_vectors(_write(tmp_path, f"{len(rows)} 9\n{text}"), needed)
+    found = read_vectors(_binary(tmp_path, rows, end, name), needed)
+    assert (found.words, found.coverage) == (expected.words, expected.coverage)
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+
+
+def test_binary_files_larger_than_a_block(tmp_path: Path) -> None:
+    """Vectors that lie across the borders of blocks come out whole."""
+    rows = {f"word{number}": [float(number)] * 300 for number in range(4_000)}  # 4.8 MB
+    needed = {f"word{number}" for number in range(0, 4_000, 7)}
+    found = read_vectors(_binary(tmp_path, rows), needed)
+    assert found.matrix.tolist() == [rows[word] for word in found.words]
+    assert len(found.words) == len(needed)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"the 1 2\n", "glove"),
+        (b"2 3\nthe 1 2 3\n", "text"),
+        ("2 3\n\u00e9t\u00e9 1 2 3\n".encode(), "text"),
+        ("2 3\n\u00e9t\u00e9 1 2 3\n".encode("latin-1"), "text"),
+        (b"2 3\nthe 1 x 3\n", "text"),
+        (b"2 3\nthe " + struct.pack("<3f", 1, 2, 3), "binary"),
+        (b"2 3\nthe " + struct.pack("<3f", 0.0127, -0.2, 0.3), "binary"),
+    ],
+)
+def test_formats_are_told_apart_by_their_beginning(tmp_path: Path, head: bytes, expected: str) -> None:
+    """Also where the text is malformed or in another encoding: then the text's own error is the helpful one."""
+    path = tmp_path / "x"
+    path.write_bytes(head)
+    assert detect_format(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (gzip.compress(b"the 1 2\n"), r"found gzip data; expected word vectors of GloVe.*name that ends in \.gz"),
+        (b"PK\x03\x04glove", "found a zip archive.*unpack it"),
+        (b"\xba\x16\x4f\x2f\x0c\0\0\0", r"found a fastText model.*\.vec"),
+        (b"\x80\x04\x95", "found a pickle.*save_word2vec_format"),
+        (b"2 3\nthe " + struct.pack("<3f", 1, 2, 3), "found the end in vector 2; expected 2 vectors of 3 values"),
+        (b"1 3\nthe " + struct.pack("<4f", 1, 2, 3, 4), "found more after vector 1; expected 1 vectors"),
+        (b"1 3\nthe " + struct.pack("<3f", 1, float("nan"), 3), r"nan as value 2 of vector 1 \('the'\)"),
+        (b"1 3\nthe " + struct.pack("<2f", 1, 2), "found the end in vector 1"),
+        (b"1 3\n" + b"\0" * 200_000, "found the end in vector 1"),
+    ],
+)
+def test_other_files_and_damaged_binary_ones_are_named(tmp_path: Path, head: bytes, message: str) -> None:
+    """What it is instead and what to do, or which vector is damaged."""
+    path = tmp_path / "vectors"
+    path.write_bytes(head)
+    with pytest.raises(InputError, match=message):
+        read_vectors(path, {"the"})
 
 
 def test_written_vectors_come_back_in_the_same_bytes(tmp_path: Path) -> None:

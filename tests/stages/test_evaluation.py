@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from taglm_core.errors import MismatchError
 from taglm_core.evaluation.predictions import Predictions, write_predictions
 from taglm_core.stages import tag
 from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph, evaluation_name
+from taglm_core.stages.graph import build_graph, evaluation_name, tagger_name, train_only_name
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 
@@ -40,3 +41,27 @@ def test_gold_tokens_in_are_predicted_tokens_out(tmp_path: Path, monkeypatch: py
         else:
             refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
     assert not list((tmp_path / "store" / "objects").glob("evaluation/*"))
+
+
+def test_a_tagger_on_train_and_dev(tmp_path: Path) -> None:
+    """It learns from both splits over the epochs found on train, and its dev F1 is that of the tagger on train."""
+    small = [setting for setting in SMALL if not setting.startswith("tagger")]
+    tagger = "tagger={units: [4, 4], max_epochs: 3, patience: 1, annealing: [{learning_rate: 1.0e-4, epochs: 1}], \
+train_on: train+dev}"
+    experiment = load_experiment(None, [*small, tagger, f"run.store={tmp_path / 'store'}"])
+    store, graph = Store(experiment.run.store), build_graph(experiment)
+    last = tagger_name("baseline", 1)
+    refs: dict[str, Ref] = {}
+    for name in [name for name in graph if name in graph.above(last)] + [last]:
+        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
+        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
+    (alone, its), (both, all_of) = (
+        (store.manifest("tagger", ref.digest), json.loads((store.open(ref).path / "config.json").read_text()))
+        for ref in (refs[train_only_name("baseline", 1)], refs[last])
+    )
+    assert (alone.counts["train_sentences"], both.counts["train_sentences"]) == (5, 10)
+    assert both.counts["words"] > alone.counts["words"]
+    assert both.counts["epochs"] == both.counts["best_epoch"] == its["first_phase_epochs"] + 1
+    assert all_of["first_phase_epochs"] == its["first_phase_epochs"]
+    assert both.metrics == alone.metrics
+    assert all_of["dev_f1"] == its["dev_f1"]

@@ -109,7 +109,12 @@ def test_refresh_runs_a_stage_and_leaves_the_rest_to_its_outcome(store: Store) -
 
 
 @pytest.mark.parametrize(
-    "extra", [[], ["labelled.dev=null", "labelled.dev_sentences=9", "labelled.train_fraction=0.5"]]
+    "extra",
+    [
+        [],
+        ["labelled.dev=null", "labelled.dev_sentences=9", "labelled.train_fraction=0.5"],
+        ["tagger.train_on=train+dev"],
+    ],
 )
 def test_test_data_has_no_path_into_training(extra: list[str]) -> None:
     """No step above a tagger or a language model reads the test corpus; only the scheme's name sees its tags."""
@@ -118,6 +123,26 @@ def test_test_data_has_no_path_into_training(extra: list[str]) -> None:
         if step.kind in ("tagger", "language-model", "vocabulary"):
             assert "corpus/test" not in graph.above(name)
             assert not any("/test" in above for above in graph.above(name))
+
+
+def test_a_tagger_on_train_and_dev_takes_its_epochs_from_one_on_train(store: Store) -> None:
+    """That one is what trains on train alone, by key; dev is measured on it, test on the other."""
+    variants = (
+        "variants=[{name: baseline}, {name: TagLM, lm: main}, {name: both, lm: main, tagger: {train_on: train+dev}}]"
+    )
+    experiment = load_experiment(None, [variants])
+    graph = build_graph(experiment)
+    before, after = graph["tagger/both:train-only/seed-2"], graph["tagger/both/seed-2"]
+    assert before.config == graph["tagger/TagLM/seed-2"].config
+    assert dict(after.inputs) == {**before.inputs, "train-only": before.name}
+    assert dict(after.config) == {**before.config, "train_on": "train+dev"}
+    assert graph["evaluation/both/seed-2/dev"].inputs["tagger"] == before.name
+    assert graph["evaluation/both/seed-2/test"].inputs["tagger"] == after.name
+    decisions = plan(store, graph)
+    for seed in experiment.seeds:
+        assert decisions[f"tagger/both:train-only/seed-{seed}"].action is Action.REUSE
+        assert decisions[f"evaluation/both/seed-{seed}/dev"].action is Action.REUSE
+        assert decisions[f"tagger/both/seed-{seed}"].action is Action.RUN
 
 
 def test_every_kind_of_source_is_drawn(tmp_path: Path) -> None:

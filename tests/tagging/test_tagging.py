@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from taglm_core.config.tagger import TaggerConfig
+from taglm_core.config.tagger import NoCharacters, TaggerConfig
 from taglm_core.corpus.schemes import Scheme, SchemeViolation, check_tags
-from taglm_core.corpus.word_vectors import WordVectors
+from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import Interrupted, MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
-from taglm_core.tagging.dataset import reading_batches, training_batches
+from taglm_core.tagging.dataset import JoinedStates, reading_batches, training_batches
 from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
+from taglm_core.tagging.online_vectors import OnlineVectors, samples
 from taglm_core.tagging.prediction import Predictor
 from taglm_core.tagging.trained import (
     FixedVectors,
@@ -33,7 +35,7 @@ from taglm_core.tagging.words import TaggerWords, normalise, tags_of
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
-from taglm_core.training.loop import LoopSettings, train
+from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import numpy_generator, seed_torch
 from taglm_core.training.stopping import StopRequest
 from tests.lm.test_training import StopAfter
@@ -77,8 +79,8 @@ class Noise:
         return np.random.default_rng(number).normal(size=(self.lengths[number], self.size)).astype(np.float16)
 
 
-def new_job(lm_size: int = 0) -> tuple[TaggerJob, TaggerSpec]:
-    """A fresh job, with or without LM states."""
+def new_job(lm_size: int = 0, first_phase: int | None = None) -> tuple[TaggerJob, TaggerSpec]:
+    """A fresh job, with or without LM states; with the epochs of the first phase it has no dev set."""
     open_device("cpu", 1)
     (tokens, tags), (dev_tokens, dev_tags) = corpus(40, 1), corpus(15, 2)
     lm = (LmInput("main", "forward", lm_size),) if lm_size else ()
@@ -93,12 +95,13 @@ def new_job(lm_size: int = 0) -> tuple[TaggerJob, TaggerSpec]:
     train_data = encode(spec, FixedVectors.none(6), tokens, states(tokens), tags)
     dev_data = encode(spec, FixedVectors.none(6), dev_tokens, states(dev_tokens))
     droppable = droppable_rows(spec.words.single, len(spec.words), known)
-    return TaggerJob(network, train_data, dev_data, dev_tags, spec.tags, CONFIG, 1, droppable), spec
+    dev = None if first_phase else (dev_data, dev_tags)
+    return TaggerJob(network, train_data, dev, spec.tags, CONFIG, 1, droppable, first_phase), spec
 
 
-def run(folder: Path, stop: StopRequest, lm_size: int = 0) -> TaggerJob:
+def run(folder: Path, stop: StopRequest, lm_size: int = 0, first_phase: int | None = None) -> TaggerJob:
     """Train with a checkpoint after every step."""
-    job, _ = new_job(lm_size)
+    job, _ = new_job(lm_size, first_phase)
     journal = Journal(folder / JOURNAL)
     try:
         train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))
@@ -107,20 +110,20 @@ def run(folder: Path, stop: StopRequest, lm_size: int = 0) -> TaggerJob:
     return job
 
 
-@pytest.mark.parametrize("lm_size", [0, 5])
-def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, lm_size: int) -> None:
+@pytest.mark.parametrize(("lm_size", "first_phase"), [(0, None), (5, None), (5, 6)])
+def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, lm_size: int, first_phase: int | None) -> None:
     """Stopped in an epoch, between epochs and in the annealing: the same weights and the same dev scores."""
-    whole = run(tmp_path / "whole", StopRequest(), lm_size)
+    whole = run(tmp_path / "whole", StopRequest(), lm_size, first_phase)
     for looks in (3, 17, 40):
         with pytest.raises(Interrupted):
-            run(tmp_path / "parts", StopAfter(looks), lm_size)
-    parts = run(tmp_path / "parts", StopRequest(), lm_size)
+            run(tmp_path / "parts", StopAfter(looks), lm_size, first_phase)
+    parts = run(tmp_path / "parts", StopRequest(), lm_size, first_phase)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
 
     def scores(folder: Path) -> dict[int, float]:
         events = [event for event, _ in read_events(folder / JOURNAL) if event.kind == "metrics"]
-        return {event.step: event.values["dev/f1"] for event in events}
+        return {event.step: event.values.get("dev/f1", -1.0) for event in events}
 
     assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
     assert whole.schedule.best == parts.schedule.best
@@ -131,6 +134,139 @@ def test_it_learns_and_ends_with_the_best_model(tmp_path: Path) -> None:
     job = run(tmp_path, StopRequest())
     assert job.schedule.best[0] > 0.9
     assert job.dev_f1() == job.schedule.best[0]
+
+
+def test_fixed_epochs_end_with_the_last_model(tmp_path: Path) -> None:
+    """Without dev: as many epochs as given, the phases after them, no score anywhere, and the last weights."""
+    job = run(tmp_path, StopRequest(), first_phase=3)
+    events = [event.values for event, _ in read_events(tmp_path / JOURNAL) if event.kind == "metrics"]
+    assert [values["learning_rate"] for values in events] == [0.02] * 3 + [0.002] * 2
+    assert not any("dev/f1" in values for values in events)
+    assert job.schedule.best[1] == 5
+    other, _ = new_job(first_phase=3)
+    journal = Journal(tmp_path / "other")
+    while not other.finished():
+        before = [parameter.detach().clone() for parameter in other.model.parameters()]
+        loss = take_step(other)
+        after = [parameter.detach().clone() for parameter in other.model.parameters()]
+        assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        other.after_step(loss, journal)
+        assert all(torch.equal(a, b) for a, b in zip(after, other.model.parameters(), strict=True))
+    journal.close()
+    assert all(torch.equal(a, b) for a, b in zip(after, job.model.parameters(), strict=True))
+    with pytest.raises(ValueError, match="nothing to be scored on"):
+        job.dev_f1()
+    with pytest.raises(ValueError, match="dev is given and first_phase 3; expected one of them"):
+        TaggerJob(job._network, job._train, (job._train, []), ("O",), CONFIG, 1, torch.zeros(0), first_phase=3)
+
+
+def test_two_splits_side_by_side_keep_their_states() -> None:
+    """Sentence n of the joined states is sentence n of the first, then of the second."""
+    first, second = Noise(3, (2, 1)), Noise(3, (4,))
+    joined = JoinedStates(first, 2, second)
+    assert joined.size == 3
+    out = np.full((3, 5, 3), np.nan, joined.dtype)
+    joined.gather(np.array([2, 0, 1]), out)
+    for target, (states, its) in zip(out, [(second, 0), (first, 0), (first, 1)], strict=True):
+        length = states.lengths[its]
+        assert np.array_equal(target[:length], states.sentence(its))
+        assert not target[length:].any()
+
+
+KINDS = [
+    {"characters": {"kind": "gru", "dim": 3, "units": 4}, "units": [5]},
+    {"characters": {"kind": "lstm", "dim": 3, "units": 4, "layers": 1}, "cell": "lstm", "units": [5, 4, 3]},
+    {"characters": {"kind": "none"}, "locked_dropout": 0.3, "word_dropout": 0.2},
+    {"lm": {"position": "input"}},
+    {"lm": {"position": "layer-2-output", "projection": 4, "activation": "relu"}},
+    {"lm": {"mix": True, "norm": True, "dropout": 0.5}},
+    {"lm": {"scale": True, "position": "only"}},
+    {"preset": "paper-ner", "units": [6, 6], "characters": {"units": 5}},
+    {"preset": "paper-chunking", "units": [6, 6]},
+]
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_every_part_is_configured_trained_saved_and_loaded(settings: dict[str, Any], tmp_path: Path) -> None:
+    """A step of training changes every parameter that can be reached; from its files come the same tags."""
+    (tokens, tags), lm = corpus(12, 1), (LmInput("main", "forward", 5), LmInput("main", "backward", 4))
+    # one batch holds all: each word row gets a gradient, but the unknown word's
+    config = TaggerConfig.model_validate({**settings, "batch_size": 12, "words": {"size": 6, "dropout": 0.0}})
+    spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
+    seed_torch(1, "tagger")
+    network = build_network(spec, start_vectors(spec, [], 1)[0], FixedVectors.none(6))
+    states = [Noise(size, tuple(map(len, tokens))) for _, _, size in lm]
+    data = encode(spec, FixedVectors.none(6), tokens, states, tags)
+    job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, torch.zeros(0, dtype=torch.int64))
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    take_step(job)
+    single = {"lm.sources.0.weights", "lm.sources.1.weights"}  # the share of a single layer is 1
+    assert {name for name, parameter in network.named_parameters() if torch.equal(before[name], parameter)} <= single
+    save_tagger(network, spec, {}, tmp_path)
+    loaded, _ = load_spec(tmp_path)
+    assert loaded.config == config
+    again = load_network(tmp_path, loaded, FixedVectors.none(6), torch.device("cpu"))
+    assert decode_all(again, data, spec.tags) == decode_all(network, data, spec.tags)
+    reads = network.words is not None
+    assert reads == (config.lm.position != "only")
+
+
+def vector_file(folder: Path, scale: float = 1.0) -> Path:
+    """Vectors of names and years, some of which training does not have."""
+    generator = np.random.default_rng(5)
+    words = ("saw", "anna", "bert", "carl", "dora", "emil", "0000")
+    rows = {word: (scale * generator.normal(size=6)).round(4) for word in words}
+    path = folder / f"vectors-{scale}.txt"
+    path.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in rows.items()))
+    return path
+
+
+def test_words_that_training_lacks_have_their_vectors_at_prediction(tmp_path: Path, caplog: Any) -> None:
+    """With the vector file a predictor tags as the evaluation does; without it they are unknown, and it says so."""
+    path = vector_file(tmp_path, 8.0)
+    sentences = [("saw", "Anna"), ("Bert", "saw")]
+    # characters would tell the words apart without vectors
+    config = CONFIG.model_copy(update={"characters": NoCharacters()})
+    vectors = read_vectors(path, {token for sentence in sentences for token in sentence})
+    spec = TaggerSpec(config, ("O", *(f"S-{letter}" for letter in "ABCDEFGH")), TaggerWords.count(sentences, 1), 6, ())
+    seed_torch(3, "tagger")
+    network = build_network(spec, start_vectors(spec, [vectors], 3)[0], FixedVectors.none(6))
+    torch.nn.init.normal_(network.dense.weight, std=5)
+    save_tagger(network, spec, {"vector_samples": samples([vectors])}, tmp_path)
+    new = [("Carl", "saw", "Dora", "strange"), ("EMIL", "Bert"), (), ("Carl", "1999", "Carl", "saw", "Emil")]
+    filled = [sentence for sentence in new if sentence]
+    needed = read_vectors(path, {token for sentence in filled for token in sentence})
+    fixed = FixedVectors.of(spec.words, [needed])
+    evaluated = load_network(tmp_path, spec, fixed, torch.device("cpu"))
+    expected = decode_all(evaluated, encode(spec, fixed, filled, []), spec.tags)
+    with_file = Predictor.load(tmp_path, [], vectors=path)
+    assert not caplog.records
+    found = with_file.tag(new)
+    assert [tags for tags in found if tags] == expected
+    assert [with_file.tag([sentence])[0] for sentence in reversed(new)] == list(reversed(found))
+    path.rename(tmp_path / "moved")  # what was met is not looked up again
+    assert with_file.tag(new) == found
+    (tmp_path / "moved").rename(path)
+    without = Predictor.load(tmp_path, [])
+    assert "words outside of its 3 training words have no vectors here" in caplog.text
+    unknown = [tuple("?" if token in fixed.rows else token for token in sentence) for sentence in new]
+    assert without.tag(new) == without.tag(unknown) != found
+
+
+def test_another_vector_file_is_refused(tmp_path: Path) -> None:
+    """Other values, words or length, and any file for a tagger that was trained without one: each is an error."""
+    path, words = vector_file(tmp_path), TaggerWords(("saw",), 0)
+    expected = samples([read_vectors(path, {"saw", "Anna", "1999"})])
+    assert len(expected) == 3
+    OnlineVectors(path, words, 6, expected)
+    with pytest.raises(MismatchError, match="give the file it was trained with"):
+        OnlineVectors(vector_file(tmp_path, 2.0), words, 6, expected)
+    with pytest.raises(MismatchError, match="give the file it was trained with"):
+        OnlineVectors(path, words, 6, {**expected, "absent": [0.0] * 6})
+    with pytest.raises(MismatchError, match=r"6 values a word.*7 values"):
+        OnlineVectors(path, words, 7, expected)
+    with pytest.raises(MismatchError, match="trained without a vector file; give none"):
+        OnlineVectors(path, words, 6, {})
 
 
 def test_saved_and_loaded_tags_alike(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import flat_params
+from tasks.tracking.entry import Variant
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
 
 LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
@@ -418,3 +419,12 @@ def test_settings_become_flat_text() -> None:
     expected = {"a.b": "1", "a.c.d": "x", "list": "[1, [2]]", "no": "null", "yes": "true", "empty": "{}"}
     assert flat_params(settings) == expected
     assert flat_params({}) == {}
+
+
+def test_seeds_on_train_and_dev_are_one_variant() -> None:
+    """Each reads the epochs of a tagger of its own seed; all else is shared, and makes the variant."""
+    config = {"train_on": "train+dev", "units": [4]}
+    inputs = {"train/corpus": "a", "dev/corpus": "b"}
+    one, two = (Variant.of("x", "e", {**config, "seed": seed}, {**inputs, "train-only": str(seed)}) for seed in (1, 2))
+    assert one == two
+    assert one != Variant.of("x", "e", config, {**inputs, "dev/corpus": "c"})

@@ -13,6 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
+from taglm_core.errors import MismatchError
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.comparing import find_run
 from taglm_core.stages.graph import build_graph
@@ -23,7 +24,7 @@ from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import needs_of
 from tasks.tracking.entry import PARENT
-from tasks.tracking.registry import decide, register_best
+from tasks.tracking.registry import best_tagger, decide, register_best
 from tasks.tracking.tracker import Tracker
 
 TINY = {
@@ -218,6 +219,16 @@ def test_who_becomes_champion(f1: float, digest: str, moves: bool, words: str) -
     assert words in decision[1]
 
 
+def test_of_two_with_one_dev_f1_the_one_that_learnt_more_is_registered(done: Done) -> None:
+    """A tagger on train and dev has the dev F1 of its forerunner on train: it is the one to keep."""
+    artifact = done.of("tagger")["tagger/TagLM/seed-1"]
+    recipe = artifact.manifest.recipe
+    both = replace(recipe, config={**recipe.config, "train_on": "train+dev"})
+    later = replace(artifact, manifest=replace(artifact.manifest, recipe=both))
+    for pair in ({"alone": artifact, "both": later}, {"both": later, "alone": artifact}):
+        assert best_tagger(pair)[0] == "both"
+
+
 def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in its files is pickled; loaded by alias it gives the tags of the tagger it was made from."""
     from taglm_core.tagging.prediction import Predictor
@@ -236,6 +247,8 @@ def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypat
     models = [done.store.open(done.refs[f"language-model/main/{way}"]).path for way in ("backward", "forward")]
     predictor = Predictor.load(done.store.open(done.refs["tagger/TagLM/seed-1"]).path, models)
     assert model.predict(sentences) == predictor.tag(sentences)
+    with pytest.raises(MismatchError, match=r"glove\.txt: the tagger was trained without a vector file"):
+        mlflow.pyfunc.load_model("models:/taglm-demo@champion", model_config={"vectors": "glove.txt"})
 
 
 def test_gc_keeps_the_champion_usable(done: Done, tmp_path: Path) -> None:

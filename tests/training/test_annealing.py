@@ -28,6 +28,24 @@ def test_the_papers_schedule_step_by_step() -> None:
     assert at.best == (0.72, 8)
 
 
+def test_epochs_to_repeat_on_more_data() -> None:
+    """Those of the first phase up to its best model, whatever the later phases bring; scores that rise repeat them."""
+    at = schedule()
+    for score in (0.5, 0.7, 0.6, 0.7, 0.65, 0.71, 0.70, 0.72, 0.60):
+        at.observe(score)
+    assert (at.first_phase_epochs, at.best[1]) == (2, 8)
+    again = schedule(patience=2, max_epochs=at.first_phase_epochs)
+    seen = []
+    while not seen or not seen[-1][1].finished:
+        seen.append((again.learning_rate, again.observe(again.epoch + 1.0)))
+    assert [rate for rate, _ in seen] == [1e-3] * 2 + [1e-4] * 2 + [1e-5] * 2
+    assert all(verdict.best and not verdict.rewind for _, verdict in seen)
+    one_phase = Annealing(learning_rate=1e-3, patience=2, max_epochs=9, phases=[])
+    for score in (0.1, 0.3, 0.2, 0.2):
+        one_phase.observe(score)
+    assert one_phase.first_phase_epochs == 2
+
+
 def test_without_improvement_the_first_epoch_is_the_best() -> None:
     """A dev F1 of zero for ever ends after patience, and the earliest epoch counts."""
     at = schedule(patience=2)
