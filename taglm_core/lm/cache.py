@@ -177,6 +177,11 @@ class Part:
         path: the file.
         key: what it must hold.
 
+    Attributes:
+        values: views of its record batches [ROWS, W], fewer rows in the last.
+        scales: the same of their scales [ROWS, layers]; empty where there are none.
+        largest: magnitude of its states.
+
     Raises:
         MismatchError: it holds numbers of another kind or width, or batches of other sizes.
     """
@@ -191,8 +196,8 @@ class Part:
                                 f"expected {wanted} in batches of {ROWS}; run the embed stage again")  # fmt: skip
         self._rows, self._key = sum(sizes), key
         self.largest = float((reader.schema.metadata or {})[LARGEST])
-        self._values = [_matrix(batch.column("states"), key.width) for batch in batches]
-        self._scales = [_matrix(batch.column("scales"), key.scales) for batch in batches] if key.scales else []
+        self.values = [_matrix(batch.column("states"), key.width) for batch in batches]
+        self.scales = [_matrix(batch.column("scales"), key.scales) for batch in batches] if key.scales else []
 
     def __len__(self) -> int:
         return self._rows
@@ -202,17 +207,13 @@ class Part:
         done = 0
         while done < length:
             number, first = divmod(row + done, ROWS)
-            values = self._values[number][first : first + length - done]
-            scales = self._scales[number][first : first + length - done] if self._scales else _NO_SCALES
+            values = self.values[number][first : first + length - done]
+            scales = self.scales[number][first : first + length - done] if self.scales else _NO_SCALES
             yield done, Rows(values, scales)
             done += len(values)
 
     def copy(self, row: int, length: int, out: NDArray[Any]) -> None:
         """Write the states of rows `row .. row + length` to `out` [length, W], multiplied by their scales."""
-        number, first = divmod(row, ROWS)
-        if not self._scales and first + length <= ROWS:  # nearly all: one copy
-            out[:] = self._values[number][first : first + length]
-            return
         for start, piece in self.pieces(row, length):
             _decode(piece, self._key, out[start : start + len(piece.values)])
 
@@ -288,13 +289,18 @@ class EmbeddingCache:
     def gather(self, numbers: Sequence[int] | NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
         chosen = np.asarray(numbers, np.int64)
-        places = (column[chosen].tolist() for column in (self._shard, self._row, self._length))
-        for target, shard, row, length in zip(out, *places, strict=True):
-            part = self._parts.get(shard)
-            if part is None:
-                part = self._parts[shard] = Part(self._folder / part_name(shard), self.key)
-            part.copy(row, length, target[:length])
-            target[length:] = 0
+        shards, rows, lengths = (column[chosen] for column in (self._shard, self._row, self._length))
+        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; what is no padding is written over
+        batches, firsts = np.divmod(rows, ROWS)
+        places = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
+        parts, simple = self._parts, 0 if self.key.scales else ROWS
+        for target, shard, batch, first, last, length in zip(out, *places, strict=True):
+            if shard not in parts:
+                parts[shard] = Part(self._folder / part_name(shard), self.key)
+            if last <= simple:  # nearly all: one copy, and little else
+                target[:length] = parts[shard].values[batch][first:last]
+            else:
+                parts[shard].copy(batch * ROWS + first, length, target[:length])
 
     def check(self, sentences: Sequence[Sequence[str]]) -> None:
         """Compare the token digests of all sentences.
