@@ -36,7 +36,7 @@ from taglm_core.training.randomness import seed_torch
 from taglm_core.training.speed import count_operations
 
 PRESETS = ("lstm-512-256", "lstm-2048-512", "char-cnn-small")
-V, RUNS = 50_000, 5
+V, RUNS = 50_000, 3
 BATCH = EmbeddingConfig().batch_sentences
 NOTE = """One shard of CoNLL-2003 train, {tokens:,} tokens in {sentences:,} distinct sentences, {batch} side by side;
 random weights, no softmax, the processor's seconds of one thread. `canonical` is what the embed stage does, `unsorted`
