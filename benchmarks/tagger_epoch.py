@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,32 +132,37 @@ def epoch(preset: str) -> dict[str, Any]:
             "seconds to fill the caches": round(filling, 2)}  # fmt: skip
 
 
-def memory() -> dict[str, Any]:
-    """In a process of its own: anonymous memory of drawing an epoch from a large cache."""
-    from dataclasses import replace
-
+def repeated() -> tuple[list[Tokens], list[tuple[str, ...]]]:
+    """The corpus again and again, until it fills the large cache."""
     tokens, tags = split_labelled()
     times = -(-CACHED_TOKENS // sum(map(len, tokens)))
-    tokens, tags = tokens * times, tags * times
-    lm = model("lstm-512-256", ["word"])
-    key = replace(cache_key(lm, GIVEN, language_model="lm", corpus="corpus", version=1), size=WIDTH)
-    corpus = lambda: ((sentence, number) for number, sentence in enumerate(tokens))  # noqa: E731
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as name:
-        folder = Path(name)
-        # by document, so that the same sentence again has a place of its own
-        layout = lay_out(corpus, shard_tokens=GIVEN.shard_tokens, context=Context.DOCUMENT)
-        generator = np.random.default_rng(1)
-        for number, rows in enumerate(layout.rows):
-            states = (0.1 * generator.standard_normal((rows, WIDTH), np.float32)).astype(np.float16)
-            write_part(folder / part_name(number), Rows(states, np.empty((rows, 0), np.float32)), 1.0)
-        write_index(folder / INDEX, layout.places, layout.digests, key)
-        del states
-        job = tagger(tokens, tags, [EmbeddingCache(folder)])
-        with AnonymousMemory() as seen:
-            before = seen.now()
-            train_epoch(job, TRAINED)
-        size = sum(path.stat().st_size for path in folder.iterdir())
-    return memory_row(f"an epoch from a cache of {size / 1e9:.1f} GB", layout.tokens, before, seen.peak)
+    return tokens * times, tags * times
+
+
+def write_large(folder: Path) -> None:
+    """In a process of its own, so that what it frees is not used again by the one that is measured: a large cache."""
+    tokens, _ = repeated()
+    key = replace(cache_key(model("lstm-512-256", ["word"]), GIVEN, language_model="lm", corpus="corpus", version=1),
+                  size=WIDTH)  # fmt: skip
+    # by document, so that the same sentence again has a place of its own
+    layout = lay_out(lambda: ((sentence, number) for number, sentence in enumerate(tokens)),
+                     shard_tokens=GIVEN.shard_tokens, context=Context.DOCUMENT)  # fmt: skip
+    generator = np.random.default_rng(1)
+    for number, rows in enumerate(layout.rows):
+        states = (0.1 * generator.standard_normal((rows, WIDTH), np.float32)).astype(np.float16)
+        write_part(folder / part_name(number), Rows(states, np.empty((rows, 0), np.float32)), 1.0)
+    write_index(folder / INDEX, layout.places, layout.digests, key)
+
+
+def memory(folder: Path) -> dict[str, Any]:
+    """In a process of its own: anonymous memory of drawing an epoch from a large cache."""
+    tokens, tags = repeated()
+    job = tagger(tokens, tags, [EmbeddingCache(folder)])
+    with AnonymousMemory() as seen:
+        before = seen.now()
+        train_epoch(job, TRAINED)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return memory_row(f"an epoch from a cache of {size / 1e9:.1f} GB", sum(map(len, tokens)), before, seen.peak)
 
 
 def sentence(length: int) -> dict[str, Any]:
@@ -181,7 +187,10 @@ def main() -> None:
     """Every part in processes of its own."""
     epochs = [_run("epoch", preset) for preset in PRESETS]
     write("tagger_epoch", "A tagger's epoch: cached against online embeddings", epochs, " ".join(NOTE.split()))
-    rows = [_run("memory"), *(_run("sentence", str(length)) for length in LENGTHS)]
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
+        subprocess.run([sys.executable, __file__, "write", folder], check=True)
+        rows = [_run("memory", folder)]
+    rows += [_run("sentence", str(length)) for length in LENGTHS]
     write("tagger_memory", "Memory of training from a cache and of long sentences", rows, " ".join(MEMORY_NOTE.split()))
 
 
@@ -198,8 +207,10 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["epoch", preset]:
             sys.stdout.write(json.dumps(epoch(preset)))
-        case ["memory"]:
-            sys.stdout.write(json.dumps(memory()))
+        case ["write", folder]:
+            write_large(Path(folder))
+        case ["memory", folder]:
+            sys.stdout.write(json.dumps(memory(Path(folder))))
         case ["sentence", length]:
             sys.stdout.write(json.dumps(sentence(int(length))))
         case _:
