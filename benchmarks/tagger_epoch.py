@@ -1,9 +1,7 @@
-"""A tagger's epoch with embeddings from a cache and computed as it goes, and how little memory a cache takes.
+"""A tagger's epoch with embeddings from a cache, and with embeddings computed as it goes.
 
-epoch      2,000 sentences of CoNLL-2003 train, the default TagLM with a pair of language models (random weights):
-           seconds of one training epoch from the caches, and with `embed_online` for each batch
-memory     all batches of an epoch drawn from a cache of 2 GB, one in twenty trained on: how far anonymous memory grows
-sentence   embedding one sentence of 10,000 or 100,000 tokens into a shard, as the embed stage does
+2,000 sentences of CoNLL-2003 train, the default TagLM with a pair of language models (random weights): seconds of one
+training epoch from the caches, and with `embed_online` for each batch.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +20,14 @@ import numpy as np
 import torch
 from extraction import model
 from numpy.typing import NDArray
-from record import AnonymousMemory, interleaved, write
+from record import interleaved, write
 from sentences import labelled
 
-from taglm_core.config.embedding import Context, EmbeddingConfig
+from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.language_model import Direction
 from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.schemes import Scheme, to_bioes
-from taglm_core.lm.cache import INDEX, EmbeddingCache, Rows, Scratch, part_name, write_index, write_part
+from taglm_core.lm.cache import INDEX, EmbeddingCache, Scratch, part_name, write_index, write_part
 from taglm_core.lm.extraction import Tokens, cache_key, embed_online, embed_shard
 from taglm_core.lm.model import TrainedLm
 from taglm_core.lm.shards import Corpus, lay_out, shards
@@ -44,15 +41,10 @@ from taglm_core.training.randomness import seed_torch
 
 PRESETS = ("lstm-512-256", "char-cnn-small")
 SENTENCES, RUNS = 2_000, 3
-CACHED_TOKENS, WIDTH, TRAINED = 1_000_000, 1_024, 20
-LENGTHS = (10_000, 100_000)
 GIVEN = EmbeddingConfig()
 NOTE = """Default TagLM, batches of 32, forward and backward model of 256 numbers a token each; the processor's seconds
 of one thread, medians of 3 epochs, evaluation left out. Online: each batch's embeddings are computed when it is
 drawn."""
-MEMORY_NOTE = """Anonymous memory (RssAnon) of the process, interpreter and libraries included, in MB: before, the most
-during, and the difference. Training draws every batch of an epoch from the cache and trains on one in twenty; a
-sentence is embedded by char-cnn-small into a shard of float16."""
 
 
 class Online:
@@ -132,86 +124,25 @@ def epoch(preset: str) -> dict[str, Any]:
             "seconds to fill the caches": round(filling, 2)}  # fmt: skip
 
 
-def repeated() -> tuple[list[Tokens], list[tuple[str, ...]]]:
-    """The corpus again and again, until it fills the large cache."""
-    tokens, tags = split_labelled()
-    times = -(-CACHED_TOKENS // sum(map(len, tokens)))
-    return tokens * times, tags * times
-
-
-def write_large(folder: Path) -> None:
-    """In a process of its own, so that what it frees is not used again by the one that is measured: a large cache."""
-    tokens, _ = repeated()
-    key = replace(cache_key(model("lstm-512-256", ["word"]), GIVEN, language_model="lm", corpus="corpus", version=1),
-                  size=WIDTH)  # fmt: skip
-    # by document, so that the same sentence again has a place of its own
-    layout = lay_out(lambda: ((sentence, number) for number, sentence in enumerate(tokens)),
-                     shard_tokens=GIVEN.shard_tokens, context=Context.DOCUMENT)  # fmt: skip
-    generator = np.random.default_rng(1)
-    for number, rows in enumerate(layout.rows):
-        states = (0.1 * generator.standard_normal((rows, WIDTH), np.float32)).astype(np.float16)
-        write_part(folder / part_name(number), Rows(states, np.empty((rows, 0), np.float32)), 1.0)
-    write_index(folder / INDEX, layout.places, layout.digests, key)
-
-
-def memory(folder: Path) -> dict[str, Any]:
-    """In a process of its own: anonymous memory of drawing an epoch from a large cache."""
-    tokens, tags = repeated()
-    job = tagger(tokens, tags, [EmbeddingCache(folder)])
-    with AnonymousMemory() as seen:
-        before = seen.now()
-        train_epoch(job, TRAINED)
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    return memory_row(f"an epoch from a cache of {size / 1e9:.1f} GB", sum(map(len, tokens)), before, seen.peak)
-
-
-def sentence(length: int) -> dict[str, Any]:
-    """In a process of its own: anonymous memory of embedding one sentence."""
-    words = list(dict.fromkeys(token for tokens, _ in labelled() for token in tokens))
-    chosen = np.random.default_rng(1).integers(0, len(words), length)
-    tokens = tuple(words[number] for number in chosen)
-    lm = model("char-cnn-small", words)
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder, AnonymousMemory() as seen:
-        before = seen.now()
-        fill_cache(lm, lambda: [(tokens, 0)], Path(folder, "cache"))
-    return memory_row("embedding one sentence", length, before, seen.peak)
-
-
-def memory_row(what: str, tokens: int, before: int, peak: int) -> dict[str, Any]:
-    """A row, in megabytes."""
-    return {"what": what, "tokens": tokens, "before": round(before / 1e6), "most": round(peak / 1e6),
-            "growth": round((peak - before) / 1e6)}  # fmt: skip
-
-
-def main() -> None:
-    """Every part in processes of its own."""
-    epochs = [_run("epoch", preset) for preset in PRESETS]
-    write("tagger_epoch", "A tagger's epoch: cached against online embeddings", epochs, " ".join(NOTE.split()))
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
-        subprocess.run([sys.executable, __file__, "write", folder], check=True)
-        rows = [_run("memory", folder)]
-    rows += [_run("sentence", str(length)) for length in LENGTHS]
-    write("tagger_memory", "Memory of training from a cache and of long sentences", rows, " ".join(MEMORY_NOTE.split()))
-
-
-def _run(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, *arguments]
+def run_part(script: str, *arguments: str) -> dict[str, Any]:
+    """The row that a script prints in a process of its own."""
+    command = [sys.executable, script, *arguments]
     row: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     sys.stdout.write(f"{row}\n")
     sys.stdout.flush()
     return row
 
 
+def main() -> None:
+    """Every pair of language models."""
+    rows = [run_part(__file__, preset) for preset in PRESETS]
+    note = " ".join(NOTE.split())
+    sys.stdout.write(f"{write('tagger_epoch', 'A tagger epoch: cached against online embeddings', rows, note)}\n")
+
+
 if __name__ == "__main__":
-    open_device("cpu", 1)
-    match sys.argv[1:]:
-        case ["epoch", preset]:
-            sys.stdout.write(json.dumps(epoch(preset)))
-        case ["write", folder]:
-            write_large(Path(folder))
-        case ["memory", folder]:
-            sys.stdout.write(json.dumps(memory(Path(folder))))
-        case ["sentence", length]:
-            sys.stdout.write(json.dumps(sentence(int(length))))
-        case _:
-            main()
+    if len(sys.argv) > 1:
+        open_device("cpu", 1)
+        sys.stdout.write(json.dumps(epoch(sys.argv[1])))
+    else:
+        main()
