@@ -24,6 +24,10 @@ bench: .venv-peers/installed
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python lm.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python streams.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python memory.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python extraction.py
+	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../$(BIN)/python cache.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_epoch.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_memory.py
 	cd benchmarks && ../$(BIN)/python tables.py
 
 # hours: on the corpora of ../shared/data and the treebank; killed and started again, it goes on. BENCH_WORK: folder for it

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taglm_core.errors import MismatchError
-from taglm_core.lm.cache_parts import CacheKey, Part, write_arrow
+from taglm_core.lm.cache_parts import ROWS, CacheKey, Part, write_arrow
 
 INDEX = "index.arrow"
 METADATA = b"taglm"
@@ -119,13 +119,18 @@ class EmbeddingCache:
     def gather(self, numbers: Sequence[int] | NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
         chosen = np.asarray(numbers, np.int64)
-        places = (column[chosen].tolist() for column in (self._shard, self._row, self._length))
-        for target, shard, row, length in zip(out, *places, strict=True):
-            part = self._parts.get(shard)
-            if part is None:
-                part = self._parts[shard] = Part(self._folder / part_name(shard), self.key)
-            part.copy(row, length, target[:length])
-            target[length:] = 0
+        shards, rows, lengths = (column[chosen] for column in (self._shard, self._row, self._length))
+        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; what is no padding is written over
+        batches, firsts = np.divmod(rows, ROWS)
+        places = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
+        parts, simple = self._parts, 0 if self.key.scales else ROWS
+        for target, shard, batch, first, last, length in zip(out, *places, strict=True):
+            if shard not in parts:
+                parts[shard] = Part(self._folder / part_name(shard), self.key)
+            if last <= simple:  # nearly all: one copy, and little else
+                target[:length] = parts[shard].values[batch][first:last]
+            else:
+                parts[shard].copy(batch * ROWS + first, length, target[:length])
 
     def check(self, sentences: Sequence[Sequence[str]]) -> None:
         """Compare the token digests of all sentences.

@@ -167,6 +167,11 @@ class Part:
         path: the file.
         key: what it must hold.
 
+    Attributes:
+        values: views of its record batches [ROWS, W], fewer rows in the last.
+        scales: the same of their scales [ROWS, layers]; empty where there are none.
+        largest: magnitude of its states.
+
     Raises:
         MismatchError: it holds numbers of another kind or width, or batches of other sizes.
     """
@@ -181,8 +186,8 @@ class Part:
                                 f"expected {wanted} in batches of {ROWS}; run the embed stage again")  # fmt: skip
         self._rows, self._key = sum(sizes), key
         self.largest = float((reader.schema.metadata or {})[LARGEST])
-        self._values = [_matrix(batch.column("states"), key.width) for batch in batches]
-        self._scales = [_matrix(batch.column("scales"), key.scales) for batch in batches] if key.scales else []
+        self.values = [_matrix(batch.column("states"), key.width) for batch in batches]
+        self.scales = [_matrix(batch.column("scales"), key.scales) for batch in batches] if key.scales else []
 
     def __len__(self) -> int:
         return self._rows
@@ -192,17 +197,13 @@ class Part:
         done = 0
         while done < length:
             number, first = divmod(row + done, ROWS)
-            values = self._values[number][first : first + length - done]
-            scales = self._scales[number][first : first + length - done] if self._scales else _NO_SCALES
+            values = self.values[number][first : first + length - done]
+            scales = self.scales[number][first : first + length - done] if self.scales else _NO_SCALES
             yield done, Rows(values, scales)
             done += len(values)
 
     def copy(self, row: int, length: int, out: NDArray[Any]) -> None:
         """Write the states of rows `row .. row + length` to `out` [length, W], multiplied by their scales."""
-        number, first = divmod(row, ROWS)
-        if not self._scales and first + length <= ROWS:  # nearly all: one copy
-            out[:] = self._values[number][first : first + length]
-            return
         for start, piece in self.pieces(row, length):
             _decode(piece, self._key, out[start : start + len(piece.values)])
 

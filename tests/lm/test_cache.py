@@ -79,8 +79,8 @@ def test_parts_are_mapped_and_batches_constant(folder: Path) -> None:
     write_part(folder / "part", Rows(values, np.empty((len(values), 0), np.float32)), 1.0)
     part = read_part(folder / "part", len(values), PLAIN)
     assert part is not None
-    assert [len(batch) for batch in part._values] == [ROWS, 5]
-    for piece in part._values:
+    assert [len(batch) for batch in part.values] == [ROWS, 5]
+    for piece in part.values:
         assert not piece.flags.owndata
         assert not piece.flags.writeable
     reader = pa.ipc.open_file(folder / "part")

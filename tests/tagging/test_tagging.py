@@ -195,7 +195,7 @@ def test_every_part_is_configured_trained_saved_and_loaded(settings: dict[str, A
     spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
     network = build_network(spec, start_vectors(spec, [], 1)[0], FixedVectors.none(6))
-    states = [Noise(size, tuple(map(len, tokens))) for _, _, size in lm]
+    states = [Noise(size, tuple(map(len, tokens))) for _, _, size, _ in lm]
     data = encode(spec, FixedVectors.none(6), tokens, states, tags)
     job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, torch.zeros(0, dtype=torch.int64))
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
