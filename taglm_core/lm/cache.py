@@ -126,7 +126,7 @@ class EmbeddingCache:
         parts, simple = self._parts, 0 if self.key.scales else ROWS
         for target, shard, batch, first, last, length in zip(out, *places, strict=True):
             if shard not in parts:
-                parts[shard] = Part(self._folder / part_name(shard), self.key)
+                parts[shard] = Part(self._folder / part_name(shard), self.key, ahead=True)
             if last <= simple:  # nearly all: one copy, and little else
                 target[:length] = parts[shard].values[batch][first:last]
             else:
