@@ -41,18 +41,20 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def section(path: Path) -> str:
+    """The section of one file."""
+    data = json.loads(path.read_text())
+    machine = data["machine"]
+    note = data.get("note", "")
+    note = "\n".join(textwrap.wrap(note, 120)) + "\n\n" if note else ""
+    where = f"{machine['cores']} cores, load {machine['load']:.1f}, Python {machine['python']}"
+    made = f"`{path.stem}.py` at commit {data['commit']}, {where}."
+    return f"\n## {data['title']}\n\n{note}{table(data['rows'])}\n{made}\n"
+
+
 def main() -> None:
     """One section a file."""
-    parts = [HEAD]
-    for path in sorted(OUT.glob("*.json")):
-        data = json.loads(path.read_text())
-        machine = data["machine"]
-        note = data.get("note", "")
-        note = "\n".join(textwrap.wrap(note, 120)) + "\n\n" if note else ""
-        section = f"\n## {data['title']}\n\n{note}{table(data['rows'])}\n"
-        where = f"{machine['cores']} cores, load {machine['load']:.1f}, Python {machine['python']}"
-        parts.append(f"{section}`{path.stem}.py` at commit {data['commit']}, {where}.\n")
-    PAGE.write_text("".join(parts))
+    PAGE.write_text("".join([HEAD, *(section(path) for path in sorted(OUT.glob("*.json")))]))
 
 
 if __name__ == "__main__":
