@@ -17,8 +17,8 @@ test: lint
 test-real: .venv/installed
 	TAGLM_REAL_REQUIRED=1 $(BIN)/pytest -m real --timeout 7200
 
-# against other libraries, which live in an environment of their own; one thread
-bench: .venv-peers/installed
+# against other libraries, which live in environments of their own; one thread
+bench: .venv-peers/installed .venv-flair/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python crf.py
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../.venv-peers/bin/python spans.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python lm.py
@@ -28,6 +28,8 @@ bench: .venv-peers/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../$(BIN)/python cache.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_epoch.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_memory.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_training.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_tagging.py
 	cd benchmarks && ../$(BIN)/python tables.py
 
 # hours: on the corpora of ../shared/data and the treebank; killed and started again, it goes on. BENCH_WORK: folder for it
@@ -42,6 +44,11 @@ bench-long: .venv-peers/installed
 .venv-peers/installed: .venv/installed benchmarks/requirements.txt
 	test -x .venv-peers/bin/python || $(BIN)/python -m venv .venv-peers
 	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/bin/python -r benchmarks/requirements.txt
+	touch $@
+
+.venv-flair/installed: .venv/installed benchmarks/requirements-flair.txt
+	test -x .venv-flair/bin/python || $(BIN)/python -m venv .venv-flair
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-flair/bin/python -r benchmarks/requirements-flair.txt
 	touch $@
 
 # docs are Markdown; this checks that every link inside them leads somewhere
@@ -75,4 +82,4 @@ lock:
 	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers build *.egg-info
+	rm -rf .venv .venv-peers .venv-flair build *.egg-info

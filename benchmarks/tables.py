@@ -13,8 +13,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Written by `make bench` and `make bench-long`, which measure anew: one thread; where milliseconds are compared,
-medians, the candidates taking turns in one process. Other libraries live in an environment of their own
-(`benchmarks/requirements.txt`). On a shared machine the ratios are worth more than the milliseconds.
+medians, the candidates taking turns in one process. Other libraries live in environments of their own
+(`benchmarks/requirements.txt`, `requirements-flair.txt`). On a shared machine the ratios are worth more than the
+milliseconds.
 """
 
 

@@ -76,17 +76,26 @@ def fill_cache(lm: TrainedLm, corpus: Corpus, folder: Path) -> EmbeddingCache:
     return EmbeddingCache(folder)
 
 
-def tagger(tokens: Sequence[Tokens], tags: Sequence[Sequence[str]], states: Sequence[States]) -> TaggerJob:
-    """The job of a default TagLM that reads these states."""
-    config = TaggerConfig()
+def specify(
+    tokens: Sequence[Tokens], tags: Sequence[Sequence[str]], states: Sequence[States], config: TaggerConfig
+) -> TaggerSpec:
+    """A tagger that knows the words of these sentences and reads states like these."""
     sources = tuple(LmInput("main", str(number), part.size) for number, part in enumerate(states))
-    spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), config.words.size, sources)
+    return TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), config.words.size, sources)
+
+
+def tagger(
+    tokens: Sequence[Tokens], tags: Sequence[Sequence[str]], states: Sequence[States], spec: TaggerSpec | None = None
+) -> TaggerJob:
+    """The job of a default TagLM that reads these states, or of another tagger."""
+    spec = spec or specify(tokens, tags, states, TaggerConfig())
+    config = spec.config
     seed_torch(1, "tagger")
     start, _ = start_vectors(spec, [], 1)
     fixed = FixedVectors.none(spec.word_size)
     network = build_network(spec, start, fixed)
     data = encode(spec, fixed, tokens, states, tags)
-    return TaggerJob(network, data, data, tags, spec.tags, config, 1, torch.tensor([], dtype=torch.int64))
+    return TaggerJob(network, data, (data, tags), spec.tags, config, 1, torch.tensor([], dtype=torch.int64))
 
 
 def train_epoch(job: TaggerJob, one_in: int = 1) -> None:
