@@ -170,7 +170,10 @@ def fill(work: ShardWork, lm: TrainedLm, bench: Bench, missing: list[int], spare
                 bench.journal.progress(shard.number, read, sum(work.rows), text)
                 pace = (time.monotonic() - begun) / max(1, total - len(left))
                 if not helpers and pace * len(left) > WORTH_SECONDS:
-                    helpers = helping.enter_context(_helpers(work, bench, min(spare, len(left) - 1)))
+                    with contextlib.ExitStack() as asked:
+                        helpers = asked.enter_context(_helpers(work, bench, min(spare, len(left) - 1)))
+                        if helpers:  # otherwise no place was free: nothing is held, and the next shard asks again
+                            helping.push(asked.pop_all())
             while missing := open_shards():  # somebody else is at them: wait until one of them is free
                 check()
                 if _free(work.claim(missing[0])):

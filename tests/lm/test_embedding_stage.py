@@ -238,6 +238,23 @@ def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
     holder.join()
 
 
+def test_asking_for_places_in_vain_holds_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all places are taken each shard asks again, and no file stays open for it."""
+    monkeypatch.setattr(embed_shards, "WORTH_SECONDS", -1.0)
+    opened: list[int] = []
+    say = Journal.progress
+
+    def counted(journal: Journal, *words: Any) -> None:
+        opened.append(len(list(Path("/proc/self/fd").iterdir())))
+        say(journal, *words)
+
+    monkeypatch.setattr(Journal, "progress", counted)
+    with locked(place_of(bench.locks, 0)), locked(place_of(bench.locks, 1)):
+        build(dataclasses.replace(bench, run=RunConfig(device="cpu", workers=2)))
+    assert len(opened) == SHARDS
+    assert max(opened) == opened[0]  # fewer once the corpus is read to its end
+
+
 def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
     """Further processes take free places only, and no more than asked for."""
     with locked(place_of(tmp_path, 1)):
