@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import sqlite3
 import tempfile
 import urllib.error
@@ -27,6 +26,7 @@ from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import ConfigError, InputError
 from taglm_core.stages.continuing import from_random_weights
 from taglm_core.stages.graph import build_graph
+from taglm_core.store.room import free_disk, nearest
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
@@ -176,8 +176,8 @@ def _memory() -> Check:
 
 
 def _disk(experiment: Experiment) -> Check:
-    place = _nearest(experiment.run.store)
-    free = shutil.disk_usage(place).free
+    place = nearest(experiment.run.store)
+    free = free_disk(place)
     bad = free < LEAST_DISK
     remedy = f"at least {LEAST_DISK / 1e9:.0f} GB should be free; run.store=... names another place" if bad else ""
     return Check("disk", f"{free / 1e9:.1f} GB free at {place}", bad, remedy)
@@ -185,7 +185,7 @@ def _disk(experiment: Experiment) -> Check:
 
 def _writable(experiment: Experiment) -> Check:
     store = experiment.run.store.absolute()
-    place = _nearest(store)
+    place = nearest(store)
     try:
         with tempfile.TemporaryFile(dir=place):
             return Check("store", f"{store} ({'writable' if place == store else 'made by the first run'})")
@@ -280,12 +280,6 @@ def _installed(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    path = path.absolute()
-    return next(place for place in (path, *path.parents) if place.exists())
 
 
 def _lines(path: Path) -> list[str]:

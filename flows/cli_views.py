@@ -19,6 +19,7 @@ from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Stage
 from taglm_core.store.garbage import Garbage, Job
 from taglm_core.store.records import Ref
+from taglm_core.store.room import size_text
 from taglm_core.store.store import Pointer, Store
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: boo
         problem = store.damage(ref.kind, ref.digest, hashes=True) if verify else None
         state = f"[red]damaged: {problem}[/]" if problem else "[green]verified[/]" if verify else "[green]there[/]"
         age = f"{_duration(time.time() - manifest.made['time'])} ago"
-        row = (ref.digest[:12], _size(manifest.bytes), age, _duration(manifest.seconds), state)
+        row = (ref.digest[:12], size_text(manifest.bytes), age, _duration(manifest.seconds), state)
         table.add_row(decision.step.stage, decision.step.name, *row)
     return table
 
@@ -97,7 +98,7 @@ def caches_table(
         layers = config.get("layers", "top")
         table.add_row(
             decision.step.name.removeprefix("embeddings/"),
-            _size(manifest.bytes),
+            size_text(manifest.bytes),
             *(f"{counts[name]:,}" if name in counts else "-" for name in ("tokens", "rows", "size")),
             config.get("precision", "float16"),
             layers if isinstance(layers, str) else ", ".join(map(str, layers)),
@@ -119,11 +120,11 @@ def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[
 def store_line(store: Store, used: Usage, removable: int) -> str:
     """How much room the store takes, what is left, and whether it is worth tidying."""
     line = (
-        f"\nstore {store.root}: objects {_size(used.objects)}, unfinished work {_size(used.work)}, damaged "
-        f"{_size(used.damaged)}; {_size(used.free)} free on its disk"
+        f"\nstore {store.root}: objects {size_text(used.objects)}, unfinished work {size_text(used.work)}, damaged "
+        f"{size_text(used.damaged)}; {size_text(used.free)} free on its disk"
     )
     if removable > min(0.1 * used.total, 1e9):
-        line += f"\nup to {_size(removable)} of it nobody needs: `taglm gc` shows what, and removes it"
+        line += f"\nup to {size_text(removable)} of it nobody needs: `taglm gc` shows what, and removes it"
     return line
 
 
@@ -136,15 +137,15 @@ def survey_parts(store: Store, found: Survey) -> list[Table | str]:
             small.setdefault((one.kind, one.reason), []).append(one)
         else:
             age = _duration(time.time() - one.time)
-            rows.append((one.kind, one.label, _size(one.bytes), age, one.reason))
+            rows.append((one.kind, one.label, size_text(one.bytes), age, one.reason))
     for (kind, reason), several in small.items():
         label = several[0].label if len(several) == 1 else f"{len(several)} files"
         oldest = time.time() - min(one.time for one in several)
-        rows.append((kind, label, _size(sum(one.bytes for one in several)), _duration(oldest), reason))
+        rows.append((kind, label, size_text(sum(one.bytes for one in several)), _duration(oldest), reason))
     kept = [_plain(f"stays: {line}") for line in found.kept]
     if not rows:
         return [*kept, f"nothing to remove in {store.root}"]
-    total = f"\n{_size(found.bytes)} in {len(found.garbage)} things of {store.root}"
+    total = f"\n{size_text(found.bytes)} in {len(found.garbage)} things of {store.root}"
     table = Table("kind", "what", "size", "age", "why it goes", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
@@ -153,7 +154,7 @@ def survey_parts(store: Store, found: Survey) -> list[Table | str]:
 
 def swept_summary(swept: Swept) -> str:
     """What was removed, and what could not be."""
-    lines = [f"removed {_size(sum(one.bytes for one in swept.removed))} in {len(swept.removed)} things"]
+    lines = [f"removed {size_text(sum(one.bytes for one in swept.removed))} in {len(swept.removed)} things"]
     lines += [f"left: {one.kind} {one.label}: in use, or needed again by now" for one in swept.left]
     lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.stuck]
     return "\n".join(_plain(line) for line in lines)
@@ -246,11 +247,3 @@ def _duration(seconds: float) -> str:
     if seconds < 172_800:
         return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
     return f"{seconds / 86_400:.0f} days"
-
-
-def _size(count: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count = count / 1000  # type: ignore[assignment]
-    return f"{count:.1f} GB"

@@ -86,7 +86,7 @@ class EmbeddingCache:
                     f"{folder}: these embeddings were made with {what} {metadata[what]}, "
                     f"but {what} {wanted} is asked for; run the embed stage for it"
                 )
-        known = {field.name: metadata[field.name] for field in fields(CacheKey)}
+        known = {name: metadata[name] for name in names}
         self.key = CacheKey(**{**known, "layers": tuple(known["layers"])})
         self._shard, self._row, self._length = (index[name].to_numpy() for name in ("shard", "row", "length"))
         self._tokens = index["tokens"]
@@ -101,14 +101,9 @@ class EmbeddingCache:
         return self.key.width
 
     @property
-    def layers(self) -> int:
-        """Layers side by side in them."""
-        return len(self.key.layers)
-
-    @property
     def dtype(self) -> np.dtype[Any]:
-        """The narrowest type that holds the states as they were kept: float16 or float32."""
-        return np.dtype(np.float16 if self.key.precision == "float16" else np.float32)
+        """float16 or float32."""
+        return self.key.dtype
 
     def sentence(self, number: int) -> NDArray[Any]:
         """Embeddings of one sentence of the corpus: [n, W] of `dtype`, a copy."""

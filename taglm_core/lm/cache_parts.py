@@ -65,6 +65,11 @@ class CacheKey:
         return len(self.layers) * self.size
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The narrowest type that holds the states as they are kept: float16 or float32."""
+        return np.dtype(np.float16 if self.precision == "float16" else np.float32)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes a token takes."""
         return self.width * np.dtype(_TYPES[self.precision][1]).itemsize + 4 * self.scales
@@ -213,8 +218,8 @@ _NO_SCALES = np.empty((0, 0), np.float32)
 
 
 def decode(rows: Rows, key: CacheKey) -> NDArray[Any]:
-    """States [n, W] of rows as they are kept: of their own type, or float32 for int8."""
-    out = np.empty(rows.values.shape, np.float32 if key.scales else rows.values.dtype)
+    """States [n, W] of rows as they are kept, of the key's `dtype`."""
+    out = np.empty(rows.values.shape, key.dtype)
     _decode(rows, key, out)
     return out
 

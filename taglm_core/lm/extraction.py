@@ -254,14 +254,9 @@ class OnlineStates:
         return self.key.width
 
     @property
-    def layers(self) -> int:
-        """Layers side by side in them."""
-        return len(self.key.layers)
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """float16 or float32."""
-        return np.dtype(np.float16 if self.key.precision == "float16" else np.float32)
+        return self.key.dtype
 
     def gather(self, numbers: Sequence[int] | NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""

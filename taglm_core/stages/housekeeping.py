@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from taglm_core.stages.needs import Needed, Needs, Place, order_of, why_old
 from taglm_core.store.durable import read_json
 from taglm_core.store.garbage import OLD_DAYS, Garbage, leftovers, remove_aside, size_of, take_aside, touched
+from taglm_core.store.room import free_disk
 from taglm_core.store.store import Pointer, Store
 
 GRACE_SECONDS = 3600.0  # what is younger may be about to be used by a run that has planned already
@@ -93,9 +93,8 @@ def sweep(store: Store, shown: Survey, needs: Needs | None = None, *, grace: flo
 
 def usage(store: Store) -> Usage:
     """How much room a store takes, and how much is left."""
-    place = next(path for path in (store.root, *store.root.parents) if path.exists())
     objects, work, damaged = (size_of(store.root / part) for part in ("objects", "work", "damaged"))
-    return Usage(objects, work, damaged, shutil.disk_usage(place).free)
+    return Usage(objects, work, damaged, free_disk(store.root))
 
 
 class _Survey:

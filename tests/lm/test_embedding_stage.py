@@ -276,7 +276,7 @@ def test_every_way_of_reading_goes_through_the_stage(bench: Bench, context: str,
     cache.check(CORPUS)
     assert built.counts["tokens"] == sum(map(len, CORPUS))
     assert built.counts["rows"] == built.counts["tokens"] - (2 if context == "sentence" else 0)
-    assert built.counts["size"] == cache.size == cache.layers * 10
+    assert built.counts["size"] == cache.size == len(cache.key.layers) * 10
     assert all(np.isfinite(cache.sentence(number)).all() for number in range(len(CORPUS)))
 
 
