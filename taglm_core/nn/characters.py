@@ -18,8 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence
 
+from taglm_core.nn.gru import Steps, Weights, read_both_ways, take_rows
 from taglm_core.nn.rnn import Cell, build_rnn
 
 Activation = Literal["relu", "tanh"]
@@ -174,16 +175,23 @@ class CharRnn(nn.Module):
         Returns:
             Vectors [N, 2 * units]: forward state after the last character, backward state after the first.
         """
-        order, counts = _longest_first(chars)
-        lengths = (chars != 0).sum(1)[order]
-        packed = pack_padded_sequence(self.embedding(chars[order, : len(counts)]), lengths.cpu(), batch_first=True)
-        last = packed.data
+        lengths = _lengths(chars)
+        steps = Steps.of(lengths, chars.shape[1])
+        x = self.embedding(chars.reshape(-1)[steps.rows])  # [M, D]
         for layer in self.layers:
-            dropped = functional.dropout(packed.data, self.dropout, self.training)
-            packed, state = layer(PackedSequence(dropped, packed.batch_sizes))
-            hidden = state[0] if isinstance(state, tuple) else state  # [2, N, units]
-            last = torch.cat((hidden[0], hidden[1]), dim=1)
-        return last[order.argsort()]
+            x = functional.dropout(x, self.dropout, self.training)
+            ahead, back = self._read(layer, x, steps)
+            x = torch.cat((ahead, take_rows(back, steps.mirror)), dim=1)
+        return torch.cat((take_rows(ahead, steps.last), take_rows(back, steps.last)), dim=1)
+
+    @staticmethod
+    def _read(layer: nn.Module, x: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
+        """States of both directions [M, units], each in its own reading order."""
+        if x.device.type == "cpu" and isinstance(layer, nn.GRU):
+            return read_both_ways(x, steps, Weights.of(layer), Weights.of(layer, "_reverse"))
+        states = layer(PackedSequence(x, torch.tensor(steps.counts)))[0].data
+        ahead, back = states.chunk(2, dim=1)
+        return ahead, take_rows(back, steps.mirror)
 
 
 def _init_embedding(embedding: nn.Embedding) -> None:
@@ -194,8 +202,8 @@ def _init_embedding(embedding: nn.Embedding) -> None:
         embedding.weight[0] = 0
 
 
-def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
-    """Order of the words by falling length [N], and how many words have a character at each position."""
+def _lengths(chars: Tensor) -> Tensor:
+    """Characters of each word [N]."""
     if chars.dim() != 2 or chars.shape[0] == 0:
         raise ValueError(f"characters have shape {list(chars.shape)}; expected [words, characters], one word at least")
     present = chars != 0
@@ -204,8 +212,13 @@ def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
     if int(lengths.min()) == 0 or not torch.equal(inside, present):
         wrong = ((inside != present).any(1) | (lengths == 0)).nonzero().flatten().tolist()
         raise ValueError(f"rows {wrong[:8]} are empty or have padding (symbol 0) before a character")
-    order = lengths.argsort(descending=True, stable=True)
-    return order, [count for count in inside.sum(0).tolist() if count]
+    return lengths
+
+
+def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
+    """Order of the words by falling length [N], and how many words have a character at each position."""
+    order = _lengths(chars).argsort(descending=True, stable=True)
+    return order, [count for count in (chars != 0).sum(0).tolist() if count]
 
 
 def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from taglm_core.nn.gates import tanh_, through_sigmoid, through_tanh
+
 State = tuple[Tensor, Tensor]
 
 
@@ -113,11 +115,11 @@ class _Recurrence(torch.autograd.Function):
             gate = torch.index_select(rows, 0, index[step], out=gates[t])  # [B, 4U]
             _add_product(gate, outputs[step], recurrent.t())
             gate[:, : 2 * units].sigmoid_()
-            _tanh(gate[:, 2 * units : 3 * units])
+            tanh_(gate[:, 2 * units : 3 * units])
             gate[:, 3 * units :].sigmoid_()
             i, f, g, o = gate.split(units, 1)
             torch.mul(f, cells[t], out=cells[after]).addcmul_(i, g)
-            _tanh(squashed[t].copy_(cells[after]))
+            tanh_(squashed[t].copy_(cells[after]))
             torch.mul(o, squashed[t], out=memory[t])
             outputs[step + 1] = memory[t] if projection is None else _product(memory[t], projection.t())
         if keep:
@@ -139,12 +141,12 @@ class _Recurrence(torch.autograd.Function):
             i, f, g, o = gates[t].split(units, 1)
             d_i, d_f, d_g, d_o = d_gates[t].split(units, 1)
             d_memory = d_states[t] if projection is None else _product(d_states[t], projection)  # [B, U]
-            _through_sigmoid(d_memory * squashed[t], o, d_o)
+            through_sigmoid(d_memory * squashed[t], o, d_o)
             d_squashed = d_memory * o
-            d_cell += _through_tanh(d_squashed, squashed[t], d_squashed)
-            _through_sigmoid(d_cell * g, i, d_i)
-            _through_sigmoid(d_cell * cells[t], f, d_f)
-            _through_tanh(d_cell * i, g, d_g)
+            d_cell += through_tanh(d_squashed, squashed[t], d_squashed)
+            through_sigmoid(d_cell * g, i, d_i)
+            through_sigmoid(d_cell * cells[t], f, d_f)
+            through_tanh(d_cell * i, g, d_g)
             d_cell.mul_(f)
             _add_product(d_states[t - 1] if t else d_hidden, d_gates[t], recurrent)
         flat, low = d_gates.view(-1, width), recurrent.dtype
@@ -167,18 +169,3 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b)
     else:
         total += a.to(b.dtype) @ b
-
-
-def _tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent, in place: 2 sigmoid(2x) - 1. torch's own takes six times as long as its sigmoid on CPU."""
-    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
-
-
-def _through_sigmoid(gradient: Tensor, value: Tensor, out: Tensor) -> None:
-    """Gradient before a sigmoid whose value is given; torch's sigmoid_backward takes three times as long on CPU."""
-    torch.addcmul(value, value, value, value=-1, out=out).mul_(gradient)
-
-
-def _through_tanh(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
-    """Gradient before a hyperbolic tangent whose value is given."""
-    return torch.ops.aten.tanh_backward.grad_input(gradient, value, grad_input=out)

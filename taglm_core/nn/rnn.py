@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from taglm_core.nn.gru import Steps, Weights, put_rows, read_both_ways, take_rows
+
 Cell = Literal["gru", "lstm"]
 
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -56,12 +58,10 @@ def init_rnn(rnn: nn.GRU | nn.LSTM) -> None:
 
 
 class BiRnn(nn.Module):
-    """One bidirectional layer over right-padded sentences.
+    """One bidirectional layer over right-padded sentences: two one-directional layers, whose weights are torch's.
 
-    Two one-directional layers, the backward one over each row reversed within its length: padding then comes after
-    every token for both, so no state has seen it. On one CPU thread and batches of similar lengths this trains faster
-    than packed sequences (32 sentences of 24 to 30 tokens, 210 in, 300 units, forward and backward pass: GRU 123 ms
-    against 143, LSTM 144 against 226).
+    GRUs on a processor read both ways at once (`gru`); other layers one after the other by torch, the backward one over
+    each row reversed within its length: padding then comes after every token for both, so no state has seen it.
 
     Args:
         inputs: D, size of the input.
@@ -93,11 +93,20 @@ class BiRnn(nn.Module):
             raise ValueError(
                 f"x has shape {list(x.shape)} and lengths {list(lengths.shape)}; expected [B, T, {self.inputs}] and [B]"
             )
+        if x.device.type == "cpu" and isinstance(self.ahead, nn.GRU) and isinstance(self.back, nn.GRU):
+            return self._read_both_ways(x, lengths, Weights.of(self.ahead), Weights.of(self.back))
         ahead, _ = self.ahead(x)
         back, _ = self.back(reverse_within(x, lengths))
         states = torch.cat((ahead, reverse_within(back, lengths)), dim=2)
         padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]  # [B, T]
         return states.masked_fill(padding.unsqueeze(-1), 0.0)
+
+    def _read_both_ways(self, x: Tensor, lengths: Tensor, ahead_weights: Weights, back_weights: Weights) -> Tensor:
+        steps = Steps.of(lengths, x.shape[1])
+        tokens = take_rows(x.reshape(-1, self.inputs), steps.rows)
+        ahead, back = read_both_ways(tokens, steps, ahead_weights, back_weights)
+        states = torch.cat((ahead, take_rows(back, steps.mirror)), dim=1)  # [M, 2U]
+        return put_rows(states, steps.rows, x.shape[0] * x.shape[1]).view(*x.shape[:2], self.size)
 
 
 def matching_units(inputs: int, parameters: int, *, cell: Cell) -> int:

@@ -59,8 +59,8 @@ KINDS: dict[str, Kind] = {
         Kind("language-model", Stage.PRETRAIN, 5, f"{_ROOM}.pretrain:build_language_model", child=True),
         Kind("embeddings", Stage.EMBED, 2, f"{_ROOM}.embed:build_embeddings", child=True),
         Kind("word-vectors", Stage.EMBED, 1, f"{_ROOM}.embed:build_word_vectors"),
-        Kind("tagger", Stage.TAG, 3, f"{_ROOM}.tag:build_tagger", child=True),
-        Kind("evaluation", Stage.TAG, 3, f"{_ROOM}.tag:build_evaluation", child=True),
+        Kind("tagger", Stage.TAG, 4, f"{_ROOM}.tag:build_tagger", child=True),
+        Kind("evaluation", Stage.TAG, 4, f"{_ROOM}.tag:build_evaluation", child=True),
         Kind("report", Stage.TAG, 3, f"{_ROOM}.tag:build_report"),
     )
 }

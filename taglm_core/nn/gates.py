@@ -1,0 +1,24 @@
+"""Gate functions and their gradients, in the forms that are fastest on a processor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """Hyperbolic tangent, in place: 2 sigmoid(2x) - 1. torch's own takes six times as long as its sigmoid on CPU."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def through_sigmoid(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Gradient before a sigmoid whose value is given; torch's sigmoid_backward takes three times as long on CPU.
+
+    The gradient may not be `out` itself.
+    """
+    return torch.addcmul(value, value, value, value=-1, out=out).mul_(gradient)
+
+
+def through_tanh(gradient: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Gradient before a hyperbolic tangent whose value is given. The gradient may be `out` itself."""
+    return torch.ops.aten.tanh_backward.grad_input(gradient, value, grad_input=out)
