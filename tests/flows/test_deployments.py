@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import re
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +19,11 @@ from taglm_core.config.load import load_experiment
 from taglm_core.stages.steps import Stage
 from tasks.environment import DEFAULTS
 from tasks.events import CREATED as EVENT
+from tests.services import ROOT, Services, services
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "prefect.yaml"
 CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 DEPLOYMENTS = {deployment["name"]: deployment for deployment in CONTENT["deployments"]}
-PATIENCE = 300.0  # seconds; much less on a machine that does nothing else
 
 each_deployment = pytest.mark.parametrize("name", list(DEPLOYMENTS))
 
@@ -102,81 +93,11 @@ def test_no_path_of_a_machine() -> None:
     assert re.findall(r"(?<![\w*/.:])/\w+(?:/\w+)+", FILE.read_text(encoding="utf-8")) == []
 
 
-@dataclass(frozen=True)
-class Running:
-    """Services that run for the tests below."""
-
-    api: str
-    home: Path
-    control: Callable[[str], subprocess.CompletedProcess[str]]
-
-    def ask(self, path: str, body: object | None = None, method: str | None = None) -> Any:
-        """Answer of the server; a body makes it a POST."""
-        data = None if body is None else json.dumps(body).encode()
-        kind = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.api}{path}", data, kind, method=method)
-        for wait in (1, 2, 4, None):
-            try:
-                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                    return json.loads(answer.read() or "null")
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or wait is None:
-                    raise
-            time.sleep(wait)  # SQLite is busy: the server asks its clients to come again, and they do
-        return None
-
-    def events(self) -> list[str]:
-        """What our events were about; the server records them some seconds after they came."""
-        found = self.ask("/events/filter", {"filter": {"event": {"name": [EVENT]}}})["events"]
-        return [event["resource"]["prefect.resource.id"] for event in found]
-
-    def until(self, happened: Callable[[], Any], what: str) -> Any:
-        """What `happened` gives, once that is true."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            if found := happened():
-                return found
-            time.sleep(0.5)
-        logs = "\n".join(path.read_text()[-3000:] for path in sorted((self.home / "services").glob("*.log")))
-        return pytest.fail(f"waited {PATIENCE:.0f} s for: {what}\n{logs}")
-
-    def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """A run of a deployment, ended."""
-        found = self.ask(f"/deployments/name/{deployment}")
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        run = self.ask(f"/deployments/{found['id']}/create_flow_run", body)["id"]
-        ends = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-
-        def ended() -> dict[str, Any] | None:
-            state = self.ask(f"/flow_runs/{run}")
-            return state if state["state_type"] in ends else None
-
-        return self.until(ended, f"the end of a run of {deployment}")
-
-
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """What `make up` starts, without MLflow, on free ports and in a folder of its own."""
-    home = tmp_path_factory.mktemp("services") / "data"
-    with socket.socket() as first, socket.socket() as second:
-        for probe in (first, second):
-            probe.bind(("127.0.0.1", 0))
-        ports = {"TAGLM_PREFECT_PORT": first.getsockname()[1], "TAGLM_MLFLOW_PORT": second.getsockname()[1]}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
-    environment = {**kept, **{key: str(value) for key, value in ports.items()}, "PREFECT_WORKER_QUERY_SECONDS": "2"}
-
-    def control(command: str) -> subprocess.CompletedProcess[str]:
-        arguments = [sys.executable, str(ROOT / "ops" / "services.py"), *command.split(), "--data", str(home)]
-        return subprocess.run(
-            arguments, env=environment, cwd=home.parent, capture_output=True, text=True, timeout=500, check=False
-        )
-
-    try:
-        done = control("up --no-mlflow")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Running(f"http://127.0.0.1:{ports['TAGLM_PREFECT_PORT']}/api", home, control)
-    finally:
-        control("down")
+    with services(tmp_path_factory.mktemp("services") / "data", mlflow=False) as started:
+        yield started
 
 
 @pytest.fixture
@@ -199,7 +120,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 class TestOnAServer:
     """Everything of one server's life, in order."""
 
-    def test_everything_is_deployed(self, running: Running) -> None:
+    def test_everything_is_deployed(self, running: Services) -> None:
         """All deployments are there, code is found in the project's folder, and every trigger is switched off."""
         deployed = {found["name"]: found for found in running.ask("/deployments/filter", {})}
         assert deployed.keys() == DEPLOYMENTS.keys()
@@ -210,14 +131,14 @@ class TestOnAServer:
         assert len(automations) == 3
         assert not any(automation["enabled"] for automation in automations)
 
-    def test_the_schedule_makes_runs(self, running: Running) -> None:
+    def test_the_schedule_makes_runs(self, running: Services) -> None:
         """The active schedule gives scheduled runs, and only it does (with sqlalchemy 2.1 none ever comes)."""
         pipeline = running.ask("/deployments/name/pipeline/demo-nightly")["id"]
         wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         runs = running.until(lambda: running.ask("/flow_runs/filter", wanted), "a scheduled run")
         assert {run["deployment_id"] for run in runs} == {pipeline}
 
-    def test_nonsense_is_refused_before_a_run(self, running: Running, tiny: dict[str, Any]) -> None:
+    def test_nonsense_is_refused_before_a_run(self, running: Services, tiny: dict[str, Any]) -> None:
         """A value out of its range and an unknown key are refused by the server."""
         with pytest.raises(urllib.error.HTTPError, match="409"):
             running.run("ingest/demo-ingest", {"experiment": {**tiny["experiment"], "seeeds": [1]}})
@@ -225,7 +146,7 @@ class TestOnAServer:
         with pytest.raises(urllib.error.HTTPError, match="409"):
             running.run("ingest/demo-ingest", tiny)
 
-    def test_a_run_completes_and_the_next_one_reuses(self, running: Running, tiny: dict[str, Any]) -> None:
+    def test_a_run_completes_and_the_next_one_reuses(self, running: Services, tiny: dict[str, Any]) -> None:
         """A worker makes the corpora; a second run finds them and writes nothing."""
         run = running.run("ingest/demo-ingest", tiny)
         assert run["state_type"] == "COMPLETED", run["state"]["message"]
@@ -238,7 +159,7 @@ class TestOnAServer:
         assert {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")} == made
 
     def test_new_objects_start_the_next_stage_where_its_trigger_is_on(
-        self, running: Running, tiny: dict[str, Any]
+        self, running: Services, tiny: dict[str, Any]
     ) -> None:
         """Ingest with one more sentence emits one event; the trigger, switched on, runs pretrain on that experiment."""
         (automation,) = [found for found in running.ask("/automations/filter", {}) if "corpora" in found["name"]]
@@ -256,15 +177,13 @@ class TestOnAServer:
         assert running.until(lambda: len(running.events()) > 1, "both events in the server's records")
         assert running.events() == ["taglm.artifact.ingest.tiny"] * 2  # the run that made nothing said nothing
 
-    def test_down_leaves_nothing(self, running: Running, tiny: dict[str, Any]) -> None:
+    def test_down_leaves_nothing(self, running: Services, tiny: dict[str, Any]) -> None:
         """After `make down` no process is left, the port is free, and no dead run keeps its deployment's slot."""
         unfinished = self._unfinished_run(running, tiny)
         done = running.control("down")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.endswith("stopped\n")
-        mark = f"TAGLM_SERVICES={running.home}".encode()
-        left = [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _bytes(path).split(b"\0")]
-        assert left == []
+        assert running.marked() == []
         with pytest.raises(urllib.error.URLError):
             running.ask("/health")
         with closing(sqlite3.connect(running.home / "prefect" / "prefect.db")) as database:
@@ -274,7 +193,7 @@ class TestOnAServer:
         assert slots == 0
         assert running.control("down").stdout == "nothing was running\n"
 
-    def _unfinished_run(self, running: Running, tiny: dict[str, Any]) -> str:
+    def _unfinished_run(self, running: Services, tiny: dict[str, Any]) -> str:
         """A run that holds its deployment's slot and whose process is gone, as a kill leaves it."""
         deployment = running.ask("/deployments/name/tag/demo-tag")["id"]
         later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
@@ -284,10 +203,3 @@ class TestOnAServer:
         # of this deployment: a run that a trigger started may still hold the slot of another
         assert [limit["active_slots"] for limit in limits if deployment in limit["name"]] == [1]
         return str(run)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # ended in the meantime, or somebody else's
-        return b""
