@@ -6,7 +6,8 @@ BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 EXPERIMENT ?= experiments/demo.yaml
-.PHONY: run test test-real lint bench bench-long docs up down deploy prefect mlflow lock clean
+.PHONY: run test test-real lint bench bench-long docs lock clean up down deploy prefect mlflow
+.PHONY: chain-on chain-off schedules-on schedules-off rerun-on rerun-off
 
 run: .venv/installed
 	@$(BIN)/taglm run $(EXPERIMENT)
@@ -56,7 +57,8 @@ docs: .venv/installed
 	$(BIN)/pytest -q tests/architecture/test_docs.py
 
 # Prefect server, worker and MLflow on this machine (docs/operations.md); prefect and mlflow: one UI in the foreground
-up down deploy prefect mlflow: .venv/installed
+# chain: the triggers from stage to stage; schedules: those of single stages; rerun: crashed runs are run again
+up down deploy prefect mlflow chain-on chain-off schedules-on schedules-off rerun-on rerun-off: .venv/installed
 	@$(BIN)/python ops/services.py $@
 
 lint: .venv/installed

@@ -10,10 +10,12 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.embed import embed_corpus, look_up_word_vectors
 from tasks.options import EVERYTHING, Options
-from tasks.stages import run_stage, settle
+from tasks.stages import run_stage, settle, waiting
 
 
-@flow(name="embed", flow_run_name="embed-{experiment.name}", validate_parameters=True, persist_result=False)
+@flow(
+    name="embed", flow_run_name="embed {experiment.name}{options.words}", validate_parameters=True, persist_result=False
+)
 def embed(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
     """Every token of the labelled corpora gets its language-model states.
 
@@ -26,7 +28,9 @@ def embed(experiment: Experiment, options: Options = EVERYTHING, made: Refs | No
         The objects by step name.
     """
     experiment = settle(experiment)
-    made = pretrain(experiment, options) if made is None else made
+    if options.if_ready and made is None and (later := waiting(Stage.EMBED, experiment)):
+        return later
+    made = pretrain(experiment, options.at_once) if made is None else made
     tasks = {
         "embeddings": embed_corpus,
         "word-vectors": look_up_word_vectors,

@@ -12,7 +12,12 @@ from tasks.options import EVERYTHING, Options
 from tasks.stages import check_store, run_stage, settle
 
 
-@flow(name="ingest", flow_run_name="ingest-{experiment.name}", validate_parameters=True, persist_result=False)
+@flow(
+    name="ingest",
+    flow_run_name="ingest {experiment.name}{options.words}",
+    validate_parameters=True,
+    persist_result=False,
+)
 def ingest(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
     """Raw files become one stored corpus per split.
 

@@ -14,7 +14,12 @@ from tasks.options import EVERYTHING, Options
 from tasks.stages import settle
 
 
-@flow(name="pipeline", flow_run_name="pipeline-{experiment.name}", validate_parameters=True, persist_result=False)
+@flow(
+    name="pipeline",
+    flow_run_name="pipeline {experiment.name}{options.words}",
+    validate_parameters=True,
+    persist_result=False,
+)
 def pipeline(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
     """Raw text and few labels become taggers with and without language models, compared.
 

@@ -10,10 +10,15 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.pretrain import count_words, train_language_model, write_token_ids
-from tasks.stages import run_stage, settle
+from tasks.stages import run_stage, settle, waiting
 
 
-@flow(name="pretrain", flow_run_name="pretrain-{experiment.name}", validate_parameters=True, persist_result=False)
+@flow(
+    name="pretrain",
+    flow_run_name="pretrain {experiment.name}{options.words}",
+    validate_parameters=True,
+    persist_result=False,
+)
 def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
     """The unlabelled text becomes language models.
 
@@ -26,7 +31,9 @@ def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs |
         The objects by step name.
     """
     experiment = settle(experiment)
-    made = ingest(experiment, options) if made is None else made
+    if options.if_ready and made is None and (later := waiting(Stage.PRETRAIN, experiment)):
+        return later
+    made = ingest(experiment, options.at_once) if made is None else made
     tasks = {
         "vocabulary": count_words,
         "token-ids": write_token_ids,

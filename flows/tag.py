@@ -10,11 +10,11 @@ from taglm_core.stages.steps import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.results import publish_results
-from tasks.stages import run_stage, settle
+from tasks.stages import run_stage, settle, waiting
 from tasks.tag import evaluate_tagger, train_tagger, write_report
 
 
-@flow(name="tag", flow_run_name="tag-{experiment.name}", validate_parameters=True, persist_result=False)
+@flow(name="tag", flow_run_name="tag {experiment.name}{options.words}", validate_parameters=True, persist_result=False)
 def tag(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
     """Taggers are trained, evaluated and compared.
 
@@ -27,7 +27,9 @@ def tag(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None
         The objects by step name.
     """
     experiment = settle(experiment)
-    made = embed(experiment, options) if made is None else made
+    if options.if_ready and made is None and (later := waiting(Stage.TAG, experiment)):
+        return later
+    made = embed(experiment, options.at_once) if made is None else made
     tasks = {
         "tagger": train_tagger,
         "evaluation": evaluate_tagger,

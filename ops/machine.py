@@ -9,10 +9,15 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+
+import yaml
 
 ASK_SECONDS = 5.0
+BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between two attempts: SQLite is locked for a moment
 
 
 def marked(mark: str, default: set[int]) -> set[int]:
@@ -36,15 +41,27 @@ def answers(url: str) -> bool:
         return False
 
 
-def post(url: str, body: object) -> Any:
-    """Send JSON, and the JSON that comes back.
+def send(url: str, body: object, method: str = "POST") -> Any:
+    """Send JSON, and the JSON that comes back, or None. A server that is busy (503) is asked again, as it asks for.
 
     Raises:
         OSError: nobody is there, or the answer is a refusal.
     """
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), kind, method=method)
+    for wait in BUSY_SECONDS:
+        try:
+            return _answer(request)
+        except HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+        time.sleep(wait)
+    return _answer(request)
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def until(happened: Callable[[], bool], seconds: float) -> bool:
@@ -66,6 +83,11 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _answer(request: urllib.request.Request) -> Any:
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read() or "null")
 
 
 def _environments() -> Iterator[tuple[int, bytes]]:

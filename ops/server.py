@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 from urllib.error import HTTPError
 
-from machine import post
+from machine import send
 
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 
 
-def create_pool(url: str, name: str) -> None:
-    """Create a process work pool if there is none of that name. Its worker fills in what a process pool is.
+def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
+    """Create a process work pool and its queues, where there are none of these names.
+
+    Each queue has one place: its runs go one after the other. A deployment's own limit would do the same, but a run
+    that is killed while it is being cancelled keeps its place there (PrefectHQ/prefect#17563). A worker fills in what
+    a process pool is.
 
     Args:
         url: of the server, without `/api`.
         name: of the pool.
+        content: of prefect.yaml, whose deployments name their queues.
     """
-    try:
-        post(f"{url}/api/work_pools/", {"name": name, "type": "process"})
-    except HTTPError as error:
-        if error.code != HTTPStatus.CONFLICT:  # it is there already
-            raise
+    _create(f"{url}/api/work_pools/", {"name": name, "type": "process"})
+    for queue in dict.fromkeys(deployment["work_pool"]["work_queue_name"] for deployment in content["deployments"]):
+        _create(f"{url}/api/work_pools/{name}/queues", {"name": queue, "concurrency_limit": 1})
+
+
+def put_automations(url: str, wanted: Iterable[Mapping[str, Any]]) -> None:
+    """Create automations, or give those of the same names what is wanted now.
+
+    Args:
+        url: of the server, without `/api`.
+        wanted: automations as the API takes them.
+    """
+    found = {one["name"]: one["id"] for one in send(f"{url}/api/automations/filter", {})}
+    for automation in wanted:
+        if automation["name"] in found:
+            send(f"{url}/api/automations/{found[automation['name']]}", automation, "PUT")
+        else:
+            send(f"{url}/api/automations/", automation)
 
 
 def end_orphans(url: str) -> None:
@@ -34,11 +54,19 @@ def end_orphans(url: str) -> None:
         url: of the server, without `/api`. No worker may be running.
     """
     unfinished = {"state": {"type": {"any_": UNFINISHED}}}
-    found = post(f"{url}/api/flow_runs/filter", {"flow_runs": {**unfinished, "deployment_id": {"is_null_": False}}})
+    found = send(f"{url}/api/flow_runs/filter", {"flow_runs": {**unfinished, "deployment_id": {"is_null_": False}}})
     while found:
         ids = [run["id"] for run in found]
         for run in ids:
             state = {"type": "CRASHED", "name": "Crashed", "message": "its worker was stopped; run it again to go on"}
-            post(f"{url}/api/flow_runs/{run}/set_state", {"state": state, "force": True})
+            send(f"{url}/api/flow_runs/{run}/set_state", {"state": state, "force": True})
         stages = {**unfinished, "parent_flow_run_id": {"any_": ids}}  # that a run has started: they are runs, too
-        found = post(f"{url}/api/flow_runs/filter", {"flow_runs": stages})
+        found = send(f"{url}/api/flow_runs/filter", {"flow_runs": stages})
+
+
+def _create(url: str, body: object) -> None:
+    try:
+        send(url, body)
+    except HTTPError as error:
+        if error.code != HTTPStatus.CONFLICT:  # it is there already
+            raise

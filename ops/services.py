@@ -11,86 +11,25 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from machine import answers, is_free, marked, until
-from server import create_pool, end_orphans
+from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
+from machine import answers, is_free, marked, read_yaml, until
+from server import create_pool, end_orphans, put_automations
+from switches import NAMES, names_of, restore, switches
 
-from tasks.environment import DATA, quiet_defaults
+from tasks.environment import DATA
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "ops" / "supervisord.conf"
-BIN = Path(sys.executable).parent
+DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"
 POOL = "taglm"
-PREFECT, MLFLOW, WORKER = "prefect-server", "mlflow", "worker"
-MARK = "TAGLM_SERVICES"
 START_SECONDS, STOP_SECONDS, PATIENT_SECONDS = 300.0, 180.0, 30.0
 
 
 class ServiceError(Exception):
     """A service cannot be started, reached or stopped; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The services of one data folder.
-
-    Attributes:
-        data: folder of Prefect's home, MLflow's database, and the services' own files.
-        prefect: port of the Prefect server.
-        mlflow: port of MLflow.
-    """
-
-    data: Path
-    prefect: int
-    mlflow: int
-
-    @property
-    def home(self) -> Path:
-        """Folder of sockets, process ids and logs."""
-        return self.data / "services"
-
-    @property
-    def prefect_url(self) -> str:
-        """Address of Prefect's UI."""
-        return f"http://127.0.0.1:{self.prefect}"
-
-    @property
-    def mlflow_url(self) -> str:
-        """Address of MLflow's UI, to which the view for training has to be added."""
-        return f"http://127.0.0.1:{self.mlflow}"
-
-    @property
-    def mark(self) -> str:
-        """What the environment of every process started here holds: how a stop finds what was left behind."""
-        return f"{MARK}={self.data}"
-
-    def health(self) -> dict[str, str]:
-        """Address by service that answers with 200 once the service works."""
-        return {PREFECT: f"{self.prefect_url}/api/health", MLFLOW: f"{self.mlflow_url}/health"}
-
-    def environment(self) -> dict[str, str]:
-        """Environment of the services: ours where the user has not set something else."""
-        quiet_defaults(self.data)
-        store = f"sqlite:///{self.data / 'mlflow.db'}"
-        os.environ.setdefault("MLFLOW_TRACKING_URI", store)
-        return {
-            **os.environ,
-            "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",  # without it the UI asks port 4200 and stays empty
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what we do not use
-            "TAGLM_BIN": str(BIN),
-            "TAGLM_PREFECT_PORT": str(self.prefect),
-            "TAGLM_MLFLOW_PORT": str(self.mlflow),
-            "TAGLM_MLFLOW_STORE": store,
-            "TAGLM_MLFLOW_ARTIFACTS": (self.data / "mlflow-artifacts").as_uri(),
-            "TAGLM_WORKER": f"worker-{socket.gethostname()}",
-            MARK: str(self.data),
-        }
 
 
 def up(services: Services, *, mlflow: bool = True) -> None:
@@ -168,12 +107,39 @@ def status(services: Services) -> bool:
 
 
 def deploy(services: Services) -> None:
-    """Create the work pool if it is not there, and (re)create all deployments of prefect.yaml."""
-    if not answers(services.health()[PREFECT]):
-        raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
-    create_pool(services.prefect_url, POOL)
+    """Create work pool and queues if they are not there, and (re)create all deployments and automations.
+
+    What was switched on or off stays so.
+    """
+    url = _server(services)
+    create_pool(url, POOL, read_yaml(DEPLOYMENTS))
+    earlier = switches(url)
     command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
     _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
+    put_automations(url, read_yaml(AUTOMATIONS))
+    restore(url, earlier)
+
+
+def switch(services: Services, command: str) -> None:
+    """Turn schedules or automations: `chain-on` and the like."""
+    what, _, state = command.partition("-")
+    found = switches(_server(services))
+    for name in names_of(what, read_yaml(DEPLOYMENTS)):
+        if name not in found:
+            raise ServiceError(f"{name} is not deployed; `make deploy`, then again")
+        found[name].turn(on=state == "on")
+        _say(f"{state:<4}{name}")
+
+
+def _server(services: Services) -> str:
+    """Address of the Prefect server.
+
+    Raises:
+        ServiceError: it does not answer.
+    """
+    if not answers(services.health()[PREFECT]):
+        raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
+    return services.prefect_url
 
 
 def foreground(services: Services, name: str) -> None:
@@ -295,7 +261,8 @@ def _ports_file(data: Path) -> Path:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description="Prefect server, worker and MLflow on this machine")
-    parser.add_argument("command", choices=("up", "down", "status", "deploy", "prefect", "mlflow"))
+    turned = [f"{name}-{state}" for name in NAMES for state in ("on", "off")]
+    parser.add_argument("command", choices=("up", "down", "status", "deploy", "prefect", "mlflow", *turned))
     parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of everything (default: data)")
     parser.add_argument("--no-mlflow", action="store_true", help="up: without MLflow")
     given = parser.parse_args()
@@ -310,8 +277,10 @@ def main() -> None:
                 sys.exit(0 if status(services) else 1)
             case "deploy":
                 deploy(services)
-            case other:
-                foreground(services, PREFECT if other == "prefect" else MLFLOW)
+            case "prefect" | "mlflow":
+                foreground(services, PREFECT if given.command == "prefect" else MLFLOW)
+            case turned:
+                switch(services, turned)
     except (ServiceError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from prefect.runtime import flow_run
+from prefect.states import Completed
 from prefect.tasks import Task
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import MissingObject
+from taglm_core.errors import MissingObject, TagLMError
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.launch import CHILDREN
@@ -21,6 +23,7 @@ from tasks.events import announce
 from tasks.options import Options
 
 logger = logging.getLogger("taglm")
+MOST_STARTS = 5  # of one run: a crash that comes back each time must not go on for ever
 
 
 def run_stage(
@@ -76,8 +79,38 @@ def look_up(experiment: Experiment, stage: Stage) -> Refs:
     return {decision.step.name: decision.ref for decision in mine if decision.ref is not None}
 
 
+def waiting(stage: Stage, experiment: Experiment) -> Refs | None:
+    """What a run returns that has to wait for objects of earlier stages; None if they are there.
+
+    It is a state, Completed and named Waiting, with what is missing: Prefect makes it the run's own. Nobody gets it as
+    a value, since flows that call a stage hand its inputs over.
+
+    Args:
+        stage: about to run.
+        experiment: the experiment.
+    """
+    graph = build_graph(experiment)
+    decisions = plan(Store(experiment.run.store), graph)
+    reads = dict.fromkeys(name for step in graph.of_stage(stage) for name in step.inputs.values())
+    missing = [name for name in reads if graph[name].stage is not stage and decisions[name].ref is None]
+    if not missing:
+        return None
+    words = f"waiting for {', '.join(missing)}"
+    logger.info("%s: %s", stage, words)
+    return cast("Refs", Completed(name="Waiting", message=words))
+
+
 def settle(experiment: Experiment) -> Experiment:
-    """The experiment with digests in place of `continue_from: latest`, so that all of a run goes on from the same."""
+    """The experiment with digests in place of `continue_from: latest`, so that all of a run goes on from the same.
+
+    Raises:
+        TagLMError: the run has been started too often; it seems to crash each time.
+    """
+    if (starts := flow_run.run_count) > MOST_STARTS:
+        raise TagLMError(
+            f"this run was started {starts} times and did not end well: look at its log and at that of the machine "
+            "(is memory short?), mend what is wrong, and start a new run; it goes on from the last checkpoint"
+        )
     settled = settle_bases(Store(experiment.run.store), experiment)
     for line in settled.lines:
         logger.info(line)

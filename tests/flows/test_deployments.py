@@ -61,7 +61,7 @@ def test_only_the_pipeline_runs_by_itself(name: str) -> None:
     assert [schedule["active"] for schedule in deployment["schedules"]] == [pipeline]
     assert all(schedule["slug"] and schedule["timezone"] for schedule in deployment["schedules"])
     assert all(trigger["enabled"] is False for trigger in deployment.get("triggers", []))
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert deployment["work_pool"]["work_queue_name"] == deployment["entrypoint"].rpartition(":")[2]
 
 
 def test_the_chain_of_triggers_cannot_run_in_circles() -> None:
@@ -73,6 +73,7 @@ def test_the_chain_of_triggers_cannot_run_in_circles() -> None:
             before = stages[stage.place - 1]
             assert trigger["match"] == {"prefect.resource.id": f"taglm.artifact.{before}.*"}, name
             assert trigger["expect"] == [EVENT]
+            assert trigger["parameters"]["options"] == {"if_ready": True}
             assert "match_related" not in trigger
     assert [name for name in DEPLOYMENTS if DEPLOYMENTS[name].get("triggers")] == [
         "demo-pretrain", "demo-embed", "demo-tag",
@@ -121,15 +122,18 @@ class TestOnAServer:
     """Everything of one server's life, in order."""
 
     def test_everything_is_deployed(self, running: Services) -> None:
-        """All deployments are there, code is found in the project's folder, and every trigger is switched off."""
+        """All deployments are there, each in a queue with one place; of the automations only one is on."""
         deployed = {found["name"]: found for found in running.ask("/deployments/filter", {})}
         assert deployed.keys() == DEPLOYMENTS.keys()
         for found in deployed.values():
             (step,) = found["pull_steps"]
             assert step["prefect.deployments.steps.set_working_directory"] == {"directory": str(ROOT)}
+        queues = running.ask("/work_pools/taglm/queues/filter", {})
+        places = {queue["name"]: queue["concurrency_limit"] for queue in queues}
+        assert {deployed[name]["work_queue_name"]: 1 for name in deployed}.items() <= places.items()
         automations = running.ask("/automations/filter", {})
-        assert len(automations) == 3
-        assert not any(automation["enabled"] for automation in automations)
+        assert len(automations) == 5
+        assert [one["name"] for one in automations if one["enabled"]] == ["crashed where no sign of life comes"]
 
     def test_the_schedule_makes_runs(self, running: Services) -> None:
         """The active schedule gives scheduled runs, and only it does (with sqlalchemy 2.1 none ever comes)."""
@@ -150,7 +154,7 @@ class TestOnAServer:
         """A worker makes the corpora; a second run finds them and writes nothing."""
         run = running.run("ingest/demo-ingest", tiny)
         assert run["state_type"] == "COMPLETED", run["state"]["message"]
-        assert run["name"] == "ingest-tiny"
+        assert run["name"] == "ingest tiny"
         store = Path(tiny["experiment"]["run"]["store"])
         made = {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")}
         assert len(made) == 6  # scheme, four corpora, statistics
@@ -162,14 +166,13 @@ class TestOnAServer:
         self, running: Services, tiny: dict[str, Any]
     ) -> None:
         """Ingest with one more sentence emits one event; the trigger, switched on, runs pretrain on that experiment."""
-        (automation,) = [found for found in running.ask("/automations/filter", {}) if "corpora" in found["name"]]
-        running.ask(f"/automations/{automation['id']}", {"enabled": True}, "PATCH")
+        assert running.control("chain-on").returncode == 0
         text = Path(tiny["experiment"]["unlabelled"]["path"])
         text.write_text(text.read_text() + "One more .\n")
         assert running.run("ingest/demo-ingest", tiny)["state_type"] == "COMPLETED"
         wanted = {"deployments": {"name": {"any_": ["demo-pretrain"]}}}
         (run,) = running.until(lambda: running.ask("/flow_runs/filter", wanted), "the run that the trigger starts")
-        running.ask(f"/automations/{automation['id']}", {"enabled": False}, "PATCH")
+        assert running.control("chain-off").returncode == 0
         assert Experiment.model_validate(run["parameters"]["experiment"]) == Experiment.model_validate(
             tiny["experiment"]
         )
@@ -177,8 +180,43 @@ class TestOnAServer:
         assert running.until(lambda: len(running.events()) > 1, "both events in the server's records")
         assert running.events() == ["taglm.artifact.ingest.tiny"] * 2  # the run that made nothing said nothing
 
+    def test_what_was_switched_outlives_a_deploy(self, running: Services) -> None:
+        """One command turns the triggers, the schedules of stages, the reruns; the next deploy leaves them so."""
+        for what, count in (("chain", 3), ("schedules", 4), ("rerun", 1)):
+            before = self._on(running)
+            done = running.control(f"{what}-on")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert len(self._on(running) - before) == count == len(done.stdout.splitlines())
+            assert running.control(f"{what}-off").returncode == 0
+            assert self._on(running) == before
+        for command in ("chain-on", "schedules-on", "deploy"):
+            assert running.control(command).returncode == 0
+        assert len(self._on(running)) == 2 + 3 + 4  # those that are on at first, and the two kinds
+        for command in ("chain-off", "schedules-off"):
+            assert running.control(command).returncode == 0
+
+    @staticmethod
+    def _on(running: Services) -> set[str]:
+        """Schedules and automations that are on."""
+        schedules = [one for deployment in running.ask("/deployments/filter", {}) for one in deployment["schedules"]]
+        automations = running.ask("/automations/filter", {})
+        return {one["id"] for one in schedules if one["active"]} | {
+            one["name"] for one in automations if one["enabled"]
+        }
+
+    def test_a_stage_whose_inputs_are_not_there_waits(self, running: Services, tiny: dict[str, Any]) -> None:
+        """As a trigger starts it: it ends at once, Completed, says what it waits for, and has made nothing."""
+        store = Path(tiny["experiment"]["run"]["store"])
+        before = sorted(store.glob("keys/*/*.json"))
+        run = running.run("tag/demo-tag", {**tiny, "options": {"if_ready": True}})
+        assert (run["state_type"], run["state"]["name"]) == ("COMPLETED", "Waiting")
+        assert run["state"]["message"].startswith("waiting for ")
+        assert "embeddings/main/forward/train" in run["state"]["message"]
+        assert run["name"] == "tag tiny, if ready"
+        assert sorted(store.glob("keys/*/*.json")) == before
+
     def test_down_leaves_nothing(self, running: Services, tiny: dict[str, Any]) -> None:
-        """After `make down` no process is left, the port is free, and no dead run keeps its deployment's slot."""
+        """After `make down` no process is left, the port is free, and no dead run keeps its queue's place."""
         unfinished = self._unfinished_run(running, tiny)
         done = running.control("down")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -188,18 +226,13 @@ class TestOnAServer:
             running.ask("/health")
         with closing(sqlite3.connect(running.home / "prefect" / "prefect.db")) as database:
             states = database.execute("SELECT id, state_type FROM flow_run").fetchall()
-            (slots,) = database.execute("SELECT sum(active_slots) FROM concurrency_limit_v2").fetchone()
         assert {state for run, state in states if run.replace("-", "") == unfinished.replace("-", "")} == {"CRASHED"}
-        assert slots == 0
         assert running.control("down").stdout == "nothing was running\n"
 
     def _unfinished_run(self, running: Services, tiny: dict[str, Any]) -> str:
-        """A run that holds its deployment's slot and whose process is gone, as a kill leaves it."""
+        """A run that holds its queue's place and whose process is gone, as a kill leaves it."""
         deployment = running.ask("/deployments/name/tag/demo-tag")["id"]
         later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
         run = running.ask(f"/deployments/{deployment}/create_flow_run", {"parameters": tiny, "state": later})["id"]
         running.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "PENDING"}})
-        limits = running.ask("/v2/concurrency_limits/filter", {})
-        # of this deployment: a run that a trigger started may still hold the slot of another
-        assert [limit["active_slots"] for limit in limits if deployment in limit["name"]] == [1]
         return str(run)
