@@ -3,8 +3,7 @@
     python orchestration.py start              first task, and reruns with nothing to do, with and without a server
     python orchestration.py share [--set KEY=VALUE]   one run of the demo, made longer by settings
 
-Everything runs in a folder of its own that is removed at the end. The services are those of `make up`, on ports of their
-own (TAGLM_PREFECT_PORT, TAGLM_MLFLOW_PORT or free ones).
+Everything runs in a folder of its own that is removed at the end; the services are those of `make up`, on free ports.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ TINY = ("demo={train_sentences: 20, dev_sentences: 10, test_sentences: 10, unlab
 RUNS = 3
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 START_NOTE = """Medians of {runs}, from the command (or from the creation of the deployment's run) to the first line of
-work, or to the end. `own server` is `taglm run` as `make run` calls it, which starts a Prefect server for itself; `server
-up` has the services of `make up`. The tiny experiment has all stages and one seed; its rerun finds everything made."""
-SHARE_NOTE = """Tracked runs of the demo without a server of `make up`. `no step at work` is the share of the wall time in
-which no step of the core worked on anything: starts of processes, planning, Prefect, MLflow, waiting. `processor` is the
-share of the processor's seconds that the flow's own process and its Prefect server took; training runs in processes of
-its own."""
+work, or to the end. `own server` is `taglm run` as `make run` calls it, which starts a Prefect server for itself;
+`server up` has the services of `make up`. The tiny experiment has all stages and one seed; its rerun finds all."""
+SHARE_NOTE = """Tracked runs of the demo without the services of `make up`. `no step at work` is the share of the wall
+time in which no step of the core worked on anything: starts of processes, planning, Prefect, MLflow, waiting.
+`processor` is the share of the processor's seconds that the flow's own process and its Prefect server took; training
+runs in processes of its own."""
 
 
 def environment(home: Path, ports: Mapping[str, int] | None = None) -> dict[str, str]:

@@ -276,7 +276,9 @@ def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refres
     from flows.pipeline import pipeline
     from flows.pretrain import pretrain as pretrain_flow
     from tasks.options import Options
+    from tasks.own_server import start_own_server
 
+    start_own_server()
     for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
         logging.getLogger(name).propagate = False
     options = Options(first=first, refresh=refresh)

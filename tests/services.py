@@ -110,11 +110,25 @@ class Services:
         runs = {"flow_run_id": {"any_": [run, *(stage["id"] for stage in stages)]}}
         return [line["message"] for line in self.ask("/logs/filter", {"logs": runs, "limit": 200})]
 
-    def marked(self) -> list[int]:
-        """Processes that belong to the services, those of their runs among them."""
+    def marked(self, words: str = "") -> list[int]:
+        """Processes that belong to the services, those of their runs among them; with words of their command line."""
         mark = f"TAGLM_SERVICES={self.home}".encode()
-        environs = Path("/proc").glob("[0-9]*/environ")
-        return [int(path.parent.name) for path in environs if mark in _bytes(path).split(b"\0")]
+        ours = [path.parent for path in Path("/proc").glob("[0-9]*/environ") if mark in _bytes(path).split(b"\0")]
+        return [int(p.name) for p in ours if words.encode() in _bytes(p / "cmdline").replace(b"\0", b" ")]
+
+    def supervise(self, *command: str) -> str:
+        """What supervisor answers: `stop mlflow` and the like."""
+        supervisorctl = Path(sys.executable).with_name("supervisorctl")
+        names = ("BIN", "PREFECT_PORT", "MLFLOW_PORT", "MLFLOW_STORE", "MLFLOW_ARTIFACTS", "WORKER")
+        environment = {
+            **self.environment,
+            **{f"TAGLM_{name}": "-" for name in names},
+        }  # the running one has read its own
+        done = subprocess.run(
+            [supervisorctl, "-c", ROOT / "ops" / "supervisord.conf", *command], cwd=self.home / "services",
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout
 
 
 @contextmanager

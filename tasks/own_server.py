@@ -1,0 +1,37 @@
+"""The Prefect server that a run starts for itself where none is configured: it must not outlive its run.
+
+Prefect stops it when the program ends by itself. After `kill -9` it would run for ever, so a process of a few lines
+waits for the end of a pipe that closes with the program, however that ends.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL
+
+_GUARD = """
+import contextlib, os, signal, sys
+server = int(sys.argv[1])
+sys.stdin.read()
+with contextlib.suppress(ProcessLookupError):
+    os.kill(server, signal.SIGTERM)
+"""
+
+
+def start_own_server() -> None:
+    """Start a Prefect server for this process, unless one is configured; it ends with the process.
+
+    Raises:
+        RuntimeError: it does not answer in time.
+    """
+    if PREFECT_API_URL.value():
+        return
+    server = SubprocessASGIServer()  # one object a process: Prefect's clients find it running
+    server.start()
+    if server.server_process is not None:
+        # in a session of its own, where Ctrl-C does not reach it; its end of the pipe is the only one beside ours
+        pid = str(server.server_process.pid)
+        subprocess.Popen([sys.executable, "-c", _GUARD, pid], stdin=subprocess.PIPE, start_new_session=True)
