@@ -19,7 +19,7 @@ class SignificanceConfig(Settings):
     """How differences between variants are tested."""
 
     rounds: int = Field(10_000, ge=100, description="rounds of approximate randomisation and bootstrap")
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="of their generators")
 
 
 class RunConfig(Settings):

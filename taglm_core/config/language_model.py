@@ -177,7 +177,9 @@ class LanguageModelConfig(Settings):
         description="language models to go on from instead of from random weights: the newest of other text (latest), "
         "or the beginning of an object by direction; their vocabulary and shape stay",
     )
-    directions: tuple[Direction, ...] = Field((Direction.FORWARD, Direction.BACKWARD), min_length=1)
+    directions: tuple[Direction, ...] = Field(
+        (Direction.FORWARD, Direction.BACKWARD), min_length=1, description="one language model is trained for each"
+    )
     seed: int = Field(1, ge=0, description="seed of initialisation, order and dropout")
 
     @model_validator(mode="before")

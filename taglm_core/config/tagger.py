@@ -106,8 +106,8 @@ class LmEntryConfig(Settings):
 class AnnealingPhase(Settings):
     """One phase after the best epoch of the first: from the best model, at this rate, so many epochs."""
 
-    learning_rate: float = Field(gt=0)
-    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, description="Adam's, constant")
+    epochs: int = Field(ge=1, description="all of them are trained")
 
 
 _PAPER = {  # PAPER: 3; the paper gives no batch size, no patience and no bound on the epochs (PAPER: 5.8, 5.9)
@@ -191,7 +191,9 @@ class VariantConfig(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="name in reports, MLflow and the registry")
     lm: tuple[str, ...] = Field((), description="language models whose embeddings are read; none for a baseline")
-    directions: tuple[Direction, ...] = Field((Direction.FORWARD, Direction.BACKWARD), min_length=1)
+    directions: tuple[Direction, ...] = Field(
+        (Direction.FORWARD, Direction.BACKWARD), min_length=1, description="whose embeddings are read"
+    )
     tagger: dict[str, Any] = Field(default_factory=dict, description="differences from the experiment's tagger section")
 
     @field_validator("lm", mode="before")

@@ -54,6 +54,28 @@ def test_parameters_are_those_of_the_experiment_file(name: str) -> None:
 
 
 @each_deployment
+def test_the_form_explains_every_parameter(name: str) -> None:
+    """In the UI's form each setting says what it is; a section says it of itself, a `kind` is one of its class."""
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(_flow(name)).model_dump()
+    assert all(given.get("description") for given in schema["properties"].values())
+    for part, definition in schema["definitions"].items():
+        assert part == "Ref" or definition["description"]
+        silent = [
+            field
+            for field, given in definition.get("properties", {}).items()
+            if part != "Ref" and field != "kind" and not given.get("description") and not _sections(given)
+        ]
+        assert silent == [], part
+
+
+def _sections(given: dict[str, Any]) -> bool:
+    """Whether a field is a section of its own, or one of several."""
+    return "$ref" in given or any("$ref" in one for key in ("allOf", "anyOf", "oneOf") for one in given.get(key, ()))
+
+
+@each_deployment
 def test_only_the_pipeline_runs_by_itself(name: str) -> None:
     """Every schedule and every trigger but the pipeline's schedule is there, but off."""
     deployment = DEPLOYMENTS[name]
