@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Services:
     api: str
     mlflow: str
     home: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     def control(self, command: str) -> subprocess.CompletedProcess[str]:
         """`make COMMAND` on these services."""
@@ -104,11 +104,16 @@ class Services:
         """A run of a deployment, ended."""
         return self.ended(self.start(deployment, parameters))
 
-    def said(self, run: str) -> list[str]:
-        """Lines of a run's log and of those of the stages it has started."""
+    def says(self, run: str, words: str) -> bool:
+        """Wait until the log of a run, or that of a stage it has started, says something; it comes a little later."""
         stages = self.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
         runs = {"flow_run_id": {"any_": [run, *(stage["id"] for stage in stages)]}}
-        return [line["message"] for line in self.ask("/logs/filter", {"logs": runs, "limit": 200})]
+
+        def found() -> bool:
+            lines = self.ask("/logs/filter", {"logs": runs, "limit": 200, "sort": "TIMESTAMP_DESC"})
+            return any(words in line["message"] for line in lines)
+
+        return bool(self.until(found, f"a line with {words!r} in the log of {run}", 60))
 
     def marked(self, words: str = "") -> list[int]:
         """Processes that belong to the services, those of their runs among them; with words of their command line."""

@@ -143,7 +143,7 @@ def test_one_stage_is_run_again_alone(team: Team) -> None:
     assert run["name"] == "tag demo, from tag, refresh tag"
     assert team.made("language-model") == models
     assert team.made("tagger").keys() == taggers.keys()
-    assert "tagger/TagLM/seed-1: started" in team.running.said(run["id"])
+    assert team.running.says(run["id"], "tagger/TagLM/seed-1: started")
 
 
 def test_a_cancelled_run_goes_on_where_it_was(team: Team) -> None:
@@ -159,7 +159,7 @@ def test_a_cancelled_run_goes_on_where_it_was(team: Team) -> None:
     assert team.model(11).info.status == "KILLED"
     again = running.run(PRETRAIN, parameters)
     assert again["state_type"] == "COMPLETED", again["state"]["message"]
-    assert any("resumed from the checkpoint at step" in line for line in running.said(again["id"]))
+    assert running.says(again["id"], "resumed from the checkpoint at step")
     team.assert_whole(11)
 
 
