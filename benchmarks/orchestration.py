@@ -1,9 +1,10 @@
 """What Prefect and MLflow cost: seconds until work begins, seconds of a run with nothing to do, share of a whole run.
 
     python orchestration.py start              first task, and reruns with nothing to do, with and without a server
-    python orchestration.py share [--set KEY=VALUE]   one run of the demo, made longer by settings
+    python orchestration.py share [EXPERIMENT] [--set KEY=VALUE] [--home FOLDER]   one run, by default of the demo
 
-Everything runs in a folder of its own that is removed at the end; the services are those of `make up`, on free ports.
+Everything runs in a folder of its own that is removed at the end (with --home it stays, and what is in its store is
+reused); the services are those of `make up`, on free ports.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 START_NOTE = """Medians of {runs}, from the command (or from the creation of the deployment's run) to the first line of
 work, or to the end. `own server` is `taglm run` as `make run` calls it, which starts a Prefect server for itself;
 `server up` has the services of `make up`. The tiny experiment has all stages and one seed; its rerun finds all."""
-SHARE_NOTE = """Tracked runs of the demo without the services of `make up`. `no step at work` is the share of the wall
+SHARE_NOTE = """Tracked runs without the services of `make up`. `no step at work` is the share of the wall
 time in which no step of the core worked on anything: starts of processes, planning, Prefect, MLflow, waiting.
 `processor` is the share of the processor's seconds that the flow's own process and its Prefect server took; training
 runs in processes of its own."""
@@ -55,10 +56,10 @@ def environment(home: Path, ports: Mapping[str, int] | None = None) -> dict[str,
     return found
 
 
-def command(store: Path, settings: Iterable[str]) -> list[str]:
-    """`taglm run` of the demo with settings."""
+def command(store: Path, settings: Iterable[str], experiment: Path = DEMO) -> list[str]:
+    """`taglm run` of an experiment with settings."""
     sets = [part for setting in (*settings, f"run.store={store}") for part in ("--set", setting)]
-    return [PYTHON, "-m", "flows.cli", "run", str(DEMO), *sets]
+    return [PYTHON, "-m", "flows.cli", "run", str(experiment), *sets]
 
 
 def first_task(home: Path, settings: Iterable[str], env: Mapping[str, str]) -> tuple[float, float]:
@@ -194,14 +195,14 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def share(settings: Iterable[str]) -> None:
+def share(experiment: Path, settings: Iterable[str], kept: Path | None) -> None:
     """One tracked run; its row is added to those of earlier calls."""
     with tempfile.TemporaryDirectory(prefix="taglm-") as folder:
-        home = Path(folder)
+        home = kept or Path(folder)
         first_task(home, (*TINY, "name=warm"), environment(home))  # databases are made once
         begun = time.time()
         with subprocess.Popen(
-            command(home / "store", settings), env=environment(home), cwd=home, stdout=subprocess.DEVNULL
+            command(home / "store", settings, experiment), env=environment(home), cwd=ROOT, stdout=subprocess.DEVNULL
         ) as process:
             processor = Processor(process.pid)
             process.wait()
@@ -212,7 +213,7 @@ def share(settings: Iterable[str]) -> None:
         working = _at_work(home / "store", begun)
     wall = ended - begun
     row = {
-        "run": f"{wall / 60:.1f} minutes", "no step at work": f"{100 * (1 - working / wall):.1f} %",
+        "run": experiment.stem, "minutes": wall / 60, "no step at work": f"{100 * (1 - working / wall):.1f} %",
         "seconds": wall - working, "processor": f"{100 * seconds['orchestration'] / sum(seconds.values()):.1f} %",
     }  # fmt: skip
     path = OUT / "orchestration_share.json"
@@ -239,12 +240,14 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("start", "share"))
+    parser.add_argument("experiment", type=Path, nargs="?", default=DEMO, help="share: what runs")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="share: settings of the run")
+    parser.add_argument("--home", type=Path, help="share: folder that stays")
     given = parser.parse_args()
     if given.what == "start":
         start()
     else:
-        share(given.set)
+        share(given.experiment.absolute(), given.set, given.home and given.home.absolute())
 
 
 if __name__ == "__main__":
