@@ -12,11 +12,13 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
+from prefect.states import Cancelled
 from prefect.tasks import Task
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import ChildFailed
+from taglm_core.errors import ChildFailed, Interrupted
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
@@ -30,6 +32,8 @@ from tasks.options import Options
 from tasks.tracking.tracker import StageRun, open_tracker
 
 logger = logging.getLogger("taglm")
+if logger.level == logging.NOTSET:
+    logger.setLevel(logging.INFO)  # Prefect adds its handlers to the loggers it is told of, but leaves their level
 LOG_SECONDS, ARTIFACT_SECONDS = 5.0, 10.0
 
 Refs = dict[str, Ref]
@@ -75,7 +79,14 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
 
 def step_task(name: str) -> Task[..., Any]:
     """The task of one kind of step. Prefect caches and persists nothing: the store does, and it can check itself."""
-    return task(name=name, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(build_step)
+
+    def run(experiment: Experiment, options: Options, step: str, inputs: Refs) -> Ref | State[Any]:
+        try:
+            return build_step(experiment, options, step, inputs)
+        except Interrupted as error:  # its checkpoint is written: no failure, and no stack trace
+            return Cancelled(message=str(error))
+
+    return task(name=name, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(run)
 
 
 def _build_in_child(

@@ -6,17 +6,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
+from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.tasks import Task
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import MissingObject, TagLMError
+from taglm_core.errors import Interrupted, MissingObject, TagLMError
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.launch import CHILDREN
 from taglm_core.stages.planning import plan, set_damaged_aside
 from taglm_core.stages.steps import Stage
+from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from tasks.building import Refs
 from tasks.events import announce
@@ -54,12 +56,20 @@ def run_stage(
         for step in steps:
             inputs = {role: futures[name] for role, name in step.inputs.items()}
             futures[step.name] = tasks[step.kind].submit(experiment, options, step.name, inputs)
-        refs: Refs = {step.name: futures[step.name].result() for step in steps}
+        refs: Refs = {step.name: _result(futures[step.name]) for step in steps}
     except BaseException:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
         CHILDREN.stop()
         raise
     announce(stage, experiment, [ref for ref in refs.values() if (ref.kind, ref.digest) not in known])
     return {**made, **refs}
+
+
+def _result(future: Any) -> Ref:
+    try:
+        ref: Ref = future.result()
+    except CancelledRun:
+        raise Interrupted(future.state.message) from None
+    return ref
 
 
 def look_up(experiment: Experiment, stage: Stage) -> Refs:

@@ -103,7 +103,7 @@ class Team:
         """The language model's run in MLflow has ended well, and each step is there once, in order."""
         run = self.model(seed)
         assert run.info.status == "FINISHED"
-        history = self.client.get_metric_history(run.info.run_id, "train/perplexity")
+        history = self.client.get_metric_history(run.info.run_id, "train/loss")
         steps = [metric.step for metric in history]
         assert steps == sorted(set(steps))
         assert steps[-1] == LONG
@@ -157,6 +157,8 @@ def test_a_cancelled_run_goes_on_where_it_was(team: Team) -> None:
     running.until(lambda: not running.marked(TRAINING), "the end of the training process")
     assert time.monotonic() - begun < 60, "30 seconds on a machine that does nothing else"
     assert team.model(11).info.status == "KILLED"
+    tasks = running.ask("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
+    assert {task["state_type"] for task in tasks} == {"COMPLETED", "CANCELLED"}
     again = running.run(PRETRAIN, parameters)
     assert again["state_type"] == "COMPLETED", again["state"]["message"]
     assert running.says(again["id"], "resumed from the checkpoint at step")
