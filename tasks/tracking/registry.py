@@ -20,13 +20,13 @@ from taglm_core.errors import MissingObject
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
 from tasks.tracking.connection import AWAY
+from tasks.tracking.entry import LM_ROLE
 from tasks.tracking.runs import warn_away
 from tasks.tracking.tracker import Tracker
 
 CHAMPION = "champion"
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
-LM_ROLE = "language-model/"
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
 
 
@@ -83,7 +83,7 @@ def register_best(
         with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
             known = _version_of(client, model_name(group), tagger.ref.digest)
             if known is not None:
-                holder = _champion(client, model_name(group))
+                holder = champion_of(client, model_name(group))
                 on_it = holder is not None and holder.version == known.version
                 return Registration(known.name, str(known.version), on_it, known.tags.get("taglm.decision", ""))
             return _register(tracker, model_name(group), step, tagger, language_models, report)
@@ -166,7 +166,7 @@ def _register(
 ) -> Registration:
     client, recipe = tracker.connection.client(), tagger.manifest.recipe
     f1, digest = tagger.manifest.metrics["dev/f1"], recipe.inputs["dev/corpus"]
-    holder = _champion(client, name)
+    holder = champion_of(client, name)
     moves, decision = decide(f1, digest, holder.tags if holder is not None else None)
     tags = {
         "taglm.object": tagger.ref.digest,
@@ -227,7 +227,8 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description=about)
 
 
-def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version that the alias is on; None without one, and without such a model."""
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
