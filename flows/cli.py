@@ -182,6 +182,44 @@ def perplexity(
 
 
 @app.command()
+def lineage(
+    thing: Annotated[
+        str,
+        typer.Argument(
+            metavar="OBJECT",
+            help="digest or its beginning, KIND/DIGEST, a step of --experiment, or models:/NAME@champion",
+        ),
+    ],
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", metavar="FILE", help="whose store is meant, and whose steps")
+    ] = None,
+    overrides: Sets = None,
+) -> None:
+    """Show what an object was made from, down to the raw files, what was made from it, and by which runs."""
+    from flows import cli_lineage
+
+    loaded = load_experiment(experiment, overrides or ())
+    kind, digest = cli_lineage.find(thing, loaded, named=experiment is not None)
+    for part in cli_lineage.show(loaded, kind, digest):
+        console.print(part, soft_wrap=True)
+
+
+@app.command()
+def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
+    """Print addresses of the pages in MLflow that answer a question about an experiment each."""
+    loaded = load_experiment(experiment, overrides or ())
+    if not loaded.run.tracking:
+        raise ConfigError("run.tracking is false: nothing is in MLflow")
+    from tasks.environment import quiet_defaults
+
+    quiet_defaults()
+    from tasks.tracking.links import links as find_links
+
+    for line in cli_views.link_lines(find_links(loaded), experiment):
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
 def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of the experiment")] = None) -> None:
     """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
     from flows import cli_doctor
@@ -229,7 +267,7 @@ def _run(
         for part in cli_views.report(store, decisions):
             console.print(part)
     console.print(cli_views.stage_times(store, decisions))
-    for line in cli_views.places(experiment):
+    for line in cli_views.places(experiment, path):
         console.print(line, soft_wrap=True)
     done = f"{time.monotonic() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")

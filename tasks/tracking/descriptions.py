@@ -60,17 +60,17 @@ def experiment_link(base: str, experiment_id: str) -> str:
 
 def run_link(base: str, experiment_id: str, run_id: str) -> str:
     """Address of one run; with an empty base, a link inside the UI."""
-    return f"{_page(base)}experiments/{experiment_id}/runs/{run_id}"
+    return f"{_page(base)}experiments/{experiment_id}/runs/{run_id}?{TRAINING_VIEW}"
 
 
 def run_by_id_link(base: str, run_id: str) -> str:
     """Address of one run whose experiment is not known."""
-    return f"{_page(base)}runs/{run_id}"
+    return f"{_page(base)}runs/{run_id}?{TRAINING_VIEW}"
 
 
 def artifact_link(base: str, experiment_id: str, run_id: str, path: str) -> str:
     """Address of one of a run's files, shown."""
-    return f"{run_link(base, experiment_id, run_id)}/artifacts/{quote(path)}"
+    return f"{_page(base)}experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}?{TRAINING_VIEW}"
 
 
 def compare_link(base: str, experiment_id: str, run_ids: list[str]) -> str:

@@ -20,11 +20,11 @@ from taglm_core.errors import MissingObject
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
 from tasks.tracking.connection import AWAY
+from tasks.tracking.decisions import CHAMPION, decide, model_note, version_note
 from tasks.tracking.entry import LM_ROLE
 from tasks.tracking.runs import warn_away
 from tasks.tracking.tracker import Tracker
 
-CHAMPION = "champion"
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
@@ -137,25 +137,6 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
     return max(taggers.items(), key=rank)
 
 
-def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
-    """Whether the alias moves, and why.
-
-    Args:
-        candidate: its dev F1.
-        digest: content digest of its dev split.
-        champion: tags of the present champion; None if there is none.
-    """
-    shown = f"dev F1 {100 * candidate:.2f}"
-    if champion is None:
-        return True, f"champion: the first one ({shown})"
-    its_f1, its_digest = float(champion["taglm.dev_f1"]), champion["taglm.dev_digest"]
-    if its_digest != digest:
-        return False, f"not champion: the champion was measured on another dev split ({its_digest[:10]}); {shown}"
-    if candidate > its_f1:
-        return True, f"champion: {shown} is above the champion's {100 * its_f1:.2f}"
-    return False, f"not champion: {shown} is not above the champion's {100 * its_f1:.2f}"
-
-
 def _register(
     tracker: Tracker,
     name: str,
@@ -188,11 +169,12 @@ def _register(
         model.artifact_location,
         run_id,
         tags=tags,
-        description=f"{step}: {decision}",
+        description=version_note(step, tags, None if run_id is None else client.get_run(run_id).info),
         model_id=model.model_id if run_id else None,
     )
     if moves:
         client.set_registered_model_alias(name, CHAMPION, version.version)
+    client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name))
     return Registration(name, str(version.version), moves, decision)
 
 
@@ -223,8 +205,7 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        about = "Taggers of one data set. The alias `champion` is the best by dev F1 on one dev split."
-        client.create_registered_model(name, description=about)
+        client.create_registered_model(name)
 
 
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:

@@ -20,6 +20,7 @@ from tasks.tracking.results import log_table
 from tasks.tracking.variants import comparison_metrics
 
 CURVE_FIGURE, CURVE_TABLE = "learning_curve.png", "learning_curve.json"
+SCORES = ("test/f1_mean", "test/f1_std", "dev/f1_mean", "test/f1_difference", "p_value", "seeds")
 MOST_RUNS = 1000  # of variants that a learning curve looks at, newest first
 
 
@@ -40,10 +41,9 @@ def log_summary(
     """
     comparison = from_json(json.loads((report.path / "report.json").read_text(encoding="utf-8")))
     best = best_variant(comparison)
-    values = {
-        **comparison_metrics(comparison)[best],
-        "train/sentences": float(refs["corpus/train"].counts["sentences"]),
-    }
+    scores = comparison_metrics(comparison)[best]
+    values = {name: scores[name] for name in SCORES if name in scores}
+    values["train/sentences"] = float(refs["corpus/train"].counts["sentences"])
     made = int(1000 * report.manifest.made["time"])
     metrics = [Metric(name, value, made, 0) for name, value in values.items()]
     client.log_batch(run_id, metrics=metrics, params=[Param("best_variant", best)])

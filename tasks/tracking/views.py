@@ -33,6 +33,7 @@ class View:
         metrics: columns, from left to right.
         params: columns.
         charts: shown instead of the table, each over the whole width.
+        height: of a chart, in pixels.
     """
 
     key: str
@@ -43,6 +44,7 @@ class View:
     metrics: Sequence[str] = ()
     params: Sequence[str] = ()
     charts: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    height: int = 480
 
     @property
     def tag(self) -> str:
@@ -54,7 +56,7 @@ class View:
         columns = [f"{kind}.`{name}`" for kind, names in (("metrics", self.metrics), ("params", self.params))
                    for name in names]  # fmt: skip
         section = {"uuid": self.key, "name": self.question, "display": True, "isReordered": True, "deleted": False,
-                   "isGenerated": False, "columns": 1, "cardHeight": 480}  # fmt: skip
+                   "isGenerated": False, "columns": 1, "cardHeight": self.height}  # fmt: skip
         shown = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": dict.fromkeys(columns, _WIDTH),
                  "searchFilter": self.query, "orderByKey": f"metrics.`{self.order}`",
                  "orderByAsc": self.ascending, "runsHiddenMode": "SHOW_ALL"}  # fmt: skip
@@ -97,6 +99,7 @@ CHANGES = View(
     charts=({"type": "DIFFERENCE", "chartName": "What differs", "showDifferencesOnly": True, "runsCountToCompare": 10,
              "showChangeFromBaseline": True, "baselineColumnUuid": "",
              "compareGroups": ["Model metrics", "Parameters"]},),
+    height=680,
 )  # fmt: skip
 HISTORY = View(
     "history", "Which runs of the whole pipeline gave what?", "", "dev/f1_mean",

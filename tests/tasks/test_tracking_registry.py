@@ -23,8 +23,8 @@ from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import needs_of
-from tasks.tracking.entry import PARENT
 from tasks.tracking.decisions import decide
+from tasks.tracking.entry import PARENT
 from tasks.tracking.registry import best_tagger, register_best
 from tasks.tracking.tracker import Tracker
 
