@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from rich.markup import escape
 from rich.tree import Tree
@@ -13,14 +14,16 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
-from taglm_core.stages.lineage import Lineage, Node, Thing, find_object, things
+from taglm_core.stages.lineage import RAW, Lineage, Node, Thing, find_object, things
 from taglm_core.stages.planning import plan
+from taglm_core.stages.steps import Graph
 from taglm_core.store.room import size_text
 from taglm_core.store.store import Store
 from tasks.places import mlflow_ui, prefect_run
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import run_by_id_link
 
+WIDTH = 1000  # characters: a tree's lines hold whole paths and digests, and are not cut
 _MODEL = "models:/"
 
 
@@ -43,22 +46,19 @@ def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
 
         uri = resolve_uri(experiment.run.tracking_uri)
         return find_object(store, f"tagger/{registered_object(uri, text.removeprefix(_MODEL))}")
-    if named:
-        decisions = plan(store, build_graph(settle_bases(store, experiment).experiment))
-        if text in decisions:
-            ref = decisions[text].ref
-            if ref is None:
-                raise MissingObject(f"{text} is not in {store.root}: {decisions[text].reason}; `taglm run` makes it")
-            return ref.kind, ref.digest
+    graph = build_graph(settle_bases(store, experiment).experiment) if named else Graph([])
+    if text in graph:
+        decision = plan(store, graph)[text]
+        if decision.ref is None:
+            raise MissingObject(f"{text} is not in {store.root}: {decision.reason}; `taglm run` makes it")
+        return decision.ref.kind, decision.ref.digest
     try:
         return find_object(store, text)
-    except ConfigError as error:
-        if named and "/" in text:
-            names = ", ".join(name for name in decisions if name.startswith(text.partition("/")[0])) or ", ".join(
-                decisions
-            )
-            raise ConfigError(f"no step {text!r}; the experiment has {names}") from error
-        raise
+    except (ConfigError, MissingObject) as error:
+        alike = get_close_matches(text, graph, n=4)
+        if not alike:
+            raise
+        raise type(error)(f"{error}; steps alike: {', '.join(alike)}") from error
 
 
 def show(experiment: Experiment, kind: str, digest: str) -> list[Tree | str]:
@@ -81,8 +81,6 @@ def _facts(thing: Thing) -> list[str]:
 
 def _tree(node: Node) -> Tree:
     tree = Tree(_line(node), highlight=False)
-    if node.repeated:
-        tree.add("[dim]as above[/]")
     for file in node.thing.files:
         state = "" if file.there else "  [yellow]changed or gone since[/]"
         tree.add(f"{escape(file.path)}  {size_text(file.bytes)}  sha256 {file.sha256}{state}")
@@ -94,12 +92,13 @@ def _tree(node: Node) -> Tree:
 def _line(node: Node) -> str:
     thing = node.thing
     role = f"[dim]{escape(node.role)}:[/] " if node.role else ""
-    if thing.kind == "raw":
+    more = "  [dim](more above)[/]" if node.repeated else ""
+    if thing.kind == RAW:
         gone = "" if thing.files else f"  [yellow]the store does not remember these bytes[/] {thing.digest}"
         return f"{role}raw files {escape(thing.label)}{gone}"
     state = size_text(thing.bytes) if thing.there else "[yellow]not in the store any more[/]"
     run = f"  [cyan]run {thing.mlflow_run[:8]}[/]" if thing.mlflow_run else ""
-    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}  {escape(thing.label)}  {state}{run}"
+    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}  {escape(thing.label)}  {state}{run}{more}"
 
 
 def _runs(found: Sequence[Thing], base: str) -> list[str]:

@@ -19,6 +19,7 @@ from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store, raw_digest
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
+RAW = "raw"
 _SHOWN = 8  # candidates named in a message
 _WAYS = (
     "an object is its digest or the beginning of it (4 characters or more, as `taglm status` shows it), KIND/DIGEST, "
@@ -148,20 +149,17 @@ class Lineage:
         if digest in told:
             return Node(thing, role, repeated=bool(self._recipe(kind, digest).inputs))
         told.add(digest)
-        below = [
-            self._input(role, given, (kind, digest), told) for role, given in self._recipe(kind, digest).inputs.items()
-        ]
-        return Node(thing, role, tuple(below))
+        inputs = self._recipe(kind, digest).inputs
+        return Node(thing, role, tuple(self._input(*each, (kind, digest), told) for each in inputs.items()))
 
     def _input(self, role: str, digest: str, user: Place, told: set[str]) -> Node:
         kinds = sorted(self._of_digest.get(digest, ()), key=order_of)
         if kinds:
             return self._inputs(kinds[0], digest, role, told)
         manifest = _manifest(self._store, *user)
-        files = self._raw.of(digest, role, manifest)
-        return Node(
-            Thing("raw", digest, _pattern(role, manifest) or "", all(file.there for file in files), files=files), role
-        )
+        files, pattern = self._raw.of(digest, role, manifest), _pattern(role, manifest)
+        unchanged = bool(files) and all(file.there for file in files)
+        return Node(Thing(RAW, digest, pattern or "", unchanged, files=files), role)
 
     def _used(self, kind: str, digest: str, role: str, told: set[str]) -> Node:
         thing = _thing(self._store, kind, digest, self._pointers)

@@ -44,9 +44,8 @@ def registered_object(uri: str, name: str) -> str:
         client = Connection(uri).client()
         version = client.get_model_version_by_alias(model, alias) if sign else client.get_model_version(model, number)
     except MlflowException as error:
-        raise ConfigError(
-            f"models:/{name}: {in_words(error)}; write models:/NAME@champion or models:/NAME/1"
-        ) from error
+        said = f"models:/{name}: {in_words(error)}; write models:/NAME@champion or models:/NAME/1"
+        raise ConfigError(said) from error
     except AWAY as error:
         raise TrackingAway(f"tracking store {uri} does not answer ({in_words(error)}); start it") from error
     if "taglm.object" not in version.tags:

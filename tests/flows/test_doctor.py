@@ -13,7 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flows import cli
-from flows.cli_doctor import Check, check, table
+from flows.cli_check import Check, table
+from flows.cli_doctor import check
 from taglm_core.config.load import build_experiment
 
 
