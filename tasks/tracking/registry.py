@@ -160,7 +160,8 @@ def _register(
     }
     if report is not None:
         tags["taglm.report"] = report.ref.digest
-    _ensure_model(client, name)
+    if not is_registered(client, name):
+        client.create_registered_model(name)
     run_id = tracker.tagger_run(tagger.ref)
     model = _log_model(tracker, client, run_id, tagger, language_models, tags)
     # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
@@ -199,13 +200,15 @@ def _log_model(
     return made
 
 
-def _ensure_model(client: MlflowClient, name: str) -> None:
+def is_registered(client: MlflowClient, name: str) -> bool:
+    """Whether there is such a model."""
     try:
         client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        client.create_registered_model(name)
+        return False
+    return True
 
 
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:

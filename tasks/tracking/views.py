@@ -27,6 +27,7 @@ class View:
     Attributes:
         key: its name in links; changed where an older link should go on showing what it showed.
         question: that it answers.
+        what: one sees there.
         query: which runs are shown.
         order: the metric that they are ordered by.
         ascending: the smallest first.
@@ -38,6 +39,7 @@ class View:
 
     key: str
     question: str
+    what: str
     query: str
     order: str
     ascending: bool = False
@@ -74,27 +76,35 @@ class View:
 
 _SCORES = ("test/f1_mean", "test/f1_std", "dev/f1_mean")
 GAIN = View(
-    "gain", "What does the language model bring on this data set?", _VARIANTS, "test/f1_mean",
+    "gain", "What does the language model bring on this data set?",
+    "variants with mean F1, deviation and difference to the first one",
+    _VARIANTS, "test/f1_mean",
     metrics=(*_SCORES, "test/f1_difference", "p_value", "train/sentences", "seeds"), params=("lm",),
 )  # fmt: skip
 BEST_MODEL = View(
-    "best-language-model", "Which language model is best?", f"{_VARIANTS} and params.lm != 'none'", "dev/f1_mean",
+    "best-language-model", "Which language model is best?",
+    "variants with a language model, by dev F1; its perplexity beside",
+    f"{_VARIANTS} and params.lm != 'none'", "dev/f1_mean",
     metrics=("dev/f1_mean", "test/f1_mean", "lm/perplexity", "train/sentences", "seeds"), params=("lm",),
 )  # fmt: skip
 CURVE = View(
-    "learning-curve", "How much data do I need?", _VARIANTS, "train/sentences", ascending=True,
+    "learning-curve", "How much data do I need?", "F1 over the labelled sentences, a dot for every variant so far",
+    _VARIANTS, "train/sentences", ascending=True,
     metrics=("train/sentences", *_SCORES), params=("lm",),
     charts=({"type": "SCATTER", "displayName": "F1 on test over the labelled sentences trained on",
              "xaxis": {"key": "train/sentences", "type": "METRIC"},
              "yaxis": {"key": "test/f1_mean", "type": "METRIC"}},),
 )  # fmt: skip
 PERPLEXITY = View(
-    "perplexity", "Which language model predicts text best?", "", "heldout/perplexity", ascending=True,
+    "perplexity", "Which language model predicts text best?", "language models by perplexity on held-out text",
+    "", "heldout/perplexity", ascending=True,
     metrics=("heldout/perplexity", "tokens_per_second", "seconds"),
     params=("direction", "input.kind", "units", "projection", "steps"),
 )  # fmt: skip
 CHANGES = View(
-    "changes", "What changed between these runs?", "", "test/f1_mean",
+    "changes", "What changed between these runs?",
+    "runs of the pipeline side by side: scores, and the settings that differ",
+    "", "test/f1_mean",
     metrics=(*_SCORES, "train/sentences"), params=("best_variant", "labelled.train_fraction"),
     charts=({"type": "DIFFERENCE", "chartName": "What differs", "showDifferencesOnly": True, "runsCountToCompare": 10,
              "showChangeFromBaseline": True, "baselineColumnUuid": "",
@@ -102,7 +112,8 @@ CHANGES = View(
     height=680,
 )  # fmt: skip
 HISTORY = View(
-    "history", "Which runs of the whole pipeline gave what?", "", "dev/f1_mean",
+    "history", "Which runs of the whole pipeline gave what?", "runs of the pipeline with their scores",
+    "", "dev/f1_mean",
     metrics=(*_SCORES, "train/sentences"), params=("best_variant", "labelled.train_fraction"),
 )  # fmt: skip
 
