@@ -6,7 +6,6 @@ either: it prints the report from the store. `perplexity` imports torch when it 
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
 from flows import cli_views
 from taglm_core.config.experiment import Experiment
@@ -182,14 +180,54 @@ def perplexity(
 
 
 @app.command()
+def lineage(
+    thing: Annotated[
+        str,
+        typer.Argument(
+            metavar="OBJECT",
+            help="digest or its beginning, KIND/DIGEST, a step of --experiment, or models:/NAME@champion",
+        ),
+    ],
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", metavar="FILE", help="whose store is meant, and whose steps")
+    ] = None,
+    overrides: Sets = None,
+) -> None:
+    """Show what an object was made from, down to the raw files, what was made from it, and by which runs."""
+    from flows import cli_lineage
+
+    loaded = load_experiment(experiment, overrides or ())
+    kind, digest = cli_lineage.find(thing, loaded, named=experiment is not None)
+    wide = Console(highlight=False, width=cli_lineage.WIDTH)
+    for part in cli_lineage.show(loaded, kind, digest):
+        wide.print(part, soft_wrap=True)
+
+
+@app.command()
+def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
+    """Print addresses of the pages in MLflow that answer a question about an experiment each."""
+    loaded = load_experiment(experiment, overrides or ())
+    if not loaded.run.tracking:
+        raise ConfigError("run.tracking is false: nothing is in MLflow")
+    from tasks.environment import quiet_defaults
+
+    quiet_defaults()
+    from tasks.tracking.links import links as find_links
+
+    for line in cli_views.link_lines(find_links(loaded), experiment):
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
 def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of the experiment")] = None) -> None:
     """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
-    from flows import cli_doctor
+    from flows.cli_check import table
+    from flows.cli_doctor import check
 
     loaded = load_experiment(experiment) if experiment is not None else Experiment()
-    checks = cli_doctor.check(loaded)
-    console.print(cli_doctor.table(checks))
-    if any(check.bad for check in checks):
+    checks = check(loaded)
+    console.print(table(checks))
+    if any(one.bad for one in checks):
         raise typer.Exit(1)
 
 
@@ -223,13 +261,15 @@ def _run(
     waiting = [decision for decision in decisions.values() if decision.action is not Action.REUSE]
     if waiting:
         console.print(cli_views.what_runs(waiting))
-        _start_flow(experiment, start, end, stages)
+        from flows.cli_run import run_flow
+
+        run_flow(console, experiment, start, end, stages)
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
     console.print(cli_views.stage_times(store, decisions))
-    for line in cli_views.places(experiment):
+    for line in cli_views.places(experiment, path):
         console.print(line, soft_wrap=True)
     done = f"{time.monotonic() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
@@ -258,46 +298,6 @@ def _require(decisions: Mapping[str, Decision], first: Stage, path: Path) -> Non
         names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
         last = max(missing, key=lambda step: step.stage.place).stage
         raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `taglm {last} {path}`")
-
-
-def _start_flow(experiment: Experiment, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]) -> None:
-    from tasks.environment import quiet_defaults
-
-    quiet_defaults()
-    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
-    handler.addFilter(_ForPeople())
-    progress = logging.getLogger("taglm")
-    progress.setLevel(logging.INFO)
-    progress.addHandler(handler)
-    progress.propagate = False  # Prefect shows what reaches the root logger a second time
-    console.print("starting Prefect (a server of its own for this run; `make up` keeps one running)")
-    from flows.embed import embed as embed_flow
-    from flows.ingest import ingest as ingest_flow
-    from flows.pipeline import pipeline
-    from flows.pretrain import pretrain as pretrain_flow
-    from tasks.options import Options
-    from tasks.own_server import start_own_server
-
-    start_own_server()
-    for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
-        logging.getLogger(name).propagate = False
-    options = Options(first=first, refresh=refresh)
-    match last:
-        case Stage.INGEST:
-            ingest_flow(experiment, options)
-        case Stage.PRETRAIN:
-            pretrain_flow(experiment, options)
-        case Stage.EMBED:
-            embed_flow(experiment, options)
-        case Stage.TAG:
-            pipeline(experiment, options)
-
-
-class _ForPeople(logging.Filter):
-    """The console is told what is done, not what is reused (the plan above says that)."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().endswith(": reused")
 
 
 def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:

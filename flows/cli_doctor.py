@@ -8,50 +8,27 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import sqlite3
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from rich.table import Table
 
+from flows.cli_check import INSTALL, Check
+from flows.cli_services import check_services
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.files import resolve_files
-from taglm_core.errors import ConfigError, InputError
+from taglm_core.errors import InputError
 from taglm_core.stages.continuing import from_random_weights
 from taglm_core.stages.graph import build_graph
 from taglm_core.store.room import free_disk, nearest
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
-INSTALL = "`make run` installs what requirements.lock says (rm .venv/installed first)"
 # Without these two the newest versions of everything install cleanly, `pip check` is content, and nothing works.
 VITAL = {"fastapi": "newer ones: no flow runs at all", "sqlalchemy": "2.1: schedules create no runs, silently"}
 LEAST_DISK, LEAST_MEMORY = 2 * 10**9, 2 * 10**9  # bytes
-ASK_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at.
-
-    Attributes:
-        what: it is about.
-        found: what is there.
-        bad: whether it keeps experiments from running.
-        remedy: what to do; for things that are not bad, what else could be done.
-    """
-
-    what: str
-    found: str
-    bad: bool = False
-    remedy: str = ""
 
 
 def check(experiment: Experiment) -> list[Check]:
@@ -71,21 +48,8 @@ def check(experiment: Experiment) -> list[Check]:
         _disk(experiment),
         _writable(experiment),
         *_inputs(experiment),
-        _prefect(),
-        _mlflow(experiment),
-        _telemetry(),
+        *check_services(experiment),
     ]
-
-
-def table(checks: list[Check]) -> Table:
-    """One row a check."""
-    shown = Table("", "what", box=None, pad_edge=False)
-    shown.add_column("found", overflow="fold")
-    shown.add_column("what to do", overflow="fold")
-    for one in checks:
-        mark = "[bold red]bad[/]" if one.bad else "[green]good[/]"
-        shown.add_row(mark, one.what, _plain(one.found), _plain(one.remedy))
-    return shown
 
 
 def _python() -> Check:
@@ -209,66 +173,6 @@ def _inputs(experiment: Experiment) -> Iterator[Check]:
             yield Check("input files", f"{pattern}: {count}, {size / 1e6:,.1f} MB")
 
 
-def _prefect() -> Check:
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        return Check("Prefect", "a server of its own for every run", remedy="`make up` keeps one running")
-    bad = not _answers(f"{url.rstrip('/')}/health")
-    remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
-    return Check("Prefect", f"{url} {'does not answer' if bad else 'answers'}", bad, remedy)
-
-
-def _mlflow(experiment: Experiment) -> Check:
-    if not experiment.run.tracking:
-        return Check("MLflow", "off (run.tracking is false)")
-    try:
-        from tasks.environment import quiet_defaults
-
-        quiet_defaults()
-        import mlflow  # noqa: F401 (does it come at all?)
-
-        from tasks.tracking.address import SQLITE, resolve_uri
-
-        uri = resolve_uri(experiment.run.tracking_uri)
-    except ConfigError as error:
-        return Check("MLflow", "cannot be used", True, str(error))
-    except ImportError as error:
-        return Check("MLflow", f"cannot be imported: {error}", True, INSTALL)
-    if uri.startswith(SQLITE):
-        return _sqlite(Path(uri.removeprefix(SQLITE)))
-    if urlsplit(uri).scheme not in ("http", "https"):
-        return Check("MLflow", f"database {_without_password(uri)} (not asked)")
-    bad = not _answers(f"{uri.rstrip('/')}/health")
-    remedy = "start it, or set run.tracking_uri; work goes on without it and is told later" if bad else ""
-    return Check("MLflow", f"{_without_password(uri)} {'does not answer' if bad else 'answers'}", bad, remedy)
-
-
-def _sqlite(path: Path) -> Check:
-    if not path.exists():
-        return Check("MLflow", f"{path} (made by the first run)")
-    try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)
-        try:
-            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
-        return Check("MLflow", f"{path}: {error}", True, remedy)
-    return Check("MLflow", f"{path}, {runs} runs", remedy="`make mlflow` opens it")
-
-
-def _telemetry() -> Check:
-    """Ours are defaults: whoever sets them otherwise means it."""
-    from tasks.environment import DEFAULTS
-
-    names = ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY")
-    changed = [f"{name}={value}" for name in names if (value := os.environ.get(name, DEFAULTS[name])) != DEFAULTS[name]]
-    if changed:
-        return Check("telemetry", f"set by you: {', '.join(changed)}", remedy="unset them to have it off")
-    return Check("telemetry", "off (Prefect, MLflow)")
-
-
 def _wanted() -> dict[str, SpecifierSet]:
     lines = importlib.metadata.requires(DISTRIBUTION) or []
     wanted = (Requirement(line) for line in lines)
@@ -284,21 +188,3 @@ def _installed(name: str) -> str | None:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return uri.replace(parts.netloc, f"***@{parts.hostname}") if "@" in parts.netloc else uri
-
-
-def _plain(text: str) -> str:
-    """Text that rich must not read as markup."""
-    return text.replace("[", r"\[")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,13 @@ from taglm_core.store.garbage import Garbage, Job
 from taglm_core.store.records import Ref
 from taglm_core.store.room import size_text
 from taglm_core.store.store import Pointer, Store
+from tasks.places import is_server, mlflow_ui, prefect_ui
+from tasks.tracking.address import resolve_uri
+from tasks.tracking.descriptions import TRAINING_VIEW
 
 if TYPE_CHECKING:
     from taglm_core.stages.scoring import DirectionScore  # imports torch
+    from tasks.tracking.links import Link  # imports MLflow
 
 _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}
 
@@ -73,8 +79,8 @@ def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: boo
         manifest = store.manifest(ref.kind, ref.digest)
         problem = store.damage(ref.kind, ref.digest, hashes=True) if verify else None
         state = f"[red]damaged: {problem}[/]" if problem else "[green]verified[/]" if verify else "[green]there[/]"
-        age = f"{_duration(time.time() - manifest.made['time'])} ago"
-        row = (ref.digest[:12], size_text(manifest.bytes), age, _duration(manifest.seconds), state)
+        age = f"{duration(time.time() - manifest.made['time'])} ago"
+        row = (ref.digest[:12], size_text(manifest.bytes), age, duration(manifest.seconds), state)
         table.add_row(decision.step.stage, decision.step.name, *row)
     return table
 
@@ -103,7 +109,7 @@ def caches_table(
             config.get("precision", "float16"),
             layers if isinstance(layers, str) else ", ".join(map(str, layers)),
             config.get("context", "sentence"),
-            f"{_duration(time.time() - manifest.made['time'])} ago",
+            f"{duration(time.time() - manifest.made['time'])} ago",
             _plain(_readers(ref, readers, jobs)),
         )
     return table
@@ -136,12 +142,12 @@ def survey_parts(store: Store, found: Survey) -> list[Table | str]:
         if one.kind in ("pointer", "temporary", "raw", "lock"):
             small.setdefault((one.kind, one.reason), []).append(one)
         else:
-            age = _duration(time.time() - one.time)
+            age = duration(time.time() - one.time)
             rows.append((one.kind, one.label, size_text(one.bytes), age, one.reason))
     for (kind, reason), several in small.items():
         label = several[0].label if len(several) == 1 else f"{len(several)} files"
         oldest = time.time() - min(one.time for one in several)
-        rows.append((kind, label, size_text(sum(one.bytes for one in several)), _duration(oldest), reason))
+        rows.append((kind, label, size_text(sum(one.bytes for one in several)), duration(oldest), reason))
     kept = [_plain(f"stays: {line}") for line in found.kept]
     if not rows:
         return [*kept, f"nothing to remove in {store.root}"]
@@ -214,17 +220,31 @@ def stage_times(store: Store, decisions: Mapping[str, Decision]) -> Table:
         if refs:
             seconds = {name: store.manifest(ref.kind, ref.digest).seconds for name, ref in refs.items()}
             longest = max(seconds, key=lambda name: seconds[name])
-            slowest = f"{longest} ({_duration(seconds[longest])})"
-            table.add_row(stage, str(len(refs)), _duration(sum(seconds.values())), slowest)
+            slowest = f"{longest} ({duration(seconds[longest])})"
+            table.add_row(stage, str(len(refs)), duration(sum(seconds.values())), slowest)
     return table
 
 
-def places(experiment: Experiment) -> list[str]:
+def places(experiment: Experiment, path: Path) -> list[str]:
     """Where things are, and the one command that opens each UI."""
     lines = [f"store    {experiment.run.store.absolute()}"]
     if experiment.run.tracking:
-        lines.append("MLflow   make mlflow   then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning")
-    return [*lines, "Prefect  make prefect  then http://127.0.0.1:4200/runs"]
+        uri = resolve_uri(experiment.run.tracking_uri)
+        opens = "" if is_server(uri) else "make mlflow   then "
+        lines.append(f"MLflow   {opens}{mlflow_ui(uri)}/#/experiments?{TRAINING_VIEW}")
+        lines.append(f"         `taglm links {path}` has a link for each question")
+    opens = "" if "PREFECT_API_URL" in os.environ else "make prefect  then "
+    return [*lines, f"Prefect  {opens}{prefect_ui()}/runs"]
+
+
+def link_lines(found: Sequence[Link], path: Path) -> list[str]:
+    """Addresses below the question that they answer."""
+    if not found:
+        return [f"nothing was logged for this experiment yet; `taglm run {path}` does"]
+    lines = []
+    for question, several in groupby(found, key=lambda link: link.question):
+        lines += [f"[bold]{question}[/]", *(f"  {link.url}\n    {_plain(link.what)}" for link in several)]
+    return lines
 
 
 def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -241,7 +261,8 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Such as `5.0 s`, `3.4 min`, `7.0 h`, `4 days`."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     if seconds < 172_800:

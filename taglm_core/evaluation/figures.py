@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -170,6 +171,46 @@ def curve_figure(series: Mapping[str, Points], xlabel: str, ylabel: str, log_y: 
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     _draw_curves(figure.add_subplot(), series, xlabel, ylabel, log_y=log_y)
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class LearningPoint:
+    """F1 of taggers that learnt from so many sentences: mean and sample deviation (None with one seed), 0 to 1."""
+
+    sentences: float
+    f1: float
+    deviation: float | None
+
+
+def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
+    """F1 over the number of labelled sentences, logarithmic, one line a variant, whiskers over seeds.
+
+    Args:
+        curves: points by variant, sizes ascending.
+    """
+    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, points) in enumerate(curves.items()):
+        axes.errorbar(
+            [point.sentences for point in points],
+            [100 * point.f1 for point in points],
+            yerr=[math.nan if point.deviation is None else 100 * point.deviation for point in points],
+            label=name,
+            color=_COLOURS[index % len(_COLOURS)],
+            linestyle=_DASHES[index % len(_DASHES)],
+            marker="o",
+            markersize=4,
+            capsize=3,
+        )
+    axes.set_xscale("log")
+    sizes = sorted({point.sentences for points in curves.values() for point in points})
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("labelled sentences trained on")
+    axes.set_ylabel("F1 on test (%), mean ± standard deviation over seeds")
+    _quiet(axes)
+    axes.legend(frameon=False)
     return figure
 
 

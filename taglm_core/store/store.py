@@ -217,7 +217,7 @@ class Store:
 
     def raw_digest(self, files: Sequence[Path]) -> str:
         """Digest of raw input files, in order. Unchanged files (size, time, inode) are not read again."""
-        return Recipe("raw", 1, {"sha256": [self._raw_sha256(path) for path in files]}, {}).key
+        return raw_digest([self._raw_sha256(path) for path in files])
 
     @staticmethod
     def stamp(path: Path) -> list[str | int]:
@@ -243,6 +243,15 @@ class Store:
 
     def _pointer(self, kind: str, key: str) -> Path:
         return self.root / "keys" / kind / f"{key}.json"
+
+
+def raw_digest(sha256: Sequence[str]) -> str:
+    """Digest of several raw input files together, in order.
+
+    Args:
+        sha256: of each of them.
+    """
+    return Recipe("raw", 1, {"sha256": list(sha256)}, {}).key
 
 
 def list_files(folder: Path, not_payload: Sequence[str] = ()) -> tuple[FileEntry, ...]:

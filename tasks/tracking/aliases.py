@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from taglm_core.errors import TrackingAway
+from taglm_core.errors import ConfigError, TrackingAway
 from tasks.tracking.connection import AWAY, Connection, in_words
 
 
@@ -24,6 +25,32 @@ def aliased_objects(uri: str) -> dict[str, str]:
             f"tracking store {uri} does not answer ({in_words(error)}), and which taggers its aliases name "
             "decides what may go; start it or correct run.tracking_uri, or go on without it by --no-aliases"
         ) from error
+
+
+def registered_object(uri: str, name: str) -> str:
+    """Digest of the tagger behind a registered model.
+
+    Args:
+        uri: tracking store, as given by `resolve_uri`.
+        name: `NAME@ALIAS` or `NAME/VERSION`.
+
+    Raises:
+        ConfigError: there is no such model, or it is none of ours.
+        TrackingAway: the store does not answer.
+    """
+    model, sign, alias = name.partition("@")
+    model, _, number = (model, "", "") if sign else name.partition("/")
+    try:
+        client = Connection(uri).client()
+        version = client.get_model_version_by_alias(model, alias) if sign else client.get_model_version(model, number)
+    except MlflowException as error:
+        said = f"models:/{name}: {in_words(error)}; write models:/NAME@champion or models:/NAME/1"
+        raise ConfigError(said) from error
+    except AWAY as error:
+        raise TrackingAway(f"tracking store {uri} does not answer ({in_words(error)}); start it") from error
+    if "taglm.object" not in version.tags:
+        raise ConfigError(f"models:/{name}: found a model that TagLM did not register; expected a tag taglm.object")
+    return str(version.tags["taglm.object"])
 
 
 def _ask(client: MlflowClient) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,10 +18,10 @@ from sqlalchemy.pool import NullPool
 from taglm_core.store.durable import locked
 from tasks.environment import DATA
 from tasks.tracking.address import SQLITE
+from tasks.tracking.descriptions import NOTE
 
 # What a tracking store that is away, full, locked or out of date raises (errors of requests are OSErrors).
 AWAY = (MlflowException, OSError, SQLAlchemyError)
-NOTE = "mlflow.note.content"
 
 
 def in_words(error: Exception) -> str:
@@ -70,12 +70,13 @@ class Connection:
         with self.lock():
             client.log_inputs(run_id, datasets)
 
-    def experiment(self, name: str, note: str) -> str:
-        """Id of an experiment, made with its description and an absolute place for artifacts if it is new.
+    def experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        """Id of an experiment, made with an absolute place for artifacts if it is new.
 
         Args:
             name: of the experiment.
-            note: Markdown shown above its runs; `{id}` stands for its id.
+            tags: that it gets, in values `{id}` stands for its id. A description that is there stays: somebody may
+                have changed it.
         """
         client = self.client()
         found = client.get_experiment_by_name(name)
@@ -83,12 +84,15 @@ class Connection:
             with self.lock():
                 found = client.get_experiment_by_name(name)
                 if found is None:
-                    made: str = client.create_experiment(name, artifact_location=self._artifacts(name))
-                    client.set_experiment_tag(made, NOTE, note.replace("{id}", made))
-                    return made
+                    found = client.get_experiment(client.create_experiment(name, self._artifacts(name)))
         if found.lifecycle_stage != "active":
             client.restore_experiment(found.experiment_id)  # a deleted one keeps its name and takes no runs
-        return str(found.experiment_id)
+        known, made = found.tags, str(found.experiment_id)
+        for tag, value in tags.items():
+            wanted = value.replace("{id}", made)
+            if known.get(tag) != wanted and not (tag == NOTE and tag in known):
+                client.set_experiment_tag(made, tag, wanted)
+        return made
 
     def find_run(self, experiment: str, tags: dict[str, str]) -> str | None:
         """Id of the newest run of an experiment (by name) with these tags; None if there is none."""

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from taglm_core.stages.steps import Stage
 
+NOTE = "mlflow.note.content"
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits, in characters
 # Without it the page opens in a view for chat applications, without any column of metrics.
 TRAINING_VIEW = "workflowType=machine_learning"
@@ -22,7 +23,7 @@ _NOTES = {
     Stage.PRETRAIN: (
         "One run per language model and direction. Compare **`heldout/perplexity`** (lower is better), between runs "
         "of one direction and one vocabulary only. What counts in the end is the tagger's F1: a model with characters "
-        "may have the higher perplexity and give the better tagger."
+        "may have the higher perplexity and give the better tagger: `taglm/tag` says which."
     ),
     Stage.EMBED: (
         "One run per language model and split: states read once and kept as float16. Nothing to optimise here; "
@@ -31,11 +32,15 @@ _NOTES = {
     Stage.TAG: (
         "One parent run per variant, its seeds below it. Compare **`test/f1_mean`** and `test/f1_std` of the parents; "
         "`test/f1_difference` and `p_value` are against the first variant. Choose by **`dev/f1`**, never by `test/f1`. "
+        "`train/sentences` is what a variant learnt from, `lm/perplexity` the geometric mean over its language models' "
+        "directions (held-out text; comparable for one vocabulary). "
         "The last point of a `dev/f1` curve is the kept model, the best epoch."
     ),
 }
-_PIPELINE = "One run per execution that built something; its tags `taglm.run.<step>` name the runs of its steps."
-_OPEN = "[Open as a table with metrics](#/experiments/{id}/runs?" + TRAINING_VIEW + ")"
+_PIPELINE = (
+    "One run per execution that built something; its tags `taglm.run.<step>` name the runs of its steps. Scores are "
+    "those of the variant with the best dev F1 (`best_variant`); `learning_curve.png` is over all sizes tried so far."
+)
 
 
 def experiment_name(stage: Stage | str, group: str) -> str:
@@ -43,25 +48,44 @@ def experiment_name(stage: Stage | str, group: str) -> str:
     return f"taglm/{stage}/{group}"
 
 
-def experiment_note(stage: Stage | str) -> str:
-    """Markdown for an experiment's description bar; `{id}` stands for its id."""
-    return f"{_NOTES[stage] if isinstance(stage, Stage) else _PIPELINE}\n\n{_OPEN}"
+def experiment_text(stage: Stage | str) -> str:
+    """Markdown that says what to compare in an experiment."""
+    return _NOTES[stage] if isinstance(stage, Stage) else _PIPELINE
 
 
 def experiment_link(base: str, experiment_id: str) -> str:
-    """Address of an experiment's runs, in the view for training."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{TRAINING_VIEW}"
+    """Address of an experiment's runs, in the view for training; with an empty base, a link inside the UI."""
+    return f"{_page(base)}experiments/{experiment_id}/runs?{TRAINING_VIEW}"
 
 
 def run_link(base: str, experiment_id: str, run_id: str) -> str:
     """Address of one run; with an empty base, a link inside the UI."""
-    return f"{base.rstrip('/') + '/' if base else ''}#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{_page(base)}experiments/{experiment_id}/runs/{run_id}?{TRAINING_VIEW}"
+
+
+def run_by_id_link(base: str, run_id: str) -> str:
+    """Address of one run whose experiment is not known."""
+    return f"{_page(base)}runs/{run_id}?{TRAINING_VIEW}"
+
+
+def artifact_link(base: str, experiment_id: str, run_id: str, path: str) -> str:
+    """Address of one of a run's files, shown."""
+    return f"{_page(base)}experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}?{TRAINING_VIEW}"
 
 
 def compare_link(base: str, experiment_id: str, run_ids: list[str]) -> str:
     """Address of the comparison of some runs."""
     runs, experiments = quote(json.dumps(run_ids)), quote(json.dumps([experiment_id]))
-    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING_VIEW}"
+    return f"{_page(base)}compare-runs?runs={runs}&experiments={experiments}&{TRAINING_VIEW}"
+
+
+def model_link(base: str, name: str, version: str | None = None) -> str:
+    """Address of a registered model, or of one of its versions."""
+    return f"{_page(base)}models/{quote(name, safe='')}{f'/versions/{version}' if version else ''}?{TRAINING_VIEW}"
+
+
+def _page(base: str) -> str:
+    return f"{base.rstrip('/')}/#/" if base else "#/"
 
 
 def flat_params(config: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from taglm_core.store.records import Ref
 from tasks.tracking.descriptions import experiment_name, flat_params, safe_name
 
 STATE_FILE = "tracking.json"
+LM_ROLE = "language-model/"
 PARENT = "mlflow.parentRunId"
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
 
@@ -54,9 +55,9 @@ class Entry:
         return self.step.name.split("/")[1] if self.step.kind in ("tagger", "evaluation") else None
 
     def params(self) -> dict[str, str]:
-        """Settings by dotted path; a tagger's variant and seed among them."""
-        own = {"variant": self.variant} if self.variant else {}
-        return flat_params({**own, **self.step.config})
+        """Settings by dotted path; a tagger's variant, seed and language models among them."""
+        own = {"variant": self.variant, "lm": models_of(self.inputs)} if self.variant else {}
+        return {**own, **flat_params(self.step.config)}
 
     def tags(self) -> dict[str, str]:
         """What runs are found by, and where the run comes from."""
@@ -81,6 +82,12 @@ class Entry:
         return Path(self.store) / "objects" / ref.kind / ref.digest
 
 
+def models_of(roles: Iterable[str]) -> str:
+    """Names of the language models among the roles of inputs (`language-model/<name>/<direction>`), or `none`."""
+    names = dict.fromkeys(role.removeprefix(LM_ROLE).rpartition("/")[0] for role in roles if role.startswith(LM_ROLE))
+    return ", ".join(names) or "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A variant as a run: parent of its seeds.
@@ -90,12 +97,14 @@ class Variant:
         experiment: name of the experiment it belongs to.
         digest: over everything of its taggers but the seed.
         config: settings of its taggers but the seed.
+        inputs: digests of what its taggers read, by role.
     """
 
     name: str
     experiment: str
     digest: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, experiment: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Variant:
@@ -103,7 +112,11 @@ class Variant:
         rest = {key: value for key, value in config.items() if key != "seed"}
         shared = {role: digest for role, digest in inputs.items() if role != TRAIN_ONLY}  # that has a seed, too
         text = canonical_json({"config": rest, "inputs": shared})
-        return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest)
+        return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest, shared)
+
+    def params(self) -> dict[str, str]:
+        """What its taggers share, by dotted path."""
+        return {"variant": self.name, "lm": models_of(self.inputs), **flat_params(self.config)}
 
     def tags(self) -> dict[str, str]:
         """What the parent run is found by."""

@@ -20,13 +20,13 @@ from taglm_core.errors import MissingObject
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
 from tasks.tracking.connection import AWAY
+from tasks.tracking.decisions import CHAMPION, decide, model_note, version_note
+from tasks.tracking.entry import LM_ROLE
 from tasks.tracking.runs import warn_away
 from tasks.tracking.tracker import Tracker
 
-CHAMPION = "champion"
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
-LM_ROLE = "language-model/"
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
 
 
@@ -83,7 +83,7 @@ def register_best(
         with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
             known = _version_of(client, model_name(group), tagger.ref.digest)
             if known is not None:
-                holder = _champion(client, model_name(group))
+                holder = champion_of(client, model_name(group))
                 on_it = holder is not None and holder.version == known.version
                 return Registration(known.name, str(known.version), on_it, known.tags.get("taglm.decision", ""))
             return _register(tracker, model_name(group), step, tagger, language_models, report)
@@ -137,25 +137,6 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
     return max(taggers.items(), key=rank)
 
 
-def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
-    """Whether the alias moves, and why.
-
-    Args:
-        candidate: its dev F1.
-        digest: content digest of its dev split.
-        champion: tags of the present champion; None if there is none.
-    """
-    shown = f"dev F1 {100 * candidate:.2f}"
-    if champion is None:
-        return True, f"champion: the first one ({shown})"
-    its_f1, its_digest = float(champion["taglm.dev_f1"]), champion["taglm.dev_digest"]
-    if its_digest != digest:
-        return False, f"not champion: the champion was measured on another dev split ({its_digest[:10]}); {shown}"
-    if candidate > its_f1:
-        return True, f"champion: {shown} is above the champion's {100 * its_f1:.2f}"
-    return False, f"not champion: {shown} is not above the champion's {100 * its_f1:.2f}"
-
-
 def _register(
     tracker: Tracker,
     name: str,
@@ -166,7 +147,7 @@ def _register(
 ) -> Registration:
     client, recipe = tracker.connection.client(), tagger.manifest.recipe
     f1, digest = tagger.manifest.metrics["dev/f1"], recipe.inputs["dev/corpus"]
-    holder = _champion(client, name)
+    holder = champion_of(client, name)
     moves, decision = decide(f1, digest, holder.tags if holder is not None else None)
     tags = {
         "taglm.object": tagger.ref.digest,
@@ -179,7 +160,8 @@ def _register(
     }
     if report is not None:
         tags["taglm.report"] = report.ref.digest
-    _ensure_model(client, name)
+    if not is_registered(client, name):
+        client.create_registered_model(name)
     run_id = tracker.tagger_run(tagger.ref)
     model = _log_model(tracker, client, run_id, tagger, language_models, tags)
     # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
@@ -188,11 +170,12 @@ def _register(
         model.artifact_location,
         run_id,
         tags=tags,
-        description=f"{step}: {decision}",
+        description=version_note(step, tags, None if run_id is None else client.get_run(run_id).info),
         model_id=model.model_id if run_id else None,
     )
     if moves:
         client.set_registered_model_alias(name, CHAMPION, version.version)
+    client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name))
     return Registration(name, str(version.version), moves, decision)
 
 
@@ -217,17 +200,19 @@ def _log_model(
     return made
 
 
-def _ensure_model(client: MlflowClient, name: str) -> None:
+def is_registered(client: MlflowClient, name: str) -> bool:
+    """Whether there is such a model."""
     try:
         client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        about = "Taggers of one data set. The alias `champion` is the best by dev F1 on one dev split."
-        client.create_registered_model(name, description=about)
+        return False
+    return True
 
 
-def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version that the alias is on; None without one, and without such a model."""
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:

@@ -17,13 +17,13 @@ from taglm_core.evaluation.curves import CURVE
 from taglm_core.evaluation.figures import confusion_figure, reliability_figure
 from taglm_core.evaluation.report import from_json
 from taglm_core.evaluation.tables import to_markdown
-from taglm_core.store.store import Artifact
+from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.tracking.connection import NOTE, Connection
-from tasks.tracking.descriptions import LONGEST_TAG
+from tasks.tracking.connection import Connection
+from tasks.tracking.descriptions import LONGEST_TAG, NOTE
 from tasks.tracking.entry import Entry
 from tasks.tracking.figures import tagger_figure
-from tasks.tracking.variants import comparison_metrics, variant_run, variants_of_report
+from tasks.tracking.variants import comparison_metrics, input_metrics, variant_run, variants_of_report
 
 CONTEXTS = {"train": "training", "text": "training", "dev": "validation", "test": "testing"}
 TABLES = "mlflow.loggedArtifacts"  # the UI shows tables that this tag lists
@@ -78,7 +78,8 @@ def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: 
 
 def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None:
     """Means, deviations and significance, told to the runs of the variants."""
-    client, variants = connection.client(), variants_of_report(entry)
+    client, variants, store = connection.client(), variants_of_report(entry), Store(Path(entry.store))
+    splits = measured_splits(store, entry)
     comparison = from_json(_json(artifact.path / "report.json"))
     values, small = comparison_metrics(comparison), [
         path for path in sorted(artifact.path.iterdir())
@@ -86,12 +87,24 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
     ]  # fmt: skip
     for name, variant in variants.items():
         run_id = variant_run(connection, entry.mlflow_experiment, variant)
-        log_final(client, run_id, values[name])
+        log_final(client, run_id, {**values[name], **input_metrics(store, variant.inputs)})
         for path in small:
             client.log_artifact(run_id, str(path), None if path.suffix == ".png" else "report")
         client.set_tag(run_id, "taglm.report", artifact.ref.digest)
+        for split, digest in splits.items():
+            client.set_tag(run_id, f"taglm.{split}_digest", digest)
         note = f"Variant {name} of experiment {entry.experiment}\n\n{to_markdown(comparison)}"
         client.set_tag(run_id, NOTE, note[:LONGEST_TAG])
+
+
+def measured_splits(store: Store, entry: Entry) -> dict[str, str]:
+    """Digests of the corpora that a report's evaluations were made on, by split."""
+    found: dict[str, str] = {}
+    for role, ref in entry.inputs.items():
+        pointer, split = store.pointer(ref.kind, ref.key), role.partition("/")[0]
+        if ref.kind == "evaluation" and pointer is not None:
+            found[split] = pointer.recipe.inputs[f"{split}/corpus"]
+    return found
 
 
 def log_final(client: MlflowClient, run_id: str, values: Mapping[str, float]) -> None:
@@ -126,7 +139,9 @@ def _language_model(client: MlflowClient, run_id: str, _: Entry, artifact: Artif
         client.log_artifact(run_id, str(artifact.path / CURVE))
 
 
-def _tagger(client: MlflowClient, run_id: str, _: Entry, artifact: Artifact) -> None:
+def _tagger(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
+    digests = {role: ref.digest for role, ref in entry.inputs.items()}
+    log_final(client, run_id, input_metrics(Store(Path(entry.store)), digests))
     events = [event for event, _ in read_events(artifact.path / JOURNAL)]
     _figure(client, run_id, tagger_figure(events), "dev_f1.png")
 

@@ -21,10 +21,10 @@ from taglm_core.store.store import Artifact
 from taglm_core.training.journal import Event, read_events
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection, in_words
-from tasks.tracking.descriptions import experiment_note
 from tasks.tracking.entry import FINISHED, KILLED, PARENT, RUNNING, Entry, State
 from tasks.tracking.results import datasets, log_evaluation, log_own, log_report
 from tasks.tracking.variants import variant_of, variant_run
+from tasks.tracking.views import experiment_tags
 
 logger = logging.getLogger("taglm")
 LONGEST_PAUSE = 60.0  # seconds between two tries while the store is away
@@ -171,7 +171,7 @@ class TrackedRun(StageRun):
         client, entry = self._connection.client(), self._state.entry
         if self._opened and self._state.run_id is not None:
             return client, self._state.run_id
-        experiment = self._connection.experiment(entry.mlflow_experiment, experiment_note(entry.step.stage))
+        experiment = self._connection.experiment(entry.mlflow_experiment, experiment_tags(entry.step.stage))
         if self._state.run_id is not None and not is_usable(client, self._state.run_id):
             self._state = self._state.afresh()
             self._reread()

@@ -20,15 +20,16 @@ from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
-from tasks.tracking.connection import AWAY, NOTE, Connection
-from tasks.tracking.descriptions import LONGEST_TAG, experiment_name, experiment_note, flat_params, run_link, safe_name
+from tasks.tracking.connection import AWAY, Connection
+from tasks.tracking.descriptions import LONGEST_TAG, NOTE, experiment_name, flat_params, run_link, safe_name
 from tasks.tracking.entry import FAILED, FINISHED, KILLED, RUNNING, STATE_FILE, Entry, State
 from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away
+from tasks.tracking.summary import log_summary
+from tasks.tracking.views import PIPELINE, experiment_tags
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
 OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")
 ADDED_TO_RUNS = ("evaluation", "report")
-PIPELINE = "pipeline"
 PACE = 2.0  # seconds between two batches of metrics
 
 
@@ -107,7 +108,7 @@ class Tracker:
     def tag_experiment(self) -> str:
         """Id of the MLflow experiment of the experiment's taggers."""
         name = experiment_name(Stage.TAG, self._experiment.labelled.name)
-        return self.connection.experiment(name, experiment_note(Stage.TAG))
+        return self.connection.experiment(name, experiment_tags(Stage.TAG))
 
     def tagger_run(self, ref: Ref) -> str | None:
         """Id of the newest run that made a tagger; None if none did."""
@@ -162,8 +163,10 @@ class Tracker:
                 tags[safe_name(f"taglm.run.{name}")] = run_id
                 of = client.get_run(run_id).info.experiment_id
                 lines.append(f"- [{name}]({run_link('', of, run_id)})")
-        home = self.connection.experiment(experiment_name(PIPELINE, group), experiment_note(PIPELINE))
+        home = self.connection.experiment(experiment_name(PIPELINE, group), experiment_tags(PIPELINE))
         run_id = str(client.create_run(home, run_name=experiment.name).info.run_id)
+        if "report" in refs:
+            lines.insert(0, log_summary(client, run_id, experiment, refs, self._store.open(refs["report"])))
         tags[NOTE] = "\n".join(lines)[:LONGEST_TAG]
         params = flat_params(experiment.model_dump(mode="json", exclude={"run"}))
         named = [RunTag(name, value) for name, value in tags.items()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,14 +14,15 @@ from taglm_core.errors import StoreError
 from taglm_core.evaluation.report import Comparison
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
-from tasks.tracking.connection import NOTE, Connection
-from tasks.tracking.descriptions import experiment_note, flat_params
-from tasks.tracking.entry import FINISHED, Entry, Variant
+from tasks.tracking.connection import Connection
+from tasks.tracking.descriptions import NOTE
+from tasks.tracking.entry import FINISHED, LM_ROLE, Entry, Variant
+from tasks.tracking.views import experiment_tags
 
 
 def variant_run(connection: Connection, mlflow_experiment: str, variant: Variant) -> str:
     """Id of the variant's run, made if there is none: one per experiment, name and settings but the seed."""
-    experiment_id = connection.experiment(mlflow_experiment, experiment_note(Stage.TAG))
+    experiment_id = connection.experiment(mlflow_experiment, experiment_tags(Stage.TAG))
     with connection.lock():
         found = connection.find_run(mlflow_experiment, variant.tags())
         if found is not None:
@@ -26,8 +30,7 @@ def variant_run(connection: Connection, mlflow_experiment: str, variant: Variant
         client = connection.client()
         note = f"Variant {variant.name} of experiment {variant.experiment}; its seeds are the runs below."
         run = client.create_run(experiment_id, run_name=variant.name, tags={**variant.tags(), NOTE: note})
-    params = flat_params({"variant": variant.name, **variant.config})
-    client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in params.items()])
+    client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in variant.params().items()])
     client.set_terminated(run.info.run_id, FINISHED)  # until a seed of it runs
     return str(run.info.run_id)
 
@@ -55,6 +58,28 @@ def variants_of_report(entry: Entry) -> dict[str, Variant]:
             continue  # cleaned up since: the evaluation stays, its variant cannot be found by its settings
         variants[name] = Variant.of(name, entry.experiment, recipe.config, recipe.inputs)
     return variants
+
+
+def input_metrics(store: Store, inputs: Mapping[str, str]) -> dict[str, float]:
+    """What a tagger's F1 is seen against: sentences it learnt from, perplexity of its language models.
+
+    Args:
+        store: where its inputs are; those that are gone are left out.
+        inputs: digests by role.
+
+    Returns:
+        `train/sentences`, and `lm/perplexity`: the geometric mean over all language models and directions.
+    """
+    found, losses = {}, []
+    for role, digest in inputs.items():
+        with contextlib.suppress(StoreError, KeyError):
+            if role == "train/corpus":
+                found["train/sentences"] = float(store.manifest("corpus", digest).counts["sentences"])
+            elif role.startswith(LM_ROLE):
+                losses.append(math.log(store.manifest("language-model", digest).metrics["heldout/perplexity"]))
+    if losses:
+        found["lm/perplexity"] = math.exp(statistics.fmean(losses))
+    return found
 
 
 def comparison_metrics(comparison: Comparison) -> Mapping[str, dict[str, float]]:

@@ -17,9 +17,9 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 HEAVY = ("prefect", "mlflow", "torch")
 
 
-@pytest.mark.parametrize("module", ["flows.cli", "taglm_core.stages.planning", "flows.cli_views"])
+@pytest.mark.parametrize("module", ["flows.cli", "taglm_core.stages.planning", "flows.cli_views", "flows.cli_lineage"])
 def test_planning_and_help_import_nothing_heavy(module: str) -> None:
-    """`taglm --help`, `plan` and `status` start at once: neither Prefect nor MLflow nor torch."""
+    """`taglm --help`, `plan`, `status` and `lineage` start at once: neither Prefect nor MLflow nor torch."""
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

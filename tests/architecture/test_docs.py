@@ -28,7 +28,9 @@ def test_make_targets_and_commands_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", text):
         assert re.search(rf"^([a-z -]+ )?{target}( [a-z -]+)?:", makefile, re.MULTILINE), f"{page.name}: make {target}"
-    for command in re.findall(r"taglm (run|ingest|pretrain|embed|tag|plan|status|gc|compare|doctor)\b", text):
+    for command in re.findall(
+        r"taglm (run|ingest|pretrain|embed|tag|plan|status|gc|compare|lineage|links|doctor)\b", text
+    ):
         assert re.search(rf"def {command}\(|name=\"{command}\"", cli)
 
 

@@ -9,7 +9,14 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from taglm_core.evaluation.figures import confusion_figure, curve_figure, f1_bars, strata_bars
+from taglm_core.evaluation.figures import (
+    LearningPoint,
+    confusion_figure,
+    curve_figure,
+    f1_bars,
+    learning_figure,
+    strata_bars,
+)
 from taglm_core.evaluation.report import Comparison, Sample, VariantSummary
 from taglm_core.evaluation.scores import TypeConfusion
 
@@ -108,3 +115,18 @@ def test_strata_are_bars_of_every_variant() -> None:
     assert [label.get_text().splitlines()[-1] for label in axes.get_xticklabels()] == ["120", "80"]
     assert png(strata_bars(strata))
     assert png(strata_bars({}))
+
+
+def test_a_learning_curve_has_a_line_a_variant_and_a_tick_a_size() -> None:
+    """Percent over sentences; one seed has no whisker."""
+    curves = {
+        "baseline": [LearningPoint(100, 0.2, None), LearningPoint(1000, 0.5, 0.01)],
+        "taglm": [LearningPoint(100, 0.4, 0.02)],
+    }
+    figure = learning_figure(curves)
+    axes = figure.axes[0]
+    lines = {bars.get_label(): bars.lines[0].get_xydata().tolist() for bars in axes.containers}
+    assert lines == {"baseline": [[100, 20], [1000, 50]], "taglm": [[100, 40]]}
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["100", "1,000"]
+    assert "labelled sentences" in words(figure)
+    assert png(figure).startswith(b"\x89PNG")

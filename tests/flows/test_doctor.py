@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flows import cli
-from flows.cli_doctor import Check, check, table
+from flows.cli_check import Check, table
+from flows.cli_doctor import check
 from taglm_core.config.load import build_experiment
 
 
@@ -26,25 +28,57 @@ def _found(**settings: object) -> dict[str, Check]:
 @pytest.fixture(autouse=True)
 def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", "1")
+    monkeypatch.setenv("TAGLM_MLFLOW_PORT", "1")
+
+
+class Server:
+    """Answers every GET with 200, every POST with what it is told to.
+
+    Attributes:
+        status: of the answer to a POST.
+        answer: to a POST, as JSON.
+        asked: path of the last POST.
+    """
+
+    status: int = 200
+    answer: object = ()
+    asked: str = ""
+    port: int = 0
 
 
 @pytest.fixture
-def healthy_server() -> Iterator[str]:
-    """Address of something that answers every request with 200."""
+def server() -> Iterator[Server]:
+    """A server that runs as long as the test."""
+    told = Server()
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
 
+        def do_POST(self) -> None:
+            told.asked = self.path
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(told.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(told.answer).encode())
+
         def log_message(self, *_: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as running:
+        told.port = running.server_port
+        thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/api"
-        server.shutdown()
+        yield told
+        running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def healthy_server(server: Server) -> str:
+    """Address of something that answers every request with 200."""
+    return f"http://127.0.0.1:{server.port}/api"
 
 
 def test_a_machine_that_works_has_nothing_bad() -> None:
@@ -113,6 +147,43 @@ def test_the_prefect_server_is_asked_where_one_is_set(healthy_server: str, monke
     assert not _found()["Prefect"].bad
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
     assert _found()["Prefect"].bad
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "found"),
+    [
+        (200, [{"name": "one", "status": "ONLINE", "last_heartbeat_time": "12:00"}], "one (heard of 12:00)"),
+        (200, [{"name": "one", "status": "OFFLINE", "last_heartbeat_time": "12:00"}], "none online, 1 known before"),
+        (200, [], "none online"),
+        (404, {}, "no work pool taglm"),
+        (500, {}, "HTTP 500"),
+    ],
+)
+def test_the_worker_is_asked_for(
+    status: int, answer: object, found: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that is online works; whatever it is, experiments run without."""
+    server.status, server.answer = status, answer
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", str(server.port))
+    check = _found()["worker"]
+    assert check.found.startswith(found)
+    assert not check.bad
+    assert ("make up" in check.remedy) is (found[:3] != "one")
+    assert server.asked == "/api/work_pools/taglm/workers/filter"
+
+
+def test_pages_are_named_whether_open_or_not(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's in the view for training; the command that opens what is closed."""
+    found = _found()
+    assert found["MLflow UI"].found == "http://127.0.0.1:1/#/experiments?workflowType=machine_learning (not open)"
+    assert "`make mlflow`" in found["MLflow UI"].remedy
+    assert "`make prefect`" in found["Prefect UI"].remedy
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", str(server.port))
+    opened = _found(run={"tracking_uri": f"http://user:secret@127.0.0.1:{server.port}/"})
+    assert opened["Prefect UI"].found == f"http://127.0.0.1:{server.port}"
+    assert opened["MLflow UI"].found.startswith(f"http://127.0.0.1:{server.port}/#/experiments")
+    assert not opened["MLflow UI"].remedy
+    assert "MLflow UI" not in _found(run={"tracking": False})
 
 
 def test_tracking_stores_are_looked_at(tmp_path: Path, healthy_server: str) -> None:

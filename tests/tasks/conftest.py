@@ -19,7 +19,7 @@ def empty_tracking_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uri, ids = resolve_uri(f"sqlite:///{path}"), []
 
     def first_use() -> None:
-        ids.append(Connection(uri).experiment("taglm/first-use", "note {id}"))
+        ids.append(Connection(uri).experiment("taglm/first-use", {"mlflow.note.content": "note {id}"}))
 
     threads = [threading.Thread(target=first_use) for _ in range(4)]
     for thread in threads:

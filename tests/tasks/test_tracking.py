@@ -330,7 +330,7 @@ def test_seeds_are_children_of_their_variant(bench: Bench) -> None:
     runs = {run.info.run_id: run for run in bench.runs("taglm/tag/conll")}
     assert len(runs) == 9
     assert all(run.info.status == "FINISHED" for run in runs.values())
-    assert runs[first].data.params == {"variant": "TagLM", "units": "[4, 4]"}
+    assert runs[first].data.params == {"variant": "TagLM", "lm": "none", "units": "[4, 4]"}
 
 
 def test_the_last_point_of_a_curve_is_the_kept_model(bench: Bench) -> None:

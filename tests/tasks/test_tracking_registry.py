@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import MismatchError
+from taglm_core.errors import ConfigError, MismatchError, TrackingAway
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.comparing import find_run
 from taglm_core.stages.graph import build_graph
@@ -23,8 +25,12 @@ from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import needs_of
+from tasks.tracking.aliases import registered_object
+from tasks.tracking.decisions import decide
 from tasks.tracking.entry import PARENT
-from tasks.tracking.registry import best_tagger, decide, register_best
+from tasks.tracking.links import links
+from tasks.tracking.registry import best_tagger, register_best
+from tasks.tracking.summary import learning_curve
 from tasks.tracking.tracker import Tracker
 
 TINY = {
@@ -210,7 +216,11 @@ def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
 
 @pytest.mark.parametrize(
     ("f1", "digest", "moves", "words"),
-    [(0.81, "a", True, "above"), (0.80, "a", False, "not above"), (0.99, "b", False, "another dev split")],
+    [
+        (0.81, "a", True, "above"),
+        (0.80, "a", False, "not above"),
+        (0.99, "b", False, "another dev split (a), and these do not compare"),
+    ],
 )
 def test_who_becomes_champion(f1: float, digest: str, moves: bool, words: str) -> None:
     """Better on the same dev split; an equal one does not, and figures of two dev splits are not compared."""
@@ -288,3 +298,131 @@ print(len(model.predict([["Rome", "."]])[0]), taglm_core.__file__)
     tags, place = found.stdout.split()[-2:]
     assert tags == "2"
     assert "mlflow-artifacts" in place
+
+
+def test_a_variant_says_what_it_learnt_from(done: Done) -> None:
+    """Sentences, language models and their perplexity stand on the variant and on its seeds, to sort and draw by."""
+    models = [artifact.manifest.metrics["heldout/perplexity"] for artifact in done.of("language-model").values()]
+    mean = math.exp(sum(map(math.log, models)) / len(models))
+    for variant, lm in (("baseline", "none"), ("TagLM", "main")):
+        child = done.client.get_run(str(done.tracker.tagger_run(done.refs[f"tagger/{variant}/seed-1"])))
+        parent = done.client.get_run(child.data.tags[PARENT])
+        for run in (child, parent):
+            assert run.data.params["lm"] == lm
+            assert run.data.metrics["train/sentences"] == 120
+            assert run.data.metrics.get("lm/perplexity") == (None if lm == "none" else pytest.approx(mean))
+        assert parent.data.tags["taglm.test_digest"] == done.refs["corpus/test"].digest
+
+
+def test_the_pipeline_run_has_the_scores_of_the_best_variant(done: Done) -> None:
+    """By dev F1; the whole table stands in its description. One size so far: no curve."""
+    run = done.client.get_run(str(done.pipeline))
+    best = run.data.params["best_variant"]
+    child = done.client.get_run(str(done.tracker.tagger_run(done.refs[f"tagger/{best}/seed-1"])))
+    parent = done.client.get_run(child.data.tags[PARENT])
+    for name in ("test/f1_mean", "dev/f1_mean", "train/sentences"):
+        assert run.data.metrics[name] == parent.data.metrics[name]
+    assert "| TagLM |" in run.data.tags["mlflow.note.content"]
+    assert not done.client.list_artifacts(run.info.run_id)
+
+
+def test_several_sizes_make_a_learning_curve(done: Done) -> None:
+    """Variants of this experiment on this test corpus, by size; of one size the newest."""
+    experiment, test = done.tracker._experiment, done.refs["corpus/test"].digest
+    home, client = done.tracker.tag_experiment(), done.client
+    newer = int(1000 * (time.time() + 1000))
+
+    def add(sentences: float, f1: float, later: int = 0, **tags: str) -> None:
+        its = {"kind": "variant", "experiment": "tiny", "test_digest": test, **tags}
+        run = client.create_run(home, newer + later, {f"taglm.{name}": value for name, value in its.items()})
+        client.log_param(run.info.run_id, "variant", "baseline")
+        client.log_metric(run.info.run_id, "train/sentences", sentences)
+        client.log_metric(run.info.run_id, "test/f1_mean", f1)
+
+    add(60, 0.3)
+    add(60, 0.4, later=1)
+    add(30, 0.9, experiment="other")
+    add(30, 0.9, test_digest="other")
+    curve = learning_curve(client, experiment, test)
+    assert [point.sentences for point in curve["baseline"]] == [60, 120]
+    assert curve["baseline"][0].f1 == 0.4
+    assert [point.sentences for point in curve["TagLM"]] == [120]
+    run_id = str(done.tracker.pipeline_run(done.refs))
+    assert {file.path for file in client.list_artifacts(run_id)} == {"learning_curve.json", "learning_curve.png"}
+    assert f"/runs/{run_id}/artifacts/learning_curve.png" in str([link.url for link in links(of_store(done))])
+
+
+def of_store(done: Done) -> Experiment:
+    """The experiment with the test's own tracking store."""
+    experiment = done.tracker._experiment
+    run = experiment.run.model_copy(update={"tracking_uri": done.tracker.connection.uri})
+    return experiment.model_copy(update={"run": run})
+
+
+def test_links_name_what_is_there(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page for each question, by the real ids; two pipeline runs are compared, the champion is named."""
+    monkeypatch.setenv("TAGLM_MLFLOW_PORT", "5999")
+    found = {link.question: link for link in links(of_store(done))}
+    assert not any("champion" in question for question in found)
+    assert all(link.url.startswith("http://127.0.0.1:5999/#/") for link in found.values())
+    home = done.tracker.tag_experiment()
+    gain = found["What does the language model bring on this data set?"]
+    assert f"/experiments/{home}/runs?" in gain.url
+    assert "viewStateShareKey=gain" in gain.url
+    done.register()
+    second = str(done.tracker.pipeline_run(done.refs))
+    urls = [link.url for link in links(of_store(done))]
+    assert any("compare-runs" in url and second in url and str(done.pipeline) in url for url in urls)
+    assert any("#/models/taglm-demo/versions/1" in url for url in urls)
+
+
+def test_links_of_an_experiment_that_never_ran(done: Done, tmp_path: Path) -> None:
+    """Nothing is made up, and asking makes no experiment."""
+    experiment = of_store(done)
+    names = {
+        "labelled": experiment.labelled.model_copy(update={"name": "never"}),
+        "unlabelled": experiment.unlabelled.model_copy(update={"name": "never-text"}),
+    }
+    assert links(experiment.model_copy(update=names)) == []
+    assert done.client.get_experiment_by_name("taglm/tag/never") is None
+
+
+def test_older_experiments_get_the_views_and_keep_their_description(done: Done) -> None:
+    """What somebody wrote stays; tags that the views need are made."""
+    home = done.tracker.tag_experiment()
+    done.client.set_experiment_tag(home, "mlflow.note.content", "ours")
+    done.client.set_experiment_tag(home, "mlflow.sharedViewState.gain", "old")
+    done.tracker.tag_experiment()
+    tags = done.client.get_experiment(home).tags
+    assert tags["mlflow.note.content"] == "ours"
+    assert "test/f1_mean" in tags["mlflow.sharedViewState.gain"]
+
+
+def test_the_registered_model_says_who_is_champion_and_why(done: Done) -> None:
+    """On its page every decision, newest first; on a version's the object, the dev split and the run."""
+    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    for step in (order[-1], order[0]):
+        done.register(step)
+    page = done.client.get_registered_model("taglm-demo").description
+    rows = [line for line in page.splitlines() if line.startswith("| [")]
+    assert [row.split("]")[0] for row in rows] == ["| [2", "| [1"]
+    assert "not champion" in rows[0]
+    assert "champion: the first one" in rows[1]
+    version = done.client.get_model_version("taglm-demo", "1")
+    digest = done.refs[order[-1]].digest
+    for part in (digest, f"taglm lineage {digest[:12]}", done.refs["corpus/dev"].digest, str(version.run_id)):
+        assert part in version.description
+
+
+def test_a_registered_model_leads_to_its_tagger(done: Done) -> None:
+    """By alias or version; others are refused with what to write."""
+    done.register()
+    uri = done.tracker.connection.uri
+    digest = registered_object(uri, "taglm-demo@champion")
+    assert digest == registered_object(uri, "taglm-demo/1")
+    assert digest in {ref.digest for ref in done.refs.values()}
+    for name in ("taglm-demo@none", "taglm-demo/7", "nobody@champion", "taglm-demo"):
+        with pytest.raises(ConfigError, match="NAME@champion"):
+            registered_object(uri, name)
+    with pytest.raises(TrackingAway):
+        registered_object("sqlite:////dev/null/none.db", "taglm-demo@champion")

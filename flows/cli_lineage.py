@@ -1,0 +1,122 @@
+"""What `taglm lineage` shows: two trees, raw files at the end of the one, and the runs that made what is in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from flows.cli_views import duration
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import ConfigError, MissingObject
+from taglm_core.stages.continuing import settle_bases
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.lineage import RAW, Lineage, Node, Thing, find_object, things
+from taglm_core.stages.planning import plan
+from taglm_core.stages.steps import Graph
+from taglm_core.store.room import size_text
+from taglm_core.store.store import Store
+from tasks.places import mlflow_ui, prefect_run
+from tasks.tracking.address import resolve_uri
+from tasks.tracking.descriptions import run_by_id_link
+
+WIDTH = 1000  # characters: a tree's lines hold whole paths and digests, and are not cut
+_MODEL = "models:/"
+
+
+def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
+    """Kind and digest of what a user names.
+
+    Args:
+        text: digest, kind and digest, step or registered model.
+        experiment: whose store is looked at.
+        named: whether the user gave the experiment, so that its steps can be meant.
+
+    Raises:
+        ConfigError: it is no such name, or several objects are meant.
+        MissingObject: it is not in the store.
+        TrackingAway: a registered model is asked for, and MLflow does not answer.
+    """
+    store = Store(experiment.run.store)
+    if text.startswith(_MODEL):
+        from tasks.tracking.aliases import registered_object
+
+        uri = resolve_uri(experiment.run.tracking_uri)
+        return find_object(store, f"tagger/{registered_object(uri, text.removeprefix(_MODEL))}")
+    graph = build_graph(settle_bases(store, experiment).experiment) if named else Graph([])
+    if text in graph:
+        decision = plan(store, graph)[text]
+        if decision.ref is None:
+            raise MissingObject(f"{text} is not in {store.root}: {decision.reason}; `taglm run` makes it")
+        return decision.ref.kind, decision.ref.digest
+    try:
+        return find_object(store, text)
+    except (ConfigError, MissingObject) as error:
+        alike = get_close_matches(text, graph, n=4)
+        if not alike:
+            raise
+        raise type(error)(f"{error}; steps alike: {', '.join(alike)}") from error
+
+
+def show(experiment: Experiment, kind: str, digest: str) -> list[Tree | str]:
+    """What it is, what it was made from, what was made from it, and by which runs."""
+    lineage = Lineage(Store(experiment.run.store))
+    above, below = lineage.inputs(kind, digest), lineage.users(kind, digest)
+    shown: list[Tree | str] = [f"[bold]{kind} {digest}[/]", *_facts(above.thing)]
+    shown += ["\n[bold]made from[/]", _tree(above), "\n[bold]used by[/]", _tree(below)]
+    if not below.below:
+        shown[-1] = "nothing in the store"
+    return [*shown, *_runs(things(above, below), mlflow_ui(resolve_uri(experiment.run.tracking_uri)))]
+
+
+def _facts(thing: Thing) -> list[str]:
+    if not thing.there:
+        return ["not in the store any more; its key tells what it was made from. The next run that needs it makes it"]
+    when = "" if thing.time is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(thing.time))
+    return [f"first made for {escape(thing.label)}, {when}, in {duration(thing.seconds)}; {size_text(thing.bytes)}"]
+
+
+def _tree(node: Node) -> Tree:
+    tree = Tree(_line(node), highlight=False)
+    for file in node.thing.files:
+        state = "" if file.there else "  [yellow]changed or gone since[/]"
+        tree.add(f"{escape(file.path)}  {size_text(file.bytes)}  sha256 {file.sha256}{state}")
+    for below in node.below:
+        tree.children.append(_tree(below))
+    return tree
+
+
+def _line(node: Node) -> str:
+    thing = node.thing
+    role = f"[dim]{escape(node.role)}:[/] " if node.role else ""
+    more = "  [dim](more above)[/]" if node.repeated else ""
+    if thing.kind == RAW:
+        gone = "" if thing.files else f"  [yellow]the store does not remember these bytes[/] {thing.digest}"
+        return f"{role}raw files {escape(thing.label)}{gone}"
+    state = size_text(thing.bytes) if thing.there else "[yellow]not in the store any more[/]"
+    run = f"  [cyan]run {thing.mlflow_run[:8]}[/]" if thing.mlflow_run else ""
+    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}  {escape(thing.label)}  {state}{run}{more}"
+
+
+def _runs(found: Sequence[Thing], base: str) -> list[str]:
+    """Addresses of all runs that made the things."""
+    mlflow = _by_run({thing: thing.mlflow_run for thing in found})
+    prefect = _by_run({thing: thing.prefect_run for thing in found})
+    if not mlflow and not prefect:
+        return ["\nno runs are known: they were made without tracking"]
+    lines = ["\n[bold]runs[/]"]
+    lines += [f"MLflow   {run_by_id_link(base, run)}  {escape(made)}" for run, made in mlflow.items()]
+    return lines + [f"Prefect  {prefect_run(run)}  {escape(made)}" for run, made in prefect.items()]
+
+
+def _by_run(runs: Mapping[Thing, str | None]) -> dict[str, str]:
+    """What each run made: the first thing's label, and how many more."""
+    made: dict[str, list[str]] = {}
+    for thing, run in runs.items():
+        if run is not None:
+            made.setdefault(run, []).append(thing.label)
+    more = {run: f" and {len(labels) - 1} more" if len(labels) > 1 else "" for run, labels in made.items()}
+    return {run: f"{labels[0]}{more[run]}" for run, labels in made.items()}

@@ -1,0 +1,62 @@
+"""How the command line starts a flow, and what it shows of it. Imports Prefect only when a flow is started."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.stages.steps import Stage
+from tasks.environment import quiet_defaults
+
+
+def run_flow(
+    console: Console, experiment: Experiment, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]
+) -> None:
+    """Start Prefect and the flow that ends with a stage; its progress is shown on the console.
+
+    Args:
+        console: where.
+        experiment: the experiment.
+        first: stage to begin with; None for all that is missing.
+        last: stage to end with.
+        refresh: stages computed again.
+    """
+    quiet_defaults()
+    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
+    handler.addFilter(_ForPeople())
+    progress = logging.getLogger("taglm")
+    progress.setLevel(logging.INFO)
+    progress.addHandler(handler)
+    progress.propagate = False  # Prefect shows what reaches the root logger a second time
+    console.print("starting Prefect (a server of its own for this run; `make up` keeps one running)")
+    from flows.embed import embed as embed_flow
+    from flows.ingest import ingest as ingest_flow
+    from flows.pipeline import pipeline
+    from flows.pretrain import pretrain as pretrain_flow
+    from tasks.options import Options
+    from tasks.own_server import start_own_server
+
+    start_own_server()
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
+        logging.getLogger(name).propagate = False
+    options = Options(first=first, refresh=refresh)
+    match last:
+        case Stage.INGEST:
+            ingest_flow(experiment, options)
+        case Stage.PRETRAIN:
+            pretrain_flow(experiment, options)
+        case Stage.EMBED:
+            embed_flow(experiment, options)
+        case Stage.TAG:
+            pipeline(experiment, options)
+
+
+class _ForPeople(logging.Filter):
+    """The console is told what is done, not what is reused (the plan above says that)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().endswith(": reused")

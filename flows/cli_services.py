@@ -1,0 +1,135 @@
+"""`taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry. Prefect is asked, not imported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.cli_check import INSTALL, Check
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import ConfigError
+from tasks.environment import DEFAULTS, quiet_defaults
+from tasks.places import is_server, mlflow_ui, prefect_api, prefect_ui, without_password
+from tasks.tracking.address import SQLITE, resolve_uri
+from tasks.tracking.descriptions import TRAINING_VIEW
+
+POOL = "taglm"  # the work pool of prefect.yaml and `make up`
+ASK_SECONDS = 5.0
+
+
+def check_services(experiment: Experiment) -> list[Check]:
+    """Look at the servers that an experiment may use, where their pages are, and what they report to their makers."""
+    return [_prefect(), _worker(), _mlflow(experiment), *_pages(experiment), _telemetry()]
+
+
+def _prefect() -> Check:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return Check("Prefect", "a server of its own for every run", remedy="`make up` keeps one running")
+    bad = not _answers(f"{url.rstrip('/')}/health")
+    remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
+    return Check("Prefect", f"{url} {'does not answer' if bad else 'answers'}", bad, remedy)
+
+
+def _worker() -> Check:
+    """Deployments' runs, scheduled ones too, are done by a worker; what the command line runs is not."""
+    asked = urllib.request.Request(
+        f"{prefect_api()}/work_pools/{POOL}/workers/filter",
+        data=b"{}",
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=ASK_SECONDS) as answer:
+            workers = json.load(answer)
+    except urllib.error.HTTPError as error:
+        said = (
+            f"no work pool {POOL} at {prefect_api()}" if error.code == 404 else f"HTTP {error.code} of {asked.full_url}"
+        )
+        return Check(
+            "worker", said, remedy="`make up` creates it and starts a worker; schedules run nothing until then"
+        )
+    except (urllib.error.URLError, OSError, ValueError):
+        return Check(
+            "worker", f"no server at {prefect_api()}", remedy="`make up` starts both; only deployments need them"
+        )
+    online = [f"{one['name']} (heard of {one['last_heartbeat_time']})" for one in workers if one["status"] == "ONLINE"]
+    if not online:
+        gone = f", {len(workers)} known before" if workers else ""
+        return Check(
+            "worker", f"none online{gone}", remedy="`make up` starts one; deployments' runs stay Late until then"
+        )
+    return Check("worker", ", ".join(online))
+
+
+def _pages(experiment: Experiment) -> Iterator[Check]:
+    """Where a person looks, and whether somebody answers there."""
+    pages = {"Prefect UI": (prefect_ui(), f"{prefect_api()}/health", "make prefect")}
+    with contextlib.suppress(ConfigError):  # said above
+        if experiment.run.tracking:
+            base = mlflow_ui(resolve_uri(experiment.run.tracking_uri))
+            pages["MLflow UI"] = (f"{base}/#/experiments?{TRAINING_VIEW}", f"{base}/health", "make mlflow")
+    for name, (page, health, command) in pages.items():
+        answers = _answers(health)
+        yield Check(
+            name, f"{page}{'' if answers else ' (not open)'}", remedy="" if answers else f"`{command}` opens it"
+        )
+
+
+def _mlflow(experiment: Experiment) -> Check:
+    if not experiment.run.tracking:
+        return Check("MLflow", "off (run.tracking is false)")
+    try:
+        quiet_defaults()
+        import mlflow  # noqa: F401 (does it come at all?)
+
+        uri = resolve_uri(experiment.run.tracking_uri)
+    except ConfigError as error:
+        return Check("MLflow", "cannot be used", True, str(error))
+    except ImportError as error:
+        return Check("MLflow", f"cannot be imported: {error}", True, INSTALL)
+    if uri.startswith(SQLITE):
+        return _sqlite(Path(uri.removeprefix(SQLITE)))
+    if not is_server(uri):
+        return Check("MLflow", f"database {without_password(uri)} (not asked)")
+    bad = not _answers(f"{uri.rstrip('/')}/health")
+    remedy = "start it, or set run.tracking_uri; work goes on without it and is told later" if bad else ""
+    return Check("MLflow", f"{without_password(uri)} {'does not answer' if bad else 'answers'}", bad, remedy)
+
+
+def _sqlite(path: Path) -> Check:
+    if not path.exists():
+        return Check("MLflow", f"{path} (made by the first run)")
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)
+        try:
+            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
+        return Check("MLflow", f"{path}: {error}", True, remedy)
+    return Check("MLflow", f"{path}, {runs} runs", remedy="`make mlflow` opens it")
+
+
+def _telemetry() -> Check:
+    """Ours are defaults: whoever sets them otherwise means it."""
+    names = ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY")
+    changed = [f"{name}={value}" for name in names if (value := os.environ.get(name, DEFAULTS[name])) != DEFAULTS[name]]
+    if changed:
+        return Check("telemetry", f"set by you: {', '.join(changed)}", remedy="unset them to have it off")
+    return Check("telemetry", "off (Prefect, MLflow)")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False

@@ -1,0 +1,158 @@
+"""Lineage: down to raw files as the store knows them, up to reports, and what a user may call an object."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+
+import pytest
+
+from taglm_core.config.load import build_experiment
+from taglm_core.errors import ConfigError, MissingObject
+from taglm_core.stages.lineage import Lineage, Node, find_object, things
+from taglm_core.stages.steps import KINDS
+from taglm_core.store.digests import content_digest
+from taglm_core.store.records import Manifest, Recipe, Ref
+from taglm_core.store.store import Store, list_files
+
+
+def publish(store: Store, kind: str, inputs: dict[str, str], text: str, *, label: str = "", **made: object) -> Ref:
+    """An object of a kind, whose only file holds the text."""
+    recipe = Recipe(kind, KINDS[kind].version, {"text": text}, inputs)
+    out = store.work(recipe) / "out"
+    out.mkdir(parents=True)
+    (out / "payload").write_text(text)
+    return store.publish(out, Manifest(label or f"mine/{kind}", recipe, list_files(out), made={"time": 1.0, **made}))
+
+
+class Chain:
+    """Two raw texts, a corpus of both, a vocabulary of it, and two that read both."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root / "store")
+        (root / "text").mkdir()
+        self.files = [root / "text" / "a.txt", root / "text" / "b.txt"]
+        for path in self.files:
+            path.write_text(f"{path.stem} word\n")
+        pattern = str(root / "text" / "*.txt")
+        experiment = build_experiment({"unlabelled": {"path": pattern}}, "mine").model_dump(mode="json")
+        raw = {"file": self.store.raw_digest(self.files)}
+        self.corpus = publish(self.store, "corpus", raw, "c", label="mine/corpus/text", experiment=experiment)
+        self.vocabulary = publish(self.store, "vocabulary", {"text": self.corpus.digest}, "v")
+        both = {"text": self.corpus.digest, "vocabulary": self.vocabulary.digest}
+        self.ids = publish(self.store, "token-ids", both, "i", mlflow_run="m1", prefect_run="p1")
+        self.model = publish(self.store, "language-model", {"token-ids": self.ids.digest, **both}, "l", mlflow_run="m2")
+
+    def inputs(self, ref: Ref) -> Node:
+        return Lineage(self.store).inputs(ref.kind, ref.digest)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    return Chain(tmp_path)
+
+
+def raw_of(node: Node) -> Node:
+    """The first raw input in a tree."""
+    return node if node.thing.kind == "raw" else next(raw_of(below) for below in node.below)
+
+
+def test_lineage_ends_at_the_raw_files(chain: Chain) -> None:
+    """Names, sizes and sha256 of all files that a glob stood for, in order."""
+    raw = raw_of(chain.inputs(chain.model))
+    assert raw.role == "file"
+    assert raw.thing.there
+    assert raw.thing.label == str(chain.files[0].parent / "*.txt")
+    known = [(file.path, file.bytes, file.sha256) for file in raw.thing.files]
+    assert known == [(str(p), p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()) for p in chain.files]
+
+
+def test_changed_raw_files_are_not_shown_as_those_that_were_read(chain: Chain) -> None:
+    """Another file under the same glob: what was read is not there any more."""
+    chain.files[0].write_text("other\n")
+    raw = raw_of(chain.inputs(chain.corpus)).thing
+    assert (raw.there, raw.files) == (False, ())
+    assert raw.label.endswith("*.txt")
+
+
+def test_a_single_raw_file_is_known_even_when_it_is_gone(chain: Chain) -> None:
+    """The store remembers its size and sha256, whoever made what from it."""
+    alone = chain.files[0]
+    corpus = publish(chain.store, "corpus", {"file": chain.store.raw_digest([alone])}, "alone")
+    sha256, size = hashlib.sha256(alone.read_bytes()).hexdigest(), alone.stat().st_size
+    alone.unlink()
+    raw = raw_of(chain.inputs(corpus)).thing
+    assert [(file.path, file.bytes, file.sha256, file.there) for file in raw.files] == [
+        (str(alone), size, sha256, False)
+    ]
+    assert not raw.there
+
+
+def test_each_object_is_told_once(chain: Chain) -> None:
+    """A second time it stands without what is below it, and says so."""
+    tree = chain.inputs(chain.model)
+    corpora: list[Node] = []
+
+    def walk(node: Node) -> None:
+        if node.thing.digest == chain.corpus.digest:
+            corpora.append(node)
+        for below in node.below:
+            walk(below)
+
+    walk(tree)
+    assert len(corpora) == 3
+    assert [node.repeated for node in corpora] == [False, True, True]
+    assert [bool(node.below) for node in corpora] == [True, False, False]
+    assert [thing.kind for thing in things(tree)].count("corpus") == 1
+
+
+def test_users_are_followed_to_the_end(chain: Chain) -> None:
+    """Everything that was made from the corpus, through others too, with its runs."""
+    tree = Lineage(chain.store).users("corpus", chain.corpus.digest)
+    made = {thing.digest: thing for thing in things(tree)}
+    assert made.keys() == {ref.digest for ref in (chain.corpus, chain.vocabulary, chain.ids, chain.model)}
+    assert (made[chain.ids.digest].mlflow_run, made[chain.ids.digest].prefect_run) == ("m1", "p1")
+    assert not Lineage(chain.store).users("language-model", chain.model.digest).below
+
+
+def test_what_was_removed_is_still_known_by_its_key(chain: Chain) -> None:
+    """An object that gc took: its key says what it was made from."""
+    chain.store.set_aside("token-ids", chain.ids.digest, "test")
+    tree = chain.inputs(chain.model)
+    gone = next(node for node in tree.below if node.thing.kind == "token-ids")
+    assert not gone.thing.there
+    assert {below.thing.kind for below in gone.below} == {"corpus", "vocabulary"}
+    assert find_object(chain.store, chain.ids.digest[:8]) == ("token-ids", chain.ids.digest)
+
+
+def test_beginnings_of_digests_find_objects(chain: Chain) -> None:
+    """With or without the kind; unknown ones and what is no digest are told apart."""
+    digest = chain.corpus.digest
+    assert find_object(chain.store, digest) == find_object(chain.store, f"corpus/{digest[:4]}") == ("corpus", digest)
+    with pytest.raises(MissingObject, match="nothing in"):
+        find_object(chain.store, f"vocabulary/{digest[:12]}")
+    for text in ("abc", "tagger/TagLM/seed-1", ""):
+        with pytest.raises(ConfigError, match="4 characters or more"):
+            find_object(chain.store, text)
+
+
+def alike() -> tuple[str, str]:
+    """Two contents whose digests begin with the same four characters."""
+    known: dict[str, str] = {}
+    for number in itertools.count():  # some hundred, by the birthday paradox
+        entry = ("payload", hashlib.sha256(str(number).encode()).hexdigest())
+        other = known.setdefault(content_digest([entry])[:4], str(number))
+        if other != str(number):
+            return other, str(number)
+    raise AssertionError
+
+
+def test_several_candidates_are_listed(chain: Chain) -> None:
+    """Two objects that begin alike: both are named with what they are."""
+    refs = [publish(chain.store, "vocabulary", {}, text, label=f"mine/v{text}") for text in alike()]
+    with pytest.raises(ConfigError, match="may be") as error:
+        find_object(chain.store, refs[0].digest[:4])
+    for ref in refs:
+        label = chain.store.manifest("vocabulary", ref.digest).label
+        assert f"vocabulary/{ref.digest[:12]} ({label})" in str(error.value)

@@ -1,0 +1,36 @@
+"""Addresses of the UIs: configured servers, else the ports of `make up`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.places import is_server, mlflow_ui, prefect_api, prefect_run, prefect_ui, without_password
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "TAGLM_PREFECT_PORT", "TAGLM_MLFLOW_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_pages_are_on_the_ports_of_make_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database has no page of its own: `make mlflow` opens it."""
+    assert mlflow_ui("sqlite:///a.db") == "http://127.0.0.1:5000"
+    assert prefect_run("id") == "http://127.0.0.1:4200/runs/flow-run/id"
+    monkeypatch.setenv("TAGLM_MLFLOW_PORT", "5001")
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", "4201")
+    assert mlflow_ui("postgresql://host/db") == "http://127.0.0.1:5001"
+    assert (prefect_api(), prefect_ui()) == ("http://127.0.0.1:4201/api", "http://127.0.0.1:4201")
+
+
+def test_a_server_shows_itself_without_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As configured, without what is secret."""
+    assert mlflow_ui("https://user:secret@tracking:80/") == "https://tracking:80"
+    assert is_server("https://tracking")
+    assert not is_server("sqlite:///a.db")
+    assert without_password("postgresql://user:secret@host/db") == "postgresql://host/db"
+    assert without_password("http://host/a@b") == "http://host/a@b"
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api/")
+    assert prefect_ui() == "http://prefect:4200"
+    monkeypatch.setenv("PREFECT_UI_URL", "http://pages/")
+    assert prefect_run("id") == "http://pages/runs/flow-run/id"
