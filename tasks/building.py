@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
@@ -62,6 +62,7 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
     tracker = open_tracker(experiment)
     read = {**inputs, **given_objects(store, this)}
     with tracker.stage_run(this, recipe, store.work(recipe), inputs=read, prefect_run=prefect_run) as tracked:
+        show_link(tracker.address(tracked.run_id), f"{step} in MLflow")
         made = {"mlflow_run": tracked.run_id, "prefect_run": prefect_run, "experiment": _settings(experiment)}
         if KINDS[this.kind].child:
             _build_in_child(experiment, this, store, recipe, inputs, tracked, refresh=refresh, made=made)
@@ -75,6 +76,12 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
     clear_work(store, this, inputs)
     logger.info("%s: made in %.1f s", step, time.monotonic() - begun)
     return ref
+
+
+def show_link(address: str | None, description: str, key: str | None = None) -> None:
+    """Leave a link in the Prefect run, if there is one and an address to lead to."""
+    if address is not None and TaskRunContext.get() is not None:
+        create_link_artifact(address, link_text=description, key=key, description=description)
 
 
 def step_task(name: str) -> Task[..., Any]:

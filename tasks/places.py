@@ -36,6 +36,11 @@ def prefect_run(run_id: str) -> str:
     return f"{prefect_ui()}/runs/flow-run/{run_id}"
 
 
+def prefect_line(run_id: str) -> str:
+    """A line of Markdown that leads to a flow run."""
+    return f"- [its run in Prefect]({prefect_run(run_id)})"
+
+
 def is_server(uri: str) -> bool:
     """Whether a tracking store is a server, which has pages of its own."""
     return urlsplit(uri).scheme in ("http", "https")

@@ -15,7 +15,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.report import from_json
 from taglm_core.evaluation.tables import table_rows
 from taglm_core.store.store import Artifact, Store
-from tasks.building import Refs
+from tasks.building import Refs, show_link
 from tasks.tracking.registry import register_best
 from tasks.tracking.tracker import NoTracker, open_tracker
 
@@ -36,7 +36,8 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
     if isinstance(tracker, NoTracker):
         return
     context = TaskRunContext.get()
-    tracker.pipeline_run(made, prefect_run=str(context.task_run.flow_run_id) if context else None)
+    run_id = tracker.pipeline_run(made, prefect_run=str(context.task_run.flow_run_id) if context else None)
+    show_link(tracker.address(run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
     artifacts = {name: store.open(ref) for name, ref in made.items() if ref.kind in ("tagger", "language-model")}
     registration = register_best(
         tracker,
@@ -54,8 +55,13 @@ def _show(experiment: Experiment, report: Artifact) -> None:
         return
     comparison = from_json(json.loads((report.path / "report.json").read_text(encoding="utf-8")))
     headers, rows = table_rows(comparison)
-    key = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-")
+    key = _key(experiment)
     table = [dict(zip(headers, row, strict=True)) for row in rows]
     create_table_artifact(table, key=f"comparison-{key}", description=f"variants of {experiment.name} on test")
     text = (report.path / "report.md").read_text(encoding="utf-8")
     create_markdown_artifact(text, key=f"report-{key}", description=f"report of {experiment.name}")
+
+
+def _key(experiment: Experiment) -> str:
+    """The experiment's name as Prefect takes it."""
+    return re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-")

@@ -19,6 +19,7 @@ from taglm_core.evaluation.report import from_json
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
+from tasks.places import prefect_line
 from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import LONGEST_TAG, NOTE
 from tasks.tracking.entry import Entry
@@ -52,7 +53,10 @@ def log_own(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact)
     log_final(client, run_id, {**manifest.metrics, **sizes, "seconds": manifest.seconds})
     _OWN.get(entry.step.kind, _nothing)(client, run_id, entry, artifact)
     client.set_tag(run_id, "taglm.object", artifact.ref.digest)
-    client.set_tag(run_id, NOTE, f"`{entry.step.name}` of {entry.experiment}; object `{artifact.path}`")
+    lines = [f"`{entry.step.name}` of {entry.experiment}; object `{artifact.path}`"]
+    if entry.prefect_run:
+        lines += ["", prefect_line(entry.prefect_run)]
+    client.set_tag(run_id, NOTE, "\n".join(lines))
 
 
 def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: Artifact) -> None:

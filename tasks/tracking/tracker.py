@@ -18,10 +18,19 @@ from taglm_core.stages.steps import Stage, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
+from tasks.places import mlflow_ui, prefect_line
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection
-from tasks.tracking.descriptions import LONGEST_TAG, NOTE, experiment_name, flat_params, run_link, safe_name
+from tasks.tracking.descriptions import (
+    LONGEST_TAG,
+    NOTE,
+    experiment_name,
+    flat_params,
+    run_by_id_link,
+    run_link,
+    safe_name,
+)
 from tasks.tracking.entry import FAILED, FINISHED, KILLED, RUNNING, STATE_FILE, Entry, State
 from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away
 from tasks.tracking.summary import log_summary
@@ -120,6 +129,10 @@ class Tracker:
         tags = {"taglm.kind": step.kind, "taglm.key": ref.key}
         return self.connection.find_run(experiment_name(step.stage, step.group), tags)
 
+    def address(self, run_id: str | None) -> str | None:
+        """Where MLflow's UI shows a run; None for none."""
+        return None if run_id is None else run_by_id_link(mlflow_ui(self.connection.uri), run_id)
+
     def catch_up(self) -> None:
         """Tell what an outage or a kill left untold, and end the runs of processes that are gone."""
         claim = Claim(self.locks / "tracking.lock")
@@ -154,6 +167,7 @@ class Tracker:
         tags, lines = {"taglm.experiment": experiment.name, "taglm.kind": PIPELINE}, []
         if prefect_run:
             tags["prefect.flow_run_id"] = prefect_run
+            lines.append(prefect_line(prefect_run))
         client = self.connection.client()
         for name, ref in refs.items():
             step = graph[name]
@@ -227,6 +241,10 @@ class NoTracker:
 
     def pipeline_run(self, *_: object, **__: object) -> str | None:
         """No run."""
+        return None
+
+    def address(self, *_: object) -> str | None:
+        """No page."""
         return None
 
     def catch_up(self) -> None:

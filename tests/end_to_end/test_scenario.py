@@ -128,11 +128,15 @@ def test_a_schedule_runs_the_pipeline(team: Team) -> None:
     assert ended["name"] == "pipeline demo"
     artifacts = {one["key"]: one["type"] for one in running.ask("/artifacts/filter", {}) if one["key"]}
     assert artifacts.items() >= {"comparison-demo": "table", "report-demo": "markdown"}.items()
+    (link,) = [one for one in running.ask("/artifacts/filter", {}) if one["key"] == "mlflow-demo"]
+    assert link["data"].startswith(f"[demo in MLflow]({running.mlflow}/#/runs/")
     (tag,) = team.client.search_experiments(filter_string="name LIKE 'taglm/tag/%'")
     runs = team.client.search_runs([tag.experiment_id])
     parents = {one.data.params["variant"]: one for one in runs if "test/f1_mean" in one.data.metrics}
     assert parents.keys() == {"baseline", "TagLM"}
     assert len(runs) == 2 + 2 * 2  # two variants, two seeds each
+    back = f"(http://127.0.0.1:{running.api.split(':')[2].split('/')[0]}/runs/flow-run/"
+    assert all(back in one.data.tags["mlflow.note.content"] for one in runs if one.data.params.get("seed"))
 
 
 def test_one_stage_is_run_again_alone(team: Team) -> None:
