@@ -4,8 +4,8 @@
     .venv/bin/python docs/screenshots.py experiments/conll2003-quick.yaml --data data
 
 writes docs/images/<link>.png for those links of `taglm links` that a page of docs/ shows; `--page NAME=URL` adds pages
-of other UIs, Prefect's for example. Needs Chromium (`--browser`), which is asked through its DevTools protocol so that a
-page is taken when it has loaded, and without MLflow's assistant beside it.
+of other UIs, Prefect's for example. Needs Chromium (`--browser`), which is asked through its DevTools protocol: a page
+is taken when it has loaded, without MLflow's assistant beside it and without folders of this machine.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ START_SECONDS, PAGE_SECONDS, QUIET_SECONDS = 60.0, 60.0, 3.0
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')"
 # A page is ready when it shows no spinner or skeleton and its text stays the same.
 LOOK = "[document.querySelectorAll('[aria-busy=true], .ant-spin, [class*=skeleton]').length, document.body.innerText]"
+
+HIDE_FOLDERS = r"""
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let node; (node = walker.nextNode()); )
+  node.nodeValue = node.nodeValue.replace(/file:\/\/\/.*\/mlflow-artifacts/, "mlflow-artifacts");
+"""
 
 
 class Browser:
@@ -70,6 +76,7 @@ class Browser:
         self._ask("Page.navigate", url="about:blank")  # an address that differs behind # alone would not be loaded
         self._ask("Page.navigate", url=url)
         self._wait()
+        self._evaluate(HIDE_FOLDERS)
         picture = self._ask("Page.captureScreenshot", format="png")["data"]
         return base64.b64decode(picture)
 
