@@ -3,9 +3,9 @@
     make mlflow                              # in another terminal; TAGLM_MLFLOW_PORT=... chooses the port
     .venv/bin/python docs/screenshots.py experiments/conll2003-quick.yaml --data data
 
-writes docs/images/<link>.png for every link of `taglm links`; `--page NAME=URL` adds pages of other UIs, Prefect's for
-example. Needs Chromium (`--browser`), which is asked through its DevTools protocol so that a page is taken when it has
-loaded, and without MLflow's assistant beside it.
+writes docs/images/<link>.png for those links of `taglm links` that a page of docs/ shows; `--page NAME=URL` adds pages
+of other UIs, Prefect's for example. Needs Chromium (`--browser`), which is asked through its DevTools protocol: a page
+is taken when it has loaded, without MLflow's assistant beside it and without folders of this machine.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import base64
 import io
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -29,12 +30,18 @@ from taglm_core.config.load import load_experiment
 from tasks.environment import quiet_defaults
 
 HERE = Path(__file__).resolve().parent
-WIDTH, HEIGHT = 1500, 860  # pixels of a page
+WIDTH, HEIGHT = 1500, 980  # pixels of a page
 LARGEST = 150_000  # bytes of a picture
 START_SECONDS, PAGE_SECONDS, QUIET_SECONDS = 60.0, 60.0, 3.0
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')"
 # A page is ready when it shows no spinner or skeleton and its text stays the same.
 LOOK = "[document.querySelectorAll('[aria-busy=true], .ant-spin, [class*=skeleton]').length, document.body.innerText]"
+
+HIDE_FOLDERS = r"""
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let node; (node = walker.nextNode()); )
+  node.nodeValue = node.nodeValue.replace(/file:\/\/\/.*\/mlflow-artifacts/, "mlflow-artifacts");
+"""
 
 
 class Browser:
@@ -52,6 +59,7 @@ class Browser:
         self._process = subprocess.Popen([command, *flags, "about:blank"], stderr=subprocess.DEVNULL)
         self._socket: ClientConnection = connect(self._page(profile / "DevToolsActivePort"), max_size=None)
         self._number = 0
+        self._ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
 
     def close(self) -> None:
         """End it."""
@@ -68,6 +76,7 @@ class Browser:
         self._ask("Page.navigate", url="about:blank")  # an address that differs behind # alone would not be loaded
         self._ask("Page.navigate", url=url)
         self._wait()
+        self._evaluate(HIDE_FOLDERS)
         picture = self._ask("Page.captureScreenshot", format="png")["data"]
         return base64.b64decode(picture)
 
@@ -118,11 +127,18 @@ def small(picture: bytes) -> bytes:
 
 
 def pages_of(experiment: Path, overrides: list[str]) -> dict[str, str]:
-    """Addresses by name, as `taglm links` prints them."""
+    """Addresses by name, as `taglm links` prints them, of what is shown."""
     quiet_defaults()
     from tasks.tracking.links import links
 
-    return {link.name: link.url for link in links(load_experiment(experiment, overrides))}
+    found = {link.name: link.url for link in links(load_experiment(experiment, overrides))}
+    return {name: url for name, url in found.items() if name in shown()}
+
+
+def shown() -> set[str]:
+    """Names of the pictures in the pages of docs/."""
+    pages = (page.read_text(encoding="utf-8") for page in HERE.glob("*.md"))
+    return {name for page in pages for name in re.findall(r"\(images/([\w-]+)\.png\)", page)}
 
 
 def main() -> None:

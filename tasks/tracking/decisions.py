@@ -43,7 +43,7 @@ def version_note(step: str, tags: Mapping[str, str], run: RunInfo | None) -> str
         run: the tagger's run, if it was tracked.
     """
     lines = [
-        f"**{tags['taglm.decision']}**",
+        tags["taglm.decision"],
         "",
         f"- tagger: `{step}` of {tags['taglm.experiment']}, object `{tags['taglm.object']}`",
         f"- dev F1 {100 * float(tags['taglm.dev_f1']):.2f} on dev split `{tags['taglm.dev_digest']}`",
