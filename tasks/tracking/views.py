@@ -56,7 +56,7 @@ class View:
         """What MLflow's page is told."""
         columns = [f"{kind}.`{name}`" for kind, names in (("metrics", self.metrics), ("params", self.params))
                    for name in names]  # fmt: skip
-        widths = {column: max(90, 4 * len(column) + 12) for column in columns}  # pixels: names are not cut off, numbers are
+        widths = {column: max(90, 4 * len(column) + 12) for column in columns}  # pixels: no name is cut off
         section = {"uuid": self.key, "name": self.question, "display": True, "isReordered": True, "deleted": False,
                    "isGenerated": False, "columns": 1, "cardHeight": self.height}  # fmt: skip
         shown = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths,
