@@ -19,8 +19,9 @@ from taglm_core.stages.planning import plan
 from taglm_core.stages.steps import Graph
 from taglm_core.store.room import size_text
 from taglm_core.store.store import Store
+from tasks.environment import quiet_defaults
 from tasks.places import mlflow_ui, prefect_run
-from tasks.tracking.address import resolve_uri
+from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.descriptions import run_by_id_link
 
 WIDTH = 1000  # characters: a tree's lines hold whole paths and digests, and are not cut
@@ -42,9 +43,12 @@ def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
     """
     store = Store(experiment.run.store)
     if text.startswith(_MODEL):
+        uri = resolve_uri(experiment.run.tracking_uri)
+        if not is_there(uri):
+            raise ConfigError(f"{text}: there is no {uri} yet, so no registered model; run an experiment first")
+        quiet_defaults()
         from tasks.tracking.aliases import registered_object
 
-        uri = resolve_uri(experiment.run.tracking_uri)
         return find_object(store, f"tagger/{registered_object(uri, text.removeprefix(_MODEL))}")
     graph = build_graph(settle_bases(store, experiment).experiment) if named else Graph([])
     if text in graph:

@@ -8,7 +8,7 @@ from pathlib import Path
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.stages.needs import Needs
 from tasks.environment import quiet_defaults
-from tasks.tracking.address import SQLITE, resolve_uri
+from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.entry import State
 
 
@@ -26,7 +26,7 @@ def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases:
     uris = dict.fromkeys(resolve_uri(each.tracking_uri) for each in (run, *(one.run for one in experiments)))
     named: dict[str, str] = {}
     for uri in uris:
-        if aliases and _exists(uri):
+        if aliases and is_there(uri):
             quiet_defaults()
             from tasks.tracking.aliases import aliased_objects
 
@@ -36,16 +36,11 @@ def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases:
 
 def end_orphans(run: RunConfig) -> None:
     """Tell MLflow what was left untold, and end the runs of processes that are gone, before their traces go."""
-    if run.tracking and _exists(resolve_uri(run.tracking_uri)):
+    if run.tracking and is_there(resolve_uri(run.tracking_uri)):
         quiet_defaults()
         from tasks.tracking.tracker import Tracker
 
         Tracker(Experiment(run=run)).catch_up()
-
-
-def _exists(uri: str) -> bool:
-    """No database yet: no aliases."""
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 
 def _untold(store: Path) -> frozenset[tuple[str, str]]:

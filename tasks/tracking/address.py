@@ -29,3 +29,8 @@ def resolve_uri(configured: str | None = None) -> str:
             "or http://127.0.0.1:5000; change run.tracking_uri or MLFLOW_TRACKING_URI"
         )
     return uri
+
+
+def is_there(uri: str) -> bool:
+    """Whether there is something to ask: a database file that nobody has made yet would be made by asking."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()

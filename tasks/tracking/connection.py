@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import sqlalchemy
-from mlflow.entities import DatasetInput, ViewType
+from mlflow.entities import DatasetInput, Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -80,19 +80,16 @@ class Connection:
         """
         client = self.client()
         found = client.get_experiment_by_name(name)
-        if found is None:
-            with self.lock():
+        if found is None or found.lifecycle_stage != "active" or _untold(found, tags):
+            with self.lock():  # two processes that set the same tag at once would both insert it
                 found = client.get_experiment_by_name(name)
                 if found is None:
                     found = client.get_experiment(client.create_experiment(name, self._artifacts(name)))
-        if found.lifecycle_stage != "active":
-            client.restore_experiment(found.experiment_id)  # a deleted one keeps its name and takes no runs
-        known, made = found.tags, str(found.experiment_id)
-        for tag, value in tags.items():
-            wanted = value.replace("{id}", made)
-            if known.get(tag) != wanted and not (tag == NOTE and tag in known):
-                client.set_experiment_tag(made, tag, wanted)
-        return made
+                if found.lifecycle_stage != "active":
+                    client.restore_experiment(found.experiment_id)  # a deleted one keeps its name and takes no runs
+                for tag, value in _untold(found, tags).items():
+                    client.set_experiment_tag(found.experiment_id, tag, value)
+        return str(found.experiment_id)
 
     def find_run(self, experiment: str, tags: dict[str, str]) -> str | None:
         """Id of the newest run of an experiment (by name) with these tags; None if there is none."""
@@ -121,3 +118,11 @@ class Connection:
             return None
         home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else DATA.absolute()
         return (home / "mlflow-artifacts" / name.replace("/", "-")).as_uri()
+
+
+def _untold(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that an experiment does not have, or not so."""
+    wanted = {tag: value.replace("{id}", str(experiment.experiment_id)) for tag, value in tags.items()}
+    if NOTE in experiment.tags:
+        wanted.pop(NOTE, None)  # somebody may have changed it
+    return {tag: value for tag, value in wanted.items() if experiment.tags.get(tag) != value}

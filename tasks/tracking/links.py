@@ -12,7 +12,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TrackingAway
 from taglm_core.stages.steps import Stage
 from tasks.places import mlflow_ui
-from tasks.tracking.address import resolve_uri
+from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.connection import AWAY, Connection, in_words
 from tasks.tracking.descriptions import artifact_link, compare_link, experiment_name, model_link
 from tasks.tracking.registry import champion_of, is_registered, model_name
@@ -45,6 +45,8 @@ def links(experiment: Experiment) -> list[Link]:
         ConfigError: it cannot be one.
     """
     uri = resolve_uri(experiment.run.tracking_uri)
+    if not is_there(uri):
+        return []
     try:
         return _Links(Connection(uri), mlflow_ui(uri), experiment).found()
     except AWAY as error:

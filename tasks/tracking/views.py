@@ -16,7 +16,6 @@ from tasks.tracking.descriptions import NOTE, experiment_link, experiment_text
 
 PIPELINE = "pipeline"
 _TAG = "mlflow.sharedViewState."
-_WIDTH = 124  # of a column, in pixels: a name such as `test/f1_difference` is not cut off
 _VARIANTS = "tags.`taglm.kind` = 'variant'"
 
 
@@ -57,9 +56,10 @@ class View:
         """What MLflow's page is told."""
         columns = [f"{kind}.`{name}`" for kind, names in (("metrics", self.metrics), ("params", self.params))
                    for name in names]  # fmt: skip
+        widths = {column: max(90, 4 * len(column) + 12) for column in columns}  # pixels: no name is cut off
         section = {"uuid": self.key, "name": self.question, "display": True, "isReordered": True, "deleted": False,
                    "isGenerated": False, "columns": 1, "cardHeight": self.height}  # fmt: skip
-        shown = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": dict.fromkeys(columns, _WIDTH),
+        shown = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths,
                  "searchFilter": self.query, "orderByKey": f"metrics.`{self.order}`",
                  "orderByAsc": self.ascending, "runsHiddenMode": "SHOW_ALL"}  # fmt: skip
         if not self.charts:

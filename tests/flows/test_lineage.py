@@ -95,6 +95,15 @@ def test_links_stand_below_their_question() -> None:
     assert "`taglm run mine.yaml`" in cli_views.link_lines([], Path("mine.yaml"))[0]
 
 
+def test_asking_makes_no_tracking_store(corpus: Ref) -> None:
+    """Before the first tracked run there is none: said, and none is made."""
+    done = CliRunner().invoke(cli.app, ["links", "mine.yaml"], catch_exceptions=False)
+    assert "nothing was logged" in done.stdout
+    with pytest.raises(ConfigError, match="no registered model"):
+        lineage("models:/taglm-mine@champion")
+    assert not Path("data/mlflow.db").exists()
+
+
 def test_links_of_an_experiment_without_tracking_are_refused(corpus: Ref) -> None:
     """Nothing is in MLflow then."""
     with pytest.raises(ConfigError, match=r"run\.tracking is false"):

@@ -393,6 +393,9 @@ def test_older_experiments_get_the_views_and_keep_their_description(done: Done) 
     done.client.set_experiment_tag(home, "mlflow.note.content", "ours")
     done.client.set_experiment_tag(home, "mlflow.sharedViewState.gain", "old")
     done.tracker.tag_experiment()
+    done.client.set_experiment_tag(home, "mlflow.sharedViewState.gain", "old")
+    done.client.delete_experiment(home)
+    assert done.tracker.tag_experiment() == home
     tags = done.client.get_experiment(home).tags
     assert tags["mlflow.note.content"] == "ours"
     assert "test/f1_mean" in tags["mlflow.sharedViewState.gain"]
