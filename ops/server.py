@@ -16,8 +16,9 @@ def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
     """Create a process work pool and its queues, where there are none of these names.
 
     Each queue has one place: its runs go one after the other. A deployment's own limit would do the same, but a run
-    that is killed while it is being cancelled keeps its place there (PrefectHQ/prefect#17563). A worker fills in what
-    a process pool is.
+    that is killed while it is being cancelled keeps its place there (PrefectHQ/prefect#17563). A limit that somebody
+    has chosen stays; a queue without one, as `prefect deploy` makes it, gets it. A worker fills in what a process pool
+    is.
 
     Args:
         url: of the server, without `/api`.
@@ -25,8 +26,13 @@ def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
         content: of prefect.yaml, whose deployments name their queues.
     """
     _create(f"{url}/api/work_pools/", {"name": name, "type": "process"})
+    queues = f"{url}/api/work_pools/{name}/queues"
+    limits = {queue["name"]: queue["concurrency_limit"] for queue in send(f"{queues}/filter", {})}
     for queue in dict.fromkeys(deployment["work_pool"]["work_queue_name"] for deployment in content["deployments"]):
-        _create(f"{url}/api/work_pools/{name}/queues", {"name": queue, "concurrency_limit": 1})
+        if queue not in limits:
+            _create(queues, {"name": queue, "concurrency_limit": 1})
+        elif limits[queue] is None:
+            send(f"{queues}/{queue}", {"concurrency_limit": 1}, "PATCH")
 
 
 def put_automations(url: str, wanted: Iterable[Mapping[str, Any]]) -> None:
@@ -47,8 +53,8 @@ def put_automations(url: str, wanted: Iterable[Mapping[str, Any]]) -> None:
 def end_orphans(url: str) -> None:
     """Say of runs whose worker is gone that they have ended.
 
-    Prefect does not notice it, and a run that never ends keeps its deployment's only slot: no run of that deployment
-    would ever start again.
+    Without a server nobody has noticed it, and a run that never ends keeps the only place of its queue: no run of its
+    flow would start.
 
     Args:
         url: of the server, without `/api`. No worker may be running.

@@ -49,8 +49,9 @@ def up(services: Services, *, mlflow: bool = True) -> None:
     for name in wanted:
         _wait_for(services, name)
     deploy(services)
-    if running.get(WORKER) != "RUNNING":
+    if not running:  # else a run may go on that has outlived its worker
         end_orphans(services.prefect_url)
+    if running.get(WORKER) != "RUNNING":
         _control(services, "start", WORKER, check=False)
     if _states(services).get(WORKER) != "RUNNING":
         raise ServiceError(f"the worker does not start. {_end_of_log(services, WORKER)}")
@@ -115,9 +116,11 @@ def deploy(services: Services) -> None:
     create_pool(url, POOL, read_yaml(DEPLOYMENTS))
     earlier = switches(url)
     command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
-    _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
-    put_automations(url, read_yaml(AUTOMATIONS))
-    restore(url, earlier)
+    try:
+        _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
+        put_automations(url, read_yaml(AUTOMATIONS))
+    finally:  # of half a deploy, too
+        restore(url, earlier)
 
 
 def switch(services: Services, command: str) -> None:

@@ -22,6 +22,9 @@ DEFAULTS = {
     # The first start of a server without a database takes about 40 s; Prefect gives up after 20.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    # Seconds. A server that `make up` started takes a run that is silent for longer than ops/automations.yaml says for
+    # dead; Prefect's own 180 would be too long.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -6,6 +6,7 @@ waits for the end of a pipe that closes with the program, however that ends.
 
 from __future__ import annotations
 
+import atexit
 import subprocess
 import sys
 
@@ -34,4 +35,5 @@ def start_own_server() -> None:
     if server.server_process is not None:
         # in a session of its own, where Ctrl-C does not reach it; its end of the pipe is the only one beside ours
         pid = str(server.server_process.pid)
-        subprocess.Popen([sys.executable, "-c", _GUARD, pid], stdin=subprocess.PIPE, start_new_session=True)
+        guard = subprocess.Popen([sys.executable, "-c", _GUARD, pid], stdin=subprocess.PIPE, start_new_session=True)
+        atexit.register(guard.communicate)  # closes the pipe, and keeps it open until then

@@ -111,6 +111,17 @@ def test_runs_of_a_worker_are_as_quiet_as_ours(name: str) -> None:
     assert environment["PREFECT_LOGGING_LEVEL"] == "INFO", "the log of a run is read in the UI"
 
 
+def test_no_living_run_is_taken_for_dead() -> None:
+    """A run of ours, by a worker or the command line, says four times that it lives before its silence counts."""
+    automations = yaml.safe_load((ROOT / "ops" / "automations.yaml").read_text(encoding="utf-8"))
+    (trigger,) = [one["trigger"] for one in automations if one["trigger"]["after"] == ["prefect.flow-run.heartbeat"]]
+    name = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+    environments = [DEFAULTS, *(one["work_pool"]["job_variables"]["env"] for one in DEPLOYMENTS.values())]
+    assert all(4 * int(environment[name]) <= trigger["within"] for environment in environments)
+    flows = {_flow(name).name for name in DEPLOYMENTS}
+    assert set(trigger["match_related"]["prefect.resource.name"]) == flows
+
+
 def test_no_path_of_a_machine() -> None:
     """The file holds no absolute path: it works wherever the project lies."""
     assert re.findall(r"(?<![\w*/.:])/\w+(?:/\w+)+", FILE.read_text(encoding="utf-8")) == []

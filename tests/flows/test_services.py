@@ -1,0 +1,87 @@
+"""What ops/services.py tells a Prefect server; the server is a record of what it was told."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.services import ROOT
+
+CONTENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+URL = "http://server"
+
+
+@dataclass
+class Server:
+    """Answers by address, and what was sent beside questions."""
+
+    answers: dict[str, Any]
+    told: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def send(self, url: str, body: Any, method: str = "POST") -> Any:
+        """As machine.send."""
+        if url in self.answers:
+            return self.answers[url]
+        self.told.append((method, url, body))
+        return None
+
+
+@pytest.fixture
+def ops(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """The modules of ops/, which are a program and not a package."""
+    monkeypatch.syspath_prepend(str(ROOT / "ops"))
+    return {name: importlib.import_module(name) for name in ("server", "switches", "services")}
+
+
+def automation(name: str, *, enabled: bool) -> dict[str, Any]:
+    """As the server tells it."""
+    return {"name": name, "id": name.replace(" ", "-"), "enabled": enabled}
+
+
+def test_each_queue_has_one_place_unless_somebody_chose_another_number(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that is not there is made, one without a limit gets it, one with a limit is left alone."""
+    queues = f"{URL}/api/work_pools/taglm/queues"
+    there = [{"name": "tag", "concurrency_limit": None}, {"name": "embed", "concurrency_limit": 3}]
+    server = Server({f"{queues}/filter": there, f"{URL}/api/work_pools/": {}})
+    monkeypatch.setattr(ops["server"], "send", server.send)
+    ops["server"].create_pool(URL, "taglm", CONTENT)
+    made = [body["name"] for method, url, body in server.told if (method, url) == ("POST", queues)]
+    assert sorted(made) == ["ingest", "pipeline", "pretrain"]
+    assert [one for one in server.told if one[0] == "PATCH"] == [("PATCH", f"{queues}/tag", {"concurrency_limit": 1})]
+
+
+def test_each_command_turns_its_switches(ops: dict[str, ModuleType]) -> None:
+    """The triggers of three stages, the schedules of four, one automation; the pipeline's schedule is no part of it."""
+    names = {what: ops["switches"].names_of(what, CONTENT) for what in ops["switches"].NAMES}
+    assert {what: len(found) for what, found in names.items()} == {"chain": 3, "schedules": 4, "rerun": 1}
+    assert not any("nightly" in name for found in names.values() for name in found)
+    automations = yaml.safe_load((ROOT / "ops" / "automations.yaml").read_text(encoding="utf-8"))
+    assert names["rerun"] == [f"automation {one['name']}" for one in automations if not one["enabled"]]
+
+
+def test_half_a_deploy_leaves_the_switches(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Prefect makes triggers anew, off, and then fails: what was on is on again."""
+    services, switches = ops["services"], ops["switches"]
+    server = Server({f"{URL}/api/automations/filter": [automation("a trigger", enabled=True)]})
+    server.answers[f"{URL}/api/deployments/filter"] = []
+
+    def fails(*_: object, **__: object) -> str:
+        server.answers[f"{URL}/api/automations/filter"] = [automation("a trigger", enabled=False)]
+        raise services.ServiceError("prefect.yaml could not be deployed")
+
+    monkeypatch.setattr(switches, "send", server.send)
+    for name, instead in (("_server", lambda _: URL), ("create_pool", lambda *_: None), ("_call", fails)):
+        monkeypatch.setattr(services, name, instead)
+    with pytest.raises(services.ServiceError):
+        services.deploy(services.Services(tmp_path, 1, 2))
+    assert server.told == [("PATCH", f"{URL}/api/automations/a-trigger", {"enabled": True})]
