@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,11 +60,13 @@ class Connection:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep two processes from making the same tables, experiments or parent runs at once (local stores)."""
-        if not self.uri.startswith(SQLITE):
-            yield
-            return
-        with locked(Path(self.uri.removeprefix(SQLITE) + ".lock")):
+        """Keep two processes of this machine from making the same tables, experiments or parent runs at once."""
+        if self.uri.startswith(SQLITE):
+            path = Path(self.uri.removeprefix(SQLITE) + ".lock")
+        else:
+            digest = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+            path = Path(tempfile.gettempdir()) / f"taglm-{os.getuid()}-{digest}.lock"
+        with locked(path):
             yield
 
     def log_inputs(self, run_id: str, datasets: list[DatasetInput]) -> None:

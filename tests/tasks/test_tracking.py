@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from tasks.tracking.address import resolve_uri
+from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import flat_params
 from tasks.tracking.entry import Variant
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
@@ -428,3 +430,21 @@ def test_seeds_on_train_and_dev_are_one_variant() -> None:
     one, two = (Variant.of("x", "e", {**config, "seed": seed}, {**inputs, "train-only": str(seed)}) for seed in (1, 2))
     assert one == two
     assert one != Variant.of("x", "e", config, {**inputs, "dev/corpus": "c"})
+
+
+@pytest.mark.parametrize("kind", ["server", "database"])
+def test_one_process_at_a_time_makes_what_a_store_has_once(tmp_path: Path, kind: str) -> None:
+    """Experiments and parents of variants are looked for and then made: a server's, too, by one at a time."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}" if kind == "database" else f"http://127.0.0.1:1/{tmp_path.name}"
+    entered = threading.Event()
+
+    def enter() -> None:
+        with Connection(uri).lock():
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    with Connection(uri).lock():
+        other.start()
+        assert not entered.wait(0.5)
+    other.join(10)
+    assert entered.is_set()
