@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -81,7 +83,17 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
 def show_link(address: str | None, description: str, key: str | None = None) -> None:
     """Leave a link in the Prefect run, if there is one and an address to lead to."""
     if address is not None and TaskRunContext.get() is not None:
-        create_link_artifact(address, link_text=description, key=key, description=description)
+        with _shown_or_not():
+            create_link_artifact(address, link_text=description, key=key, description=description)
+
+
+@contextlib.contextmanager
+def _shown_or_not() -> Iterator[None]:
+    """What is only for people to see must not end a training: the Prefect server may be away for a while."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        logger.warning("Prefect's server does not answer (%s); the work goes on", error)
 
 
 def step_task(name: str) -> Task[..., Any]:
@@ -139,10 +151,11 @@ class _Watcher:
         if TaskRunContext.get() is None:
             return
         percent = 100 * event.values["done"] / max(1.0, event.values["total"])
-        if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, description=self._step)
-        else:
-            update_progress_artifact(self._artifact, percent)
+        with _shown_or_not():
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(percent, description=self._step)
+            else:
+                update_progress_artifact(self._artifact, percent)
 
 
 def _prefect_run() -> str | None:

@@ -114,17 +114,22 @@ def settle(experiment: Experiment) -> Experiment:
     """The experiment with digests in place of `continue_from: latest`, so that all of a run goes on from the same.
 
     Raises:
-        TagLMError: the run has been started too often; it seems to crash each time.
+        TagLMError: the run has been started too often.
     """
+    _refuse_endless_starts()
+    settled = settle_bases(Store(experiment.run.store), experiment)
+    for line in settled.lines:
+        logger.info(line)
+    return settled.experiment
+
+
+def _refuse_endless_starts() -> None:
+    """A run that crashes each time it is started again has to end."""
     if (starts := flow_run.run_count) > MOST_STARTS:
         raise TagLMError(
             f"this run was started {starts} times and did not end well: look at its log and at that of the machine "
             "(is memory short?), mend what is wrong, and start a new run; it goes on from the last checkpoint"
         )
-    settled = settle_bases(Store(experiment.run.store), experiment)
-    for line in settled.lines:
-        logger.info(line)
-    return settled.experiment
 
 
 def check_store(experiment: Experiment, options: Options) -> None:
