@@ -22,6 +22,9 @@ DEFAULTS = {
     # The first start of a server without a database takes about 40 s; Prefect gives up after 20.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    # What the steps say appears with their runs in the UI; what is said outside of a run is no reason for a warning.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "taglm",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # Seconds. A server that `make up` started takes a run that is silent for longer than ops/automations.yaml says for
     # dead; Prefect's own 180 would be too long.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
