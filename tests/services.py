@@ -61,6 +61,9 @@ class Services:
             except urllib.error.HTTPError as error:
                 if error.code != 503 or wait is None:
                     raise
+            except urllib.error.URLError:  # it is being started
+                if wait is None:
+                    raise
             time.sleep(wait)  # SQLite is busy: the server asks its clients to come again, and they do
         return None
 

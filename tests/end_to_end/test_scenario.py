@@ -229,6 +229,22 @@ def test_training_goes_on_without_mlflow(team: Team) -> None:
     team.assert_whole(15)
 
 
+def test_training_goes_on_without_prefects_server(team: Team) -> None:
+    """Its server is stopped in the middle of a training and started after a while: the run ends well."""
+    running = team.running
+    run = running.start(PRETRAIN, team.long(seed=17))
+    checkpoints = team.training(run)
+    running.supervise("stop", "prefect-server")
+    step = max(checkpoints.glob("step-*"))
+    running.until(lambda: max(checkpoints.glob("step-*"), default=step) > step, "training without Prefect's server")
+    time.sleep(15)
+    running.supervise("start", "prefect-server")
+    running.until(lambda: team.model(17).info.status == "FINISHED", "the end of the training")
+    ended = running.ended(run)
+    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+    team.assert_whole(17)
+
+
 def test_two_identical_runs_make_one_result(team: Team) -> None:
     """By two deployments at once: both end well, with one language model, trained once and told once."""
     parameters = team.long(seed=16)
