@@ -31,6 +31,7 @@ bench: .venv-peers/installed .venv-flair/installed
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_memory.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_training.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_tagging.py
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python orchestration.py start
 	cd benchmarks && ../$(BIN)/python tables.py
 
 # hours: on the corpora of ../shared/data and the treebank; killed and started again, it goes on. BENCH_WORK: folder for it
