@@ -36,8 +36,8 @@ class RunConfig(Settings):
         "streams; null: one a CUDA device where there are some (as many as share the streams equally), otherwise one"
     )  # fmt: skip
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
-        "auto", description="what language models multiply in; auto: bfloat16 on CUDA devices that have it, float32 "
-        "elsewhere. Weights, losses and perplexity are float32 in any case"
+        "auto", description="what models multiply in while training; auto: bfloat16 for language models on CUDA "
+        "devices that have it, float32 elsewhere and for taggers. Weights, losses and scores are float32 in any case"
     )  # fmt: skip
     compile: bool = Field(False, description="torch.compile for the parts of a language model that gain by it")
     threads: int = Field(1, ge=1, description="threads of one training or embedding process")

@@ -189,7 +189,8 @@ class CharRnn(nn.Module):
         """States of both directions [M, units], each in its own reading order."""
         if x.device.type == "cpu" and isinstance(layer, nn.GRU):
             return read_both_ways(x, steps, Weights.of(layer), Weights.of(layer, "_reverse"))
-        states = layer(PackedSequence(x, torch.tensor(steps.counts)))[0].data
+        with torch.autocast(x.device.type, enabled=False):  # libraries' kernels would round cell states, too
+            states = layer(PackedSequence(x.to(next(layer.parameters()).dtype), torch.tensor(steps.counts)))[0].data
         ahead, back = states.chunk(2, dim=1)
         return ahead, take_rows(back, steps.mirror)
 

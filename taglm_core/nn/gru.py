@@ -84,18 +84,21 @@ def read_both_ways(x: Tensor, steps: Steps, ahead: Weights, back: Weights) -> tu
         back: weights of the direction that reads them from their ends.
 
     Returns:
-        Two of [M, U], both in reading order: row p of the second is the state at token `mirror[p]`.
+        Two of [M, U], both in reading order: row p of the second is the state at token `mirror[p]`. Under autocast
+        matrices are multiplied in its type; gates and states keep that of the weights.
     """
     directions, units = (ahead, back), ahead.recurrent.shape[1]
     inputs = (x, take_rows(x, steps.mirror))
     recurrent = torch.stack([weights.recurrent for weights in directions])
     # n first: r and z, which both parts of the gates share, then lie between the n of the one and that of the other
     gates = [
-        functional.linear(h, _n_first(weights.inputs, units), _early_bias(weights, units))
+        functional.linear(h, _n_first(weights.inputs, units), _early_bias(weights, units)).to(recurrent.dtype)
         for h, weights in zip(inputs, directions, strict=True)
     ]
     bias = torch.stack([weights.recurrent_bias[None, 2 * units :] for weights in directions])
-    states: Tensor = _Recurrence.apply(*gates, recurrent, bias, steps.counts)
+    low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    with torch.autocast("cpu", enabled=False):
+        states: Tensor = _Recurrence.apply(*gates, recurrent, bias, steps.counts, low)
     return states[0], states[1]
 
 
@@ -139,14 +142,22 @@ class _Rows(torch.autograd.Function):
 class _Recurrence(torch.autograd.Function):
     """Steps of a GRU: gates n, r, z before the recurrence, [M, 3U] of each direction -> states [2, M, U].
 
-    With m = W_n h + b, r and z after their sigmoid: n = tanh(n + r m), h' = n + z (h - n).
+    With m = W_n h + b, r and z after their sigmoid: n = tanh(n + r m), h' = n + z (h - n). Matrices are multiplied in
+    `low`, where it is given; everything else keeps its type.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, ahead: Tensor, back: Tensor, recurrent: Tensor, bias: Tensor, counts: Sequence[int]
+        ctx: Any,
+        ahead: Tensor,
+        back: Tensor,
+        recurrent: Tensor,
+        bias: Tensor,
+        counts: Sequence[int],
+        low: torch.dtype | None,
     ) -> Tensor:
         gates, units = torch.stack((ahead, back)), recurrent.shape[2]
+        recurrent = recurrent if low is None else recurrent.to(low)
         before, memory, states = (gates.new_zeros(2, len(ahead), units) for _ in range(3))
         weight = recurrent.transpose(1, 2)
         for step, here, earlier in _steps(counts):
@@ -154,7 +165,7 @@ class _Recurrence(torch.autograd.Function):
             h, m = before[:, here], memory[:, here]
             if step:
                 h.copy_(states[:, earlier])
-                product = torch.bmm(h, weight)
+                product = torch.bmm(h.to(weight.dtype), weight)
                 gate.add_(product[:, :, : 2 * units])
                 torch.add(product[:, :, 2 * units :], bias, out=m)
             else:
@@ -182,10 +193,11 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(d_n, r, out=d_m)
             through_sigmoid(d_n * memory[:, here], r, d_r)
             if step:
-                d_h.mul_(z).baddbmm_(found[:, here, units:], recurrent)
-        d_recurrent = torch.bmm(found[:, :, units:].transpose(1, 2), before)
+                _add_product(d_h.mul_(z), found[:, here, units:], recurrent)
+        low = recurrent.dtype
+        d_recurrent = torch.bmm(found[:, :, units:].to(low).transpose(1, 2), before.to(low)).to(found.dtype)
         d_bias = found[:, :, 3 * units :].sum(1, keepdim=True)
-        return found[0, :, : 3 * units], found[1, :, : 3 * units], d_recurrent, d_bias, None
+        return found[0, :, : 3 * units], found[1, :, : 3 * units], d_recurrent, d_bias, None, None
 
 
 class _Step(NamedTuple):
@@ -202,6 +214,14 @@ def _steps(counts: Sequence[int]) -> list[_Step]:
         steps.append(_Step(number, slice(begin, begin + count), slice(before, before + count)))
         before, begin = begin, begin + count
     return steps
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add the products a @ b of a batch, multiplied in the type of b."""
+    if a.dtype == b.dtype:
+        total.baddbmm_(a, b)
+    else:
+        total += torch.bmm(a.to(b.dtype), b)
 
 
 def _refuse_second_derivative() -> None:

@@ -95,8 +95,10 @@ class BiRnn(nn.Module):
             )
         if x.device.type == "cpu" and isinstance(self.ahead, nn.GRU) and isinstance(self.back, nn.GRU):
             return self._read_both_ways(x, lengths, Weights.of(self.ahead), Weights.of(self.back))
-        ahead, _ = self.ahead(x)
-        back, _ = self.back(reverse_within(x, lengths))
+        with torch.autocast(x.device.type, enabled=False):  # libraries' kernels would round cell states, too
+            x = x.to(next(self.ahead.parameters()).dtype)
+            ahead, _ = self.ahead(x)
+            back, _ = self.back(reverse_within(x, lengths))
         states = torch.cat((ahead, reverse_within(back, lengths)), dim=2)
         padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]  # [B, T]
         return states.masked_fill(padding.unsqueeze(-1), 0.0)

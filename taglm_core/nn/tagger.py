@@ -175,6 +175,8 @@ class Tagger(nn.Module):
     def emissions(self, batch: Batch) -> Tensor:
         """Score of each tag at each token [B, T, K]; what stands at padding is finite if the batch is.
 
+        Under autocast the layers below the scores multiply in its type; scores and what the CRF does are not rounded.
+
         Raises:
             ValueError: LM embeddings that are missing, unexpected, or of another size than `lm_size`.
         """
@@ -183,13 +185,18 @@ class Tagger(nn.Module):
         lm = None if self.lm is None or batch.lm is None else self.lm(batch.lm.to(h.dtype))
         for layer, rnn in enumerate(self.layers):
             h = rnn(self._join(h, lm, layer, drop=True), batch.lengths)
-        return self.dense(self._join(h, lm, len(self.layers), drop=self.dropout_output))
+        with torch.autocast(h.device.type, enabled=False):  # scores are added up along a sentence: not rounded
+            h = self._join(h, lm, len(self.layers), drop=self.dropout_output)
+            scores: Tensor = self.dense(h.to(self.dense.weight.dtype))
+        return scores
 
     def loss(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of the gold tags, mean over the sentences: a scalar."""
         if batch.tags is None:
             raise ValueError(f"tags are missing; words {list(batch.words.shape)} need tags of the same shape")
-        return self.crf.loss(self.emissions(batch), batch.tags, batch.mask).mean()
+        emissions = self.emissions(batch)
+        with torch.autocast(emissions.device.type, enabled=False):
+            return self.crf.loss(emissions, batch.tags, batch.mask).mean()
 
     @torch.no_grad()
     def decode(self, batch: Batch) -> list[list[int]]:

@@ -76,7 +76,9 @@ def build_tagger(bench: Bench) -> Built:
     settings = dict(bench.config)
     seed, with_vectors = settings.pop("seed"), settings["words"]["vectors"]
     config = TaggerConfig.model_validate({**settings, "words": {**settings["words"], "vectors": None}})
-    device = open_device(bench.run.device, bench.run.threads)
+    # float32 unless asked for: what auto is for a language model is not measured for taggers on accelerators
+    precision = "float32" if bench.run.precision == "auto" else bench.run.precision
+    device = open_device(bench.run.device, bench.run.threads, precision=precision)
     embedding = _embedding(bench)
     tokens, tags = _labelled(bench, "train")
     caches = _caches(bench, "train", tokens, embedding)
@@ -111,6 +113,7 @@ def build_tagger(bench: Bench) -> Built:
             seed,
             droppable_rows(spec.words.single, len(spec.words), known),
             first_phase=before["first_phase_epochs"] if before else None,
+            device=device,
         )
         train(
             job,

@@ -18,6 +18,7 @@ from taglm_core.tagging.dataset import Dataset, reading_batches, training_batche
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID
 from taglm_core.training.annealing import Annealing
 from taglm_core.training.checkpoints import TrainingState, pack_optimizer, unpack_optimizer
+from taglm_core.training.devices import PLAIN, Device
 from taglm_core.training.journal import Journal
 from taglm_core.training.randomness import numpy_generator
 
@@ -37,6 +38,7 @@ class TaggerJob:
         seed: seed of batches.
         droppable: word rows [n] that may be taken as unknown in training: seen once, without a vector.
         first_phase: epochs of the first phase, fixed beforehand; None with dev.
+        device: where the network is, and what it multiplies in while training; dev is always scored in float32.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class TaggerJob:
         seed: int,
         droppable: Tensor,
         first_phase: int | None = None,
+        device: Device = PLAIN,
     ) -> None:
         if (dev is None) != (first_phase is not None):
             raise ValueError(
@@ -65,7 +68,7 @@ class TaggerJob:
         )
         self._network, self._train, self._dev, self._tags = network, train, dev, tags
         self._config, self._seed, self._droppable = config, seed, droppable
-        self._device = next(network.parameters()).device
+        self._device = device
         self._finished, self._done = False, 0  # batches done of the current epoch
         self._losses: list[float] = []
         self._best: dict[str, Tensor] = {}  # weights and moments of the best epoch
@@ -83,7 +86,8 @@ class TaggerJob:
             group["lr"] = self.schedule.learning_rate
         batch = self._train.batch(self._batches[self._done].tolist())
         batch.words[self._forgotten(batch)] = UNKNOWN_ID
-        return self._network.loss(batch.to(self._device))
+        with self._device.autocast():
+            return self._network.loss(batch.to(self._device.torch))
 
     def where(self) -> str:
         """Position in the training split."""

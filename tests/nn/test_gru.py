@@ -50,6 +50,20 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda y: read(rnn, y), (x,))
 
 
+def test_in_bfloat16() -> None:
+    """Under autocast matrices alone are rounded: states and gradients keep their type and differ by that rounding."""
+    rnn = layer().float()
+    x = torch.randn(5, 7, 5, generator=torch.Generator().manual_seed(4), requires_grad=True)
+    exact = read(rnn, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = read(rnn, x)
+    reads = (x, *rnn.parameters())
+    exact_gradients, rounded_gradients = (torch.autograd.grad(y.square().sum(), reads) for y in (exact, rounded))
+    for ours, theirs in zip((rounded, *rounded_gradients), (exact, *exact_gradients), strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < (ours - theirs).norm() / theirs.norm() < 0.02  # 2 ** -9 for each factor, added up
+
+
 def test_padding_is_not_read() -> None:
     """What stands at padding moves nothing, and gets no gradient."""
     rnn = layer()

@@ -33,7 +33,7 @@ from taglm_core.tagging.trained import (
 )
 from taglm_core.tagging.words import TaggerWords, normalise, tags_of
 from taglm_core.training.checkpoints import Checkpoints
-from taglm_core.training.devices import open_device
+from taglm_core.training.devices import PLAIN, Device, open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
 from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import numpy_generator, seed_torch
@@ -209,6 +209,29 @@ def test_every_part_is_configured_trained_saved_and_loaded(settings: dict[str, A
     assert decode_all(again, data, spec.tags) == decode_all(network, data, spec.tags)
     reads = network.words is not None
     assert reads == (config.lm.position != "only")
+
+
+@pytest.mark.parametrize(("settings", "rounded"), [(KINDS[0], True), (KINDS[1], False)], ids=("gru", "lstm"))
+def test_trained_in_bfloat16(settings: dict[str, Any], rounded: bool) -> None:
+    """GRUs multiply in it, LSTMs do not; the loss is near that of float32, and it and all gradients are float32."""
+    tokens, tags = corpus(12, 1)
+    config = TaggerConfig.model_validate({**settings, "dropout": 0.0, "words": {"size": 6, "dropout": 0.0}})
+    spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, ())
+    losses = []
+    nothing = torch.zeros(0, dtype=torch.int64)
+    for device in (PLAIN, Device("cpu", 1, precision="bfloat16")):
+        seed_torch(1, "tagger")
+        network = build_network(spec, start_vectors(spec, [], 1)[0], FixedVectors.none(6))
+        data = encode(spec, FixedVectors.none(6), tokens, [], tags)
+        job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
+        network.train()
+        loss = job.loss()
+        loss.backward()
+        assert all(p.grad is None or p.grad.dtype == torch.float32 for p in network.parameters())
+        assert loss.dtype == torch.float32
+        losses.append(loss.item())
+    assert (losses[0] != losses[1]) is rounded
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
 def vector_file(folder: Path, scale: float = 1.0) -> Path:
