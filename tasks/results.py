@@ -35,6 +35,7 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
     tracker = open_tracker(experiment)
     if isinstance(tracker, NoTracker):
         return
+    tracker.tell_rest()
     context = TaskRunContext.get()
     run_id = tracker.pipeline_run(made, prefect_run=str(context.task_run.flow_run_id) if context else None)
     show_link(tracker.address(run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")

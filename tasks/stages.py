@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
+from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -23,6 +24,7 @@ from taglm_core.store.store import Store
 from tasks.building import Refs
 from tasks.events import announce
 from tasks.options import Options
+from tasks.tracking.tracker import open_tracker
 
 logger = logging.getLogger("taglm")
 MOST_STARTS = 5  # of one run: a crash that comes back each time must not go on for ever
@@ -60,8 +62,15 @@ def run_stage(
     except BaseException:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
         CHILDREN.stop()
         raise
+    if not _is_subflow():
+        open_tracker(experiment).tell_rest()
     announce(stage, experiment, [ref for ref in refs.values() if (ref.kind, ref.digest) not in known])
     return {**made, **refs}
+
+
+def _is_subflow() -> bool:
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.parent_task_run_id is not None
 
 
 def _result(future: Any) -> Ref:

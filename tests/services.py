@@ -138,6 +138,20 @@ class Services:
         )  # fmt: skip
         return done.stdout
 
+    def start_again(self, name: str) -> None:
+        """Start a server that was stopped, and wait until it answers."""
+        url = f"{self.api}/health" if name == "prefect-server" else f"{self.mlflow}/health"
+
+        def answers() -> bool:
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        self.supervise("start", name)
+        self.until(answers, f"{name} at {url}")
+
 
 @contextmanager
 def services(home: Path, *, mlflow: bool) -> Iterator[Services]:

@@ -58,6 +58,14 @@ class Connection:
                 self._client = MlflowClient(self.uri, self.uri)
         return self._client
 
+    def answers(self) -> bool:
+        """Whether the store can be asked now."""
+        try:
+            self.client().search_experiments(max_results=1)
+        except AWAY:
+            return False
+        return True
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep two processes of this machine from making the same tables, experiments or parent runs at once."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,9 +39,11 @@ from tasks.tracking.summary import log_summary
 from tasks.tracking.views import PIPELINE, experiment_tags
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
+logger = logging.getLogger("taglm")
 OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")
 ADDED_TO_RUNS = ("evaluation", "report")
 PACE = 2.0  # seconds between two batches of metrics
+LAST_CHANCE = 120.0  # seconds that a run waits at its end for a store that is away
 
 
 class Tracker:
@@ -145,6 +149,28 @@ class Tracker:
         finally:
             claim.release()
 
+    def tell_rest(self, patience: float = LAST_CHANCE) -> None:
+        """At the end of a run: what was made while the store was away is told, if it comes back in time.
+
+        Args:
+            patience: seconds to wait for it; what is then left is told by the next run.
+        """
+        if not self._untold():
+            return
+        logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, self.connection.uri)
+        end = time.monotonic() + patience
+        while self._untold():
+            if self.connection.answers():
+                self.catch_up()
+            if time.monotonic() >= end:
+                return
+            time.sleep(self._pace)
+
+    def _untold(self) -> bool:
+        """Whether there is word of objects that the store has not been told."""
+        states = map(State.load, self._store.root.glob("tracking/*.json"))
+        return any(state is not None and state.uri == self.connection.uri for state in states)
+
     def _catch_up(self) -> None:
         root = self._store.root
         for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
@@ -248,6 +274,9 @@ class NoTracker:
         return None
 
     def catch_up(self) -> None:
+        """Nothing is ever untold."""
+
+    def tell_rest(self) -> None:
         """Nothing is ever untold."""
 
 

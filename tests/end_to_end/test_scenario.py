@@ -222,7 +222,7 @@ def test_training_goes_on_without_mlflow(team: Team) -> None:
     step = max(checkpoints.glob("step-*"))
     running.until(lambda: max(checkpoints.glob("step-*"), default=step) > step, "training without MLflow")
     time.sleep(15)
-    running.supervise("start", "mlflow")
+    running.start_again("mlflow")
     ended = running.ended(run)
     assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
     running.until(lambda: team.model(15).info.status == "FINISHED", "what MLflow had missed")
@@ -238,7 +238,7 @@ def test_training_goes_on_without_prefects_server(team: Team) -> None:
     step = max(checkpoints.glob("step-*"))
     running.until(lambda: max(checkpoints.glob("step-*"), default=step) > step, "training without Prefect's server")
     time.sleep(15)
-    running.supervise("start", "prefect-server")
+    running.start_again("prefect-server")
     running.until(lambda: team.model(17).info.status == "FINISHED", "the end of the training")
     ended = running.ended(run)
     assert ended["state_type"] == "COMPLETED", ended["state"]["message"]

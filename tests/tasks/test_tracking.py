@@ -107,6 +107,14 @@ class Bench:
         """Work that says some steps and is stopped."""
         return self.broken_off(step, Interrupted("stopped"), *steps)
 
+    def away(self, step: Step) -> None:
+        """Work from start to end while the tracking store is away."""
+        with self.open(step) as run:
+            self.say(step, run, 1, 2, 3)
+            assert run.run_id is None
+            run.finish(self.publish(step, metrics={"heldout/perplexity": 40.0}))
+        shutil.rmtree(self.work(step))
+
     def publish(self, step: Step, **facts: Any) -> Artifact:
         """The object that the process made, with its journal."""
         recipe, staged = self.recipe(step), self.work(step) / "out"
@@ -212,11 +220,7 @@ def test_a_store_that_comes_back_after_the_work_is_told_everything(
     folder = bench.root / "elsewhere"
     folder.write_text("a file where the folder of the database should be")
     bench.uri = f"sqlite:///{folder}/mlflow.db"
-    with bench.open(LM) as run:
-        bench.say(LM, run, 1, 2, 3)
-        assert run.run_id is None
-        run.finish(bench.publish(LM, metrics={"heldout/perplexity": 40.0}))
-    shutil.rmtree(bench.work(LM))
+    bench.away(LM)
     assert warned(caplog)
     folder.unlink()
     folder.mkdir()
@@ -227,6 +231,33 @@ def test_a_store_that_comes_back_after_the_work_is_told_everything(
     assert bench.steps_of(found.info.run_id) == [1, 2, 3]
     bench.tracker.catch_up()
     assert len(bench.runs("taglm/pretrain/news")) == 1
+
+
+def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: Bench, empty_tracking_store: Path) -> None:
+    """Back in time it is told everything; otherwise word stays; without word nothing is waited for."""
+    folder = bench.root / "elsewhere"
+    folder.write_text("a file where the folder of the database should be")
+    bench.uri = f"sqlite:///{folder}/mlflow.db"
+    tracker = bench.tracker
+    tracker.tell_rest(patience=1e9)
+    bench.away(LM)
+    tracker.tell_rest(patience=0.2)
+    assert list(bench.store.root.glob("tracking/*.json"))
+
+    ready = bench.root / "ready"
+    ready.mkdir()
+    shutil.copyfile(empty_tracking_store, ready / "mlflow.db")
+
+    def come_back() -> None:
+        folder.unlink()
+        ready.rename(folder)
+
+    later = threading.Timer(0.5, come_back)
+    later.start()
+    tracker.tell_rest(patience=60)
+    later.join()
+    assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
+    assert not list(bench.store.root.glob("tracking/*.json"))
 
 
 @pytest.mark.parametrize(
