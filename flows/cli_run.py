@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -10,6 +11,7 @@ from rich.logging import RichHandler
 from taglm_core.config.experiment import Experiment
 from taglm_core.stages.steps import Stage
 from tasks.environment import quiet_defaults
+from tasks.places import without_password
 
 
 def run_flow(
@@ -31,7 +33,8 @@ def run_flow(
     progress.setLevel(logging.INFO)
     progress.addHandler(handler)
     progress.propagate = False  # Prefect shows what reaches the root logger a second time
-    console.print("starting Prefect (a server of its own for this run; `make up` keeps one running)")
+    given = os.environ.get("PREFECT_API_URL")
+    console.print(f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)")
     from flows.embed import embed as embed_flow
     from flows.ingest import ingest as ingest_flow
     from flows.pipeline import pipeline

@@ -31,7 +31,9 @@ def check_services(experiment: Experiment) -> list[Check]:
 def _prefect() -> Check:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        return Check("Prefect", "a server of its own for every run", remedy="`make up` keeps one running")
+        if _answers(f"{prefect_api()}/health"):
+            return Check("Prefect", f"{prefect_ui()} answers; runs of the command line bring their own")
+        return Check("Prefect", "none running; every run brings its own", remedy="`make up` keeps one running")
     bad = not _answers(f"{url.rstrip('/')}/health")
     remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
     return Check("Prefect", f"{url} {'does not answer' if bad else 'answers'}", bad, remedy)
