@@ -24,7 +24,7 @@ from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
 from taglm_core.stages.needs import readers
-from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
+from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_runs
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
@@ -258,9 +258,9 @@ def _run(
         decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
     if start is not None:
         _require(decisions, start, path)
-    waiting = [decision for decision in decisions.values() if decision.action is not Action.REUSE]
+    waiting = what_runs(decisions)
     if waiting:
-        console.print(cli_views.what_runs(waiting))
+        console.print("\n".join(waiting), markup=False)
         from flows.cli_run import run_flow
 
         run_flow(console, experiment, start, end, stages)

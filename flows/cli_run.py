@@ -11,6 +11,7 @@ from rich.logging import RichHandler
 from taglm_core.config.experiment import Experiment
 from taglm_core.stages.steps import Stage
 from tasks.environment import quiet_defaults
+from tasks.overview import OVERVIEW
 from tasks.places import without_password
 
 
@@ -59,7 +60,7 @@ def run_flow(
 
 
 class _ForPeople(logging.Filter):
-    """The console is told what is done, not what is reused (the plan above says that)."""
+    """The console is told what is done, not what the plan above and the tables below say."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().endswith(": reused")
+        return record.name != OVERVIEW and not record.getMessage().endswith(": reused")

@@ -56,17 +56,6 @@ def plan_summary(decisions: Mapping[str, Decision], path: Path) -> str:
     )
 
 
-def what_runs(waiting: Sequence[Decision]) -> str:
-    """One line a stage, with the first reason."""
-    lines = []
-    for stage in Stage:
-        mine = [decision for decision in waiting if decision.step.stage is stage]
-        if mine:
-            why = next((d.reason for d in mine if d.action is Action.RUN), mine[0].reason)
-            lines.append(f"{stage}: {len(mine)} step{'s' if len(mine) > 1 else ''} to run ({_plain(why)})")
-    return "\n".join(lines)
-
-
 def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: bool) -> Table:
     """One row a step: its object, size, age and state."""
     table = Table("stage", "step", "object", "size", "made", "took", "state", box=None, pad_edge=False)

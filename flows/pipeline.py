@@ -11,6 +11,7 @@ from flows.tag import tag
 from taglm_core.config.experiment import Experiment
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
+from tasks.overview import log_outcome, log_plan
 from tasks.stages import settle
 
 
@@ -31,7 +32,10 @@ def pipeline(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
         The objects by step name.
     """
     experiment = settle(experiment)
+    log_plan(experiment, options)
     corpora = ingest(experiment, options)
     models = pretrain(experiment, options, corpora)
     embeddings = embed(experiment, options, models)
-    return tag(experiment, options, embeddings)
+    made = tag(experiment, options, embeddings)
+    log_outcome(experiment, made)
+    return made

@@ -92,6 +92,17 @@ def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[st
     return decisions
 
 
+def what_runs(decisions: Mapping[str, Decision]) -> list[str]:
+    """A line for each stage of a plan that has something to do, with the first reason."""
+    lines = []
+    for stage in Stage:
+        mine = [one for one in decisions.values() if one.step.stage is stage and one.action is not Action.REUSE]
+        if mine:
+            why = next((one.reason for one in mine if one.action is Action.RUN), mine[0].reason)
+            lines.append(f"{stage}: {len(mine)} step{'s' if len(mine) > 1 else ''} to run ({why})")
+    return lines
+
+
 def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Collection[str] = ()) -> list[str]:
     """Hash every object that a step about to run would read; move damaged ones out of the way.
 

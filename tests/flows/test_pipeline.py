@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import logging
 from pathlib import Path
 
 import mlflow
@@ -27,6 +28,7 @@ from taglm_core.store.store import Store
 from taglm_core.tagging.prediction import Predictor
 from taglm_core.training.devices import open_device
 from tasks.options import Options
+from tasks.overview import OVERVIEW
 from tests.flows.test_cli import taglm
 
 pytestmark = [
@@ -72,6 +74,25 @@ def made(home: Path, prefect_server: None) -> dict[str, str]:
     refs = pipeline(tiny(home))
     monkeypatch.undo()
     return {name: ref.digest for name, ref in refs.items()}
+
+
+def test_its_log_says_what_runs_and_what_came_out(
+    home: Path, made: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stages with a reason, then each variant's score on test; nothing to do is said, too."""
+    assert made
+    with caplog.at_level(logging.INFO, OVERVIEW):
+        pipeline(tiny(home, "significance.rounds=101"))
+        pipeline(tiny(home, "significance.rounds=101"))
+    said = [record.getMessage() for record in caplog.records if record.name == OVERVIEW]
+    first, baseline, taglm, again, *rest = said
+    assert first.startswith("tag: 1 step to run (")
+    assert "rounds" in first
+    assert baseline.startswith("baseline on test: parameters ")
+    assert taglm.startswith("TagLM on test: parameters ")
+    assert "F1 against baseline" in taglm
+    assert again.endswith("steps are in the store")
+    assert rest == [baseline, taglm]
 
 
 def test_everything_is_made_and_reused(home: Path, made: dict[str, str]) -> None:

@@ -1,0 +1,45 @@
+"""What a pipeline's own log says in Prefect's UI: what runs and why, and what came out.
+
+The command line shows both in its own form, so its console leaves out what this logger says.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.tables import table_rows
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import plan, what_runs
+from taglm_core.store.store import Store
+from tasks.options import Options
+
+if TYPE_CHECKING:
+    from tasks.building import Refs  # imports Prefect
+
+OVERVIEW = "taglm.overview"
+logger = logging.getLogger(OVERVIEW)
+
+
+def log_plan(experiment: Experiment, options: Options) -> None:
+    """Say what a run is about to do."""
+    decisions = plan(Store(experiment.run.store), build_graph(experiment), options.refresh)
+    for line in what_runs(decisions) or [f"all {len(decisions)} steps are in the store"]:
+        logger.info(line)
+
+
+def log_outcome(experiment: Experiment, made: Refs) -> None:
+    """Say how well each variant does.
+
+    Args:
+        experiment: the experiment.
+        made: all its objects, by step name.
+    """
+    report = Store(experiment.run.store).open(made["report"])
+    headers, rows = table_rows(from_json(json.loads((report.path / "report.json").read_text(encoding="utf-8"))))
+    for variant, *figures in rows:
+        said = [f"{name} {figure}" for name, figure in zip(headers[1:], figures, strict=True) if figure != "-"]
+        logger.info("%s on test: %s", variant, ", ".join(said))
