@@ -36,7 +36,7 @@ from taglm_core.tagging.dataset import States
 from taglm_core.tagging.job import TaggerJob
 from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
 from taglm_core.tagging.words import TaggerWords, tags_of
-from taglm_core.training.devices import open_device
+from taglm_core.training.devices import PLAIN, Device, open_device
 from taglm_core.training.loop import take_step
 from taglm_core.training.randomness import seed_torch
 
@@ -85,7 +85,11 @@ def specify(
 
 
 def tagger(
-    tokens: Sequence[Tokens], tags: Sequence[Sequence[str]], states: Sequence[States], spec: TaggerSpec | None = None
+    tokens: Sequence[Tokens],
+    tags: Sequence[Sequence[str]],
+    states: Sequence[States],
+    spec: TaggerSpec | None = None,
+    device: Device = PLAIN,
 ) -> TaggerJob:
     """The job of a default TagLM that reads these states, or of another tagger."""
     spec = spec or specify(tokens, tags, states, TaggerConfig())
@@ -95,7 +99,8 @@ def tagger(
     fixed = FixedVectors.none(spec.word_size)
     network = build_network(spec, start, fixed)
     data = encode(spec, fixed, tokens, states, tags)
-    return TaggerJob(network, data, (data, tags), spec.tags, config, 1, torch.tensor([], dtype=torch.int64))
+    nothing = torch.tensor([], dtype=torch.int64)
+    return TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
 
 
 def train_epoch(job: TaggerJob, one_in: int = 1) -> None:
