@@ -83,12 +83,12 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
 def show_link(address: str | None, description: str, key: str | None = None) -> None:
     """Leave a link in the Prefect run, if there is one and an address to lead to."""
     if address is not None and TaskRunContext.get() is not None:
-        with _shown_or_not():
+        with shown_or_not():
             create_link_artifact(address, link_text=description, key=key, description=description)
 
 
 @contextlib.contextmanager
-def _shown_or_not() -> Iterator[None]:
+def shown_or_not() -> Iterator[None]:
     """What is only for people to see must not end a training: the Prefect server may be away for a while."""
     try:
         yield
@@ -151,7 +151,7 @@ class _Watcher:
         if TaskRunContext.get() is None:
             return
         percent = 100 * event.values["done"] / max(1.0, event.values["total"])
-        with _shown_or_not():
+        with shown_or_not():
             if self._artifact is None:
                 self._artifact = create_progress_artifact(percent, description=self._step)
             else:

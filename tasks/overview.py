@@ -27,6 +27,7 @@ logger = logging.getLogger(OVERVIEW)
 def log_plan(experiment: Experiment, options: Options) -> None:
     """Say what a run is about to do."""
     decisions = plan(Store(experiment.run.store), build_graph(experiment), options.refresh)
+    decisions = {name: decision for name, decision in decisions.items() if options.runs(decision.step.stage)}
     for line in what_runs(decisions) or [f"all {len(decisions)} steps are in the store"]:
         logger.info(line)
 

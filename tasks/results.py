@@ -15,9 +15,9 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.report import from_json
 from taglm_core.evaluation.tables import table_rows
 from taglm_core.store.store import Artifact, Store
-from tasks.building import Refs, show_link
+from tasks.building import Refs, show_link, shown_or_not
 from tasks.tracking.registry import register_best
-from tasks.tracking.tracker import NoTracker, open_tracker
+from tasks.tracking.tracker import NoTracker, Tracker, open_tracker
 
 logger = logging.getLogger("taglm")
 
@@ -31,10 +31,14 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
         made: all its objects, by step name.
     """
     store = Store(experiment.run.store)
-    _show(experiment, store.open(made["report"]))
     tracker = open_tracker(experiment)
-    if isinstance(tracker, NoTracker):
-        return
+    if not isinstance(tracker, NoTracker):
+        _tell(tracker, experiment, made, store)
+    with shown_or_not():  # last: it needs Prefect's server, what is above does not
+        _show(experiment, store.open(made["report"]))
+
+
+def _tell(tracker: Tracker, experiment: Experiment, made: Refs, store: Store) -> None:
     tracker.tell_rest()
     context = TaskRunContext.get()
     run_id = tracker.pipeline_run(made, prefect_run=str(context.task_run.flow_run_id) if context else None)

@@ -62,7 +62,7 @@ def run_stage(
     except BaseException:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
         CHILDREN.stop()
         raise
-    if not _is_subflow():
+    if not _is_subflow() and stage is not Stage.TAG:  # which tells it when it publishes its results
         open_tracker(experiment).tell_rest()
     announce(stage, experiment, [ref for ref in refs.values() if (ref.kind, ref.digest) not in known])
     return {**made, **refs}

@@ -23,6 +23,11 @@ def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) ->
     shown = f"dev F1 {100 * candidate:.2f}"
     if champion is None:
         return True, f"champion: the first one ({shown})"
+    if not champion.keys() >= {"taglm.dev_f1", "taglm.dev_digest"}:
+        return False, (
+            f"not champion: {shown}, and the champion says neither dev F1 nor dev split: the alias was set by hand; to "
+            "have it follow dev F1 again, remove it"
+        )
     its_f1, its_digest = float(champion["taglm.dev_f1"]), champion["taglm.dev_digest"]
     if its_digest != digest:
         return False, (

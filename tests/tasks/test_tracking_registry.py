@@ -229,6 +229,13 @@ def test_who_becomes_champion(f1: float, digest: str, moves: bool, words: str) -
     assert words in decision[1]
 
 
+def test_a_champion_set_by_hand_stays() -> None:
+    """Somebody gave the alias to a version that says nothing of dev: it is not taken away, and nothing fails."""
+    moves, why = decide(0.99, "a", {})
+    assert not moves
+    assert "set by hand" in why
+
+
 def test_of_two_with_one_dev_f1_the_one_that_learnt_more_is_registered(done: Done) -> None:
     """A tagger on train and dev has the dev F1 of its forerunner on train: it is the one to keep."""
     artifact = done.of("tagger")["tagger/TagLM/seed-1"]
