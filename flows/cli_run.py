@@ -8,7 +8,9 @@ import os
 from rich.console import Console
 from rich.logging import RichHandler
 
+from flows.cli_services import somebody_answers
 from taglm_core.config.experiment import Experiment
+from taglm_core.errors import ConfigError
 from taglm_core.stages.steps import Stage
 from tasks.environment import quiet_defaults
 from tasks.overview import OVERVIEW
@@ -26,6 +28,9 @@ def run_flow(
         first: stage to begin with; None for all that is missing.
         last: stage to end with.
         refresh: stages computed again.
+
+    Raises:
+        ConfigError: the Prefect server that is configured does not answer.
     """
     quiet_defaults()
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
@@ -35,6 +40,11 @@ def run_flow(
     progress.addHandler(handler)
     progress.propagate = False  # Prefect shows what reaches the root logger a second time
     given = os.environ.get("PREFECT_API_URL")
+    if given and not somebody_answers(f"{given.rstrip('/')}/health"):
+        raise ConfigError(
+            f"PREFECT_API_URL is {without_password(given)}, and nobody answers there; `make up` starts a server, or "
+            "unset the variable: every run brings its own then"
+        )
     console.print(f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)")
     from flows.embed import embed as embed_flow
     from flows.ingest import ingest as ingest_flow

@@ -129,6 +129,17 @@ def _telemetry() -> Check:
     return Check("telemetry", "off (Prefect, MLflow)")
 
 
+def somebody_answers(url: str) -> bool:
+    """Whether there is a server at an address, though it may want to know who asks."""
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:

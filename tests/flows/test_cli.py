@@ -41,6 +41,16 @@ def test_plan_says_what_would_run_and_why(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()  # planning writes nothing
 
 
+def test_a_configured_prefect_server_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stack trace: which address, and what to do; nothing is begun."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    done = taglm(tmp_path, "run", str(ROOT / "experiments" / "demo.yaml"))
+    assert done.returncode == 1
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "PREFECT_API_URL is http://127.0.0.1:1/api, and nobody answers there" in said
+    assert "Traceback" not in said
+
+
 def test_plan_says_what_latest_is(tmp_path: Path) -> None:
     """With no model in the store yet: from random weights."""
     demo = str(ROOT / "experiments" / "demo.yaml")
