@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TrackingAway
 from taglm_core.stages.steps import Stage
-from tasks.places import mlflow_ui
+from tasks.places import mlflow_ui, without_password
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.connection import AWAY, Connection, in_words
 from tasks.tracking.descriptions import artifact_link, compare_link, experiment_name, model_link
@@ -51,7 +51,8 @@ def links(experiment: Experiment) -> list[Link]:
         return _Links(Connection(uri), mlflow_ui(uri), experiment).found()
     except AWAY as error:
         raise TrackingAway(
-            f"tracking store {uri} does not answer ({in_words(error)}); start it or correct run.tracking_uri"
+            f"tracking store {without_password(uri)} does not answer ({in_words(error)}); start it or correct "
+            "run.tracking_uri"
         ) from error
 
 

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import Event, read_events
+from tasks.places import without_password
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection, in_words
 from tasks.tracking.entry import FINISHED, KILLED, PARENT, RUNNING, Entry, State
@@ -294,5 +295,5 @@ def later_path(entry: Entry) -> Path:
 
 def warn_away(connection: Connection, error: Exception) -> None:
     """Say that the store is away, or refuses."""
-    said = in_words(error)
-    logger.warning("tracking store %s cannot be told now (%s); work goes on, and is told later", connection.uri, said)
+    where, said = without_password(connection.uri), in_words(error)
+    logger.warning("tracking store %s cannot be told now (%s); work goes on, and is told later", where, said)

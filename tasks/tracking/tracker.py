@@ -20,7 +20,7 @@ from taglm_core.stages.steps import Stage, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.places import mlflow_ui, prefect_line
+from tasks.places import mlflow_ui, prefect_line, without_password
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection
@@ -157,7 +157,8 @@ class Tracker:
         """
         if not self._untold():
             return
-        logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, self.connection.uri)
+        where = without_password(self.connection.uri)
+        logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, where)
         end = time.monotonic() + patience
         while self._untold():
             if self.connection.answers():

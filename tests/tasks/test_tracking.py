@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from tasks.tracking.address import resolve_uri
 from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import flat_params
 from tasks.tracking.entry import Variant
+from tasks.tracking.runs import warn_away
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
 
 LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
@@ -479,3 +481,11 @@ def test_one_process_at_a_time_makes_what_a_store_has_once(tmp_path: Path, kind:
         assert not entered.wait(0.5)
     other.join(10)
     assert entered.is_set()
+
+
+def test_passwords_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    """An address with user and password is told without them."""
+    with caplog.at_level(logging.WARNING, "taglm"):
+        warn_away(Connection("http://anna:secret@mlflow.example:5000"), OSError("no route"))
+    assert "http://mlflow.example:5000" in caplog.text
+    assert "secret" not in caplog.text
