@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taglm_core.nn.gates import tanh_, through_sigmoid, through_tanh
+from taglm_core.nn.products import add_product, autocast_type, product
 
 
 class Steps(NamedTuple):
@@ -96,7 +97,7 @@ def read_both_ways(x: Tensor, steps: Steps, ahead: Weights, back: Weights) -> tu
         for h, weights in zip(inputs, directions, strict=True)
     ]
     bias = torch.stack([weights.recurrent_bias[None, 2 * units :] for weights in directions])
-    low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    low = autocast_type()
     with torch.autocast("cpu", enabled=False):
         states: Tensor = _Recurrence.apply(*gates, recurrent, bias, steps.counts, low)
     return states[0], states[1]
@@ -165,9 +166,9 @@ class _Recurrence(torch.autograd.Function):
             h, m = before[:, here], memory[:, here]
             if step:
                 h.copy_(states[:, earlier])
-                product = torch.bmm(h.to(weight.dtype), weight)
-                gate.add_(product[:, :, : 2 * units])
-                torch.add(product[:, :, 2 * units :], bias, out=m)
+                part = torch.bmm(h.to(weight.dtype), weight)
+                gate.add_(part[:, :, : 2 * units])
+                torch.add(part[:, :, 2 * units :], bias, out=m)
             else:
                 m.copy_(bias.expand_as(m))
             gate.sigmoid_()
@@ -193,9 +194,8 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(d_n, r, out=d_m)
             through_sigmoid(d_n * memory[:, here], r, d_r)
             if step:
-                _add_product(d_h.mul_(z), found[:, here, units:], recurrent)
-        low = recurrent.dtype
-        d_recurrent = torch.bmm(found[:, :, units:].to(low).transpose(1, 2), before.to(low)).to(found.dtype)
+                add_product(d_h.mul_(z), found[:, here, units:], recurrent)
+        d_recurrent = product(found[:, :, units:].transpose(1, 2), before.to(recurrent.dtype))
         d_bias = found[:, :, 3 * units :].sum(1, keepdim=True)
         return found[0, :, : 3 * units], found[1, :, : 3 * units], d_recurrent, d_bias, None, None
 
@@ -214,14 +214,6 @@ def _steps(counts: Sequence[int]) -> list[_Step]:
         steps.append(_Step(number, slice(begin, begin + count), slice(before, before + count)))
         before, begin = begin, begin + count
     return steps
-
-
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add the products a @ b of a batch, multiplied in the type of b."""
-    if a.dtype == b.dtype:
-        total.baddbmm_(a, b)
-    else:
-        total += torch.bmm(a.to(b.dtype), b)
 
 
 def _refuse_second_derivative() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taglm_core.nn.gates import tanh_, through_sigmoid, through_tanh
+from taglm_core.nn.products import add_product, autocast_type, product
 
 State = tuple[Tensor, Tensor]
 
@@ -67,7 +68,7 @@ class LmLstm(nn.LSTM):
         if index is None:
             index = torch.arange(steps * batch).view(steps, batch)
         projection = self.weight_hr_l0 if self.proj_size else None
-        low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        low = autocast_type()
         with torch.autocast("cpu", enabled=False):
             outputs, hidden, cell = _Recurrence.apply(
                 rows.reshape(-1, 4 * self.hidden_size),
@@ -113,7 +114,7 @@ class _Recurrence(torch.autograd.Function):
         for step in range(steps):
             t, after = (step, step + 1) if keep else (0, 0)
             gate = torch.index_select(rows, 0, index[step], out=gates[t])  # [B, 4U]
-            _add_product(gate, outputs[step], recurrent.t())
+            add_product(gate, outputs[step], recurrent.t())
             gate[:, : 2 * units].sigmoid_()
             tanh_(gate[:, 2 * units : 3 * units])
             gate[:, 3 * units :].sigmoid_()
@@ -121,7 +122,7 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(f, cells[t], out=cells[after]).addcmul_(i, g)
             tanh_(squashed[t].copy_(cells[after]))
             torch.mul(o, squashed[t], out=memory[t])
-            outputs[step + 1] = memory[t] if projection is None else _product(memory[t], projection.t())
+            outputs[step + 1] = memory[t] if projection is None else product(memory[t], projection.t())
         if keep:
             ctx.save_for_backward(index, gates, cells, squashed, memory, outputs, recurrent, projection)
             ctx.rows = len(rows)
@@ -140,7 +141,7 @@ class _Recurrence(torch.autograd.Function):
         for t in range(steps - 1, -1, -1):
             i, f, g, o = gates[t].split(units, 1)
             d_i, d_f, d_g, d_o = d_gates[t].split(units, 1)
-            d_memory = d_states[t] if projection is None else _product(d_states[t], projection)  # [B, U]
+            d_memory = d_states[t] if projection is None else product(d_states[t], projection)  # [B, U]
             through_sigmoid(d_memory * squashed[t], o, d_o)
             d_squashed = d_memory * o
             d_cell += through_tanh(d_squashed, squashed[t], d_squashed)
@@ -148,24 +149,11 @@ class _Recurrence(torch.autograd.Function):
             through_sigmoid(d_cell * cells[t], f, d_f)
             through_tanh(d_cell * i, g, d_g)
             d_cell.mul_(f)
-            _add_product(d_states[t - 1] if t else d_hidden, d_gates[t], recurrent)
+            add_product(d_states[t - 1] if t else d_hidden, d_gates[t], recurrent)
         flat, low = d_gates.view(-1, width), recurrent.dtype
-        d_recurrent = _product(flat.t(), outputs[:-1].view(steps * batch, -1).to(low))
+        d_recurrent = product(flat.t(), outputs[:-1].view(steps * batch, -1).to(low))
         d_projection = None
         if projection is not None:
-            d_projection = _product(d_states.view(steps * batch, -1).t(), memory.view(steps * batch, units).to(low))
+            d_projection = product(d_states.view(steps * batch, -1).t(), memory.view(steps * batch, units).to(low))
         d_rows = torch.ops.aten.embedding_dense_backward(flat, index.reshape(-1), ctx.rows, -1, False)
         return d_rows, None, d_recurrent, d_projection, d_hidden, d_cell, None
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """The product a @ b, multiplied in the type of b and given in that of a."""
-    return a @ b if a.dtype == b.dtype else (a.to(b.dtype) @ b).to(a.dtype)
-
-
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a @ b, multiplied in the type of b."""
-    if a.dtype == b.dtype:
-        total.addmm_(a, b)
-    else:
-        total += a.to(b.dtype) @ b
