@@ -6,14 +6,13 @@ python results.py ../experiments/paper-chunking.yaml [--set KEY=VALUE ...]   pri
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from taglm_core.config.load import load_experiment
-from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import markdown_table, table_rows
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Decision, plan
@@ -32,7 +31,7 @@ def section(experiment: Path, settings: list[str]) -> str:
     if report is None:
         sys.exit(f"{experiment}: no report in {store.root}; run it first")
     made = {n: store.manifest(d.ref.kind, d.ref.digest) for n, d in decisions.items() if d.ref is not None}
-    comparison = from_json(json.loads((store.open(report).path / "report.json").read_text(encoding="utf-8")))
+    comparison = read_report(store.open(report).path)
     headers, rows = table_rows(comparison)
     for row, variant in zip(rows, comparison.variants, strict=True):
         names = [f"tagger/{variant.variant}/seed-{seed}" for seed in variant.seeds]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.evaluation.report import Comparison, from_json
+from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
 from taglm_core.stages.housekeeping import Survey, Swept, Usage
 from taglm_core.stages.planning import Action, Decision
@@ -161,7 +160,7 @@ def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]
     if ref is None:
         return ["no report"]
     note = "F1 in percent on the test split, mean and standard deviation over seeds (conlleval's rules, by seqeval)"
-    return comparison(load_comparison(store, ref), f"{decisions['report'].step.group}: {note}")
+    return comparison(read_report(store.open(ref).path), f"{decisions['report'].step.group}: {note}")
 
 
 def comparison(found: Comparison, title: str) -> list[Table | str]:
@@ -193,12 +192,6 @@ def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
         ]
         rows.append([str(score.direction), *cells, *("-" if own is None else f"{own:.2f}" for own in heldout)])
     return _table("exact perplexity; tokens are the words and one mark a sentence", headers, rows)
-
-
-def load_comparison(store: Store, ref: Ref) -> Comparison:
-    """The comparison in a report object."""
-    path = store.open(ref).path / "report.json"
-    return from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def stage_times(store: Store, decisions: Mapping[str, Decision]) -> Table:

@@ -5,12 +5,11 @@ The command line shows both in its own form, so its console leaves out what this
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import plan, what_runs
@@ -40,7 +39,7 @@ def log_outcome(experiment: Experiment, made: Refs) -> None:
         made: all its objects, by step name.
     """
     report = Store(experiment.run.store).open(made["report"])
-    headers, rows = table_rows(from_json(json.loads((report.path / "report.json").read_text(encoding="utf-8"))))
+    headers, rows = table_rows(read_report(report.path))
     for variant, *figures in rows:
         said = [f"{name} {figure}" for name, figure in zip(headers[1:], figures, strict=True) if figure != "-"]
         logger.info("%s on test: %s", variant, ", ".join(said))

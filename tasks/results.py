@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 
@@ -12,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
 from taglm_core.store.store import Artifact, Store
 from tasks.building import Refs, show_link, shown_or_not
@@ -58,7 +57,7 @@ def _tell(tracker: Tracker, experiment: Experiment, made: Refs, store: Store) ->
 def _show(experiment: Experiment, report: Artifact) -> None:
     if TaskRunContext.get() is None:
         return
-    comparison = from_json(json.loads((report.path / "report.json").read_text(encoding="utf-8")))
+    comparison = read_report(report.path)
     headers, rows = table_rows(comparison)
     key = _key(experiment)
     table = [dict(zip(headers, row, strict=True)) for row in rows]

@@ -168,6 +168,11 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     return asdict(comparison)
 
 
+def read_report(folder: Path) -> Comparison:
+    """The comparison in the folder of a report object."""
+    return from_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+
+
 def from_json(data: Mapping[str, Any]) -> Comparison:
     """The inverse of ``to_json``, also after a trip through a JSON file."""
     variants = tuple(

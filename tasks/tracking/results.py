@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from taglm_core.evaluation.calibration import Calibration
 from taglm_core.evaluation.curves import CURVE
 from taglm_core.evaluation.figures import confusion_figure, reliability_figure
-from taglm_core.evaluation.report import from_json
+from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
@@ -84,7 +84,7 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
     """Means, deviations and significance, told to the runs of the variants."""
     client, variants, store = connection.client(), variants_of_report(entry), Store(Path(entry.store))
     splits = measured_splits(store, entry)
-    comparison = from_json(_json(artifact.path / "report.json"))
+    comparison = read_report(artifact.path)
     values, small = comparison_metrics(comparison), [
         path for path in sorted(artifact.path.iterdir())
         if path.is_file() and path.name != "manifest.json" and path.stat().st_size <= LARGEST_FILE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from mlflow.entities import Metric, Param
@@ -10,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.figures import LearningPoint, learning_figure
-from taglm_core.evaluation.report import Comparison, from_json
+from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
@@ -39,7 +38,7 @@ def log_summary(
     Returns:
         Markdown for the run's description.
     """
-    comparison = from_json(json.loads((report.path / "report.json").read_text(encoding="utf-8")))
+    comparison = read_report(report.path)
     best = best_variant(comparison)
     scores = comparison_metrics(comparison)[best]
     values = {name: scores[name] for name in SCORES if name in scores}
