@@ -131,18 +131,19 @@ def _telemetry() -> Check:
 
 def somebody_answers(url: str) -> bool:
     """Whether there is a server at an address, though it may want to know who asks."""
-    try:
-        with urllib.request.urlopen(url, timeout=ASK_SECONDS):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+    return _status(url) is not None
 
 
 def _answers(url: str) -> bool:
+    return _status(url) == 200
+
+
+def _status(url: str) -> int | None:
+    """HTTP status of an address; None where nobody answers."""
     try:
         with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
-            return bool(answer.status == 200)
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
     except (urllib.error.URLError, OSError, ValueError):
-        return False
+        return None

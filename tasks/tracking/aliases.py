@@ -6,8 +6,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from taglm_core.errors import ConfigError, TrackingAway
-from tasks.places import without_password
-from tasks.tracking.connection import AWAY, Connection, in_words
+from tasks.tracking.connection import AWAY, Connection, in_words, not_answering
 
 
 def aliased_objects(uri: str) -> dict[str, str]:
@@ -23,9 +22,8 @@ def aliased_objects(uri: str) -> dict[str, str]:
         return _ask(Connection(uri).client())
     except AWAY as error:
         raise TrackingAway(
-            f"tracking store {without_password(uri)} does not answer ({in_words(error)}), and which taggers its "
-            "aliases name decides what may go; start it or correct run.tracking_uri, or go on without it by "
-            "--no-aliases"
+            f"{not_answering(uri, error)}, and which taggers its aliases name decides what may go; start it or correct "
+            "run.tracking_uri, or go on without it by --no-aliases"
         ) from error
 
 
@@ -49,9 +47,7 @@ def registered_object(uri: str, name: str) -> str:
         said = f"models:/{name}: {in_words(error)}; write models:/NAME@champion or models:/NAME/1"
         raise ConfigError(said) from error
     except AWAY as error:
-        raise TrackingAway(
-            f"tracking store {without_password(uri)} does not answer ({in_words(error)}); start it"
-        ) from error
+        raise TrackingAway(f"{not_answering(uri, error)}; start it") from error
     if "taglm.object" not in version.tags:
         raise ConfigError(f"models:/{name}: found a model that TagLM did not register; expected a tag taglm.object")
     return str(version.tags["taglm.object"])

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from taglm_core.store.durable import locked
 from tasks.environment import DATA
+from tasks.places import without_password
 from tasks.tracking.address import SQLITE
 from tasks.tracking.descriptions import NOTE
 
@@ -31,6 +32,11 @@ def in_words(error: Exception) -> str:
     """The first line of what a store that is away says; the database's own words, where there are any."""
     cause = getattr(error.__cause__, "orig", None) or error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def not_answering(uri: str, error: Exception) -> str:
+    """Which store does not answer, and why, without user and password."""
+    return f"tracking store {without_password(uri)} does not answer ({in_words(error)})"
 
 
 class Connection:

@@ -11,9 +11,9 @@ from mlflow.tracking import MlflowClient
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TrackingAway
 from taglm_core.stages.steps import Stage
-from tasks.places import mlflow_ui, without_password
+from tasks.places import mlflow_ui
 from tasks.tracking.address import is_there, resolve_uri
-from tasks.tracking.connection import AWAY, Connection, in_words
+from tasks.tracking.connection import AWAY, Connection, not_answering
 from tasks.tracking.descriptions import artifact_link, compare_link, experiment_name, model_link
 from tasks.tracking.registry import champion_of, is_registered, model_name
 from tasks.tracking.summary import CURVE_FIGURE
@@ -50,10 +50,7 @@ def links(experiment: Experiment) -> list[Link]:
     try:
         return _Links(Connection(uri), mlflow_ui(uri), experiment).found()
     except AWAY as error:
-        raise TrackingAway(
-            f"tracking store {without_password(uri)} does not answer ({in_words(error)}); start it or correct "
-            "run.tracking_uri"
-        ) from error
+        raise TrackingAway(f"{not_answering(uri, error)}; start it or correct run.tracking_uri") from error
 
 
 class _Links:
