@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 
 import yaml
 
 ASK_SECONDS = 5.0
-BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between two attempts: SQLite is locked for a moment
 
 
 def marked(mark: str, default: set[int]) -> set[int]:
@@ -39,24 +35,6 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def send(url: str, body: object, method: str = "POST") -> Any:
-    """Send JSON, and the JSON that comes back, or None. A server that is busy (503) is asked again, as it asks for.
-
-    Raises:
-        OSError: nobody is there, or the answer is a refusal.
-    """
-    kind = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), kind, method=method)
-    for wait in BUSY_SECONDS:
-        try:
-            return _answer(request)
-        except HTTPError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
-        time.sleep(wait)
-    return _answer(request)
 
 
 def read_yaml(path: Path) -> Any:
@@ -83,11 +61,6 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _answer(request: urllib.request.Request) -> Any:
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read() or "null")
 
 
 def _environments() -> Iterator[tuple[int, bytes]]:

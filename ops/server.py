@@ -7,9 +7,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError
 
-from machine import send
-
-UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
+from tasks.http import send
 
 
 def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
@@ -48,26 +46,6 @@ def put_automations(url: str, wanted: Iterable[Mapping[str, Any]]) -> None:
             send(f"{url}/api/automations/{found[automation['name']]}", automation, "PUT")
         else:
             send(f"{url}/api/automations/", automation)
-
-
-def end_orphans(url: str) -> None:
-    """Say of runs whose worker is gone that they have ended.
-
-    Without a server nobody has noticed it, and a run that never ends keeps the only place of its queue: no run of its
-    flow would start.
-
-    Args:
-        url: of the server, without `/api`. No worker may be running.
-    """
-    unfinished = {"state": {"type": {"any_": UNFINISHED}}}
-    found = send(f"{url}/api/flow_runs/filter", {"flow_runs": {**unfinished, "deployment_id": {"is_null_": False}}})
-    while found:
-        ids = [run["id"] for run in found]
-        for run in ids:
-            state = {"type": "CRASHED", "name": "Crashed", "message": "its worker was stopped; run it again to go on"}
-            send(f"{url}/api/flow_runs/{run}/set_state", {"state": state, "force": True})
-        stages = {**unfinished, "parent_flow_run_id": {"any_": ids}}  # that a run has started: they are runs, too
-        found = send(f"{url}/api/flow_runs/filter", {"flow_runs": stages})
 
 
 def _create(url: str, body: object) -> None:

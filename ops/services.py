@@ -17,9 +17,10 @@ from pathlib import Path
 
 from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
 from machine import answers, is_free, marked, read_yaml, until
-from server import create_pool, end_orphans, put_automations
+from server import create_pool, put_automations
 from switches import NAMES, names_of, restore, switches
 
+from tasks.dead_runs import end_dead, end_workerless
 from tasks.environment import DATA
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
@@ -50,7 +51,8 @@ def up(services: Services, *, mlflow: bool = True) -> None:
         _wait_for(services, name)
     deploy(services)
     if not running:  # else a run may go on that has outlived its worker
-        end_orphans(services.prefect_url)
+        end_workerless(services.prefect_url)
+        end_dead(services.prefect_url)
     if running.get(WORKER) != "RUNNING":
         _control(services, "start", WORKER, check=False)
     if _states(services).get(WORKER) != "RUNNING":
@@ -76,7 +78,7 @@ def down(services: Services) -> None:
     if supervisor is not None:
         _control(services, "stop", WORKER, check=False)
         if answers(services.health()[PREFECT]):
-            end_orphans(services.prefect_url)
+            end_workerless(services.prefect_url)
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
             _say(f"supervisord ({supervisor}) does not end; it is killed")

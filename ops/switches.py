@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from machine import send
+from tasks.http import send
 
 AGAIN = "run again after a crash"  # ops/automations.yaml
 NAMES = ("chain", "schedules", "rerun")

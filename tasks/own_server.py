@@ -7,11 +7,14 @@ waits for the end of a pipe that closes with the program, however that ends.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import subprocess
 import sys
 
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
+
+from tasks.dead_runs import end_dead
 
 _GUARD = """
 import contextlib, os, signal, sys
@@ -37,3 +40,5 @@ def start_own_server() -> None:
         pid = str(server.server_process.pid)
         guard = subprocess.Popen([sys.executable, "-c", _GUARD, pid], stdin=subprocess.PIPE, start_new_session=True)
         atexit.register(guard.communicate)  # closes the pipe, and keeps it open until then
+    with contextlib.suppress(OSError):  # a matter of looks: no reason not to run
+        end_dead(server.api_url.removesuffix("/api"))
