@@ -65,6 +65,7 @@ class Services:
             "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",  # without it the UI asks port 4200 and stays empty
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what we do not use
             "TAGLM_BIN": str(BIN),
+            "TAGLM_ROOT": str(ROOT),
             "TAGLM_PREFECT_PORT": str(self.prefect),
             "TAGLM_MLFLOW_PORT": str(self.mlflow),
             "TAGLM_MLFLOW_STORE": store,

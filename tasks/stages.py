@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
+from prefect import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
@@ -22,8 +23,10 @@ from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from tasks.building import Refs
+from tasks.dead_runs import this_process
 from tasks.events import announce
 from tasks.options import Options
+from tasks.server_away import wait_for_server
 from tasks.tracking.tracker import open_tracker
 
 logger = logging.getLogger("taglm")
@@ -59,11 +62,14 @@ def run_stage(
             inputs = {role: futures[name] for role, name in step.inputs.items()}
             futures[step.name] = tasks[step.kind].submit(experiment, options, step.name, inputs)
         refs: Refs = {step.name: _result(futures[step.name]) for step in steps}
-    except BaseException:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
+    except BaseException as error:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
         CHILDREN.stop()
+        if isinstance(error, Exception) and not isinstance(error, Interrupted):
+            wait_for_server()  # which is to know that the run has failed
         raise
     if not _is_subflow() and stage is not Stage.TAG:  # which tells it when it publishes its results
         open_tracker(experiment).tell_rest()
+    wait_for_server()
     announce(stage, experiment, [ref for ref in refs.values() if (ref.kind, ref.digest) not in known])
     return {**made, **refs}
 
@@ -122,10 +128,13 @@ def waiting(stage: Stage, experiment: Experiment) -> Refs | None:
 def settle(experiment: Experiment) -> Experiment:
     """The experiment with digests in place of `continue_from: latest`, so that all of a run goes on from the same.
 
+    What every flow does first: its run is also told which process it is.
+
     Raises:
         TagLMError: the run has been started too often.
     """
     _refuse_endless_starts()
+    _name_process()
     settled = settle_bases(Store(experiment.run.store), experiment)
     for line in settled.lines:
         logger.info(line)
@@ -139,6 +148,14 @@ def _refuse_endless_starts() -> None:
             f"this run was started {starts} times and did not end well: look at its log and at that of the machine "
             "(is memory short?), mend what is wrong, and start a new run; it goes on from the last checkpoint"
         )
+
+
+def _name_process() -> None:
+    """A worker notices the end of its runs' processes; of others somebody must be able to tell (dead_runs.py)."""
+    context = FlowRunContext.get()
+    run = None if context is None or _is_subflow() else context.flow_run
+    if run is not None and run.deployment_id is None:
+        get_client(sync_client=True).update_flow_run(run.id, infrastructure_pid=this_process())
 
 
 def check_store(experiment: Experiment, options: Options) -> None:

@@ -127,7 +127,7 @@ class Services:
     def supervise(self, *command: str) -> str:
         """What supervisor answers: `stop mlflow` and the like."""
         supervisorctl = Path(sys.executable).with_name("supervisorctl")
-        names = ("BIN", "PREFECT_PORT", "MLFLOW_PORT", "MLFLOW_STORE", "MLFLOW_ARTIFACTS", "WORKER")
+        names = ("BIN", "ROOT", "PREFECT_PORT", "MLFLOW_PORT", "MLFLOW_STORE", "MLFLOW_ARTIFACTS", "WORKER")
         environment = {
             **self.environment,
             **{f"TAGLM_{name}": "-" for name in names},

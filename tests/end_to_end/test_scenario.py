@@ -229,20 +229,28 @@ def test_training_goes_on_without_mlflow(team: Team) -> None:
     team.assert_whole(15)
 
 
-def test_training_goes_on_without_prefects_server(team: Team) -> None:
-    """Its server is stopped in the middle of a training and started after a while: the run ends well."""
+def test_runs_outlive_a_long_outage_of_prefects_server(team: Team) -> None:
+    """Two and a half minutes without it: trainings end and stages wait, nobody is taken for dead, events come later."""
     running = team.running
-    run = running.start(PRETRAIN, team.long(seed=17))
-    checkpoints = team.training(run)
+    assert running.control("rerun-on").returncode == 0
+    before = running.events()
+    parameters = {PRETRAIN: team.long(seed=17), PIPELINE: team.long(seed=18)}
+    runs = [running.start(name, given) for name, given in parameters.items()]
+    folder = team.store.root / "work" / "language-model"
+    running.until(lambda: len({one.parent for one in folder.glob("*/checkpoints/step-*")}) == 2, "two trainings")
+    models = team.made("language-model")
     running.supervise("stop", "prefect-server")
-    step = max(checkpoints.glob("step-*"))
-    running.until(lambda: max(checkpoints.glob("step-*"), default=step) > step, "training without Prefect's server")
-    time.sleep(15)
+    begun = time.monotonic()
+    running.until(lambda: len(team.made("language-model")) == len(models) + 2, "trainings without Prefect's server")
+    time.sleep(max(0.0, 150 - (time.monotonic() - begun)))
     running.start_again("prefect-server")
-    running.until(lambda: team.model(17).info.status == "FINISHED", "the end of the training")
-    ended = running.ended(run)
-    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
-    team.assert_whole(17)
+    for run, seed in zip(runs, (17, 18), strict=True):
+        ended = running.ended(run)
+        assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+        assert ended["run_count"] == 1
+        team.assert_whole(seed)
+    running.until(lambda: len(running.events()) == len(before) + 1, "what the pretrain stage had to say")
+    assert running.control("rerun-off").returncode == 0
 
 
 def test_two_identical_runs_make_one_result(team: Team) -> None:

@@ -1,0 +1,35 @@
+"""Prefect's server may be away for minutes: a run waits for it where it has something to say that cannot wait."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL
+
+logger = logging.getLogger("taglm")
+PATIENCE, PACE = 1800.0, 5.0  # seconds
+
+
+def wait_for_server(patience: float = PATIENCE) -> None:
+    """Wait until the server answers: the end of a flow and the start of the next are asked of it once, not again.
+
+    A server that a run has started for itself is not waited for: nobody starts it again.
+
+    Args:
+        patience: seconds; then the run goes on, and ends as Prefect sees fit.
+    """
+    if not PREFECT_API_URL.value():
+        return
+    end, told = time.monotonic() + patience, False
+    while (trouble := _trouble()) is not None and time.monotonic() < end:
+        if not told:
+            logger.warning("Prefect's server does not answer (%s); waiting for it, %.0f s at most", trouble, patience)
+            told = True
+        time.sleep(PACE)
+
+
+def _trouble() -> Exception | None:
+    with get_client(sync_client=True) as client:
+        return client.api_healthcheck()
