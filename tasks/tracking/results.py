@@ -24,7 +24,14 @@ from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import LONGEST_TAG, NOTE
 from tasks.tracking.entry import Entry
 from tasks.tracking.figures import tagger_figure
-from tasks.tracking.variants import comparison_metrics, input_metrics, variant_run, variants_of_report
+from tasks.tracking.variants import (
+    comparison_metrics,
+    input_metrics,
+    models_in_words,
+    variant_run,
+    variants_of_report,
+)
+from tasks.tracking.views import MODELS_TAG
 
 CONTEXTS = {"train": "training", "text": "training", "dev": "validation", "test": "testing"}
 TABLES = "mlflow.loggedArtifacts"  # the UI shows tables that this tag lists
@@ -94,6 +101,8 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
         log_final(client, run_id, {**values[name], **input_metrics(store, variant.inputs)})
         for path in small:
             client.log_artifact(run_id, str(path), None if path.suffix == ".png" else "report")
+        if (models := models_in_words(store, variant.inputs)) is not None:
+            client.set_tag(run_id, MODELS_TAG, models)
         client.set_tag(run_id, "taglm.report", artifact.ref.digest)
         for split, digest in splits.items():
             client.set_tag(run_id, f"taglm.{split}_digest", digest)

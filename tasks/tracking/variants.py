@@ -82,6 +82,27 @@ def input_metrics(store: Store, inputs: Mapping[str, str]) -> dict[str, float]:
     return found
 
 
+def models_in_words(store: Store, inputs: Mapping[str, str]) -> str | None:
+    """Which language models a tagger reads: kind and size, tokens read, and the objects, a direction each.
+
+    Args:
+        store: where they are; those that are gone are left out.
+        inputs: digests by role.
+    """
+    digests: dict[str, list[str]] = {}
+    shapes: dict[str, str] = {}
+    for role, digest in sorted(inputs.items(), reverse=True):  # forward first
+        if role.startswith(LM_ROLE):
+            with contextlib.suppress(StoreError, KeyError):
+                made = store.manifest("language-model", digest)
+                config, tokens = made.recipe.config, made.counts["training_tokens_total"]
+                size = f"{config['input']['kind']}, {config['layers']} x {config['units']}-{config['projection']}"
+                name = role.removeprefix(LM_ROLE).rpartition("/")[0]
+                shapes[name] = f"{size}, {tokens / 1e6:,.1f} million tokens"
+                digests.setdefault(name, []).append(digest[:8])
+    return "; ".join(f"{shape} ({' '.join(digests[name])})" for name, shape in sorted(shapes.items())) or None
+
+
 def comparison_metrics(comparison: Comparison) -> Mapping[str, dict[str, float]]:
     """Metrics of each variant's run, by the variant's name."""
     found: dict[str, dict[str, float | None]] = {}

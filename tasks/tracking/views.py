@@ -15,6 +15,7 @@ from taglm_core.stages.steps import Stage
 from tasks.tracking.descriptions import NOTE, experiment_link, experiment_text
 
 PIPELINE = "pipeline"
+MODELS_TAG = "taglm.language_models"  # of a variant: which ones its taggers read, in words
 _TAG = "mlflow.sharedViewState."
 _VARIANTS = "tags.`taglm.kind` = 'variant'"
 
@@ -32,6 +33,7 @@ class View:
         ascending: the smallest first.
         metrics: columns, from left to right.
         params: columns.
+        tags: columns.
         charts: shown instead of the table, each over the whole width.
         height: of a chart, in pixels.
     """
@@ -44,6 +46,7 @@ class View:
     ascending: bool = False
     metrics: Sequence[str] = ()
     params: Sequence[str] = ()
+    tags: Sequence[str] = ()
     charts: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     height: int = 480
 
@@ -54,9 +57,10 @@ class View:
 
     def state(self) -> dict[str, Any]:
         """What MLflow's page is told."""
-        columns = [f"{kind}.`{name}`" for kind, names in (("metrics", self.metrics), ("params", self.params))
-                   for name in names]  # fmt: skip
+        kinds = {"metrics": self.metrics, "params": self.params, "tags": self.tags}
+        columns = [f"{kind}.`{name}`" for kind, names in kinds.items() for name in names]
         widths = {column: max(90, 4 * len(column) + 12) for column in columns}  # pixels: no name is cut off
+        widths |= {f"tags.`{MODELS_TAG}`": 440}  # nor this
         section = {"uuid": self.key, "name": self.question, "display": True, "isReordered": True, "deleted": False,
                    "isGenerated": False, "columns": 1, "cardHeight": self.height}  # fmt: skip
         shown = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths,
@@ -83,9 +87,10 @@ GAIN = View(
 )  # fmt: skip
 BEST_MODEL = View(
     "best-language-model", "Which language model is best?",
-    "variants with a language model, by dev F1; its perplexity beside",
-    f"{_VARIANTS} and params.lm != 'none'", "dev/f1_mean",
-    metrics=("dev/f1_mean", "test/f1_mean", "lm/perplexity", "train/sentences", "seeds"), params=("lm",),
+    "finished variants with a language model, by dev F1; its kind, size, objects and perplexity beside",
+    f"{_VARIANTS} and params.lm != 'none' and metrics.`dev/f1_mean` > 0", "dev/f1_mean",
+    metrics=("dev/f1_mean", "test/f1_mean", "lm/perplexity", "train/sentences", "seeds"),
+    tags=(MODELS_TAG, "taglm.experiment"),
 )  # fmt: skip
 CURVE = View(
     "learning-curve", "How much data do I need?", "F1 over the labelled sentences, a dot for every variant so far",

@@ -32,6 +32,7 @@ from tasks.tracking.links import links
 from tasks.tracking.registry import best_tagger, register_best
 from tasks.tracking.summary import learning_curve
 from tasks.tracking.tracker import Tracker
+from tasks.tracking.views import MODELS_TAG
 
 TINY = {
     "name": "tiny",
@@ -319,6 +320,10 @@ def test_a_variant_says_what_it_learnt_from(done: Done) -> None:
             assert run.data.metrics["train/sentences"] == 120
             assert run.data.metrics.get("lm/perplexity") == (None if lm == "none" else pytest.approx(mean))
         assert parent.data.tags["taglm.test_digest"] == done.refs["corpus/test"].digest
+        words = parent.data.tags.get(MODELS_TAG, "")
+        read = done.of("language-model") if lm == "main" else {}
+        assert [artifact.ref.digest[:8] in words for artifact in read.values()] == [True] * len(read)
+        assert bool(words) == bool(read)
 
 
 def test_the_pipeline_run_has_the_scores_of_the_best_variant(done: Done) -> None:
