@@ -17,7 +17,7 @@ from mlflow.entities import Run, ViewType
 
 from taglm_core.config.load import load_experiment
 from taglm_core.store.store import Store
-from tests.services import ROOT, Services, services
+from tests.services import ENDS, ROOT, Services, services
 
 pytestmark = [
     pytest.mark.real,  # many minutes: `make test-real` runs it; its short form is tests/flows/test_deployments.py
@@ -185,6 +185,64 @@ def test_a_killed_run_is_run_again_by_itself(team: Team) -> None:
     states = [one["name"] for one in running.ask(f"/flow_run_states/?flow_run_id={run}")]
     assert states.count("Crashed") == 1
     assert running.control("rerun-off").returncode == 0
+
+
+def test_a_killed_pipeline_is_run_again_by_itself(team: Team) -> None:
+    """Kill -9 while one of its stages trains: no run of a stage is left behind, the second start goes on to the end."""
+    running = team.running
+    assert running.control("rerun-on").returncode == 0
+    run = running.start(PIPELINE, team.long(seed=19))
+    team.training(run)
+    team.kill(FLOW)
+    running.until(lambda: running.flow_run(run)["run_count"] == 2, "its second start")
+    ended = running.ended(run)
+    assert running.control("rerun-off").returncode == 0
+    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+    team.assert_whole(19)
+    stages = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
+
+    def settled() -> bool:
+        return {one["state_type"] for one in running.ask("/flow_runs/filter", stages)} <= {"COMPLETED", "CRASHED"}
+
+    running.until(settled, "the end of the stage that was killed")
+
+
+def test_stages_follow_each_other_by_events(team: Team) -> None:
+    """With the chain on, one run of ingest leads to language models, embeddings and a comparison of their own."""
+    running = team.running
+    assert running.control("chain-on").returncode == 0
+    new = team.parameters("demo={train_sentences: 61, dev_sentences: 30, test_sentences: 30, "
+                          "unlabelled_sentences: 4000}", "name=chained")  # fmt: skip
+    assert running.run("ingest/demo-ingest", new)["state_type"] == "COMPLETED"
+
+    names = ["pretrain chained", "embed chained", "tag chained"]
+    by_event = {"flow_runs": {"name": {"any_": names}, "deployment_id": {"is_null_": False}}}
+
+    def ended() -> list[dict[str, Any]]:
+        runs = [run for run in running.ask("/flow_runs/filter", by_event) if run["state_type"] in ENDS]
+        return runs if "tag chained" in {run["name"] for run in runs} else []
+
+    runs = running.until(ended, "the last link")
+    assert running.control("chain-off").returncode == 0
+    assert sorted(run["name"] for run in runs) == sorted(names)
+    assert {run["state_name"] for run in runs} == {"Completed"}
+    assert "comparison-chained" in {one["key"] for one in running.ask("/artifacts/filter", {})}
+
+
+def test_down_in_mid_training_and_up_again(team: Team) -> None:
+    """`make down` leaves a checkpoint and no process; `make up` finds a run that has ended, and a new one goes on."""
+    running, parameters = team.running, team.long(seed=20)
+    run = running.start(PRETRAIN, parameters)
+    team.training(run)
+    assert running.control("down").returncode == 0
+    assert running.marked() == []
+    done = running.control("up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert running.flow_run(run)["state_type"] in ("CRASHED", "CANCELLED")
+    again = running.run(PRETRAIN, parameters)
+    assert again["state_type"] == "COMPLETED", again["state"]["message"]
+    assert running.says(again["id"], "resumed from the checkpoint at step")
+    team.assert_whole(20)
 
 
 def test_a_run_outlives_its_worker(team: Team) -> None:

@@ -53,6 +53,19 @@ def test_parameters_are_those_of_the_experiment_file(name: str) -> None:
     assert Experiment.model_validate(validated["experiment"]) == load_experiment(ROOT / "experiments" / "demo.yaml")
 
 
+def test_the_weekly_language_model_goes_on_from_the_last() -> None:
+    """The schedule's own parameters are the deployment's but for `continue_from`, and are refused nowhere."""
+    (schedule,) = DEPLOYMENTS["demo-pretrain"]["schedules"]
+    validated = _flow("demo-pretrain").validate_parameters(schedule["parameters"])
+    experiment = Experiment.model_validate(validated["experiment"])
+    assert {name: model.continue_from for name, model in experiment.language_models.items()} == {"main": "latest"}
+    afresh = {
+        name: model.model_copy(update={"continue_from": None}) for name, model in experiment.language_models.items()
+    }
+    demo = load_experiment(ROOT / "experiments" / "demo.yaml")
+    assert experiment.model_copy(update={"language_models": afresh}) == demo
+
+
 @each_deployment
 def test_the_form_explains_every_parameter(name: str) -> None:
     """In the UI's form each setting says what it is; a section says it of itself, a `kind` is one of its class."""

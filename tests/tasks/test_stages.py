@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import MissingObject
+from taglm_core.errors import MissingObject, TagLMError
 from taglm_core.stages.steps import Stage
-from tasks.stages import look_up
+from tasks.stages import MOST_STARTS, look_up, settle
 
 
 def test_missing_objects_are_named_with_the_stage_that_makes_them(tmp_path: Path) -> None:
@@ -18,3 +18,14 @@ def test_missing_objects_are_named_with_the_stage_that_makes_them(tmp_path: Path
     with pytest.raises(MissingObject, match=r"token-ids.*made by the pretrain stage: run `taglm pretrain`") as caught:
         look_up(experiment, Stage.PRETRAIN)
     assert ".yaml" not in str(caught.value)
+
+
+def test_a_run_that_always_crashes_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Automations may start a run again and again: the last of them says what to do, those before it run."""
+    experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
+    starts = "PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT"
+    monkeypatch.setenv(starts, str(MOST_STARTS))
+    assert settle(experiment) == experiment
+    monkeypatch.setenv(starts, str(MOST_STARTS + 1))
+    with pytest.raises(TagLMError, match=r"started 6 times.*start a new run; it goes on"):
+        settle(experiment)
