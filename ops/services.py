@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
@@ -21,6 +22,7 @@ from server import create_pool, end_orphans, put_automations
 from switches import NAMES, names_of, restore, switches
 
 from tasks.environment import DATA
+from tasks.places import port_of, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
 DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"
@@ -42,7 +44,7 @@ def up(services: Services, *, mlflow: bool = True) -> None:
     if not running:
         services.home.mkdir(parents=True, exist_ok=True)
         ports = {"prefect": services.prefect, "mlflow": services.mlflow}
-        _ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
+        ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
         _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
     _say("starting (the first start makes two databases and takes a minute)")
     _control(services, "start", *wanted, check=False)  # says so where one runs already
@@ -93,7 +95,7 @@ def down(services: Services) -> None:
         until(lambda: not _left_behind(services), patience)
     if left := _left_behind(services):
         raise ServiceError(f"processes {left} do not end; look at them with ps")
-    _ports_file(services.data).unlink(missing_ok=True)
+    ports_file(services.data).unlink(missing_ok=True)
     _say("stopped" if found else "nothing was running")
 
 
@@ -245,20 +247,9 @@ def _say(line: str) -> None:
 
 
 def _known(data: Path) -> Services:
-    """The ports of running services as they were started, else those asked for."""
-    prefect = int(os.environ.get("TAGLM_PREFECT_PORT", "4200"))
-    mlflow = int(os.environ.get("TAGLM_MLFLOW_PORT", "5000"))
-    asked = Services(data, prefect, mlflow)
-    if _supervisor(asked) is None:
-        return asked
-    with contextlib.suppress(OSError, ValueError):
-        return Services(data, **json.loads(_ports_file(data).read_text(encoding="utf-8")))
-    return asked
-
-
-def _ports_file(data: Path) -> Path:
-    """Which ports were chosen: there while the services are meant to run."""
-    return data / "services" / "ports.json"
+    """Services that run, with the ports they were started with; else with those that links lead to."""
+    asked = Services(data, int(port_of("prefect", data)), int(port_of("mlflow", data)))
+    return asked if _supervisor(asked) is None else replace(asked, **started_ports(data))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from flows import cli
 from flows.cli_check import Check, table
 from flows.cli_doctor import check
 from taglm_core.config.load import build_experiment
+from tasks.places import ports_file
 
 
 def _found(**settings: object) -> dict[str, Check]:
@@ -184,6 +185,19 @@ def test_pages_are_named_whether_open_or_not(server: Server, monkeypatch: pytest
     assert opened["MLflow UI"].found.startswith(f"http://127.0.0.1:{server.port}/#/experiments")
     assert not opened["MLflow UI"].remedy
     assert "MLflow UI" not in _found(run={"tracking": False})
+
+
+def test_services_on_other_ports_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make up` was told which; this shell was not."""
+    for name in ("TAGLM_PREFECT_PORT", "TAGLM_MLFLOW_PORT"):
+        monkeypatch.delenv(name)
+    ports_file().parent.mkdir(parents=True)
+    ports_file().write_text(json.dumps({"prefect": server.port, "mlflow": server.port}))
+    found, here = _found(), f"http://127.0.0.1:{server.port}"
+    assert found["Prefect"].found.startswith(f"{here} answers")
+    assert found["Prefect UI"].found == here
+    assert found["MLflow UI"].found == f"{here}/#/experiments?workflowType=machine_learning"
+    assert server.asked == "/api/work_pools/taglm/workers/filter"
 
 
 def test_tracking_stores_are_looked_at(tmp_path: Path, healthy_server: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tasks.places import ports_file
 from tests.services import ROOT
 
 CONTENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
@@ -85,3 +86,22 @@ def test_half_a_deploy_leaves_the_switches(
     with pytest.raises(services.ServiceError):
         services.deploy(services.Services(tmp_path, 1, 2))
     assert server.told == [("PATCH", f"{URL}/api/automations/a-trigger", {"enabled": True})]
+
+
+def test_services_that_run_are_found_where_they_were_started(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever this shell says. Before they run it decides, and after a reboot their file, as it does for links."""
+    services = ops["services"]
+    for name in ("TAGLM_PREFECT_PORT", "TAGLM_MLFLOW_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert services._known(tmp_path) == services.Services(tmp_path, 4200, 5000)
+    ports_file(tmp_path).parent.mkdir(parents=True)
+    ports_file(tmp_path).write_text('{"prefect": 4300, "mlflow": 5100}')
+    assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", "4400")
+    assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5100)
+    monkeypatch.setattr(services, "_supervisor", lambda _: 1)
+    assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
+    ports_file(tmp_path).write_text("[]")
+    assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5000)
