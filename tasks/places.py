@@ -64,14 +64,14 @@ def mlflow_ui(uri: str) -> str:
 
 
 def prefect_api() -> str:
-    """Address of the API of the Prefect server that is configured, or that `make up` would start."""
+    """Address of the API of the Prefect server that is configured, or that `make up` would start; not to be shown."""
     given = os.environ.get("PREFECT_API_URL")
     return given.rstrip("/") if given else f"{HOST}:{port_of('prefect')}/api"
 
 
 def prefect_ui() -> str:
     """Address of Prefect's UI."""
-    return os.environ.get("PREFECT_UI_URL", prefect_api().removesuffix("/api")).rstrip("/")
+    return without_password(os.environ.get("PREFECT_UI_URL", prefect_api().removesuffix("/api"))).rstrip("/")
 
 
 def prefect_run(run_id: str) -> str:

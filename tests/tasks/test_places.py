@@ -32,7 +32,9 @@ def test_a_server_shows_itself_without_password(monkeypatch: pytest.MonkeyPatch)
     assert without_password("http://host/a@b") == "http://host/a@b"
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api/")
     assert prefect_ui() == "http://prefect:4200"
-    monkeypatch.setenv("PREFECT_UI_URL", "http://pages/")
+    monkeypatch.setenv("PREFECT_API_URL", "http://user:secret@prefect:4200/api/")
+    assert prefect_ui() == "http://prefect:4200"
+    monkeypatch.setenv("PREFECT_UI_URL", "http://user:secret@pages/")
     assert prefect_run("id") == "http://pages/runs/flow-run/id"
 
 
