@@ -13,13 +13,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
 from machine import answers, is_free, marked, read_yaml, until
 from server import create_pool, end_orphans, put_automations
-from switches import NAMES, names_of, restore, switches
+from switches import NAMES, names_of, restore, switches, without_slug
 
 from tasks.environment import DATA
 from tasks.places import port_of, ports_file, started_ports
@@ -114,8 +116,8 @@ def deploy(services: Services) -> None:
 
     What was switched on or off stays so.
     """
-    url = _server(services)
-    create_pool(url, POOL, read_yaml(DEPLOYMENTS))
+    url, content = _server(services), read_yaml(DEPLOYMENTS)
+    create_pool(url, POOL, content)
     earlier = switches(url)
     command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
     try:
@@ -123,17 +125,25 @@ def deploy(services: Services) -> None:
         put_automations(url, read_yaml(AUTOMATIONS))
     finally:  # of half a deploy, too
         restore(url, earlier)
+    _say_without_slug(content)
 
 
 def switch(services: Services, command: str) -> None:
     """Turn schedules or automations: `chain-on` and the like."""
     what, _, state = command.partition("-")
-    found = switches(_server(services))
-    for name in names_of(what, read_yaml(DEPLOYMENTS)):
+    found, content = switches(_server(services)), read_yaml(DEPLOYMENTS)
+    for name in names_of(what, content):
         if name not in found:
             raise ServiceError(f"{name} is not deployed; `make deploy`, then again")
         found[name].turn(on=state == "on")
         _say(f"{state:<4}{name}")
+    if what == "schedules":
+        _say_without_slug(content)
+
+
+def _say_without_slug(content: Mapping[str, Any]) -> None:
+    if names := without_slug(content):
+        _say(f"no switch: schedules of {', '.join(names)} without a slug; each deploy makes them as prefect.yaml says")
 
 
 def _server(services: Services) -> str:

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from tasks.places import ports_file
-from tests.services import ROOT
+from tests.services import OURS, ROOT
 
-CONTENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+CONTENT = {"deployments": [one for one in FILE["deployments"] if one["name"] in OURS]}
 URL = "http://server"
 
 
@@ -105,3 +106,54 @@ def test_services_that_run_are_found_where_they_were_started(
     assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
     ports_file(tmp_path).write_text("[]")
     assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5000)
+
+
+OWN = [
+    {"name": "mine", "entrypoint": "flows/pipeline.py:pipeline", "work_pool": {"name": "taglm"}},
+    {"name": "other", "entrypoint": "flows/tag.py:tag", "work_pool": {"name": "gpus", "work_queue_name": "tag"}},
+    {"name": "bare", "entrypoint": "flows/ingest.py:ingest", "work_pool": None, "schedules": None, "triggers": None},
+    {"entrypoint": "flows/ingest.py:ingest", "schedules": [{"cron": "0 1 * * *"}], "triggers": [{"type": "event"}]},
+    {
+        "name": "daily",
+        "entrypoint": "flows/ingest.py:ingest",
+        "work_pool": {"name": "taglm", "work_queue_name": "ingest"},
+        "schedules": [{"cron": "0 1 * * *"}, {"slug": "noon", "cron": "0 12 * * *"}],
+        "triggers": [{"type": "event", "enabled": False, "expect": ["something"]}],
+    },
+]
+
+
+def test_deployments_of_ones_own_may_say_as_little_as_prefect_asks_for(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No queue: the pool's default one, without a limit from us. Queues of other pools are not ours."""
+    queues = f"{URL}/api/work_pools/taglm/queues"
+    there = [{"name": "default", "concurrency_limit": None}]
+    server = Server({f"{queues}/filter": there, f"{URL}/api/work_pools/": {}})
+    monkeypatch.setattr(ops["server"], "send", server.send)
+    ops["server"].create_pool(URL, "taglm", {"deployments": OWN})
+    assert server.told == [("POST", queues, {"name": "ingest", "concurrency_limit": 1})]
+
+
+def test_switches_of_ones_own_deployments(ops: dict[str, ModuleType]) -> None:
+    """A trigger has the name that Prefect gives it; a schedule that was switched on in the file is still a stage's."""
+    switches, content = ops["switches"], {"deployments": OWN}
+    assert switches.names_of("chain", content) == ["automation daily__automation_1"]
+    assert switches.names_of("schedules", content) == ["schedule daily/noon"]
+    assert switches.names_of("rerun", content) == ["automation run again after a crash"]
+    assert switches.without_slug(content) == ["daily"]
+    assert switches.without_slug(CONTENT) == []
+
+
+def deployment(name: str, *schedules: tuple[str | None, bool]) -> dict[str, Any]:
+    """As the server tells it; schedules by slug and whether they are on."""
+    told = [{"id": f"{slug}-{number}", "slug": slug, "active": on} for number, (slug, on) in enumerate(schedules)]
+    return {"name": name, "id": name, "schedules": told}
+
+
+def test_a_schedule_without_a_slug_is_not_switched(ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each deploy makes it anew, and nothing says which of the earlier ones it was."""
+    server = Server({f"{URL}/api/automations/filter": []})
+    server.answers[f"{URL}/api/deployments/filter"] = [deployment("daily", (None, True), (None, False), ("noon", True))]
+    monkeypatch.setattr(ops["switches"], "send", server.send)
+    assert list(ops["switches"].switches(URL)) == ["schedule daily/noon"]
