@@ -21,7 +21,7 @@ from typing import Any
 from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
 from machine import answers, is_free, marked, read_yaml, until
 from server import create_pool, end_orphans, put_automations
-from switches import NAMES, names_of, restore, switches, without_slug
+from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
 from tasks.environment import DATA
 from tasks.places import port_of, ports_file, started_ports
@@ -114,7 +114,7 @@ def status(services: Services) -> bool:
 def deploy(services: Services) -> None:
     """Create work pool and queues if they are not there, and (re)create all deployments and automations.
 
-    What was switched on or off stays so.
+    What was switched on or off stays so; where the files say otherwise, it is said.
     """
     url, content = _server(services), read_yaml(DEPLOYMENTS)
     create_pool(url, POOL, content)
@@ -124,7 +124,8 @@ def deploy(services: Services) -> None:
         _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
         put_automations(url, read_yaml(AUTOMATIONS))
     finally:  # of half a deploy, too
-        restore(url, earlier)
+        for kept in restore(url, earlier):
+            _say(kept_line(kept, content))
     _say_without_slug(content)
 
 

@@ -46,11 +46,32 @@ def switches(url: str) -> dict[str, Switch]:
     return {one.name: one for one in (*_automations(url), *_schedules(url))}
 
 
-def restore(url: str, earlier: Mapping[str, Switch]) -> None:
-    """Switch what is there now as it was earlier; what is new stays as it is."""
+def restore(url: str, earlier: Mapping[str, Switch]) -> list[Switch]:
+    """Switch what is there now as it was earlier; what is new stays as it is.
+
+    Returns:
+        As they were earlier: those of which the files say otherwise.
+    """
+    kept = []
     for name, switch in switches(url).items():
         if name in earlier and earlier[name].on != switch.on:
             switch.turn(on=earlier[name].on)
+            kept.append(earlier[name])
+    return kept
+
+
+def kept_line(kept: Switch, content: Mapping[str, Any]) -> str:
+    """Says that a switch is not as its file says, and how it becomes so.
+
+    Args:
+        kept: as it is.
+        content: of prefect.yaml.
+    """
+    state, other = ("on", "off") if kept.on else ("off", "on")
+    ours = kept.name.startswith("automation ") and kept.name not in _triggers(content)
+    commands = [f"make {what}-{other}" for what in NAMES if kept.name in names_of(what, content)]
+    file = "ops/automations.yaml" if ours else "prefect.yaml"
+    return f"kept {state}: {kept.name} ({file} says {other}; {', '.join(commands) or 'switch it in the UI'})"
 
 
 def names_of(what: str, content: Mapping[str, Any]) -> list[str]:

@@ -157,3 +157,49 @@ def test_a_schedule_without_a_slug_is_not_switched(ops: dict[str, ModuleType], m
     server.answers[f"{URL}/api/deployments/filter"] = [deployment("daily", (None, True), (None, False), ("noon", True))]
     monkeypatch.setattr(ops["switches"], "send", server.send)
     assert list(ops["switches"].switches(URL)) == ["schedule daily/noon"]
+
+
+def test_a_deploy_says_what_it_keeps_against_the_file(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has edited the file reads that it was switched otherwise, and the command that follows the file."""
+    services, switches = ops["services"], ops["switches"]
+    automations, deployments = f"{URL}/api/automations/filter", f"{URL}/api/deployments/filter"
+    names = ("tag after new embeddings", "run again after a crash", "a person's own")
+    server = Server({automations: [automation(name, enabled=True) for name in names]})
+    server.answers[deployments] = [
+        deployment("demo-ingest", ("hourly", False)),
+        deployment("demo-nightly", ("nightly", False)),
+        deployment("demo-tag", ("weekly", False)),
+    ]
+
+    def deploys(*_: object, **__: object) -> str:
+        server.answers[automations] = [automation(name, enabled=name == "a person's own") for name in names]
+        server.answers[deployments] = [
+            deployment("demo-ingest", ("hourly", True)),
+            deployment("demo-nightly", ("nightly", True)),
+            deployment("demo-tag", ("weekly", False)),
+            deployment("mine", ("new", True)),
+        ]
+        return ""
+
+    monkeypatch.setattr(switches, "send", server.send)
+    for name, instead in (
+        ("_server", lambda _: URL), ("create_pool", lambda *_: None), ("put_automations", lambda *_: None),
+        ("_call", deploys), ("read_yaml", lambda _: {"deployments": [*CONTENT["deployments"], *OWN]}),
+    ):  # fmt: skip
+        monkeypatch.setattr(services, name, instead)
+    services.deploy(services.Services(tmp_path, 1, 2))
+    assert [(url.rpartition("/api/")[2], body) for _, url, body in server.told] == [
+        ("automations/tag-after-new-embeddings", {"enabled": True}),
+        ("automations/run-again-after-a-crash", {"enabled": True}),
+        ("deployments/demo-ingest/schedules/hourly-0", {"active": False}),
+        ("deployments/demo-nightly/schedules/nightly-0", {"active": False}),
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "kept on: automation tag after new embeddings (prefect.yaml says off; make chain-off)",
+        "kept on: automation run again after a crash (ops/automations.yaml says off; make rerun-off)",
+        "kept off: schedule demo-ingest/hourly (prefect.yaml says on; make schedules-on)",
+        "kept off: schedule demo-nightly/nightly (prefect.yaml says on; switch it in the UI)",
+        "no switch: schedules of daily without a slug; each deploy makes them as prefect.yaml says",
+    ]
