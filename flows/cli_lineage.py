@@ -102,7 +102,8 @@ def _line(node: Node) -> str:
         return f"{role}raw files {escape(thing.label)}{gone}"
     state = size_text(thing.bytes) if thing.there else "[yellow]not in the store any more[/]"
     run = f"  [cyan]run {thing.mlflow_run[:8]}[/]" if thing.mlflow_run else ""
-    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}  {escape(thing.label)}  {state}{run}{more}"
+    label = f"  {escape(thing.label)}" if thing.label else ""  # gone with its key, it has none
+    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}{label}  {state}{run}{more}"
 
 
 def _runs(found: Sequence[Thing], base: str) -> list[str]:

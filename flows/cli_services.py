@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -9,7 +10,10 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from flows.cli_check import INSTALL, Check
 from taglm_core.config.experiment import Experiment
@@ -21,6 +25,7 @@ from tasks.tracking.descriptions import TRAINING_VIEW
 
 POOL = "taglm"  # the work pool of prefect.yaml and `make up`
 ASK_SECONDS = 5.0
+NOBODY = (OSError, ValueError, HTTPException)  # of urllib: refused, no answer, no address, no HTTP
 
 
 def check_services(experiment: Experiment) -> list[Check]:
@@ -36,37 +41,30 @@ def _prefect() -> Check:
         return Check("Prefect", "none running; every run brings its own", remedy="`make up` keeps one running")
     bad = not _answers(f"{url.rstrip('/')}/health")
     remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
-    return Check("Prefect", f"{url} {'does not answer' if bad else 'answers'}", bad, remedy)
+    return Check("Prefect", f"{without_password(url)} {'does not answer' if bad else 'answers'}", bad, remedy)
 
 
 def _worker() -> Check:
     """Deployments' runs, scheduled ones too, are done by a worker; what the command line runs is not."""
-    asked = urllib.request.Request(
-        f"{prefect_api()}/work_pools/{POOL}/workers/filter",
-        data=b"{}",
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
+    api = prefect_api()
+    asked = f"{api}/work_pools/{POOL}/workers/filter"
     try:
-        with urllib.request.urlopen(asked, timeout=ASK_SECONDS) as answer:
+        with urllib.request.urlopen(_request(asked, b"{}"), timeout=ASK_SECONDS) as answer:
             workers = json.load(answer)
     except urllib.error.HTTPError as error:
-        said = (
-            f"no work pool {POOL} at {prefect_api()}" if error.code == 404 else f"HTTP {error.code} of {asked.full_url}"
-        )
-        return Check(
-            "worker", said, remedy="`make up` creates it and starts a worker; schedules run nothing until then"
-        )
-    except (urllib.error.URLError, OSError, ValueError):
-        return Check(
-            "worker", f"no server at {prefect_api()}", remedy="`make up` starts both; only deployments need them"
-        )
+        missing = error.code == HTTPStatus.NOT_FOUND
+        shown = without_password(api if missing else asked)
+        said = f"no work pool {POOL} at {shown}" if missing else f"HTTP {error.code} of {shown}"
+        remedy = "`make up` creates it and starts a worker; schedules run nothing until then"
+        return Check("worker", said, remedy=remedy)
+    except NOBODY:
+        remedy = "`make up` starts both; only deployments need them"
+        return Check("worker", f"no server at {without_password(api)}", remedy=remedy)
     online = [f"{one['name']} (heard of {one['last_heartbeat_time']})" for one in workers if one["status"] == "ONLINE"]
     if not online:
         gone = f", {len(workers)} known before" if workers else ""
-        return Check(
-            "worker", f"none online{gone}", remedy="`make up` starts one; deployments' runs stay Late until then"
-        )
+        remedy = "`make up` starts one; deployments' runs stay Late until then"
+        return Check("worker", f"none online{gone}", remedy=remedy)
     return Check("worker", ", ".join(online))
 
 
@@ -75,8 +73,10 @@ def _pages(experiment: Experiment) -> Iterator[Check]:
     pages = {"Prefect UI": (prefect_ui(), f"{prefect_api()}/health", "make prefect")}
     with contextlib.suppress(ConfigError):  # said above
         if experiment.run.tracking:
-            base = mlflow_ui(resolve_uri(experiment.run.tracking_uri))
-            pages["MLflow UI"] = (f"{base}/#/experiments?{TRAINING_VIEW}", f"{base}/health", "make mlflow")
+            uri = resolve_uri(experiment.run.tracking_uri)
+            base = mlflow_ui(uri)
+            health = f"{uri.rstrip('/') if is_server(uri) else base}/health"
+            pages["MLflow UI"] = (f"{base}/#/experiments?{TRAINING_VIEW}", health, "make mlflow")
     for name, (page, health, command) in pages.items():
         answers = _answers(health)
         yield Check(
@@ -141,9 +141,24 @@ def _answers(url: str) -> bool:
 def _status(url: str) -> int | None:
     """HTTP status of an address; None where nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
+        with urllib.request.urlopen(_request(url), timeout=ASK_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except (urllib.error.URLError, OSError, ValueError):
+    except NOBODY:
         return None
+
+
+def _request(url: str, body: bytes | None = None) -> urllib.request.Request:
+    """As Prefect's and MLflow's clients ask: user and password of an address go into a header.
+
+    Args:
+        url: address; urllib would take the password for a port.
+        body: JSON, which makes it a POST.
+    """
+    request = urllib.request.Request(without_password(url), body, {"Content-Type": "application/json"})
+    parts = urlsplit(url)
+    if parts.username is not None:
+        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(who.encode()).decode()}")
+    return request

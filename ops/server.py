@@ -15,8 +15,8 @@ def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
 
     Each queue has one place: its runs go one after the other. A deployment's own limit would do the same, but a run
     that is killed while it is being cancelled keeps its place there (PrefectHQ/prefect#17563). A limit that somebody
-    has chosen stays; a queue without one, as `prefect deploy` makes it, gets it. A worker fills in what a process pool
-    is.
+    has chosen stays; a queue without one, as `prefect deploy` makes it, gets it. A deployment that names no queue is in
+    the pool's default one, which has no limit. A worker fills in what a process pool is.
 
     Args:
         url: of the server, without `/api`.
@@ -26,7 +26,9 @@ def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
     _create(f"{url}/api/work_pools/", {"name": name, "type": "process"})
     queues = f"{url}/api/work_pools/{name}/queues"
     limits = {queue["name"]: queue["concurrency_limit"] for queue in send(f"{queues}/filter", {})}
-    for queue in dict.fromkeys(deployment["work_pool"]["work_queue_name"] for deployment in content["deployments"]):
+    pools = [deployment.get("work_pool") or {} for deployment in content["deployments"]]
+    named = [pool.get("work_queue_name") for pool in pools if pool.get("name") == name]
+    for queue in dict.fromkeys(queue for queue in named if queue):
         if queue not in limits:
             _create(queues, {"name": queue, "concurrency_limit": 1})
         elif limits[queue] is None:

@@ -13,15 +13,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
 from machine import answers, is_free, marked, read_yaml, until
 from server import create_pool, put_automations
-from switches import NAMES, names_of, restore, switches
+from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
 from tasks.dead_runs import end_dead, end_workerless
 from tasks.environment import DATA
+from tasks.places import port_of, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
 DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"
@@ -43,7 +47,7 @@ def up(services: Services, *, mlflow: bool = True) -> None:
     if not running:
         services.home.mkdir(parents=True, exist_ok=True)
         ports = {"prefect": services.prefect, "mlflow": services.mlflow}
-        _ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
+        ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
         _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
     _say("starting (the first start makes two databases and takes a minute)")
     _control(services, "start", *wanted, check=False)  # says so where one runs already
@@ -95,7 +99,7 @@ def down(services: Services) -> None:
         until(lambda: not _left_behind(services), patience)
     if left := _left_behind(services):
         raise ServiceError(f"processes {left} do not end; look at them with ps")
-    _ports_file(services.data).unlink(missing_ok=True)
+    ports_file(services.data).unlink(missing_ok=True)
     _say("stopped" if found else "nothing was running")
 
 
@@ -112,28 +116,37 @@ def status(services: Services) -> bool:
 def deploy(services: Services) -> None:
     """Create work pool and queues if they are not there, and (re)create all deployments and automations.
 
-    What was switched on or off stays so.
+    What was switched on or off stays so; where the files say otherwise, it is said.
     """
-    url = _server(services)
-    create_pool(url, POOL, read_yaml(DEPLOYMENTS))
+    url, content = _server(services), read_yaml(DEPLOYMENTS)
+    create_pool(url, POOL, content)
     earlier = switches(url)
     command = [str(BIN / "prefect"), "--no-prompt", "deploy", "--all"]
     try:
         _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
         put_automations(url, read_yaml(AUTOMATIONS))
     finally:  # of half a deploy, too
-        restore(url, earlier)
+        for kept in restore(url, earlier):
+            _say(kept_line(kept, content))
+    _say_without_slug(content)
 
 
 def switch(services: Services, command: str) -> None:
     """Turn schedules or automations: `chain-on` and the like."""
     what, _, state = command.partition("-")
-    found = switches(_server(services))
-    for name in names_of(what, read_yaml(DEPLOYMENTS)):
+    found, content = switches(_server(services)), read_yaml(DEPLOYMENTS)
+    for name in names_of(what, content):
         if name not in found:
             raise ServiceError(f"{name} is not deployed; `make deploy`, then again")
         found[name].turn(on=state == "on")
         _say(f"{state:<4}{name}")
+    if what == "schedules":
+        _say_without_slug(content)
+
+
+def _say_without_slug(content: Mapping[str, Any]) -> None:
+    if names := without_slug(content):
+        _say(f"no switch: schedules of {', '.join(names)} without a slug; each deploy makes them as prefect.yaml says")
 
 
 def _server(services: Services) -> str:
@@ -247,20 +260,9 @@ def _say(line: str) -> None:
 
 
 def _known(data: Path) -> Services:
-    """The ports of running services as they were started, else those asked for."""
-    prefect = int(os.environ.get("TAGLM_PREFECT_PORT", "4200"))
-    mlflow = int(os.environ.get("TAGLM_MLFLOW_PORT", "5000"))
-    asked = Services(data, prefect, mlflow)
-    if _supervisor(asked) is None:
-        return asked
-    with contextlib.suppress(OSError, ValueError):
-        return Services(data, **json.loads(_ports_file(data).read_text(encoding="utf-8")))
-    return asked
-
-
-def _ports_file(data: Path) -> Path:
-    """Which ports were chosen: there while the services are meant to run."""
-    return data / "services" / "ports.json"
+    """Services that run, with the ports they were started with; else with those that links lead to."""
+    asked = Services(data, int(port_of("prefect", data)), int(port_of("mlflow", data)))
+    return asked if _supervisor(asked) is None else replace(asked, **started_ports(data))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Schedules and automations that are switched on and off: `make chain-on`, `make schedules-off` and their relatives.
 
 A deploy makes automations anew and gives schedules what prefect.yaml says. What the user has switched is read before it
-and written after it.
+and written after it. A schedule without a slug is no switch: nothing says which of the earlier ones it was.
 """
 
 from __future__ import annotations
@@ -46,27 +46,70 @@ def switches(url: str) -> dict[str, Switch]:
     return {one.name: one for one in (*_automations(url), *_schedules(url))}
 
 
-def restore(url: str, earlier: Mapping[str, Switch]) -> None:
-    """Switch what is there now as it was earlier; what is new stays as it is."""
+def restore(url: str, earlier: Mapping[str, Switch]) -> list[Switch]:
+    """Switch what is there now as it was earlier; what is new stays as it is.
+
+    Returns:
+        As they were earlier: those of which the files say otherwise.
+    """
+    kept = []
     for name, switch in switches(url).items():
         if name in earlier and earlier[name].on != switch.on:
             switch.turn(on=earlier[name].on)
+            kept.append(earlier[name])
+    return kept
+
+
+def kept_line(kept: Switch, content: Mapping[str, Any]) -> str:
+    """Says that a switch is not as its file says, and how it becomes so.
+
+    Args:
+        kept: as it is.
+        content: of prefect.yaml.
+    """
+    state, other = ("on", "off") if kept.on else ("off", "on")
+    ours = kept.name.startswith("automation ") and kept.name not in _triggers(content)
+    commands = [f"make {what}-{other}" for what in NAMES if kept.name in names_of(what, content)]
+    file = "ops/automations.yaml" if ours else "prefect.yaml"
+    return f"kept {state}: {kept.name} ({file} says {other}; {', '.join(commands) or 'switch it in the UI'})"
 
 
 def names_of(what: str, content: Mapping[str, Any]) -> list[str]:
     """Names of the switches that one command turns.
 
     Args:
-        what: `chain` (the triggers), `schedules` (those that are off in the file) or `rerun`.
+        what: `chain` (the triggers), `schedules` (of all flows but the pipeline) or `rerun`.
         content: of prefect.yaml.
     """
-    deployments = content["deployments"]
     if what == "chain":
-        return [f"automation {trigger['name']}" for one in deployments for trigger in one.get("triggers", [])]
+        return list(_triggers(content))
     if what == "schedules":
-        off = [(one["name"], each["slug"]) for one in deployments for each in one["schedules"] if not each["active"]]
-        return [f"schedule {name}/{slug}" for name, slug in off]
+        stages = [one for one in _named(content) if not one["entrypoint"].endswith(":pipeline")]
+        slugs = [(one["name"], each.get("slug")) for one in stages for each in one.get("schedules") or ()]
+        return [f"schedule {name}/{slug}" for name, slug in slugs if slug]
     return [f"automation {AGAIN}"]
+
+
+def without_slug(content: Mapping[str, Any]) -> list[str]:
+    """Names of the deployments with a schedule that is no switch.
+
+    Args:
+        content: of prefect.yaml.
+    """
+    schedules = {one["name"]: one.get("schedules") or () for one in _named(content)}
+    return [name for name, several in schedules.items() if not all(each.get("slug") for each in several)]
+
+
+def _named(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Deployments; Prefect passes over those without a name."""
+    return [one for one in content["deployments"] if one.get("name")]
+
+
+def _triggers(content: Mapping[str, Any]) -> Iterator[str]:
+    for one in _named(content):
+        for number, trigger in enumerate(one.get("triggers") or (), start=1):
+            usual = f"{one['name']}__automation_{number}"  # Prefect's own
+            yield f"automation {trigger.get('name', usual)}"
 
 
 def _automations(url: str) -> Iterator[Switch]:
@@ -76,6 +119,6 @@ def _automations(url: str) -> Iterator[Switch]:
 
 def _schedules(url: str) -> Iterator[Switch]:
     for deployment in send(f"{url}/api/deployments/filter", {}):
-        for one in deployment["schedules"]:
+        for one in (each for each in deployment["schedules"] if each["slug"]):
             address = f"{url}/api/deployments/{deployment['id']}/schedules/{one['id']}"
             yield Switch(f"schedule {deployment['name']}/{one['slug']}", address, "active", one["active"])

@@ -1,12 +1,55 @@
-"""Addresses of the two UIs: of the servers that are configured, else where `make up`, `make mlflow` open them."""
+"""Addresses of the two UIs: of the servers that are configured, else where `make up`, `make mlflow` open them.
+
+A port is what the environment says, else what `make up` was told (a file of `data/` that `make down` removes), else the
+usual one.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from tasks.environment import DATA
+
 HOST = "http://127.0.0.1"
-MLFLOW_PORT, PREFECT_PORT = "5000", "4200"
+USUAL_PORTS = {"prefect": 4200, "mlflow": 5000}
+
+
+def ports_file(data: Path = DATA) -> Path:
+    """Where `make up` writes its ports, as JSON: there while the services are meant to run.
+
+    Args:
+        data: folder of the services.
+    """
+    return data / "services" / "ports.json"
+
+
+def started_ports(data: Path = DATA) -> dict[str, int]:
+    """Ports by service as `make up` wrote them; a file that is missing or damaged has none.
+
+    Args:
+        data: folder of the services.
+    """
+    try:
+        found = json.loads(ports_file(data).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: found[name] for name in USUAL_PORTS if isinstance(found.get(name), int)}
+
+
+def port_of(service: str, data: Path = DATA) -> str:
+    """Port of `prefect` or `mlflow` on this machine.
+
+    Args:
+        service: which one.
+        data: folder of the services.
+    """
+    asked = os.environ.get(f"TAGLM_{service.upper()}_PORT")
+    return asked or str(started_ports(data).get(service, USUAL_PORTS[service]))
 
 
 def mlflow_ui(uri: str) -> str:
@@ -17,18 +60,18 @@ def mlflow_ui(uri: str) -> str:
     """
     if is_server(uri):
         return without_password(uri).rstrip("/")
-    return f"{HOST}:{os.environ.get('TAGLM_MLFLOW_PORT', MLFLOW_PORT)}"
+    return f"{HOST}:{port_of('mlflow')}"
 
 
 def prefect_api() -> str:
-    """Address of the API of the Prefect server that is configured, or that `make up` would start."""
+    """Address of the API of the Prefect server that is configured, or that `make up` would start; not to be shown."""
     given = os.environ.get("PREFECT_API_URL")
-    return given.rstrip("/") if given else f"{HOST}:{os.environ.get('TAGLM_PREFECT_PORT', PREFECT_PORT)}/api"
+    return given.rstrip("/") if given else f"{HOST}:{port_of('prefect')}/api"
 
 
 def prefect_ui() -> str:
     """Address of Prefect's UI."""
-    return os.environ.get("PREFECT_UI_URL", prefect_api().removesuffix("/api")).rstrip("/")
+    return without_password(os.environ.get("PREFECT_UI_URL", prefect_api().removesuffix("/api"))).rstrip("/")
 
 
 def prefect_run(run_id: str) -> str:

@@ -12,14 +12,24 @@ from pathlib import Path
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
-from taglm_core.stages.graph import build_graph
+from taglm_core.stages.graph import BASE, SPLITS, build_graph
 from taglm_core.stages.needs import Place, order_of, readers
+from taglm_core.stages.steps import KINDS, TRAIN_ONLY
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store, raw_digest
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
 RAW = "raw"
+_RAW_ROLES = {("corpus", "file"), ("word-vectors", "vectors"), *(("tag-scheme", split) for split in SPLITS)}
+_KIND_OF_ROLE = {
+    "demo": "demo-corpus",
+    "scheme": "tag-scheme",
+    "source": "corpus",
+    "text": "corpus",
+    BASE: "language-model",
+    TRAIN_ONLY: "tagger",
+}
 _SHOWN = 8  # candidates named in a message
 _WAYS = (
     "an object is its digest or the beginning of it (4 characters or more, as `taglm status` shows it), KIND/DIGEST, "
@@ -117,6 +127,25 @@ def find_object(store: Store, text: str) -> tuple[str, str]:
     return found[0]
 
 
+def kind_of_input(kind: str, role: str) -> str:
+    """What kind of object another one reads, where the object itself is gone.
+
+    Args:
+        kind: of the one that reads.
+        role: in which it reads it.
+
+    Returns:
+        `raw` for raw files, `object` for a role that this version does not know.
+    """
+    if (kind, role) in _RAW_ROLES:
+        return RAW
+    if kind == "corpus-statistics":
+        return "corpus"
+    if kind == "report" and role != "train/corpus":
+        return "evaluation"
+    return next((part for part in role.split("/") if part in KINDS), _KIND_OF_ROLE.get(role, "object"))
+
+
 class Lineage:
     """The inputs and users of the objects of a store.
 
@@ -154,8 +183,9 @@ class Lineage:
 
     def _input(self, role: str, digest: str, user: Place, told: set[str]) -> Node:
         kinds = sorted(self._of_digest.get(digest, ()), key=order_of)
-        if kinds:
-            return self._inputs(kinds[0], digest, role, told)
+        kind = kinds[0] if kinds else kind_of_input(user[0], role)
+        if kind != RAW:
+            return self._inputs(kind, digest, role, told)
         manifest = _manifest(self._store, *user)
         files, pattern = self._raw.of(digest, role, manifest), _pattern(role, manifest)
         unchanged = bool(files) and all(file.there for file in files)

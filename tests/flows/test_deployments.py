@@ -1,4 +1,7 @@
-"""prefect.yaml says what it should, and really deploys, schedules and runs on a server and a worker of its own."""
+"""prefect.yaml says what it should, and really deploys, schedules and runs on a server and a worker of its own.
+
+A team adds deployments of its own to the file: most of this is about ours, what must hold of all is asked of all.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ from taglm_core.config.load import load_experiment
 from taglm_core.stages.steps import Stage
 from tasks.environment import DEFAULTS
 from tasks.events import CREATED as EVENT
-from tests.services import ROOT, Services, services
+from tests.services import OURS, ROOT, Services, services
 
-FILE = ROOT / "prefect.yaml"
-CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+CONTENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS = {deployment["name"]: deployment for deployment in CONTENT["deployments"]}
+AUTOMATIONS = yaml.safe_load((ROOT / "ops" / "automations.yaml").read_text(encoding="utf-8"))
 
 each_deployment = pytest.mark.parametrize("name", list(DEPLOYMENTS))
+each_of_ours = pytest.mark.parametrize("name", OURS)
 
 
 def _flow(name: str) -> Any:
@@ -34,23 +38,24 @@ def _flow(name: str) -> Any:
 
 
 def test_every_flow_has_a_deployment() -> None:
-    """One deployment per stage and one for the pipeline, each with a name that tells it from the others."""
-    flows = sorted(deployment["entrypoint"].rpartition(":")[2] for deployment in DEPLOYMENTS.values())
+    """One of ours per stage and one for the pipeline; of all, each has a name that tells it from the others."""
+    flows = sorted(DEPLOYMENTS[name]["entrypoint"].rpartition(":")[2] for name in OURS)
     assert flows == sorted([*map(str, Stage), "pipeline"])
     assert len(DEPLOYMENTS) == len(CONTENT["deployments"])
 
 
 @each_deployment
-def test_parameters_are_those_of_the_experiment_file(name: str) -> None:
-    """A deployment's parameters are refused nowhere, and give the experiment that experiments/demo.yaml gives."""
+def test_parameters_are_refused_nowhere(name: str) -> None:
+    """Those of a deployment and of its schedules fit the form, and the flow takes them."""
     from prefect.utilities.callables import parameter_schema
     from prefect.utilities.schema_tools import validate
 
-    parameters, flow = DEPLOYMENTS[name]["parameters"], _flow(name)
-    validate(parameters, parameter_schema(flow).model_dump(), raise_on_error=True)
-    validated = flow.validate_parameters(parameters)
-    assert Experiment.model_validate(parameters["experiment"]) == load_experiment(ROOT / "experiments" / "demo.yaml")
-    assert Experiment.model_validate(validated["experiment"]) == load_experiment(ROOT / "experiments" / "demo.yaml")
+    deployment, flow = DEPLOYMENTS[name], _flow(name)
+    schema, usual = parameter_schema(flow).model_dump(), deployment.get("parameters") or {}
+    for schedule in ({}, *(deployment.get("schedules") or ())):
+        parameters = {**usual, **schedule.get("parameters", {})}
+        validate(parameters, schema, raise_on_error=True)
+        flow.validate_parameters(parameters)
 
 
 def test_the_weekly_language_model_goes_on_from_the_last() -> None:
@@ -66,7 +71,15 @@ def test_the_weekly_language_model_goes_on_from_the_last() -> None:
     assert experiment.model_copy(update={"language_models": afresh}) == demo
 
 
-@each_deployment
+@each_of_ours
+def test_parameters_are_those_of_the_experiment_file(name: str) -> None:
+    """A deployment's parameters give the experiment that experiments/demo.yaml gives."""
+    parameters, demo = DEPLOYMENTS[name]["parameters"], load_experiment(ROOT / "experiments" / "demo.yaml")
+    assert Experiment.model_validate(parameters["experiment"]) == demo
+    assert Experiment.model_validate(_flow(name).validate_parameters(parameters)["experiment"]) == demo
+
+
+@each_of_ours
 def test_the_form_explains_every_parameter(name: str) -> None:
     """In the UI's form each setting says what it is; a section says it of itself, a `kind` is one of its class."""
     from prefect.utilities.callables import parameter_schema
@@ -88,9 +101,9 @@ def _sections(given: dict[str, Any]) -> bool:
     return "$ref" in given or any("$ref" in one for key in ("allOf", "anyOf", "oneOf") for one in given.get(key, ()))
 
 
-@each_deployment
+@each_of_ours
 def test_only_the_pipeline_runs_by_itself(name: str) -> None:
-    """Every schedule and every trigger but the pipeline's schedule is there, but off."""
+    """Every schedule and every trigger of ours but the pipeline's schedule is there, but off."""
     deployment = DEPLOYMENTS[name]
     pipeline = deployment["entrypoint"].endswith(":pipeline")
     assert [schedule["active"] for schedule in deployment["schedules"]] == [pipeline]
@@ -102,7 +115,8 @@ def test_only_the_pipeline_runs_by_itself(name: str) -> None:
 def test_the_chain_of_triggers_cannot_run_in_circles() -> None:
     """Each stage waits for objects of the stage before it, announced by our own event; none for a flow's name."""
     stages = list(Stage)
-    for name, deployment in DEPLOYMENTS.items():
+    for name in OURS:
+        deployment = DEPLOYMENTS[name]
         for trigger in deployment.get("triggers", []):
             stage = Stage(deployment["entrypoint"].rpartition(":")[2])
             before = stages[stage.place - 1]
@@ -110,12 +124,12 @@ def test_the_chain_of_triggers_cannot_run_in_circles() -> None:
             assert trigger["expect"] == [EVENT]
             assert trigger["parameters"]["options"] == {"if_ready": True}
             assert "match_related" not in trigger
-    assert [name for name in DEPLOYMENTS if DEPLOYMENTS[name].get("triggers")] == [
+    assert [name for name in OURS if DEPLOYMENTS[name].get("triggers")] == [
         "demo-pretrain", "demo-embed", "demo-tag",
     ]  # fmt: skip
 
 
-@each_deployment
+@each_of_ours
 def test_runs_of_a_worker_are_as_quiet_as_ours(name: str) -> None:
     """The environment defaults reach flow runs, in which Prefect is imported before anything of ours."""
     environment = DEPLOYMENTS[name]["work_pool"]["job_variables"]["env"]
@@ -126,18 +140,19 @@ def test_runs_of_a_worker_are_as_quiet_as_ours(name: str) -> None:
 
 def test_no_living_run_is_taken_for_dead() -> None:
     """A run of ours, by a worker or the command line, says four times that it lives before its silence counts."""
-    automations = yaml.safe_load((ROOT / "ops" / "automations.yaml").read_text(encoding="utf-8"))
-    (trigger,) = [one["trigger"] for one in automations if one["trigger"]["after"] == ["prefect.flow-run.heartbeat"]]
+    (trigger,) = [one["trigger"] for one in AUTOMATIONS if one["trigger"]["after"] == ["prefect.flow-run.heartbeat"]]
     name = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-    environments = [DEFAULTS, *(one["work_pool"]["job_variables"]["env"] for one in DEPLOYMENTS.values())]
+    variables = [(one.get("work_pool") or {}).get("job_variables") or {} for one in DEPLOYMENTS.values()]
+    environments = [DEFAULTS, *({**DEFAULTS, **(given.get("env") or {})} for given in variables)]  # over the worker's
     assert all(4 * int(environment[name]) <= trigger["within"] for environment in environments)
-    flows = {_flow(name).name for name in DEPLOYMENTS}
+    flows = {_flow(name).name for name in OURS}
     assert set(trigger["match_related"]["prefect.resource.name"]) == flows
 
 
 def test_no_path_of_a_machine() -> None:
-    """The file holds no absolute path: it works wherever the project lies."""
-    assert re.findall(r"(?<![\w*/.:])/\w+(?:/\w+)+", FILE.read_text(encoding="utf-8")) == []
+    """What is ours holds no absolute path: it works wherever the project lies."""
+    ours = {**CONTENT, "definitions": None, "deployments": [DEPLOYMENTS[name] for name in OURS]}
+    assert re.findall(r"(?<![\w*/.:])/\w+(?:/\w+)+", yaml.safe_dump(ours)) == []
 
 
 @pytest.fixture(scope="module")
@@ -168,23 +183,27 @@ class TestOnAServer:
     """Everything of one server's life, in order."""
 
     def test_everything_is_deployed(self, running: Services) -> None:
-        """All deployments are there, each in a queue with one place; of the automations only one is on."""
+        """All deployments are there, ours each in a queue with one place; of our automations only one is on."""
         deployed = {found["name"]: found for found in running.ask("/deployments/filter", {})}
         assert deployed.keys() == DEPLOYMENTS.keys()
-        for found in deployed.values():
-            (step,) = found["pull_steps"]
+        for name in OURS:
+            (step,) = deployed[name]["pull_steps"]
             assert step["prefect.deployments.steps.set_working_directory"] == {"directory": str(ROOT)}
         queues = running.ask("/work_pools/taglm/queues/filter", {})
         places = {queue["name"]: queue["concurrency_limit"] for queue in queues}
-        assert {deployed[name]["work_queue_name"]: 1 for name in deployed}.items() <= places.items()
-        automations = running.ask("/automations/filter", {})
-        assert len(automations) == 5
-        assert [one["name"] for one in automations if one["enabled"]] == ["crashed where no sign of life comes"]
+        assert {deployed[name]["work_queue_name"]: 1 for name in OURS}.items() <= places.items()
+        automations = {one["name"]: one["enabled"] for one in running.ask("/automations/filter", {})}
+        assert self._our_automations() <= automations.keys()
+        on = [name for name in self._our_automations() if automations[name]]
+        assert on == ["crashed where no sign of life comes"]
 
     def test_the_schedule_makes_runs(self, running: Services) -> None:
-        """The active schedule gives scheduled runs, and only it does (with sqlalchemy 2.1 none ever comes)."""
+        """Of ours the active schedule gives scheduled runs, and only it does (with sqlalchemy 2.1 none ever comes)."""
         pipeline = running.ask("/deployments/name/pipeline/demo-nightly")["id"]
-        wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        wanted = {
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "deployments": {"name": {"any_": OURS}},
+        }
         runs = running.until(lambda: running.ask("/flow_runs/filter", wanted), "a scheduled run")
         assert {run["deployment_id"] for run in runs} == {pipeline}
 
@@ -227,28 +246,48 @@ class TestOnAServer:
         assert running.events() == ["taglm.artifact.ingest.tiny"] * 2  # the run that made nothing said nothing
 
     def test_what_was_switched_outlives_a_deploy(self, running: Services) -> None:
-        """One command turns the triggers, the schedules of stages, the reruns; the next deploy leaves them so."""
+        """One command turns the triggers, the schedules of stages, the reruns; a deploy leaves them so and says so."""
         for what, count in (("chain", 3), ("schedules", 4), ("rerun", 1)):
             before = self._on(running)
             done = running.control(f"{what}-on")
             assert done.returncode == 0, done.stdout + done.stderr
-            assert len(self._on(running) - before) == count == len(done.stdout.splitlines())
+            turned = self._on(running) - before
+            assert len(turned) == count
+            assert {f"on  {name}" for name in turned} <= set(done.stdout.splitlines())
             assert running.control(f"{what}-off").returncode == 0
             assert self._on(running) == before
-        for command in ("chain-on", "schedules-on", "deploy"):
+        first = self._on(running)
+        for command in ("chain-on", "schedules-on"):
             assert running.control(command).returncode == 0
-        assert len(self._on(running)) == 2 + 3 + 4  # those that are on at first, and the two kinds
+        switched = self._on(running) - first
+        assert len(switched) == 3 + 4
+        deployed = running.control("deploy")
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        assert self._on(running) == first | switched
+        kept = [line for line in deployed.stdout.splitlines() if line.startswith("kept on: ")]
+        assert switched <= {line.removeprefix("kept on: ").partition(" (")[0] for line in kept}
         for command in ("chain-off", "schedules-off"):
             assert running.control(command).returncode == 0
 
     @staticmethod
-    def _on(running: Services) -> set[str]:
-        """Schedules and automations that are on."""
-        schedules = [one for deployment in running.ask("/deployments/filter", {}) for one in deployment["schedules"]]
-        automations = running.ask("/automations/filter", {})
-        return {one["id"] for one in schedules if one["active"]} | {
-            one["name"] for one in automations if one["enabled"]
-        }
+    def _our_automations() -> set[str]:
+        """Names of the triggers of our deployments and of what ops/automations.yaml makes."""
+        triggers = [trigger for name in OURS for trigger in DEPLOYMENTS[name].get("triggers", [])]
+        return {one["name"] for one in (*triggers, *AUTOMATIONS)}
+
+    def _on(self, running: Services) -> set[str]:
+        """Our schedules and automations that are on."""
+        wanted = {"deployments": {"name": {"any_": OURS}}}
+        schedules = [
+            (f"schedule {deployment['name']}/{one['slug']}", one["active"])
+            for deployment in running.ask("/deployments/filter", wanted)
+            for one in deployment["schedules"]
+        ]
+        found = running.ask("/automations/filter", {})
+        ours = [
+            (f"automation {one['name']}", one["enabled"]) for one in found if one["name"] in self._our_automations()
+        ]
+        return {name for name, on in (*schedules, *ours) if on}
 
     def test_a_stage_whose_inputs_are_not_there_waits(self, running: Services, tiny: dict[str, Any]) -> None:
         """As a trigger starts it: it ends at once, Completed, says what it waits for, and has made nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
 import json
@@ -17,6 +18,7 @@ from flows import cli
 from flows.cli_check import Check, table
 from flows.cli_doctor import check
 from taglm_core.config.load import build_experiment
+from tasks.places import ports_file
 
 
 def _found(**settings: object) -> dict[str, Check]:
@@ -39,11 +41,13 @@ class Server:
         status: of the answer to a POST.
         answer: to a POST, as JSON.
         asked: path of the last POST.
+        user: who asked last, as the header `Authorization` says.
     """
 
     status: int = 200
     answer: object = ()
     asked: str = ""
+    user: str = ""
     port: int = 0
 
 
@@ -54,11 +58,12 @@ def server() -> Iterator[Server]:
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            told.user = self.headers["Authorization"] or ""
             self.send_response(200)
             self.end_headers()
 
         def do_POST(self) -> None:
-            told.asked = self.path
+            told.asked, told.user = self.path, self.headers["Authorization"] or ""
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(told.status)
             self.end_headers()
@@ -184,6 +189,40 @@ def test_pages_are_named_whether_open_or_not(server: Server, monkeypatch: pytest
     assert opened["MLflow UI"].found.startswith(f"http://127.0.0.1:{server.port}/#/experiments")
     assert not opened["MLflow UI"].remedy
     assert "MLflow UI" not in _found(run={"tracking": False})
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+@pytest.mark.parametrize("away", [False, True])
+def test_no_row_shows_a_password(*, away: bool, status: int, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever answers, or does not; those who are asked are told it."""
+    server.status = status
+    address = f"http://user:sec%40ret@127.0.0.1:{1 if away else server.port}"
+    monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
+    found = _found(run={"tracking_uri": address})
+    assert "user" not in str(list(found.values()))
+    assert [found[name].bad for name in ("Prefect", "MLflow")] == [away, away]
+    assert server.user == ("" if away else f"Basic {base64.b64encode(b'user:sec@ret').decode()}")
+
+
+@pytest.mark.parametrize("host", ["user:secret@nowhere.invalid", "nowhere.invalid:port"])
+def test_an_address_that_cannot_be_asked_is_a_row(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after the colon of a password is no port; a port that is no number is nobody's."""
+    monkeypatch.setenv("PREFECT_API_URL", f"http://{host}/api")
+    shown = host.removeprefix("user:secret@")
+    assert _found()["Prefect"].found == f"http://{shown}/api does not answer"
+
+
+def test_services_on_other_ports_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make up` was told which; this shell was not."""
+    for name in ("TAGLM_PREFECT_PORT", "TAGLM_MLFLOW_PORT"):
+        monkeypatch.delenv(name)
+    ports_file().parent.mkdir(parents=True)
+    ports_file().write_text(json.dumps({"prefect": server.port, "mlflow": server.port}))
+    found, here = _found(), f"http://127.0.0.1:{server.port}"
+    assert found["Prefect"].found.startswith(f"{here} answers")
+    assert found["Prefect UI"].found == here
+    assert found["MLflow UI"].found == f"{here}/#/experiments?workflowType=machine_learning"
+    assert server.asked == "/api/work_pools/taglm/workers/filter"
 
 
 def test_tracking_stores_are_looked_at(tmp_path: Path, healthy_server: str) -> None:

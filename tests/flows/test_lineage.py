@@ -13,7 +13,8 @@ from taglm_core.config.load import build_experiment
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import recipe_of
-from taglm_core.store.records import Manifest, Ref
+from taglm_core.stages.steps import KINDS
+from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
 from tasks.tracking.links import Link
 
@@ -75,6 +76,20 @@ def test_a_changed_raw_file_is_said(corpus: Ref) -> None:
     """What was read is not what is there."""
     Path("text.txt").write_text("other words\n")
     assert "changed or gone since" in lineage(corpus.digest)
+
+
+def test_an_object_that_was_removed_is_called_one(corpus: Ref) -> None:
+    """With its kind and digest; raw files are something else."""
+    store, inputs = Store(Path("data/store")), {"text": "c" * 32, "vocabulary": "d" * 32}
+    recipe = Recipe("token-ids", KINDS["token-ids"].version, {}, inputs)
+    out = store.work(recipe) / "out"
+    out.mkdir(parents=True)
+    (out / "payload").write_text("ids")
+    ids = store.publish(out, Manifest("mine/token-ids", recipe, list_files(out), made={"time": 0.0}))
+    said = lineage(f"token-ids/{ids.digest}")
+    assert f"text: corpus {'c' * 12}  not in the store any more" in said
+    assert f"vocabulary: vocabulary {'d' * 12}  not in the store any more" in said
+    assert "raw files" not in said
 
 
 def test_a_step_of_an_experiment_can_be_asked_for(corpus: Ref) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.services import ROOT
+from tasks.places import ports_file
+from tests.services import OURS, ROOT
 
-CONTENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+CONTENT = {"deployments": [one for one in FILE["deployments"] if one["name"] in OURS]}
 URL = "http://server"
 
 
@@ -85,3 +87,119 @@ def test_half_a_deploy_leaves_the_switches(
     with pytest.raises(services.ServiceError):
         services.deploy(services.Services(tmp_path, 1, 2))
     assert server.told == [("PATCH", f"{URL}/api/automations/a-trigger", {"enabled": True})]
+
+
+def test_services_that_run_are_found_where_they_were_started(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever this shell says. Before they run it decides, and after a reboot their file, as it does for links."""
+    services = ops["services"]
+    for name in ("TAGLM_PREFECT_PORT", "TAGLM_MLFLOW_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert services._known(tmp_path) == services.Services(tmp_path, 4200, 5000)
+    ports_file(tmp_path).parent.mkdir(parents=True)
+    ports_file(tmp_path).write_text('{"prefect": 4300, "mlflow": 5100}')
+    assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", "4400")
+    assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5100)
+    monkeypatch.setattr(services, "_supervisor", lambda _: 1)
+    assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
+    ports_file(tmp_path).write_text("[]")
+    assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5000)
+
+
+OWN = [
+    {"name": "mine", "entrypoint": "flows/pipeline.py:pipeline", "work_pool": {"name": "taglm"}},
+    {"name": "other", "entrypoint": "flows/tag.py:tag", "work_pool": {"name": "gpus", "work_queue_name": "tag"}},
+    {"name": "bare", "entrypoint": "flows/ingest.py:ingest", "work_pool": None, "schedules": None, "triggers": None},
+    {"entrypoint": "flows/ingest.py:ingest", "schedules": [{"cron": "0 1 * * *"}], "triggers": [{"type": "event"}]},
+    {
+        "name": "daily",
+        "entrypoint": "flows/ingest.py:ingest",
+        "work_pool": {"name": "taglm", "work_queue_name": "ingest"},
+        "schedules": [{"cron": "0 1 * * *"}, {"slug": "noon", "cron": "0 12 * * *"}],
+        "triggers": [{"type": "event", "enabled": False, "expect": ["something"]}],
+    },
+]
+
+
+def test_deployments_of_ones_own_may_say_as_little_as_prefect_asks_for(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No queue: the pool's default one, without a limit from us. Queues of other pools are not ours."""
+    queues = f"{URL}/api/work_pools/taglm/queues"
+    there = [{"name": "default", "concurrency_limit": None}]
+    server = Server({f"{queues}/filter": there, f"{URL}/api/work_pools/": {}})
+    monkeypatch.setattr(ops["server"], "send", server.send)
+    ops["server"].create_pool(URL, "taglm", {"deployments": OWN})
+    assert server.told == [("POST", queues, {"name": "ingest", "concurrency_limit": 1})]
+
+
+def test_switches_of_ones_own_deployments(ops: dict[str, ModuleType]) -> None:
+    """A trigger has the name that Prefect gives it; a schedule that was switched on in the file is still a stage's."""
+    switches, content = ops["switches"], {"deployments": OWN}
+    assert switches.names_of("chain", content) == ["automation daily__automation_1"]
+    assert switches.names_of("schedules", content) == ["schedule daily/noon"]
+    assert switches.names_of("rerun", content) == ["automation run again after a crash"]
+    assert switches.without_slug(content) == ["daily"]
+    assert switches.without_slug(CONTENT) == []
+
+
+def deployment(name: str, *schedules: tuple[str | None, bool]) -> dict[str, Any]:
+    """As the server tells it; schedules by slug and whether they are on."""
+    told = [{"id": f"{slug}-{number}", "slug": slug, "active": on} for number, (slug, on) in enumerate(schedules)]
+    return {"name": name, "id": name, "schedules": told}
+
+
+def test_a_schedule_without_a_slug_is_not_switched(ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each deploy makes it anew, and nothing says which of the earlier ones it was."""
+    server = Server({f"{URL}/api/automations/filter": []})
+    server.answers[f"{URL}/api/deployments/filter"] = [deployment("daily", (None, True), (None, False), ("noon", True))]
+    monkeypatch.setattr(ops["switches"], "send", server.send)
+    assert list(ops["switches"].switches(URL)) == ["schedule daily/noon"]
+
+
+def test_a_deploy_says_what_it_keeps_against_the_file(
+    ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has edited the file reads that it was switched otherwise, and the command that follows the file."""
+    services, switches = ops["services"], ops["switches"]
+    automations, deployments = f"{URL}/api/automations/filter", f"{URL}/api/deployments/filter"
+    names = ("tag after new embeddings", "run again after a crash", "a person's own")
+    server = Server({automations: [automation(name, enabled=True) for name in names]})
+    server.answers[deployments] = [
+        deployment("demo-ingest", ("hourly", False)),
+        deployment("demo-nightly", ("nightly", False)),
+        deployment("demo-tag", ("weekly", False)),
+    ]
+
+    def deploys(*_: object, **__: object) -> str:
+        server.answers[automations] = [automation(name, enabled=name == "a person's own") for name in names]
+        server.answers[deployments] = [
+            deployment("demo-ingest", ("hourly", True)),
+            deployment("demo-nightly", ("nightly", True)),
+            deployment("demo-tag", ("weekly", False)),
+            deployment("mine", ("new", True)),
+        ]
+        return ""
+
+    monkeypatch.setattr(switches, "send", server.send)
+    for name, instead in (
+        ("_server", lambda _: URL), ("create_pool", lambda *_: None), ("put_automations", lambda *_: None),
+        ("_call", deploys), ("read_yaml", lambda _: {"deployments": [*CONTENT["deployments"], *OWN]}),
+    ):  # fmt: skip
+        monkeypatch.setattr(services, name, instead)
+    services.deploy(services.Services(tmp_path, 1, 2))
+    assert [(url.rpartition("/api/")[2], body) for _, url, body in server.told] == [
+        ("automations/tag-after-new-embeddings", {"enabled": True}),
+        ("automations/run-again-after-a-crash", {"enabled": True}),
+        ("deployments/demo-ingest/schedules/hourly-0", {"active": False}),
+        ("deployments/demo-nightly/schedules/nightly-0", {"active": False}),
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "kept on: automation tag after new embeddings (prefect.yaml says off; make chain-off)",
+        "kept on: automation run again after a crash (ops/automations.yaml says off; make rerun-off)",
+        "kept off: schedule demo-ingest/hourly (prefect.yaml says on; make schedules-on)",
+        "kept off: schedule demo-nightly/nightly (prefect.yaml says on; switch it in the UI)",
+        "no switch: schedules of daily without a slug; each deploy makes them as prefect.yaml says",
+    ]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
 
-from taglm_core.config.load import build_experiment
+from taglm_core.config.load import build_experiment, load_experiment
 from taglm_core.errors import ConfigError, MissingObject
-from taglm_core.stages.lineage import Lineage, Node, find_object, things
-from taglm_core.stages.steps import KINDS
+from taglm_core.stages.continuing import from_random_weights
+from taglm_core.stages.graph import BASE, build_graph
+from taglm_core.stages.lineage import RAW, Lineage, Node, find_object, kind_of_input, things
+from taglm_core.stages.steps import KINDS, TRAIN_ONLY
 from taglm_core.store.digests import content_digest
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
+
+ROOT = Path(__file__).parents[2]
 
 
 def publish(store: Store, kind: str, inputs: dict[str, str], text: str, *, label: str = "", **made: object) -> Ref:
@@ -124,6 +129,39 @@ def test_what_was_removed_is_still_known_by_its_key(chain: Chain) -> None:
     assert not gone.thing.there
     assert {below.thing.kind for below in gone.below} == {"corpus", "vocabulary"}
     assert find_object(chain.store, chain.ids.digest[:8]) == ("token-ids", chain.ids.digest)
+
+
+def test_what_was_removed_with_its_key_is_no_raw_file(chain: Chain) -> None:
+    """An object that gc took, which nothing but its reader knows: its kind comes from the role in which it was read."""
+    report = publish(chain.store, "report", {"dev/TagLM/1": "e" * 32, "train/corpus": chain.corpus.digest}, "r")
+    shutil.rmtree(chain.store.root / "objects" / "corpus" / chain.corpus.digest)
+    for path in (chain.store.root / "keys" / "corpus").glob("*.json"):
+        path.unlink()
+    gone = [node.thing for node in chain.inputs(report).below]
+    assert [(thing.kind, thing.digest, thing.there, thing.label) for thing in gone] == [
+        ("evaluation", "e" * 32, False, ""),
+        ("corpus", chain.corpus.digest, False, ""),
+    ]
+    assert {thing.kind for thing in things(chain.inputs(chain.model))} == {
+        "language-model", "token-ids", "vocabulary", "corpus",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_kinds_of_inputs_are_those_of_the_graph(path: Path) -> None:
+    """Of every step of every experiment: by the kind that reads it, and the role."""
+    graph = build_graph(from_random_weights(load_experiment(path)))
+    for step in graph.values():
+        wanted = {role: graph[name].kind for role, name in step.inputs.items()}
+        wanted |= dict.fromkeys(step.files, RAW) | {role: kind for role, (kind, _) in step.objects.items()}
+        assert {role: kind_of_input(step.kind, role) for role in wanted} == wanted, step.name
+
+
+def test_the_base_of_a_language_model_is_one() -> None:
+    """No experiment here names one; a role that only another version knows is an object of some kind."""
+    assert kind_of_input("language-model", BASE) == "language-model"
+    assert kind_of_input("tagger", TRAIN_ONLY) == "tagger"
+    assert kind_of_input("tagger", "gazetteer") == "object"
 
 
 def test_beginnings_of_digests_find_objects(chain: Chain) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.places import is_server, mlflow_ui, prefect_api, prefect_run, prefect_ui, without_password
+from tasks.places import is_server, mlflow_ui, ports_file, prefect_api, prefect_run, prefect_ui, without_password
 
 
 @pytest.fixture(autouse=True)
@@ -32,5 +32,26 @@ def test_a_server_shows_itself_without_password(monkeypatch: pytest.MonkeyPatch)
     assert without_password("http://host/a@b") == "http://host/a@b"
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api/")
     assert prefect_ui() == "http://prefect:4200"
-    monkeypatch.setenv("PREFECT_UI_URL", "http://pages/")
+    monkeypatch.setenv("PREFECT_API_URL", "http://user:secret@prefect:4200/api/")
+    assert prefect_ui() == "http://prefect:4200"
+    monkeypatch.setenv("PREFECT_UI_URL", "http://user:secret@pages/")
     assert prefect_run("id") == "http://pages/runs/flow-run/id"
+
+
+def test_ports_are_those_that_make_up_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that knows nothing of them finds the services; one that says otherwise means it."""
+    ports_file().parent.mkdir(parents=True)
+    ports_file().write_text('{"prefect": 4300, "mlflow": 5100}')
+    assert (mlflow_ui("sqlite:///a.db"), prefect_ui()) == ("http://127.0.0.1:5100", "http://127.0.0.1:4300")
+    monkeypatch.setenv("TAGLM_MLFLOW_PORT", "5001")
+    assert (mlflow_ui("sqlite:///a.db"), prefect_ui()) == ("http://127.0.0.1:5001", "http://127.0.0.1:4300")
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api")
+    assert prefect_ui() == "http://prefect:4200"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b"null", b'{"prefect": "4300", "other": 1}'])
+def test_a_damaged_file_of_ports_is_no_error(content: bytes) -> None:
+    """The usual ports are as good a guess as any."""
+    ports_file().parent.mkdir(parents=True)
+    ports_file().write_bytes(content)
+    assert (mlflow_ui("sqlite:///a.db"), prefect_ui()) == ("http://127.0.0.1:5000", "http://127.0.0.1:4200")
