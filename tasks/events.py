@@ -15,7 +15,7 @@ CREATED = "taglm.artifact.created"
 
 
 def announce(stage: Stage, experiment: Experiment, made: Iterable[Ref]) -> None:
-    """Say that a stage run by itself has made objects that were not in the store.
+    """Say that a stage run by itself has objects that the next one is to read.
 
     The stages that a flow runs as subflows say nothing: their flow goes on itself, and a trigger that fired for them
     would start what is under way already.
@@ -23,7 +23,7 @@ def announce(stage: Stage, experiment: Experiment, made: Iterable[Ref]) -> None:
     Args:
         stage: the stage.
         experiment: travels with the event, so that the next stage runs with the same.
-        made: the new objects; nothing is said where there are none.
+        made: the objects; nothing is said where there are none.
     """
     objects = sorted({f"{ref.kind}/{ref.digest}" for ref in made})
     if objects and flow_run.parent_flow_run_id is None:
