@@ -70,8 +70,9 @@ def run_stage(
     if not _is_subflow() and stage is not Stage.TAG:  # which tells it when it publishes its results
         open_tracker(experiment).tell_rest()
     wait_for_server()
+    new = [ref for ref in refs.values() if (ref.kind, ref.digest) not in known]
     # What a trigger has started passes the word on even where it found all of its own: what came before it is new.
-    announce(stage, experiment, [ref for ref in refs.values() if options.if_ready or (ref.kind, ref.digest) not in known])
+    announce(stage, experiment, refs.values() if options.if_ready else new)
     return {**made, **refs}
 
 
