@@ -18,6 +18,7 @@ STATE_FILE = "tracking.json"
 LM_ROLE = "language-model/"
 PARENT = "mlflow.parentRunId"
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
+OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")  # kinds of steps that have one each
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from taglm_core.store.store import Artifact
 from tasks.tracking.connection import AWAY
 from tasks.tracking.decisions import CHAMPION, decide, model_note, version_note
 from tasks.tracking.entry import LM_ROLE
+from tasks.tracking.home import Home
 from tasks.tracking.runs import warn_away
-from tasks.tracking.tracker import Tracker
 
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
@@ -53,7 +53,7 @@ def model_name(group: str) -> str:
 
 
 def register_best(
-    tracker: Tracker,
+    home: Home,
     group: str,
     taggers: Mapping[str, Artifact],
     language_models: Mapping[str, Artifact],
@@ -63,7 +63,7 @@ def register_best(
     """Register the tagger with the best dev F1 and decide about the champion; a tagger is registered once.
 
     Args:
-        tracker: of the experiment.
+        home: of the experiment.
         group: name of the data set.
         taggers: by step name (`tagger/<variant>/seed-<n>`).
         language_models: by step name (`language-model/<name>/<direction>`); those the best tagger reads must be there.
@@ -79,16 +79,16 @@ def register_best(
         return None
     step, tagger = best_tagger(taggers)
     try:
-        client = tracker.connection.client()
-        with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
+        client = home.connection.client()
+        with locked(home.locks / f"registry-{model_name(group)}.lock"):
             known = _version_of(client, model_name(group), tagger.ref.digest)
             if known is not None:
                 holder = champion_of(client, model_name(group))
                 on_it = holder is not None and holder.version == known.version
                 return Registration(known.name, str(known.version), on_it, known.tags.get("taglm.decision", ""))
-            return _register(tracker, model_name(group), step, tagger, language_models, report)
+            return _register(home, model_name(group), step, tagger, language_models, report)
     except AWAY as error:
-        warn_away(tracker.connection, error)
+        warn_away(home.connection, error)
         return None
 
 
@@ -138,14 +138,14 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
 
 
 def _register(
-    tracker: Tracker,
+    home: Home,
     name: str,
     step: str,
     tagger: Artifact,
     language_models: Mapping[str, Artifact],
     report: Artifact | None,
 ) -> Registration:
-    client, recipe = tracker.connection.client(), tagger.manifest.recipe
+    client, recipe = home.connection.client(), tagger.manifest.recipe
     f1, digest = tagger.manifest.metrics["dev/f1"], recipe.inputs["dev/corpus"]
     holder = champion_of(client, name)
     moves, decision = decide(f1, digest, holder.tags if holder is not None else None)
@@ -156,14 +156,14 @@ def _register(
         "taglm.dev_f1": repr(f1),
         "taglm.dev_digest": digest,
         "taglm.decision": decision,
-        "taglm.experiment": tracker.experiment_name,
+        "taglm.experiment": home.experiment.name,
     }
     if report is not None:
         tags["taglm.report"] = report.ref.digest
     if not is_registered(client, name):
         client.create_registered_model(name)
-    run_id = tracker.tagger_run(tagger.ref)
-    model = _log_model(tracker, client, run_id, tagger, language_models, tags)
+    run_id = home.tagger_run(tagger.ref)
+    model = _log_model(home, client, run_id, tagger, language_models, tags)
     # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
     version = client.create_model_version(
         name,
@@ -180,7 +180,7 @@ def _register(
 
 
 def _log_model(
-    tracker: Tracker,
+    home: Home,
     client: MlflowClient,
     run_id: str | None,
     tagger: Artifact,
@@ -188,11 +188,11 @@ def _log_model(
     tags: dict[str, str],
 ) -> LoggedModel:
     """Store the model's files."""
-    home = tracker.tag_experiment()
+    where = home.tag_experiment()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         save_model(folder, tagger, language_models)
-        made = client.create_logged_model(home, "tagger", run_id, tags)
+        made = client.create_logged_model(where, "tagger", run_id, tags)
         client.log_model_artifacts(made.model_id, str(folder))
     client.finalize_logged_model(made.model_id, "READY")
     if run_id is not None:

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
@@ -22,13 +24,14 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import survey, sweep
 from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Ref
-from taglm_core.store.store import Artifact, Store
+from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import needs_of
 from tasks.tracking.aliases import registered_object
 from tasks.tracking.decisions import decide
 from tasks.tracking.entry import PARENT
 from tasks.tracking.links import links
+from tasks.tracking.pipelines import pipeline_run
 from tasks.tracking.registry import best_tagger, register_best
 from tasks.tracking.summary import learning_curve
 from tasks.tracking.tracker import Tracker
@@ -109,7 +112,7 @@ def done(session_done: Done, tmp_path: Path) -> Done:
     """The same with a tracking store of the test's own (artifacts stay where they are)."""
     uri = session_done.tracker.connection.uri.removeprefix("sqlite:///")
     shutil.copyfile(uri, tmp_path / "own.db")
-    tracker = Tracker(session_done.tracker._experiment, uri=f"sqlite:///{tmp_path}/own.db")
+    tracker = Tracker(session_done.tracker.experiment, uri=f"sqlite:///{tmp_path}/own.db")
     return replace(session_done, tracker=tracker)
 
 
@@ -158,7 +161,7 @@ def test_the_pipeline_run_links_its_steps(done: Done) -> None:
 
 def test_telling_results_again_changes_nothing(done: Done) -> None:
     """After a crash or an outage results may be told twice: no metric gets another point, no table another row."""
-    step = build_graph(done.tracker._experiment)["evaluation/TagLM/seed-1/test"]
+    step = build_graph(done.tracker.experiment)["evaluation/TagLM/seed-1/test"]
     inputs = {role: done.refs[name] for role, name in step.inputs.items()}
     recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
     run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
@@ -172,7 +175,7 @@ def test_telling_results_again_changes_nothing(done: Done) -> None:
 
 def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
     """An evaluation that was made while the store was away reaches its tagger's run with the next tracker."""
-    step = build_graph(done.tracker._experiment)["evaluation/TagLM/seed-1/test"]
+    step = build_graph(done.tracker.experiment)["evaluation/TagLM/seed-1/test"]
     inputs = {role: done.refs[name] for role, name in step.inputs.items()}
     recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
     run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
@@ -335,7 +338,7 @@ def test_the_pipeline_run_has_the_scores_of_the_best_variant(done: Done) -> None
 
 def test_several_sizes_make_a_learning_curve(done: Done) -> None:
     """Variants of this experiment on this test corpus, by size; of one size the newest."""
-    experiment, test = done.tracker._experiment, done.refs["corpus/test"].digest
+    experiment, test = done.tracker.experiment, done.refs["corpus/test"].digest
     home, client = done.tracker.tag_experiment(), done.client
     newer = int(1000 * (time.time() + 1000))
 
@@ -354,14 +357,83 @@ def test_several_sizes_make_a_learning_curve(done: Done) -> None:
     assert [point.sentences for point in curve["baseline"]] == [60, 120]
     assert curve["baseline"][0].f1 == 0.4
     assert [point.sentences for point in curve["TagLM"]] == [120]
-    run_id = str(done.tracker.pipeline_run(done.refs))
+    run_id = str(done.tracker.pipeline_run(other_report(done)))
+    assert run_id != done.pipeline
     assert {file.path for file in client.list_artifacts(run_id)} == {"learning_curve.json", "learning_curve.png"}
     assert f"/runs/{run_id}/artifacts/learning_curve.png" in str([link.url for link in links(of_store(done))])
 
 
+def other_report(done: Done) -> dict[str, Ref]:
+    """The objects of a run of the pipeline that made another report from the same evaluations."""
+    report = done.store.open(done.refs["report"])
+    recipe = replace(report.manifest.recipe, config={**report.manifest.recipe.config, "rounds": 101})
+    staged = done.store.work(recipe) / "out"
+    shutil.copytree(report.path, staged, ignore=shutil.ignore_patterns("manifest.json"))
+    (staged / "note.txt").write_text("with another number of rounds")
+    return {
+        **done.refs,
+        "report": done.store.publish(staged, replace(report.manifest, recipe=recipe, files=list_files(staged))),
+    }
+
+
+def pipeline_runs(done: Done) -> list[Run]:
+    home = done.client.get_experiment_by_name("taglm/pipeline/demo")
+    return list(done.client.search_runs([home.experiment_id]))
+
+
+def test_a_pipeline_that_built_nothing_adds_no_run(done: Done) -> None:
+    """Night after night the same report: its run is found again. Other reports, or none, have runs of their own."""
+    assert done.tracker.pipeline_run(done.refs, prefect_run="next-night") == done.pipeline
+    assert [run.info.run_id for run in pipeline_runs(done)] == [done.pipeline]
+    assert done.tracker.pipeline_run(other_report(done)) != done.pipeline
+    without = {name: ref for name, ref in done.refs.items() if name != "report"}
+    assert done.tracker.pipeline_run(without) != done.tracker.pipeline_run(without)
+    assert len(pipeline_runs(done)) == 4
+
+
+def test_a_pipeline_run_that_was_cut_off_is_completed(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just after the run was made: the next one finds it by its tags, fills it in and ends it."""
+    complete = done.client.get_run(str(done.pipeline))
+    done.client.delete_run(str(done.pipeline))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            done.tracker.pipeline_run(done.refs)
+    (cut_off,) = pipeline_runs(done)
+    assert cut_off.info.status == "RUNNING"
+    for _ in range(2):
+        assert done.tracker.pipeline_run(done.refs, prefect_run="prefect-run") == cut_off.info.run_id
+        (run,) = pipeline_runs(done)
+        assert run.info.status == "FINISHED"
+        assert run.data.to_dictionary() == complete.data.to_dictionary()
+
+
+def test_a_pipeline_run_is_filled_in_twice_without_harm(done: Done) -> None:
+    """Killed just before its end: settings and points that it has already are no obstacle."""
+    complete = done.client.get_run(str(done.pipeline))
+    done.client.update_run(str(done.pipeline), status="RUNNING")
+    assert done.tracker.pipeline_run(done.refs, prefect_run="prefect-run") == done.pipeline
+    (run,) = pipeline_runs(done)
+    assert (run.info.status, run.data.to_dictionary()) == ("FINISHED", complete.data.to_dictionary())
+    assert len(done.client.get_metric_history(str(done.pipeline), "test/f1_mean")) == 1
+
+
+def test_two_that_publish_one_report_at_once_make_one_run(done: Done) -> None:
+    """Each looks for the run and then makes it: one after the other."""
+    done.client.delete_run(str(done.pipeline))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: pipeline_run(done.tracker, done.refs), range(4)))
+    assert [run.info.run_id for run in pipeline_runs(done)] == [found[0]]
+    assert set(found) == {found[0]}
+
+
 def of_store(done: Done) -> Experiment:
     """The experiment with the test's own tracking store."""
-    experiment = done.tracker._experiment
+    experiment = done.tracker.experiment
     run = experiment.run.model_copy(update={"tracking_uri": done.tracker.connection.uri})
     return experiment.model_copy(update={"run": run})
 
@@ -377,7 +449,7 @@ def test_links_name_what_is_there(done: Done, monkeypatch: pytest.MonkeyPatch) -
     assert f"/experiments/{home}/runs?" in gain.url
     assert "viewStateShareKey=gain" in gain.url
     done.register()
-    second = str(done.tracker.pipeline_run(done.refs))
+    second = str(done.tracker.pipeline_run(other_report(done)))
     urls = [link.url for link in links(of_store(done))]
     assert any("compare-runs" in url and second in url and str(done.pipeline) in url for url in urls)
     assert any("#/models/taglm-demo/versions/1" in url for url in urls)
