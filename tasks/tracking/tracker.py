@@ -17,7 +17,7 @@ from taglm_core.stages.steps import Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.places import mlflow_ui, without_password
+from tasks.places import mlflow_ui
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection
@@ -119,7 +119,7 @@ class Tracker(Home):
         """
         if not self._untold():
             return
-        where = without_password(self.connection.uri)
+        where = self.connection.address
         logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, where)
         end = time.monotonic() + patience
         while self._untold():
@@ -132,17 +132,17 @@ class Tracker(Home):
     def _untold(self) -> bool:
         """Whether there is word of objects that the store has not been told."""
         states = map(State.load, self.store.root.glob("tracking/*.json"))
-        return any(state is not None and state.uri == self.connection.uri for state in states)
+        return any(state is not None and state.uri == self.connection.address for state in states)
 
     def _catch_up(self) -> None:
         root = self.store.root
         for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
             state = State.load(path)
-            if state is not None and state.uri == self.connection.uri and state.status == RUNNING:
+            if state is not None and state.uri == self.connection.address and state.status == RUNNING:
                 self._end_orphan(state, path)
         for path in sorted(root.glob("tracking/*.json"), key=lambda path: path.stat().st_mtime):
             state = State.load(path)
-            if state is not None and state.uri == self.connection.uri:
+            if state is not None and state.uri == self.connection.address:
                 self._tell_later(state, path)
 
     def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
