@@ -20,13 +20,14 @@ from taglm_core.errors import MissingObject
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
 from tasks.tracking.connection import AWAY
-from tasks.tracking.decisions import CHAMPION, decide, model_note, version_note
+from tasks.tracking.decisions import CHAMPION, DECISION, decide, model_note, version_note
 from tasks.tracking.entry import LM_ROLE
 from tasks.tracking.home import Home
 from tasks.tracking.runs import warn_away
 
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
+PENDING = "taglm.pending"  # a decision that is not on all pages yet
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
 
 
@@ -81,12 +82,10 @@ def register_best(
     try:
         client = home.connection.client()
         with locked(home.locks / f"registry-{model_name(group)}.lock"):
-            known = _version_of(client, model_name(group), tagger.ref.digest)
-            if known is not None:
-                holder = champion_of(client, model_name(group))
-                on_it = holder is not None and holder.version == known.version
-                return Registration(known.name, str(known.version), on_it, known.tags.get("taglm.decision", ""))
-            return _register(home, model_name(group), step, tagger, language_models, report)
+            version = _version_of(client, model_name(group), tagger.ref.digest)
+            if version is None:
+                version = _register(home, model_name(group), step, tagger, language_models, report)
+            return _settle(client, step, version)
     except AWAY as error:
         warn_away(home.connection, error)
         return None
@@ -144,18 +143,15 @@ def _register(
     tagger: Artifact,
     language_models: Mapping[str, Artifact],
     report: Artifact | None,
-) -> Registration:
+) -> ModelVersion:
+    """Make a version, about which nothing is decided yet."""
     client, recipe = home.connection.client(), tagger.manifest.recipe
-    f1, digest = tagger.manifest.metrics["dev/f1"], recipe.inputs["dev/corpus"]
-    holder = champion_of(client, name)
-    moves, decision = decide(f1, digest, holder.tags if holder is not None else None)
     tags = {
         "taglm.object": tagger.ref.digest,
         "taglm.variant": step.split("/")[1],
         "taglm.seed": str(recipe.config["seed"]),
-        "taglm.dev_f1": repr(f1),
-        "taglm.dev_digest": digest,
-        "taglm.decision": decision,
+        "taglm.dev_f1": repr(tagger.manifest.metrics["dev/f1"]),
+        "taglm.dev_digest": recipe.inputs["dev/corpus"],
         "taglm.experiment": home.experiment.name,
     }
     if report is not None:
@@ -165,18 +161,38 @@ def _register(
     run_id = home.tagger_run(tagger.ref)
     model = _log_model(home, client, run_id, tagger, language_models, tags)
     # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
-    version = client.create_model_version(
+    return client.create_model_version(
         name,
         model.artifact_location,
         run_id,
-        tags=tags,
-        description=version_note(step, tags, None if run_id is None else client.get_run(run_id).info),
+        tags={**tags, PENDING: "not decided yet"},
         model_id=model.model_id if run_id else None,
     )
-    if moves:
-        client.set_registered_model_alias(name, CHAMPION, version.version)
+
+
+def _settle(client: MlflowClient, step: str, version: ModelVersion) -> Registration:
+    """Decide about a version and say so on its pages, unless that is done: also of one that a kill left in between.
+
+    The alias moves before the version calls itself champion; until all is said, the decision waits in the tag PENDING.
+    """
+    name, number = version.name, str(version.version)
+    holder = champion_of(client, name)
+    on_it = holder is not None and str(holder.version) == number
+    if PENDING not in version.tags:
+        return Registration(name, number, on_it, version.tags.get(DECISION, ""))
+    decision = version.tags[PENDING]
+    if not on_it:
+        f1, digest = float(version.tags["taglm.dev_f1"]), version.tags["taglm.dev_digest"]
+        on_it, decision = decide(f1, digest, holder.tags if holder is not None else None)
+        client.set_model_version_tag(name, number, PENDING, decision)
+        if on_it:
+            client.set_registered_model_alias(name, CHAMPION, number)
+    run = client.get_run(version.run_id).info if version.run_id else None
+    client.update_model_version(name, number, version_note(step, {**version.tags, DECISION: decision}, run))
+    client.set_model_version_tag(name, number, DECISION, decision)
     client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name))
-    return Registration(name, str(version.version), moves, decision)
+    client.delete_model_version_tag(name, number, PENDING)
+    return Registration(name, number, on_it, decision)
 
 
 def _log_model(

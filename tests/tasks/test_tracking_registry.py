@@ -14,6 +14,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
@@ -28,7 +29,7 @@ from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import needs_of
 from tasks.tracking.aliases import registered_object
-from tasks.tracking.decisions import decide
+from tasks.tracking.decisions import decide, model_note
 from tasks.tracking.entry import PARENT
 from tasks.tracking.links import links
 from tasks.tracking.pipelines import pipeline_run
@@ -494,6 +495,82 @@ def test_the_registered_model_says_who_is_champion_and_why(done: Done) -> None:
     digest = done.refs[order[-1]].digest
     for part in (digest, f"taglm lineage {digest[:12]}", done.refs["corpus/dev"].digest, str(version.run_id)):
         assert part in version.description
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["set_model_version_tag", "set_registered_model_alias", "update_model_version", "update_registered_model",
+     "delete_model_version_tag"],
+)  # fmt: skip
+def test_a_decision_that_was_cut_off_is_completed(done: Done, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """No version calls itself champion without the alias; registering again finds it and completes both."""
+    step = "tagger/TagLM/seed-1"
+    cut_off(done, monkeypatch, at, step)
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    on_it = done.client.get_registered_model("taglm-demo").aliases.get("champion") == str(version.version)
+    assert on_it or "champion" not in f"{version.tags.get('taglm.decision')} {version.description}"
+    for _ in range(2):
+        registration = done.register(step)
+        (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+        model = done.client.get_registered_model("taglm-demo")
+        assert registration.champion  # type: ignore[attr-defined]
+        assert model.aliases == {"champion": str(version.version)}
+        for said in (version.tags["taglm.decision"], version.description, model.description):
+            assert "champion: the first one" in said
+        assert "taglm.pending" not in version.tags
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_decision_that_was_cut_off_heeds_who_is_champion_by_now(
+    done: Done, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    """Another tagger was registered meanwhile: it stays champion unless the one that waited is better."""
+    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    waits, other = (order[-1], order[0]) if better else (order[0], order[-1])
+    cut_off(done, monkeypatch, "set_registered_model_alias", waits)
+    assert done.register(other).champion  # type: ignore[attr-defined]
+    registration = done.register(waits)
+    assert registration.champion is better  # type: ignore[attr-defined]
+    champion = done.client.get_model_version_by_alias("taglm-demo", "champion")
+    assert champion.tags["taglm.object"] == done.refs[order[-1]].digest
+    version = done.client.get_model_version("taglm-demo", registration.version)  # type: ignore[attr-defined]
+    assert version.tags["taglm.decision"].startswith("champion: " if better else "not champion: ")
+    assert version.description.startswith(version.tags["taglm.decision"])
+
+
+def cut_off(done: Done, monkeypatch: pytest.MonkeyPatch, at: str, step: str) -> None:
+    """Register a tagger, killed at a call of MLflow's."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            done.register(step)
+
+
+def test_a_decision_is_not_made_twice(done: Done) -> None:
+    """Registered again, nothing is written: neither a version nor a word."""
+    first = done.register()
+    before = [dict(version) for version in done.client.search_model_versions("name = 'taglm-demo'")]
+    model = dict(done.client.get_registered_model("taglm-demo"))
+    assert done.register() == first
+    assert [dict(version) for version in done.client.search_model_versions("name = 'taglm-demo'")] == before
+    assert dict(done.client.get_registered_model("taglm-demo")) == model
+
+
+@pytest.mark.parametrize(("words", "shown"), [("not champion: worse", 20), ("not champion: " + 400 * "x", 9)])
+def test_the_page_of_a_registered_model_shows_the_newest_decisions(words: str, shown: int) -> None:
+    """Twenty, or as many as MLflow's 5,000 characters hold; how many are older is said."""
+    tags = {"taglm.variant": "TagLM", "taglm.seed": "1", "taglm.dev_f1": "0.5", "taglm.dev_digest": "d" * 32}
+    versions = [ModelVersion("taglm-demo", n, 0, tags={**tags, "taglm.decision": words}) for n in range(1, 51)]
+    note = model_note([*versions, ModelVersion("taglm-demo", 51, 0)], "taglm-demo")
+    assert len(note) <= 5000
+    rows = [line.split("]")[0] for line in note.splitlines() if line.startswith("| [")]
+    assert rows == [f"| [{n}" for n in range(50, 50 - shown, -1)]
+    assert f"\n\n{50 - shown} older decisions" in note
+    assert "older" not in model_note(versions[:3], "taglm-demo")
 
 
 def test_a_registered_model_leads_to_its_tagger(done: Done) -> None:
