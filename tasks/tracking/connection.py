@@ -52,6 +52,11 @@ class Connection:
         # MLflow prints a traceback for each failed statement; what it raises is told once, by us
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
+    @property
+    def address(self) -> str:
+        """Without user and password: what messages show and files hold, and what word in a store is told apart by."""
+        return without_password(self.uri)
+
     def client(self) -> MlflowClient:
         """The client, with the database's tables made.
 

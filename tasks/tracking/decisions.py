@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from mlflow.entities import RunInfo
 from mlflow.entities.model_registry import ModelVersion
 
-from tasks.tracking.descriptions import artifact_link, model_link, run_link
+from tasks.tracking.descriptions import LONGEST_DESCRIPTION, artifact_link, model_link, run_link
 
 CHAMPION = "champion"
+DECISION = "taglm.decision"
+MOST_DECISIONS = 20  # that a registered model's page shows
 
 
 def decide(candidate: float, digest: str, champion: Mapping[str, str] | None) -> tuple[bool, str]:
@@ -48,7 +50,7 @@ def version_note(step: str, tags: Mapping[str, str], run: RunInfo | None) -> str
         run: the tagger's run, if it was tracked.
     """
     lines = [
-        tags["taglm.decision"],
+        tags[DECISION],
         "",
         f"- tagger: `{step}` of {tags['taglm.experiment']}, object `{tags['taglm.object']}`",
         f"- dev F1 {100 * float(tags['taglm.dev_f1']):.2f} on dev split `{tags['taglm.dev_digest']}`",
@@ -63,29 +65,42 @@ def version_note(step: str, tags: Mapping[str, str], run: RunInfo | None) -> str
 
 
 def model_note(versions: Iterable[ModelVersion], name: str) -> str:
-    """Description of a registered model: every decision so far, newest first.
+    """Description of a registered model: the newest decisions, newest first, as many as MLflow takes.
 
     Args:
         versions: all of it, with our tags.
         name: of the model.
     """
+    decided = [version for version in versions if DECISION in version.tags]  # others are somebody else's
+    rows = [_row(version, name) for version in sorted(decided, key=lambda version: -int(version.version))]
+    shown = min(len(rows), MOST_DECISIONS)
+    while len(_note(rows, shown)) > LONGEST_DESCRIPTION:
+        shown -= 1
+    return _note(rows, shown)
+
+
+def _note(rows: list[str], shown: int) -> str:
     lines = [
         f"The alias `{CHAMPION}` moves to a version with a better dev F1 on the champion's dev split. Test scores are "
         "never looked at.",
         "",
         "| version | variant | seed | dev F1 | dev split | decision |",
         "|---|---|---|---|---|---|",
+        *rows[:shown],
     ]
-    for version in sorted(versions, key=lambda version: -int(version.version)):
-        tags = version.tags
-        if "taglm.decision" in tags:  # else somebody else's
-            cells = [
-                f"[{version.version}]({model_link('', name, str(version.version))})",
-                tags["taglm.variant"],
-                tags["taglm.seed"],
-                f"{100 * float(tags['taglm.dev_f1']):.2f}",
-                f"`{tags['taglm.dev_digest'][:10]}`",
-                tags["taglm.decision"],
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
+    if shown < len(rows):
+        lines += ["", f"{len(rows) - shown} older decisions: in their versions' descriptions and tags `{DECISION}`."]
     return "\n".join(lines)
+
+
+def _row(version: ModelVersion, name: str) -> str:
+    tags = version.tags
+    cells = [
+        f"[{version.version}]({model_link('', name, str(version.version))})",
+        tags["taglm.variant"],
+        tags["taglm.seed"],
+        f"{100 * float(tags['taglm.dev_f1']):.2f}",
+        f"`{tags['taglm.dev_digest'][:10]}`",
+        tags[DECISION],
+    ]
+    return f"| {' | '.join(cells)} |"

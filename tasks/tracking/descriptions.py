@@ -11,7 +11,7 @@ from urllib.parse import quote
 from taglm_core.stages.steps import Stage
 
 NOTE = "mlflow.note.content"
-LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits, in characters
+LONGEST_PARAM, LONGEST_TAG, LONGEST_DESCRIPTION = 6000, 8000, 5000  # MLflow's limits, in characters
 # Without it the page opens in a view for chat applications, without any column of metrics.
 TRAINING_VIEW = "workflowType=machine_learning"
 

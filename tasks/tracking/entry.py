@@ -12,12 +12,14 @@ from taglm_core.stages.steps import TRAIN_ONLY, Step
 from taglm_core.store.digests import canonical_json
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
+from tasks.places import without_password
 from tasks.tracking.descriptions import experiment_name, flat_params, safe_name
 
 STATE_FILE = "tracking.json"
 LM_ROLE = "language-model/"
 PARENT = "mlflow.parentRunId"
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
+OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")  # kinds of steps that have one each
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class State:
     """How far a step has been told to the tracking store; `tracking.json` in its work folder.
 
     Attributes:
-        uri: the tracking store.
+        uri: the tracking store, without user and password.
         entry: the step.
         run_id: the run; None while the store has been away from the start.
         offset: bytes of the journal whose metrics the store has.
@@ -164,6 +166,7 @@ class State:
             given = data["entry"]
             step = Step(**given["step"])
             inputs = {role: Ref(**ref) for role, ref in given["inputs"].items()}
-            return cls(**{**data, "entry": Entry(**{**given, "step": step, "inputs": inputs})})
+            uri = without_password(data["uri"])  # which older versions wrote with it
+            return cls(**{**data, "uri": uri, "entry": Entry(**{**given, "step": step, "inputs": inputs})})
         except (TypeError, KeyError):
             return None

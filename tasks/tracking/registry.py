@@ -20,13 +20,14 @@ from taglm_core.errors import MissingObject
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
 from tasks.tracking.connection import AWAY
-from tasks.tracking.decisions import CHAMPION, decide, model_note, version_note
+from tasks.tracking.decisions import CHAMPION, DECISION, decide, model_note, version_note
 from tasks.tracking.entry import LM_ROLE
+from tasks.tracking.home import Home
 from tasks.tracking.runs import warn_away
-from tasks.tracking.tracker import Tracker
 
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
+PENDING = "taglm.pending"  # a decision that is not on all pages yet
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
 
 
@@ -53,7 +54,7 @@ def model_name(group: str) -> str:
 
 
 def register_best(
-    tracker: Tracker,
+    home: Home,
     group: str,
     taggers: Mapping[str, Artifact],
     language_models: Mapping[str, Artifact],
@@ -63,7 +64,7 @@ def register_best(
     """Register the tagger with the best dev F1 and decide about the champion; a tagger is registered once.
 
     Args:
-        tracker: of the experiment.
+        home: of the experiment.
         group: name of the data set.
         taggers: by step name (`tagger/<variant>/seed-<n>`).
         language_models: by step name (`language-model/<name>/<direction>`); those the best tagger reads must be there.
@@ -79,16 +80,14 @@ def register_best(
         return None
     step, tagger = best_tagger(taggers)
     try:
-        client = tracker.connection.client()
-        with locked(tracker.locks / f"registry-{model_name(group)}.lock"):
-            known = _version_of(client, model_name(group), tagger.ref.digest)
-            if known is not None:
-                holder = champion_of(client, model_name(group))
-                on_it = holder is not None and holder.version == known.version
-                return Registration(known.name, str(known.version), on_it, known.tags.get("taglm.decision", ""))
-            return _register(tracker, model_name(group), step, tagger, language_models, report)
+        client = home.connection.client()
+        with locked(home.locks / f"registry-{model_name(group)}.lock"):
+            version = _version_of(client, model_name(group), tagger.ref.digest)
+            if version is None:
+                version = _register(home, model_name(group), step, tagger, language_models, report)
+            return _settle(client, step, version)
     except AWAY as error:
-        warn_away(tracker.connection, error)
+        warn_away(home.connection, error)
         return None
 
 
@@ -138,49 +137,66 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
 
 
 def _register(
-    tracker: Tracker,
+    home: Home,
     name: str,
     step: str,
     tagger: Artifact,
     language_models: Mapping[str, Artifact],
     report: Artifact | None,
-) -> Registration:
-    client, recipe = tracker.connection.client(), tagger.manifest.recipe
-    f1, digest = tagger.manifest.metrics["dev/f1"], recipe.inputs["dev/corpus"]
-    holder = champion_of(client, name)
-    moves, decision = decide(f1, digest, holder.tags if holder is not None else None)
+) -> ModelVersion:
+    """Make a version, about which nothing is decided yet."""
+    client, recipe = home.connection.client(), tagger.manifest.recipe
     tags = {
         "taglm.object": tagger.ref.digest,
         "taglm.variant": step.split("/")[1],
         "taglm.seed": str(recipe.config["seed"]),
-        "taglm.dev_f1": repr(f1),
-        "taglm.dev_digest": digest,
-        "taglm.decision": decision,
-        "taglm.experiment": tracker.experiment_name,
+        "taglm.dev_f1": repr(tagger.manifest.metrics["dev/f1"]),
+        "taglm.dev_digest": recipe.inputs["dev/corpus"],
+        "taglm.experiment": home.experiment.name,
     }
     if report is not None:
         tags["taglm.report"] = report.ref.digest
     if not is_registered(client, name):
         client.create_registered_model(name)
-    run_id = tracker.tagger_run(tagger.ref)
-    model = _log_model(tracker, client, run_id, tagger, language_models, tags)
+    run_id = home.tagger_run(tagger.ref)
+    model = _log_model(home, client, run_id, tagger, language_models, tags)
     # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
-    version = client.create_model_version(
+    return client.create_model_version(
         name,
         model.artifact_location,
         run_id,
-        tags=tags,
-        description=version_note(step, tags, None if run_id is None else client.get_run(run_id).info),
+        tags={**tags, PENDING: "not decided yet"},
         model_id=model.model_id if run_id else None,
     )
-    if moves:
-        client.set_registered_model_alias(name, CHAMPION, version.version)
+
+
+def _settle(client: MlflowClient, step: str, version: ModelVersion) -> Registration:
+    """Decide about a version and say so on its pages, unless that is done: also of one that a kill left in between.
+
+    The alias moves before the version calls itself champion; until all is said, the decision waits in the tag PENDING.
+    """
+    name, number = version.name, str(version.version)
+    holder = champion_of(client, name)
+    on_it = holder is not None and str(holder.version) == number
+    if PENDING not in version.tags:
+        return Registration(name, number, on_it, version.tags.get(DECISION, ""))
+    decision = version.tags[PENDING]
+    if not on_it:
+        f1, digest = float(version.tags["taglm.dev_f1"]), version.tags["taglm.dev_digest"]
+        on_it, decision = decide(f1, digest, holder.tags if holder is not None else None)
+        client.set_model_version_tag(name, number, PENDING, decision)
+        if on_it:
+            client.set_registered_model_alias(name, CHAMPION, number)
+    run = client.get_run(version.run_id).info if version.run_id else None
+    client.update_model_version(name, number, version_note(step, {**version.tags, DECISION: decision}, run))
+    client.set_model_version_tag(name, number, DECISION, decision)
     client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name))
-    return Registration(name, str(version.version), moves, decision)
+    client.delete_model_version_tag(name, number, PENDING)
+    return Registration(name, number, on_it, decision)
 
 
 def _log_model(
-    tracker: Tracker,
+    home: Home,
     client: MlflowClient,
     run_id: str | None,
     tagger: Artifact,
@@ -188,11 +204,11 @@ def _log_model(
     tags: dict[str, str],
 ) -> LoggedModel:
     """Store the model's files."""
-    home = tracker.tag_experiment()
+    where = home.tag_experiment()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         save_model(folder, tagger, language_models)
-        made = client.create_logged_model(home, "tagger", run_id, tags)
+        made = client.create_logged_model(where, "tagger", run_id, tags)
         client.log_model_artifacts(made.model_id, str(folder))
     client.finalize_logged_model(made.model_id, "READY")
     if run_id is not None:

@@ -19,7 +19,6 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import Event, read_events
-from tasks.places import without_password
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection, in_words
 from tasks.tracking.entry import FINISHED, KILLED, PARENT, RUNNING, Entry, State
@@ -70,7 +69,7 @@ class TrackedRun(StageRun):
         self, connection: Connection, entry: Entry, path: Path, journal: Path, lock: Path, *, pace: float
     ) -> None:
         self._connection, self._path, self._journal, self._pace = connection, path, journal, pace
-        self._state = State(connection.uri, entry)
+        self._state = State(connection.address, entry)
         self._claim = Claim(lock)
         self._pending: list[Event] = []
         self._read = 0  # offset after the newest event in _pending
@@ -250,7 +249,7 @@ class AddedResults(StageRun):
             self.settled = True
         except AWAY as error:
             warn_away(self._connection, error)
-            State(self._connection.uri, self._entry).save(later_path(self._entry))
+            State(self._connection.address, self._entry).save(later_path(self._entry))
 
     def _tagger_run(self) -> str | None:
         if self._entry.step.kind != "evaluation":
@@ -295,5 +294,7 @@ def later_path(entry: Entry) -> Path:
 
 def warn_away(connection: Connection, error: Exception) -> None:
     """Say that the store is away, or refuses."""
-    where, said = without_password(connection.uri), in_words(error)
-    logger.warning("tracking store %s cannot be told now (%s); work goes on, and is told later", where, said)
+    said = in_words(error)
+    logger.warning(
+        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.address, said
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
@@ -15,7 +15,7 @@ from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact
 from tasks.tracking.descriptions import experiment_name
-from tasks.tracking.results import log_table
+from tasks.tracking.results import log_params, log_table
 from tasks.tracking.variants import comparison_metrics
 
 CURVE_FIGURE, CURVE_TABLE = "learning_curve.png", "learning_curve.json"
@@ -45,7 +45,8 @@ def log_summary(
     values["train/sentences"] = float(refs["corpus/train"].counts["sentences"])
     made = int(1000 * report.manifest.made["time"])
     metrics = [Metric(name, value, made, 0) for name, value in values.items()]
-    client.log_batch(run_id, metrics=metrics, params=[Param("best_variant", best)])
+    client.log_batch(run_id, metrics=metrics)
+    log_params(client, run_id, {"best_variant": best})
     curve = learning_curve(client, experiment, refs["corpus/test"].digest)
     if any(len(points) > 1 for points in curve.values()):
         client.log_figure(run_id, learning_figure(curve), CURVE_FIGURE)

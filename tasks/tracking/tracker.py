@@ -10,43 +10,31 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlflow.entities import Param, RunTag
-
 import taglm_core
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import Interrupted, StoreError
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.steps import Stage, Step
+from taglm_core.stages.steps import Step
 from taglm_core.store.records import Recipe, Ref
-from taglm_core.store.store import Artifact, Store
+from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.places import mlflow_ui, prefect_line, without_password
+from tasks.places import mlflow_ui
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection
-from tasks.tracking.descriptions import (
-    LONGEST_TAG,
-    NOTE,
-    experiment_name,
-    flat_params,
-    run_by_id_link,
-    run_link,
-    safe_name,
-)
-from tasks.tracking.entry import FAILED, FINISHED, KILLED, RUNNING, STATE_FILE, Entry, State
+from tasks.tracking.descriptions import run_by_id_link
+from tasks.tracking.entry import FAILED, FINISHED, KILLED, OWN_RUNS, RUNNING, STATE_FILE, Entry, State
+from tasks.tracking.home import Home
+from tasks.tracking.pipelines import pipeline_run
 from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away
-from tasks.tracking.summary import log_summary
-from tasks.tracking.views import PIPELINE, experiment_tags
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
 logger = logging.getLogger("taglm")
-OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")
 ADDED_TO_RUNS = ("evaluation", "report")
 PACE = 2.0  # seconds between two batches of metrics
 LAST_CHANCE = 120.0  # seconds that a run waits at its end for a store that is away
 
 
-class Tracker:
+class Tracker(Home):
     """Tells MLflow what an experiment does.
 
     Args:
@@ -59,9 +47,8 @@ class Tracker:
     """
 
     def __init__(self, experiment: Experiment, *, uri: str | None = None, pace: float = PACE) -> None:
-        self._experiment, self._pace = experiment, pace
-        self._store = Store(experiment.run.store)
-        self.connection = Connection(resolve_uri(uri or experiment.run.tracking_uri))
+        super().__init__(experiment, Connection(resolve_uri(uri or experiment.run.tracking_uri)))
+        self._pace = pace
         self._commit, self._user = _commit(), _user()
 
     @contextlib.contextmanager
@@ -78,7 +65,7 @@ class Tracker:
             prefect_run: id of the Prefect flow run.
         """
         entry = Entry(
-            self._experiment.name, step, recipe.key, dict(inputs), str(self._store.root), prefect_run, self._commit,
+            self.experiment.name, step, recipe.key, dict(inputs), str(self.store.root), prefect_run, self._commit,
             self._user,
         )  # fmt: skip
         run = self._run(entry, work / STATE_FILE, work / JOURNAL)
@@ -92,7 +79,7 @@ class Tracker:
         run.close(FINISHED)
 
     def pipeline_run(self, refs: Mapping[str, Ref], *, prefect_run: str | None = None) -> str | None:
-        """A run that links the runs of all steps, those of skipped steps too.
+        """A run that links the runs of all steps, those of skipped steps too; of one report there is one.
 
         Args:
             refs: the objects of the experiment, by step name.
@@ -103,35 +90,10 @@ class Tracker:
         """
         self.catch_up()
         try:
-            return self._pipeline_run(refs, prefect_run)
+            return pipeline_run(self, refs, prefect_run)
         except AWAY as error:
             warn_away(self.connection, error)
             return None
-
-    @property
-    def experiment_name(self) -> str:
-        """Name of the experiment."""
-        return self._experiment.name
-
-    @property
-    def locks(self) -> Path:
-        """Folder of the store's locks."""
-        return self._store.root / "locks"
-
-    def tag_experiment(self) -> str:
-        """Id of the MLflow experiment of the experiment's taggers."""
-        name = experiment_name(Stage.TAG, self._experiment.labelled.name)
-        return self.connection.experiment(name, experiment_tags(Stage.TAG))
-
-    def tagger_run(self, ref: Ref) -> str | None:
-        """Id of the newest run that made a tagger; None if none did."""
-        tags = {"taglm.kind": "tagger", "taglm.key": ref.key}
-        return self.connection.find_run(experiment_name(Stage.TAG, self._experiment.labelled.name), tags)
-
-    def step_run(self, step: Step, ref: Ref) -> str | None:
-        """Id of the newest run that made a step's object; None if none did."""
-        tags = {"taglm.kind": step.kind, "taglm.key": ref.key}
-        return self.connection.find_run(experiment_name(step.stage, step.group), tags)
 
     def address(self, run_id: str | None) -> str | None:
         """Where MLflow's UI shows a run; None for none."""
@@ -157,7 +119,7 @@ class Tracker:
         """
         if not self._untold():
             return
-        where = without_password(self.connection.uri)
+        where = self.connection.address
         logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, where)
         end = time.monotonic() + patience
         while self._untold():
@@ -169,18 +131,18 @@ class Tracker:
 
     def _untold(self) -> bool:
         """Whether there is word of objects that the store has not been told."""
-        states = map(State.load, self._store.root.glob("tracking/*.json"))
-        return any(state is not None and state.uri == self.connection.uri for state in states)
+        states = map(State.load, self.store.root.glob("tracking/*.json"))
+        return any(state is not None and state.uri == self.connection.address for state in states)
 
     def _catch_up(self) -> None:
-        root = self._store.root
+        root = self.store.root
         for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
             state = State.load(path)
-            if state is not None and state.uri == self.connection.uri and state.status == RUNNING:
+            if state is not None and state.uri == self.connection.address and state.status == RUNNING:
                 self._end_orphan(state, path)
         for path in sorted(root.glob("tracking/*.json"), key=lambda path: path.stat().st_mtime):
             state = State.load(path)
-            if state is not None and state.uri == self.connection.uri:
+            if state is not None and state.uri == self.connection.address:
                 self._tell_later(state, path)
 
     def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
@@ -188,32 +150,6 @@ class Tracker:
             lock = self.locks / f"tracking-{entry.step.kind}-{entry.key}.lock"
             return TrackedRun(self.connection, entry, path, journal, lock, pace=self._pace)
         return AddedResults(self.connection, entry) if entry.step.kind in ADDED_TO_RUNS else StageRun()
-
-    def _pipeline_run(self, refs: Mapping[str, Ref], prefect_run: str | None) -> str:
-        experiment, group, graph = self._experiment, self._experiment.labelled.name, build_graph(self._experiment)
-        tags, lines = {"taglm.experiment": experiment.name, "taglm.kind": PIPELINE}, []
-        if prefect_run:
-            tags["prefect.flow_run_id"] = prefect_run
-            lines.append(prefect_line(prefect_run))
-        client = self.connection.client()
-        for name, ref in refs.items():
-            step = graph[name]
-            tags[safe_name(f"taglm.object.{name}")] = ref.digest
-            run_id = self.step_run(step, ref) if step.kind in OWN_RUNS else None
-            if run_id is not None:
-                tags[safe_name(f"taglm.run.{name}")] = run_id
-                of = client.get_run(run_id).info.experiment_id
-                lines.append(f"- [{name}]({run_link('', of, run_id)})")
-        home = self.connection.experiment(experiment_name(PIPELINE, group), experiment_tags(PIPELINE))
-        run_id = str(client.create_run(home, run_name=experiment.name).info.run_id)
-        if "report" in refs:
-            lines.insert(0, log_summary(client, run_id, experiment, refs, self._store.open(refs["report"])))
-        tags[NOTE] = "\n".join(lines)[:LONGEST_TAG]
-        params = flat_params(experiment.model_dump(mode="json", exclude={"run"}))
-        named = [RunTag(name, value) for name, value in tags.items()]
-        client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()], tags=named)
-        client.set_terminated(run_id, FINISHED)
-        return run_id
 
     def _end_orphan(self, state: State, path: Path) -> None:
         """A step whose process is gone: finished if its object is there, killed otherwise."""
@@ -250,11 +186,11 @@ class Tracker:
         return artifact
 
     def _artifact(self, entry: Entry) -> Artifact | None:
-        pointer = self._store.pointer(entry.step.kind, entry.key)
+        pointer = self.store.pointer(entry.step.kind, entry.key)
         if pointer is None:
             return None
         try:
-            return self._store.open(Ref(entry.step.kind, entry.key, pointer.digest))
+            return self.store.open(Ref(entry.step.kind, entry.key, pointer.digest))
         except StoreError:
             return None
 

@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted
 from taglm_core.evaluation.curves import CURVE
 from taglm_core.stages.steps import Step
+from taglm_core.store.durable import write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import flat_params
-from tasks.tracking.entry import Variant
+from tasks.tracking.entry import Entry, State, Variant
 from tasks.tracking.runs import warn_away
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
 
@@ -489,3 +490,26 @@ def test_passwords_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
         warn_away(Connection("http://anna:secret@mlflow.example:5000"), OSError("no route"))
     assert "http://mlflow.example:5000" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_passwords_are_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a store holds of a run names the tracking store without user and password, in outages, too."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    bench.uri = "http://anna:secret@127.0.0.1:1"
+    run = bench.unended(LM)
+    bench.say(LM, run, 1)
+    run.finish(bench.publish(LM))
+    (word,) = bench.store.root.glob("tracking/*.json")
+    for path in (word, bench.work(LM) / "tracking.json"):
+        assert "secret" not in path.read_text()
+        assert json.loads(path.read_text())["uri"] == "http://127.0.0.1:1"
+
+
+def test_word_that_holds_a_password_is_known_again(bench: Bench) -> None:
+    """Files of older versions have the address with user and password; the password may have changed since."""
+    entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
+    path = bench.root / "tracking.json"
+    write_json(path, asdict(State("http://anna:old@mlflow.example:5000", entry)))
+    known = State.load(path)
+    assert known is not None
+    assert known.uri == Connection("http://anna:new@mlflow.example:5000").address == "http://mlflow.example:5000"

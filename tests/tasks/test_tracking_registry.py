@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import Experiment
@@ -22,13 +25,14 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import survey, sweep
 from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Ref
-from taglm_core.store.store import Artifact, Store
+from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import needs_of
 from tasks.tracking.aliases import registered_object
-from tasks.tracking.decisions import decide
+from tasks.tracking.decisions import decide, model_note
 from tasks.tracking.entry import PARENT
 from tasks.tracking.links import links
+from tasks.tracking.pipelines import pipeline_run
 from tasks.tracking.registry import best_tagger, register_best
 from tasks.tracking.summary import learning_curve
 from tasks.tracking.tracker import Tracker
@@ -110,7 +114,7 @@ def done(session_done: Done, tmp_path: Path) -> Done:
     """The same with a tracking store of the test's own (artifacts stay where they are)."""
     uri = session_done.tracker.connection.uri.removeprefix("sqlite:///")
     shutil.copyfile(uri, tmp_path / "own.db")
-    tracker = Tracker(session_done.tracker._experiment, uri=f"sqlite:///{tmp_path}/own.db")
+    tracker = Tracker(session_done.tracker.experiment, uri=f"sqlite:///{tmp_path}/own.db")
     return replace(session_done, tracker=tracker)
 
 
@@ -159,7 +163,7 @@ def test_the_pipeline_run_links_its_steps(done: Done) -> None:
 
 def test_telling_results_again_changes_nothing(done: Done) -> None:
     """After a crash or an outage results may be told twice: no metric gets another point, no table another row."""
-    step = build_graph(done.tracker._experiment)["evaluation/TagLM/seed-1/test"]
+    step = build_graph(done.tracker.experiment)["evaluation/TagLM/seed-1/test"]
     inputs = {role: done.refs[name] for role, name in step.inputs.items()}
     recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
     run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
@@ -173,7 +177,7 @@ def test_telling_results_again_changes_nothing(done: Done) -> None:
 
 def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
     """An evaluation that was made while the store was away reaches its tagger's run with the next tracker."""
-    step = build_graph(done.tracker._experiment)["evaluation/TagLM/seed-1/test"]
+    step = build_graph(done.tracker.experiment)["evaluation/TagLM/seed-1/test"]
     inputs = {role: done.refs[name] for role, name in step.inputs.items()}
     recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
     run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
@@ -340,7 +344,7 @@ def test_the_pipeline_run_has_the_scores_of_the_best_variant(done: Done) -> None
 
 def test_several_sizes_make_a_learning_curve(done: Done) -> None:
     """Variants of this experiment on this test corpus, by size; of one size the newest."""
-    experiment, test = done.tracker._experiment, done.refs["corpus/test"].digest
+    experiment, test = done.tracker.experiment, done.refs["corpus/test"].digest
     home, client = done.tracker.tag_experiment(), done.client
     newer = int(1000 * (time.time() + 1000))
 
@@ -359,14 +363,83 @@ def test_several_sizes_make_a_learning_curve(done: Done) -> None:
     assert [point.sentences for point in curve["baseline"]] == [60, 120]
     assert curve["baseline"][0].f1 == 0.4
     assert [point.sentences for point in curve["TagLM"]] == [120]
-    run_id = str(done.tracker.pipeline_run(done.refs))
+    run_id = str(done.tracker.pipeline_run(other_report(done)))
+    assert run_id != done.pipeline
     assert {file.path for file in client.list_artifacts(run_id)} == {"learning_curve.json", "learning_curve.png"}
     assert f"/runs/{run_id}/artifacts/learning_curve.png" in str([link.url for link in links(of_store(done))])
 
 
+def other_report(done: Done) -> dict[str, Ref]:
+    """The objects of a run of the pipeline that made another report from the same evaluations."""
+    report = done.store.open(done.refs["report"])
+    recipe = replace(report.manifest.recipe, config={**report.manifest.recipe.config, "rounds": 101})
+    staged = done.store.work(recipe) / "out"
+    shutil.copytree(report.path, staged, ignore=shutil.ignore_patterns("manifest.json"))
+    (staged / "note.txt").write_text("with another number of rounds")
+    return {
+        **done.refs,
+        "report": done.store.publish(staged, replace(report.manifest, recipe=recipe, files=list_files(staged))),
+    }
+
+
+def pipeline_runs(done: Done) -> list[Run]:
+    home = done.client.get_experiment_by_name("taglm/pipeline/demo")
+    return list(done.client.search_runs([home.experiment_id]))
+
+
+def test_a_pipeline_that_built_nothing_adds_no_run(done: Done) -> None:
+    """Night after night the same report: its run is found again. Other reports, or none, have runs of their own."""
+    assert done.tracker.pipeline_run(done.refs, prefect_run="next-night") == done.pipeline
+    assert [run.info.run_id for run in pipeline_runs(done)] == [done.pipeline]
+    assert done.tracker.pipeline_run(other_report(done)) != done.pipeline
+    without = {name: ref for name, ref in done.refs.items() if name != "report"}
+    assert done.tracker.pipeline_run(without) != done.tracker.pipeline_run(without)
+    assert len(pipeline_runs(done)) == 4
+
+
+def test_a_pipeline_run_that_was_cut_off_is_completed(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just after the run was made: the next one finds it by its tags, fills it in and ends it."""
+    complete = done.client.get_run(str(done.pipeline))
+    done.client.delete_run(str(done.pipeline))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            done.tracker.pipeline_run(done.refs)
+    (cut_off,) = pipeline_runs(done)
+    assert cut_off.info.status == "RUNNING"
+    for _ in range(2):
+        assert done.tracker.pipeline_run(done.refs, prefect_run="prefect-run") == cut_off.info.run_id
+        (run,) = pipeline_runs(done)
+        assert run.info.status == "FINISHED"
+        assert run.data.to_dictionary() == complete.data.to_dictionary()
+
+
+def test_a_pipeline_run_is_filled_in_twice_without_harm(done: Done) -> None:
+    """Killed just before its end: settings and points that it has already are no obstacle."""
+    complete = done.client.get_run(str(done.pipeline))
+    done.client.update_run(str(done.pipeline), status="RUNNING")
+    assert done.tracker.pipeline_run(done.refs, prefect_run="prefect-run") == done.pipeline
+    (run,) = pipeline_runs(done)
+    assert (run.info.status, run.data.to_dictionary()) == ("FINISHED", complete.data.to_dictionary())
+    assert len(done.client.get_metric_history(str(done.pipeline), "test/f1_mean")) == 1
+
+
+def test_two_that_publish_one_report_at_once_make_one_run(done: Done) -> None:
+    """Each looks for the run and then makes it: one after the other."""
+    done.client.delete_run(str(done.pipeline))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: pipeline_run(done.tracker, done.refs), range(4)))
+    assert [run.info.run_id for run in pipeline_runs(done)] == [found[0]]
+    assert set(found) == {found[0]}
+
+
 def of_store(done: Done) -> Experiment:
     """The experiment with the test's own tracking store."""
-    experiment = done.tracker._experiment
+    experiment = done.tracker.experiment
     run = experiment.run.model_copy(update={"tracking_uri": done.tracker.connection.uri})
     return experiment.model_copy(update={"run": run})
 
@@ -382,7 +455,7 @@ def test_links_name_what_is_there(done: Done, monkeypatch: pytest.MonkeyPatch) -
     assert f"/experiments/{home}/runs?" in gain.url
     assert "viewStateShareKey=gain" in gain.url
     done.register()
-    second = str(done.tracker.pipeline_run(done.refs))
+    second = str(done.tracker.pipeline_run(other_report(done)))
     urls = [link.url for link in links(of_store(done))]
     assert any("compare-runs" in url and second in url and str(done.pipeline) in url for url in urls)
     assert any("#/models/taglm-demo/versions/1" in url for url in urls)
@@ -427,6 +500,82 @@ def test_the_registered_model_says_who_is_champion_and_why(done: Done) -> None:
     digest = done.refs[order[-1]].digest
     for part in (digest, f"taglm lineage {digest[:12]}", done.refs["corpus/dev"].digest, str(version.run_id)):
         assert part in version.description
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["set_model_version_tag", "set_registered_model_alias", "update_model_version", "update_registered_model",
+     "delete_model_version_tag"],
+)  # fmt: skip
+def test_a_decision_that_was_cut_off_is_completed(done: Done, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """No version calls itself champion without the alias; registering again finds it and completes both."""
+    step = "tagger/TagLM/seed-1"
+    cut_off(done, monkeypatch, at, step)
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    on_it = done.client.get_registered_model("taglm-demo").aliases.get("champion") == str(version.version)
+    assert on_it or "champion" not in f"{version.tags.get('taglm.decision')} {version.description}"
+    for _ in range(2):
+        registration = done.register(step)
+        (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+        model = done.client.get_registered_model("taglm-demo")
+        assert registration.champion  # type: ignore[attr-defined]
+        assert model.aliases == {"champion": str(version.version)}
+        for said in (version.tags["taglm.decision"], version.description, model.description):
+            assert "champion: the first one" in said
+        assert "taglm.pending" not in version.tags
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_decision_that_was_cut_off_heeds_who_is_champion_by_now(
+    done: Done, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    """Another tagger was registered meanwhile: it stays champion unless the one that waited is better."""
+    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    waits, other = (order[-1], order[0]) if better else (order[0], order[-1])
+    cut_off(done, monkeypatch, "set_registered_model_alias", waits)
+    assert done.register(other).champion  # type: ignore[attr-defined]
+    registration = done.register(waits)
+    assert registration.champion is better  # type: ignore[attr-defined]
+    champion = done.client.get_model_version_by_alias("taglm-demo", "champion")
+    assert champion.tags["taglm.object"] == done.refs[order[-1]].digest
+    version = done.client.get_model_version("taglm-demo", registration.version)  # type: ignore[attr-defined]
+    assert version.tags["taglm.decision"].startswith("champion: " if better else "not champion: ")
+    assert version.description.startswith(version.tags["taglm.decision"])
+
+
+def cut_off(done: Done, monkeypatch: pytest.MonkeyPatch, at: str, step: str) -> None:
+    """Register a tagger, killed at a call of MLflow's."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            done.register(step)
+
+
+def test_a_decision_is_not_made_twice(done: Done) -> None:
+    """Registered again, nothing is written: neither a version nor a word."""
+    first = done.register()
+    before = [dict(version) for version in done.client.search_model_versions("name = 'taglm-demo'")]
+    model = dict(done.client.get_registered_model("taglm-demo"))
+    assert done.register() == first
+    assert [dict(version) for version in done.client.search_model_versions("name = 'taglm-demo'")] == before
+    assert dict(done.client.get_registered_model("taglm-demo")) == model
+
+
+@pytest.mark.parametrize(("words", "shown"), [("not champion: worse", 20), ("not champion: " + 400 * "x", 9)])
+def test_the_page_of_a_registered_model_shows_the_newest_decisions(words: str, shown: int) -> None:
+    """Twenty, or as many as MLflow's 5,000 characters hold; how many are older is said."""
+    tags = {"taglm.variant": "TagLM", "taglm.seed": "1", "taglm.dev_f1": "0.5", "taglm.dev_digest": "d" * 32}
+    versions = [ModelVersion("taglm-demo", n, 0, tags={**tags, "taglm.decision": words}) for n in range(1, 51)]
+    note = model_note([*versions, ModelVersion("taglm-demo", 51, 0)], "taglm-demo")
+    assert len(note) <= 5000
+    rows = [line.split("]")[0] for line in note.splitlines() if line.startswith("| [")]
+    assert rows == [f"| [{n}" for n in range(50, 50 - shown, -1)]
+    assert f"\n\n{50 - shown} older decisions" in note
+    assert "older" not in model_note(versions[:3], "taglm-demo")
 
 
 def test_a_registered_model_leads_to_its_tagger(done: Done) -> None:
