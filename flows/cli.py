@@ -28,6 +28,7 @@ from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_r
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
+from tasks.housekeeping import end_orphans, has_word, needs_of
 
 app = typer.Typer(
     name="taglm",
@@ -122,8 +123,6 @@ def gc(
     no_aliases: Annotated[bool, typer.Option("--no-aliases", help="do not ask MLflow which taggers it names")] = False,
 ) -> None:
     """Show what nobody needs (no key, no alias, no running job) and remove it. Without experiments every key counts."""
-    from tasks.housekeeping import end_orphans, needs_of
-
     loaded = [_load(path, overrides) for path in experiments or ()]
     run = (loaded[0] if loaded else load_experiment(None, overrides or ())).run
     if len({each.run.store.absolute() for each in loaded}) > 1:
@@ -265,6 +264,10 @@ def _run(
 
         run_flow(console, experiment, start, end, stages)
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
+    elif has_word(experiment.run):
+        end_orphans(experiment.run)
+        left = has_word(experiment.run)
+        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)

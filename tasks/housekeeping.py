@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.stages.needs import Needs
 from tasks.environment import quiet_defaults
+from tasks.places import without_password
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.entry import State
+from tasks.tracking.outcome import outcomes
 
 
 def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> Needs:
@@ -43,8 +45,21 @@ def end_orphans(run: RunConfig) -> None:
         Tracker(Experiment(run=run)).catch_up()
 
 
+def has_word(run: RunConfig) -> bool:
+    """Whether something that MLflow has not been told waits in the store."""
+    if not run.tracking:
+        return False
+    told = [state.uri for state in _states(run.store) if state is not None]
+    told += [outcome.uri for _, outcome in outcomes(run.store)]
+    return without_password(resolve_uri(run.tracking_uri)) in told
+
+
 def _untold(store: Path) -> frozenset[tuple[str, str]]:
     """Keys of objects whose results wait to be told (they were made while the tracking store was away)."""
-    states = (State.load(path) for path in sorted(store.glob("tracking/*.json")))
-    entries = [state.entry for state in states if state is not None]
-    return frozenset((entry.step.kind, entry.key) for entry in entries)
+    steps = {(state.entry.step.kind, state.entry.key) for state in _states(store) if state is not None}
+    ends = {(ref.kind, ref.key) for _, outcome in outcomes(store) for ref in outcome.refs.values()}
+    return frozenset(steps | ends)
+
+
+def _states(store: Path) -> Iterator[State | None]:
+    return map(State.load, store.glob("tracking/*.json"))

@@ -15,8 +15,8 @@ from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
 from taglm_core.store.store import Artifact, Store
 from tasks.building import Refs, show_link, shown_or_not
-from tasks.tracking.registry import register_best
-from tasks.tracking.tracker import NoTracker, Tracker, open_tracker
+from tasks.server_away import wait_for_server
+from tasks.tracking.tracker import open_tracker
 
 logger = logging.getLogger("taglm")
 
@@ -29,29 +29,20 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
         experiment: the experiment.
         made: all its objects, by step name.
     """
-    store = Store(experiment.run.store)
     tracker = open_tracker(experiment)
-    if not isinstance(tracker, NoTracker):
-        _tell(tracker, experiment, made, store)
-    with shown_or_not():  # last: it needs Prefect's server, what is above does not
-        _show(experiment, store.open(made["report"]))
-
-
-def _tell(tracker: Tracker, experiment: Experiment, made: Refs, store: Store) -> None:
     tracker.tell_rest()
+    published = tracker.publish(made, prefect_run=_prefect_run())
+    wait_for_server()  # Prefect's, which what follows is shown by
+    show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
+    if (found := published.registration) is not None:
+        logger.info("registered %s version %s: %s", found.name, found.version, found.decision)
+    with shown_or_not():
+        _show(experiment, Store(experiment.run.store).open(made["report"]))
+
+
+def _prefect_run() -> str | None:
     context = TaskRunContext.get()
-    run_id = tracker.pipeline_run(made, prefect_run=str(context.task_run.flow_run_id) if context else None)
-    show_link(tracker.address(run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
-    artifacts = {name: store.open(ref) for name, ref in made.items() if ref.kind in ("tagger", "language-model")}
-    registration = register_best(
-        tracker,
-        experiment.labelled.name,
-        {name: artifact for name, artifact in artifacts.items() if artifact.ref.kind == "tagger"},
-        {name: artifact for name, artifact in artifacts.items() if artifact.ref.kind == "language-model"},
-        report=store.open(made["report"]),
-    )
-    if registration is not None:
-        logger.info("registered %s version %s: %s", registration.name, registration.version, registration.decision)
+    return str(context.task_run.flow_run_id) if context else None
 
 
 def _show(experiment: Experiment, report: Artifact) -> None:

@@ -19,11 +19,9 @@ import taglm_core
 from taglm_core.errors import MissingObject
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
-from tasks.tracking.connection import AWAY
 from tasks.tracking.decisions import CHAMPION, DECISION, decide, model_note, version_note
 from tasks.tracking.entry import LM_ROLE
 from tasks.tracking.home import Home
-from tasks.tracking.runs import warn_away
 
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
@@ -71,24 +69,21 @@ def register_best(
         report: the report that compares the taggers, for the version's tags.
 
     Returns:
-        What was decided; None without taggers, and while the store is away.
+        What was decided; None without taggers.
 
     Raises:
         MissingObject: a language model of the best tagger is not given.
+        MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
     if not taggers:
         return None
     step, tagger = best_tagger(taggers)
-    try:
-        client = home.connection.client()
-        with locked(home.locks / f"registry-{model_name(group)}.lock"):
-            version = _version_of(client, model_name(group), tagger.ref.digest)
-            if version is None:
-                version = _register(home, model_name(group), step, tagger, language_models, report)
-            return _settle(client, step, version)
-    except AWAY as error:
-        warn_away(home.connection, error)
-        return None
+    client = home.connection.client()
+    with locked(home.locks / f"registry-{model_name(group)}.lock"):
+        version = _version_of(client, model_name(group), tagger.ref.digest)
+        if version is None:
+            version = _register(home, model_name(group), step, tagger, language_models, report)
+        return _settle(client, step, version)
 
 
 def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Artifact]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import taglm_core
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import Interrupted, StoreError
+from taglm_core.errors import Interrupted, StoreError, TagLMError
 from taglm_core.stages.steps import Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact
@@ -24,7 +24,8 @@ from tasks.tracking.connection import AWAY, Connection
 from tasks.tracking.descriptions import run_by_id_link
 from tasks.tracking.entry import FAILED, FINISHED, KILLED, OWN_RUNS, RUNNING, STATE_FILE, Entry, State
 from tasks.tracking.home import Home
-from tasks.tracking.pipelines import pipeline_run
+from tasks.tracking.outcome import Outcome, outcomes, put_aside
+from tasks.tracking.publishing import Published, publish
 from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
@@ -78,22 +79,25 @@ class Tracker(Home):
             raise
         run.close(FINISHED)
 
-    def pipeline_run(self, refs: Mapping[str, Ref], *, prefect_run: str | None = None) -> str | None:
-        """A run that links the runs of all steps, those of skipped steps too; of one report there is one.
+    def publish(self, refs: Mapping[str, Ref], *, prefect_run: str | None = None) -> Published:
+        """The end of a pipeline: its run is linked to those of its steps, its best tagger registered.
+
+        Word of it is in the store until all is told: by the next run, if the tracking store is away.
 
         Args:
             refs: the objects of the experiment, by step name.
             prefect_run: id of the Prefect flow run.
-
-        Returns:
-            Its id; None while the store is away.
         """
         self.catch_up()
+        outcome = Outcome(self.connection.address, self.experiment, refs, prefect_run)
+        word = outcome.save(self.store.root)
         try:
-            return pipeline_run(self, refs, prefect_run)
+            published = publish(self, refs, prefect_run)
         except AWAY as error:
             warn_away(self.connection, error)
-            return None
+            return Published()
+        word.unlink(missing_ok=True)
+        return published
 
     def address(self, run_id: str | None) -> str | None:
         """Where MLflow's UI shows a run; None for none."""
@@ -144,6 +148,9 @@ class Tracker(Home):
             state = State.load(path)
             if state is not None and state.uri == self.connection.address:
                 self._tell_later(state, path)
+        for path, outcome in outcomes(root):
+            if outcome.uri == self.connection.address:
+                self._publish_later(outcome, path)
 
     def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
         if entry.step.kind in OWN_RUNS:
@@ -171,6 +178,16 @@ class Tracker(Home):
             if not run.settled:
                 return
         path.unlink(missing_ok=True)
+
+    def _publish_later(self, outcome: Outcome, path: Path) -> None:
+        """A pipeline that ended while the store was away."""
+        try:
+            publish(Home(outcome.experiment, self.connection), outcome.refs, outcome.prefect_run)
+        except TagLMError as error:  # an object is damaged or gone
+            put_aside(path, str(error))
+            return
+        path.unlink(missing_ok=True)
+        logger.info("told tracking store %s how %s ended", self.connection.address, outcome.experiment.name)
 
     @staticmethod
     def _hand_on(run: StageRun, journal: Path) -> None:
@@ -202,9 +219,9 @@ class NoTracker:
         """A step without a run."""
         return contextlib.nullcontext(StageRun())
 
-    def pipeline_run(self, *_: object, **__: object) -> str | None:
-        """No run."""
-        return None
+    def publish(self, *_: object, **__: object) -> Published:
+        """Nothing."""
+        return Published()
 
     def address(self, *_: object) -> str | None:
         """No page."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +28,13 @@ from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.housekeeping import needs_of
+from tasks.housekeeping import has_word, needs_of
 from tasks.tracking.aliases import registered_object
 from tasks.tracking.decisions import decide, model_note
 from tasks.tracking.entry import PARENT
 from tasks.tracking.links import links
 from tasks.tracking.pipelines import pipeline_run
+from tasks.tracking.publishing import Published
 from tasks.tracking.registry import best_tagger, register_best
 from tasks.tracking.summary import learning_curve
 from tasks.tracking.tracker import Tracker
@@ -106,7 +108,7 @@ def session_done(tmp_path_factory: pytest.TempPathFactory, empty_tracking_store:
                 told.forward([event for event, _ in found], found[-1][1])
             told.finish(store.open(refs[name]))
         clear_work(store, step, inputs)
-    return Done(tracker, store, refs, tracker.pipeline_run(refs, prefect_run="prefect-run"))
+    return Done(tracker, store, refs, pipeline_run(tracker, refs, "prefect-run"))
 
 
 @pytest.fixture
@@ -192,6 +194,85 @@ def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
     done.tracker.catch_up()
     assert done.client.get_run(run_id).data.tags["taglm.evaluation.test"] == done.refs[step.name].digest
     assert list((done.store.root / "tracking").iterdir()) == []
+
+
+@pytest.fixture
+def away(done: Done) -> Iterator[Callable[[], None]]:
+    """The tracking store is away until this is called."""
+    database = Path(done.tracker.connection.uri.removeprefix("sqlite:///"))
+    database.rename(database.with_name("away"))
+    database.mkdir()  # so that nobody makes another one
+
+    def back() -> None:
+        database.rmdir()
+        database.with_name("away").rename(database)
+
+    yield back
+    if database.is_dir():
+        back()
+
+
+def another(done: Done) -> Tracker:
+    """A tracker as the next run has it."""
+    return Tracker(done.tracker.experiment, uri=done.tracker.connection.uri, pace=0.0)
+
+
+def outcome_files(done: Done) -> list[str]:
+    return sorted(path.suffix for path in (done.store.root / "tracking" / "outcomes").glob("*.*"))
+
+
+def test_an_end_that_mlflow_missed_is_told_later_and_once(done: Done, away: Callable[[], None]) -> None:
+    """The pipeline's run and the registered tagger come with the next tracker; until then its objects are kept."""
+    refs = other_report(done)
+    run = done.tracker.experiment.run.model_copy(update={"tracking_uri": done.tracker.connection.uri})
+    for _ in range(2):
+        assert another(done).publish(refs, prefect_run="missed") == Published()
+    assert outcome_files(done) == [".json"]
+    assert has_word(run)
+    assert {(ref.kind, ref.key) for ref in refs.values()} <= needs_of(run, aliases=False).keys
+    away()
+    for _ in range(2):
+        another(done).catch_up()
+    assert outcome_files(done) == []
+    assert not has_word(run)
+    found = done.client.search_runs(
+        [done.client.get_experiment_by_name("taglm/pipeline/demo").experiment_id],
+        f"tags.`taglm.object.report` = '{refs['report'].digest}'",
+    )
+    assert [(run.info.status, run.data.tags["prefect.flow_run_id"]) for run in found] == [("FINISHED", "missed")]
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    assert version.tags["taglm.report"] == refs["report"].digest
+
+
+def test_an_end_that_was_cut_off_is_told_by_the_next_run(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the pipeline's run and the registration: word of it is there."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "create_model_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            done.tracker.publish(done.refs)
+    done.tracker.catch_up()
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
+    assert outcome_files(done) == []
+
+
+def test_an_end_that_cannot_be_told_is_put_aside(
+    done: Done, away: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a file, or objects that are gone, are named and in nobody's way; the rest is told."""
+    tracker = another(done)
+    tracker.publish(done.refs)
+    gone = {**done.refs, "report": replace(done.refs["report"], digest="0" * 32)}
+    tracker.publish(gone)
+    (done.store.root / "tracking" / "outcomes" / "half.json").write_text('{"uri": "sqli')
+    away()
+    tracker.catch_up()
+    assert outcome_files(done) == [".aside", ".aside"]
+    assert len([line for line in caplog.messages if "is not told to MLflow" in line]) == 2
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
 
 
 def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
@@ -363,7 +444,7 @@ def test_several_sizes_make_a_learning_curve(done: Done) -> None:
     assert [point.sentences for point in curve["baseline"]] == [60, 120]
     assert curve["baseline"][0].f1 == 0.4
     assert [point.sentences for point in curve["TagLM"]] == [120]
-    run_id = str(done.tracker.pipeline_run(other_report(done)))
+    run_id = str(pipeline_run(done.tracker, other_report(done)))
     assert run_id != done.pipeline
     assert {file.path for file in client.list_artifacts(run_id)} == {"learning_curve.json", "learning_curve.png"}
     assert f"/runs/{run_id}/artifacts/learning_curve.png" in str([link.url for link in links(of_store(done))])
@@ -389,11 +470,11 @@ def pipeline_runs(done: Done) -> list[Run]:
 
 def test_a_pipeline_that_built_nothing_adds_no_run(done: Done) -> None:
     """Night after night the same report: its run is found again. Other reports, or none, have runs of their own."""
-    assert done.tracker.pipeline_run(done.refs, prefect_run="next-night") == done.pipeline
+    assert pipeline_run(done.tracker, done.refs, prefect_run="next-night") == done.pipeline
     assert [run.info.run_id for run in pipeline_runs(done)] == [done.pipeline]
-    assert done.tracker.pipeline_run(other_report(done)) != done.pipeline
+    assert pipeline_run(done.tracker, other_report(done)) != done.pipeline
     without = {name: ref for name, ref in done.refs.items() if name != "report"}
-    assert done.tracker.pipeline_run(without) != done.tracker.pipeline_run(without)
+    assert pipeline_run(done.tracker, without) != pipeline_run(done.tracker, without)
     assert len(pipeline_runs(done)) == 4
 
 
@@ -408,11 +489,11 @@ def test_a_pipeline_run_that_was_cut_off_is_completed(done: Done, monkeypatch: p
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "log_batch", killed)
         with pytest.raises(KeyboardInterrupt):
-            done.tracker.pipeline_run(done.refs)
+            pipeline_run(done.tracker, done.refs)
     (cut_off,) = pipeline_runs(done)
     assert cut_off.info.status == "RUNNING"
     for _ in range(2):
-        assert done.tracker.pipeline_run(done.refs, prefect_run="prefect-run") == cut_off.info.run_id
+        assert pipeline_run(done.tracker, done.refs, prefect_run="prefect-run") == cut_off.info.run_id
         (run,) = pipeline_runs(done)
         assert run.info.status == "FINISHED"
         assert run.data.to_dictionary() == complete.data.to_dictionary()
@@ -422,7 +503,7 @@ def test_a_pipeline_run_is_filled_in_twice_without_harm(done: Done) -> None:
     """Killed just before its end: settings and points that it has already are no obstacle."""
     complete = done.client.get_run(str(done.pipeline))
     done.client.update_run(str(done.pipeline), status="RUNNING")
-    assert done.tracker.pipeline_run(done.refs, prefect_run="prefect-run") == done.pipeline
+    assert pipeline_run(done.tracker, done.refs, prefect_run="prefect-run") == done.pipeline
     (run,) = pipeline_runs(done)
     assert (run.info.status, run.data.to_dictionary()) == ("FINISHED", complete.data.to_dictionary())
     assert len(done.client.get_metric_history(str(done.pipeline), "test/f1_mean")) == 1
@@ -455,7 +536,7 @@ def test_links_name_what_is_there(done: Done, monkeypatch: pytest.MonkeyPatch) -
     assert f"/experiments/{home}/runs?" in gain.url
     assert "viewStateShareKey=gain" in gain.url
     done.register()
-    second = str(done.tracker.pipeline_run(other_report(done)))
+    second = str(pipeline_run(done.tracker, other_report(done)))
     urls = [link.url for link in links(of_store(done))]
     assert any("compare-runs" in url and second in url and str(done.pipeline) in url for url in urls)
     assert any("#/models/taglm-demo/versions/1" in url for url in urls)
