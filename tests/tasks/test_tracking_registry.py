@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
 
+from flows.cli import app
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MismatchError, TrackingAway
 from taglm_core.stages.building import build, clear_work
@@ -242,6 +245,27 @@ def test_an_end_that_mlflow_missed_is_told_later_and_once(done: Done, away: Call
     assert [(run.info.status, run.data.tags["prefect.flow_run_id"]) for run in found] == [("FINISHED", "missed")]
     (version,) = done.client.search_model_versions("name = 'taglm-demo'")
     assert version.tags["taglm.report"] == refs["report"].digest
+
+
+def test_a_run_with_nothing_to_build_tells_what_was_missed(
+    done: Done, away: Callable[[], None], tmp_path: Path
+) -> None:
+    """`taglm run` of the same experiment says so, while MLflow is away and when it is back; then it is silent."""
+    file, store, uri = tmp_path / "tiny.yaml", done.store.root, done.tracker.connection.uri
+    file.write_text(json.dumps(TINY))
+    another(done).publish(done.refs)
+    said = []
+    for _ in range(3):
+        ran = CliRunner().invoke(
+            app, ["run", str(file), "--set", f"run.store={store}", "--set", f"run.tracking_uri={uri}"]
+        )
+        assert ran.exit_code == 0, ran.output
+        assert "everything was built already" in ran.output
+        said += [line.split(":")[0] for line in ran.output.splitlines() if "MLflow has missed" in line]
+        if len(said) == 1:
+            away()
+    assert said == ["what MLflow has missed of earlier runs waits", "what MLflow has missed of earlier runs was told"]
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
 
 
 def test_an_end_that_was_cut_off_is_told_by_the_next_run(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
