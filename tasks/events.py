@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
-from prefect.events import emit_event
+import httpx
+from prefect import get_client
+from prefect.events import Event
 from prefect.runtime import flow_run
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
+from tasks.server_away import wait_for_server
 
 CREATED = "taglm.artifact.created"
+ATTEMPTS = 3
+logger = logging.getLogger("taglm")
 
 
 def announce(stage: Stage, experiment: Experiment, made: Iterable[Ref]) -> None:
@@ -27,8 +33,25 @@ def announce(stage: Stage, experiment: Experiment, made: Iterable[Ref]) -> None:
     """
     objects = sorted({f"{ref.kind}/{ref.digest}" for ref in made})
     if objects and flow_run.parent_flow_run_id is None:
-        emit_event(
-            CREATED,
-            resource={"prefect.resource.id": f"taglm.artifact.{stage}.{experiment.name}"},
-            payload={"experiment": experiment.model_dump(mode="json"), "objects": objects},
+        this = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
+        _send(
+            Event(
+                event=CREATED,
+                resource={"prefect.resource.id": f"taglm.artifact.{stage}.{experiment.name}"},
+                related=[this] if flow_run.id else [],
+                payload={"experiment": experiment.model_dump(mode="json"), "objects": objects},
+            )
         )
+
+
+def _send(event: Event) -> None:
+    """By a request that the server answers: what Prefect's worker of events still holds at the end of a run is lost."""
+    for _ in range(ATTEMPTS):
+        wait_for_server()
+        try:
+            with get_client(sync_client=True) as client:
+                client.request("POST", "/events", json=[event.model_dump(mode="json")])
+            return
+        except httpx.HTTPError as error:
+            trouble = error
+    logger.warning("Prefect's server did not take the event %s (%s): no trigger hears of it", event.event, trouble)
