@@ -31,6 +31,7 @@ from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Store
 from taglm_core.training.journal import Event
 from tasks.options import Options
+from tasks.places import without_password
 from tasks.tracking.tracker import StageRun, open_tracker
 
 logger = logging.getLogger("taglm")
@@ -164,7 +165,9 @@ def _prefect_run() -> str | None:
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    """The experiment with an absolute store, so that a process started elsewhere finds it."""
+    """The experiment with an absolute store, so that a process started elsewhere finds it, and without a password."""
     settings: dict[str, Any] = experiment.model_dump(mode="json")
     settings["run"]["store"] = str(Path(experiment.run.store).absolute())
+    if experiment.run.tracking_uri is not None:
+        settings["run"]["tracking_uri"] = without_password(experiment.run.tracking_uri)
     return settings

@@ -25,7 +25,7 @@ class Outcome:
 
     Attributes:
         uri: the tracking store, without user and password.
-        experiment: the experiment.
+        experiment: the experiment; how it was run is not kept.
         refs: its objects, by step name; the report is one of them.
         prefect_run: id of the Prefect flow run.
     """
@@ -48,7 +48,7 @@ class Outcome:
         """Write durably; gives the file."""
         path = self.path(root)
         refs = {name: asdict(ref) for name, ref in self.refs.items()}
-        experiment = self.experiment.model_dump(mode="json")
+        experiment = self.experiment.model_dump(mode="json", exclude={"run"})  # which may hold a password
         write_json(path, {"uri": self.uri, "experiment": experiment, "refs": refs, "prefect_run": self.prefect_run})
         return path
 
@@ -76,9 +76,7 @@ def put_aside(path: Path, why: str) -> None:
 
 def _read(data: Any, root: Path) -> Outcome | None:
     try:
-        given = data["experiment"]
-        # the store may have been moved, or been named from another folder
-        experiment = Experiment.model_validate({**given, "run": {**given["run"], "store": str(root)}})
+        experiment = Experiment.model_validate({**data["experiment"], "run": {"store": str(root)}})
         refs = {name: Ref(**ref) for name, ref in data["refs"].items()}
         return Outcome(data["uri"], experiment, refs, data["prefect_run"]) if "report" in refs else None
     except (TypeError, KeyError, AttributeError, ValidationError):

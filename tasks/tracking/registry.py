@@ -26,6 +26,7 @@ from tasks.tracking.home import Home
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
 PENDING = "taglm.pending"  # a decision that is not on all pages yet
+UNDECIDED = "not decided yet"
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
 
 
@@ -160,7 +161,7 @@ def _register(
         name,
         model.artifact_location,
         run_id,
-        tags={**tags, PENDING: "not decided yet"},
+        tags={**tags, PENDING: UNDECIDED},
         model_id=model.model_id if run_id else None,
     )
 
@@ -176,6 +177,8 @@ def _settle(client: MlflowClient, step: str, version: ModelVersion) -> Registrat
     if PENDING not in version.tags:
         return Registration(name, number, on_it, version.tags.get(DECISION, ""))
     decision = version.tags[PENDING]
+    if on_it and not decision.startswith(CHAMPION):
+        decision = f"{CHAMPION}: set by hand"  # while it waited
     if not on_it:
         f1, digest = float(version.tags["taglm.dev_f1"]), version.tags["taglm.dev_digest"]
         on_it, decision = decide(f1, digest, holder.tags if holder is not None else None)

@@ -231,6 +231,8 @@ def test_an_end_that_mlflow_missed_is_told_later_and_once(done: Done, away: Call
     for _ in range(2):
         assert another(done).publish(refs, prefect_run="missed") == Published()
     assert outcome_files(done) == [".json"]
+    (word,) = (done.store.root / "tracking" / "outcomes").glob("*.json")
+    assert "tracking_uri" not in word.read_text()  # it may hold a password
     assert has_word(run)
     assert {(ref.kind, ref.key) for ref in refs.values()} <= needs_of(run, aliases=False).keys
     away()
@@ -646,6 +648,16 @@ def test_a_decision_that_was_cut_off_heeds_who_is_champion_by_now(
     version = done.client.get_model_version("taglm-demo", registration.version)  # type: ignore[attr-defined]
     assert version.tags["taglm.decision"].startswith("champion: " if better else "not champion: ")
     assert version.description.startswith(version.tags["taglm.decision"])
+
+
+def test_an_alias_set_by_hand_while_a_decision_waits_is_said_so(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registration was cut off, somebody gave the version the alias: it is champion, and says why."""
+    step = "tagger/TagLM/seed-1"
+    cut_off(done, monkeypatch, "set_model_version_tag", step)
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    done.client.set_registered_model_alias("taglm-demo", "champion", version.version)
+    registration = done.register(step)
+    assert (registration.champion, registration.decision) == (True, "champion: set by hand")  # type: ignore[attr-defined]
 
 
 def cut_off(done: Done, monkeypatch: pytest.MonkeyPatch, at: str, step: str) -> None:
