@@ -221,7 +221,9 @@ def test_a_store_that_comes_back_after_the_work_is_told_everything(
 ) -> None:
     """Away from start to end: word is left beside the objects, and the next tracker makes the whole run."""
     folder = bench.root / "elsewhere"
-    folder.write_text("a file where the folder of the database should be")
+    blocked = bench.root / "blocked"
+    blocked.write_text("a file where the folder of the database should be")
+    folder.symlink_to(blocked)
     bench.uri = f"sqlite:///{folder}/mlflow.db"
     bench.away(LM)
     assert warned(caplog)
@@ -239,7 +241,9 @@ def test_a_store_that_comes_back_after_the_work_is_told_everything(
 def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: Bench, empty_tracking_store: Path) -> None:
     """Back in time it is told everything; otherwise word stays; without word nothing is waited for."""
     folder = bench.root / "elsewhere"
-    folder.write_text("a file where the folder of the database should be")
+    blocked = bench.root / "blocked"
+    blocked.write_text("a file where the folder of the database should be")
+    folder.symlink_to(blocked)
     bench.uri = f"sqlite:///{folder}/mlflow.db"
     tracker = bench.tracker
     tracker.tell_rest(patience=1e9)
@@ -251,9 +255,9 @@ def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: Bench, empty_tra
     ready.mkdir()
     shutil.copyfile(empty_tracking_store, ready / "mlflow.db")
 
-    def come_back() -> None:
-        folder.unlink()
-        ready.rename(folder)
+    def come_back() -> None:  # at once: in a moment without anything a folder would be made there
+        (bench.root / "link").symlink_to(ready)
+        (bench.root / "link").replace(folder)
 
     later = threading.Timer(0.5, come_back)
     later.start()
