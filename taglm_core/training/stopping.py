@@ -13,22 +13,23 @@ PR_SET_PDEATHSIG = 1
 
 
 class StopRequest:
-    """Is made once; the loop looks at it after each step, writes a checkpoint and ends."""
+    """Is made once; the loop looks at it after each step, writes a checkpoint and ends.
+
+    It takes no lock: a signal may come in the midst of the handler of another one. When a process dies, the system
+    sends SIGTERM to its children once for each of its threads, so that happens.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
         self.reason = ""
 
     @property
     def requested(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._event.is_set()
+        return bool(self.reason)
 
     def set(self, reason: str) -> None:
-        """Ask to stop."""
-        if not self._event.is_set():
-            self.reason = reason
-            self._event.set()
+        """Ask to stop; the first reason stays."""
+        self.reason = self.reason or reason
 
     def listen(self) -> None:
         """Turn SIGTERM and SIGINT (Ctrl-C reaches the whole process group) into this request."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,24 @@ def test_signals_become_a_stop_request() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+SIGNALS_IN_SIGNALS = """
+import signal, time
+from taglm_core.training.stopping import StopRequest
+
+signal.signal(signal.SIGALRM, lambda *_: stop.set("the timer"))
+stop = StopRequest()
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+end = time.monotonic() + 2.0
+while time.monotonic() < end:
+    stop = StopRequest()
+    stop.set("another reason")
+    assert stop.requested
+signal.setitimer(signal.ITIMER_REAL, 0.0)
+"""
+
+
+def test_a_signal_in_the_midst_of_another_one_does_no_harm() -> None:
+    """A dying process of many threads sends its child SIGTERM several times in a row: no handler waits for another."""
+    subprocess.run([sys.executable, "-c", SIGNALS_IN_SIGNALS], check=True, timeout=60)
