@@ -75,3 +75,12 @@ class UnlabelledConfig(Settings):
         None, ge=1, le=400, description="shards the training sentences are scattered into, of which one at a time is "
         "shuffled in memory; null: 16, and more for more than 64 million tokens"
     )  # fmt: skip
+    passage_sentences: int = Field(
+        1, ge=1, description="consecutive sentences that are read as they stand, one after the other; 1: each sentence "
+        "is shuffled by itself. More of them teach language models what embedding.context: document reads out, where "
+        "the text is in order"
+    )  # fmt: skip
+
+    def order(self) -> dict[str, int]:
+        """What steps say of the order of sentences, where it is not the usual one."""
+        return {"passage_sentences": self.passage_sentences} if self.passage_sentences > 1 else {}

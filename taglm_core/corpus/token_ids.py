@@ -43,6 +43,7 @@ def write_token_ids(
     *,
     shards: int,
     heldout_fraction: float,
+    passage: int = 1,
     batch_size: int = 50_000,
 ) -> dict[str, int]:
     """Writes the ids of all sentences: training sentences scattered into shards by hash, held-out ones apart.
@@ -55,13 +56,14 @@ def write_token_ids(
         out_dir: made if absent.
         shards: number of train shards.
         heldout_fraction: the one the words were counted with.
+        passage: consecutive training sentences that come into one shard together.
         batch_size: sentences held in memory; changes no byte.
 
     Returns:
         sentences and tokens of both parts, words of the words file, extra words.
     """
-    if shards < 1:
-        raise ValueError(f"shards is {shards}, must be at least 1")
+    if min(shards, passage) < 1:
+        raise ValueError(f"shards is {shards} and passage {passage}, both must be at least 1")
     words = _Words(words_file)
     out_dir.mkdir(parents=True, exist_ok=True)
     names = [*(_train_name(shard) for shard in range(shards)), _HELDOUT]
@@ -73,10 +75,11 @@ def write_token_ids(
             lengths = np.diff(tokens.offsets.to_numpy()).astype(np.int64)
             ids = words.encode(tokens.flatten())
             is_heldout = heldout_mask(pc.binary_join(tokens, " ").to_pylist(), heldout_fraction)
-            numbers = np.arange(position, position + len(lengths))
-            shard_of = (mix64(numbers, _SHARD_SEED) % np.uint64(shards)).astype(np.int64)
+            # passages are counted without held-out sentences, so that all but the last are whole
+            before = np.arange(len(lengths)) if passage == 1 else np.cumsum(~is_heldout) - ~is_heldout
+            shard_of = (mix64((position + before) // passage, _SHARD_SEED) % np.uint64(shards)).astype(np.int64)
             shard_of[is_heldout] = shards
-            position += len(lengths)
+            position += len(lengths) if passage == 1 else int(np.count_nonzero(~is_heldout))
             token_shard = np.repeat(shard_of, lengths)
             for shard in np.unique(shard_of):
                 writers[shard].append(ids[token_shard == shard], lengths[shard_of == shard])

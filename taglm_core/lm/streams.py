@@ -1,9 +1,10 @@
 """Endless text in a fixed number of parallel streams.
 
 A stream is sentences end to end with one boundary mark between them: `<S> w1 .. wn <S> w1 ..`. When a stream runs
-short it pulls the next sentence, so no sentence is cut except by the end of training, and the recurrent state is
-carried from window to window, across sentences and shards, and never reset (DESIGN: 6). Order: shards permuted per
-epoch, sentences permuted inside each shard; only one shard's permutation is in memory.
+short it pulls the next passage (one sentence, or some consecutive ones), so no sentence is cut except by the end of
+training, and the recurrent state is carried from window to window, across sentences and shards, and never reset
+(DESIGN: 6). Order: shards permuted per epoch, passages permuted inside each shard; only one shard's permutation is in
+memory. A backward stream reads a passage from the last word of its last sentence.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ class Streams:
         window: T, tokens a window.
         backward: whether sentences are read from their last word to their first.
         seed: seed of the order.
+        passage: consecutive sentences of a shard that are read one after the other.
     """
 
-    def __init__(self, shards: Sequence[Shard], *, streams: int, window: int, backward: bool, seed: int) -> None:
+    def __init__(
+        self, shards: Sequence[Shard], *, streams: int, window: int, backward: bool, seed: int, passage: int = 1
+    ) -> None:
         self._shards = [shard for shard in shards if len(shard)]
         if not self._shards:
             raise ValueError("no training sentences: the text is empty or all of it is held out")
-        self._window, self._step, self._seed = window, -1 if backward else 1, seed
-        self.epoch, self._place, self._sentence = 0, 0, 0
+        self._window, self._step, self._seed, self._passage = window, -1 if backward else 1, seed, passage
+        self.epoch, self._place, self._read = 0, 0, 0
         self._start_epoch()
         self._pending = [np.zeros(1, np.int32) for _ in range(streams)]  # each text begins with the boundary mark
 
@@ -46,9 +50,9 @@ class Streams:
         for number, pending in enumerate(self._pending):
             parts, have = [pending], len(pending)
             while have <= self._window:
-                sentence = self._pull()
-                parts += [sentence, _MARK]
-                have += len(sentence) + 1
+                for sentence in self._pull():
+                    parts += [sentence, _MARK]
+                    have += len(sentence) + 1
             text = np.concatenate(parts)
             rows[number] = text[: self._window + 1]
             self._pending[number] = text[self._window :].copy()  # the last target is the next window's first input
@@ -61,14 +65,14 @@ class Streams:
 
     def where(self) -> str:
         """Position, for messages."""
-        return f"epoch {self.epoch}, shard {self._order[self._place]}, sentence {self._sentence:,}"
+        return f"epoch {self.epoch}, shard {self._order[self._place]}, sentence {self._read * self._passage:,}"
 
     def pack(self) -> dict[str, Any]:
         """Position as JSON values."""
         return {
             "epoch": self.epoch,
             "place": self._place,
-            "sentence": self._sentence,
+            "sentence": self._read,
             "pending": [row.tolist() for row in self._pending],
         }
 
@@ -78,11 +82,12 @@ class Streams:
         self._start_epoch()
         self._place = state["place"]
         self._start_shard()
-        self._sentence = state["sentence"]
+        self._read = state["sentence"]
         self._pending = [np.array(row, np.int32) for row in state["pending"]]
 
-    def _pull(self) -> NDArray[np.int32]:
-        while self._sentence == len(self._permutation):
+    def _pull(self) -> list[NDArray[np.int32]]:
+        """The sentences of the next passage as they are read."""
+        while self._read == len(self._permutation):
             self._place += 1
             if self._place == len(self._shards):
                 self.epoch += 1
@@ -90,9 +95,10 @@ class Streams:
             else:
                 self._start_shard()
         shard = self._shards[self._order[self._place]]
-        sentence = shard.sentence(int(self._permutation[self._sentence]))[:: self._step]
-        self._sentence += 1
-        return sentence
+        first = int(self._permutation[self._read]) * self._passage
+        numbers = range(first, min(first + self._passage, len(shard)))
+        self._read += 1
+        return [shard.sentence(number)[:: self._step] for number in numbers[:: self._step]]
 
     def _start_epoch(self) -> None:
         self._order = numpy_generator(self._seed, "shards", self.epoch).permutation(len(self._shards))
@@ -102,8 +108,8 @@ class Streams:
     def _start_shard(self) -> None:
         shard = int(self._order[self._place])
         generator = numpy_generator(self._seed, "sentences", self.epoch, shard)
-        self._permutation = generator.permutation(len(self._shards[shard]))
-        self._sentence = 0
+        self._permutation = generator.permutation(-(-len(self._shards[shard]) // self._passage))
+        self._read = 0
 
 
 _MARK = np.zeros(1, np.int32)

@@ -134,7 +134,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
         Step(
             "token-ids",
             "token-ids",
-            {**held, "shards": text.shards},
+            {**held, "shards": text.shards, **text.order()},
             {"text": TEXT, "vocabulary": "vocabulary"},
             group=group,
         ),
@@ -142,6 +142,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
     for name, config in experiment.language_models.items():
         for direction in config.directions:
             settings = {**_dump(config, without=("directions", "continue_from")), "direction": str(direction)}
+            settings |= text.order()
             inputs = {"vocabulary": "vocabulary", "token-ids": "token-ids"}
             step = language_model_name(name, direction)
             objects = _base(name, config, direction)

@@ -33,6 +33,7 @@ from taglm_core.training.ranks import ALONE, Ranks
 
 BREAK_STREAMS = 32
 TOKENS_PER_SHARD = 4_000_000
+PASSAGE = "passage_sentences"  # in the config of a step; absent where each sentence is shuffled by itself
 
 
 def build_vocabulary(bench: Bench) -> Built:
@@ -57,6 +58,7 @@ def build_token_ids(bench: Bench) -> Built:
         bench.out,
         shards=bench.config["shards"] or _shards(bench.inputs["vocabulary"].manifest.counts["train_tokens"]),
         heldout_fraction=bench.config["heldout_fraction"],
+        passage=bench.config.get(PASSAGE, 1),
     )
     return Built(counts=counts)
 
@@ -69,7 +71,7 @@ def _shards(tokens: int) -> int:
 def build_language_model(bench: Bench) -> Built:
     """Train one direction, measure it on held-out text, and find its break state."""
     settings = dict(bench.config)
-    direction = Direction(settings.pop("direction"))
+    direction, passage = Direction(settings.pop("direction")), settings.pop(PASSAGE, 1)
     config = LanguageModelConfig.model_validate({**settings, "directions": (direction,)})
     ranks = bench.ranks or ALONE
     device = open_device(
@@ -96,8 +98,9 @@ def build_language_model(bench: Bench) -> Built:
             seed_torch(config.seed, "language-model", str(direction), "rank", ranks.rank)
         backward = direction is Direction.BACKWARD
         streams = Streams(
-            text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed
-        )
+            text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed,
+            passage=passage,
+        )  # fmt: skip
         intervals = Intervals(bench.run.log_steps, bench.run.evaluate_steps)
         job = LmJob(network, table, streams, heldout, config, intervals, device, ranks, start)
         job.measure()

@@ -71,6 +71,33 @@ def test_shards_are_balanced_and_mixed(built: tuple[Path, dict[str, int]]) -> No
         assert 1300 < np.mean(numbers) < 1700
 
 
+@pytest.mark.parametrize("batch_size", [50_000, 170])
+def test_passages_come_into_one_shard_together(
+    built: tuple[Path, dict[str, int]], tmp_path: Path, batch_size: int
+) -> None:
+    """Training sentences in sevens, held-out ones between them not counted, each seven in one shard; none is lost."""
+    folder, counts = built
+    found = write_token_ids(
+        folder / "corpus",
+        folder / "words.parquet",
+        tmp_path / "ids",
+        shards=4,
+        heldout_fraction=0.1,
+        passage=7,
+        batch_size=batch_size,
+    )
+    assert found == counts
+    (tmp_path / "words.parquet").symlink_to(folder / "words.parquet")
+    shards = [_texts(tmp_path, shard) for shard in TokenIds.open(tmp_path / "ids").train_shards]
+    training = [text for text, held in zip(SENTENCES, heldout_mask(SENTENCES, 0.1), strict=True) if not held]
+    expected = {tuple(training[start : start + 7]) for start in range(0, len(training), 7)}
+    assert {tuple(shard[start : start + 7]) for shard in shards for start in range(0, len(shard), 7)} >= {
+        passage for passage in expected if len(passage) == 7
+    }
+    assert Counter(text for shard in shards for text in shard) == Counter(training)
+    assert min(len(shard) for shard in shards) > 0.15 * len(training)
+
+
 def test_extra_words_follow_the_words_file_with_counts(built: tuple[Path, dict[str, int]]) -> None:
     """What the words file lacks gets the next ids in order of first occurrence; nothing is lost, nothing is id 0."""
     folder, counts = built

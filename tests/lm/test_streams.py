@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from taglm_core.lm.streams import Streams
 
@@ -84,18 +85,40 @@ def test_backward_streams_reverse_sentences() -> None:
         assert all(sentence == reverse[::-1] for sentence, reverse in pairs)
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_passages_are_read_as_they_stand(backward: bool) -> None:
+    """Consecutive sentences follow each other in one stream; a backward one reads them from the last to the first."""
+    streams = Streams(shards(), streams=2, window=4, backward=backward, seed=1, passage=5)
+    known = [tuple(sentence.tolist()) for sentence in (*shards()[0].sentences, *shards()[2].sentences)]
+    for row in read(streams, 60):
+        places = [known.index(sentence[::-1] if backward else sentence) for sentence in sentences_in(row)]
+        passages = [places[start : start + 5] for start in range(0, len(places) - 4, 5)]
+        assert len(passages) > 3
+        for passage in passages:
+            assert passage == sorted(passage, reverse=backward)
+            assert {place // 5 for place in passage} == {passage[0] // 5}
+        assert len({passage[0] for passage in passages}) > 3  # in an order of their own
+
+
+def test_passages_of_one_sentence_are_the_usual_order() -> None:
+    """The setting's default changes nothing."""
+    usual = read(Streams(shards(), streams=2, window=4, backward=True, seed=1), 10)
+    assert np.array_equal(usual, read(Streams(shards(), streams=2, window=4, backward=True, seed=1, passage=1), 10))
+
+
 def test_order_depends_on_seed_and_epoch() -> None:
     """Another seed, another order."""
     one, two = (read(Streams(shards(), streams=2, window=4, backward=False, seed=seed), 5) for seed in (1, 2))
     assert not np.array_equal(one, two)
 
 
-def test_position_is_resumed_exactly() -> None:
+@pytest.mark.parametrize("passage", [1, 3])
+def test_position_is_resumed_exactly(passage: int) -> None:
     """Packed after any number of windows and unpacked elsewhere, the same text goes on."""
     for done in (0, 1, 7, 30):
-        first = Streams(shards(), streams=3, window=4, backward=False, seed=1)
+        first = Streams(shards(), streams=3, window=4, backward=True, seed=1, passage=passage)
         for _ in range(done):
             first.next()
-        second = Streams(shards(), streams=3, window=4, backward=False, seed=1)
+        second = Streams(shards(), streams=3, window=4, backward=True, seed=1, passage=passage)
         second.unpack(first.pack())
         assert np.array_equal(read(first, 12), read(second, 12))
