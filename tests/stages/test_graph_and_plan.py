@@ -86,6 +86,16 @@ def test_a_language_model_setting_spares_the_baseline(store: Store) -> None:
     assert "steps 3000 -> 7" in found["language-model/main/forward"].reason
 
 
+def test_the_order_of_sentences_is_in_keys_only_where_it_is_not_the_usual_one(store: Store) -> None:
+    """Passages make other token ids and language models; passages of one sentence are what there was."""
+    assert changed(store, "unlabelled.passage_sentences=1") == {}
+    decisions = changed(store, "unlabelled.passage_sentences=20")
+    assert decisions["token-ids"].action is Action.RUN
+    assert "vocabulary" not in decisions
+    recipe = build_graph(load_experiment(None, ["unlabelled.passage_sentences=20"]))["language-model/main/backward"]
+    assert recipe.config["passage_sentences"] == 20
+
+
 def test_one_more_seed_adds_its_runs_only(store: Store) -> None:
     """Seeds are independent."""
     found = changed(store, "seeds=[1, 2, 3, 4]")
