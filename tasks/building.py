@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,10 +23,11 @@ from taglm_core.errors import ChildFailed, Interrupted
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import run_child, slot
+from taglm_core.stages.launch import CHILDREN, run_child, slot
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Recipe, Ref
+from taglm_core.store.room import cores
 from taglm_core.store.store import Store
 from taglm_core.training.journal import Event
 from tasks.options import Options
@@ -71,7 +71,8 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
             _build_in_child(experiment, this, store, recipe, inputs, tracked, refresh=refresh, made=made)
         else:
             label = f"{experiment.name}/{step}"
-            build(store, this, inputs, run=experiment.run, label=label, refresh=refresh, made=made)
+            build(store, this, inputs, run=experiment.run, label=label, refresh=refresh, made=made,
+                  stop=CHILDREN.asked)  # fmt: skip
         ref = store.find(recipe)
         if ref is None:
             raise ChildFailed(f"{step}: its process ended well, but its object is not in the store; run again")
@@ -122,7 +123,7 @@ def _build_in_child(
 ) -> None:
     job = ChildJob(_settings(experiment), step.name, dict(inputs), refresh, dict(made))
     watcher = _Watcher(step.name, tracked)
-    with slot(store.root / "locks", experiment.run.workers or len(os.sched_getaffinity(0))):
+    with slot(store.root / "locks", experiment.run.workers or cores()):
         run_child(job, store.work(recipe), experiment.run.threads, watcher, tracked.offset)
 
 

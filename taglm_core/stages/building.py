@@ -113,8 +113,8 @@ def build(
     work = store.work(recipe)
     if ranks is not None and not ranks.first:
         return _build_along(store, step, recipe, inputs, run, stop or StopRequest(), ranks)
-    asked = time.time()
-    with store.lock(recipe), clear_when_full(store.root):
+    asked, request = time.time(), StopRequest() if stop is None else stop
+    with store.lock(recipe, between=request.check), clear_when_full(store.root):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
         if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
@@ -131,8 +131,7 @@ def build(
             ranks.first_says(False)  # it is to be made, and its inputs are whole
         files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
-            request, locks = StopRequest() if stop is None else stop, store.root / "locks"
-            bench = Bench(step.config, opened, files, out, work, run, journal, request, locks, ranks)
+            bench = Bench(step.config, opened, files, out, work, run, journal, request, store.root / "locks", ranks)
             built = _builder(step.kind)(bench)
         if KINDS[step.kind].child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)

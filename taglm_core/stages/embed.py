@@ -21,7 +21,7 @@ from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.embed_shards import ShardWork, fill, memory_needed, sentences_of
 from taglm_core.stages.steps import KINDS
 from taglm_core.store.durable import read_json, write_json
-from taglm_core.store.room import available_memory, require_disk, size_text
+from taglm_core.store.room import available_memory, cores, require_disk, size_text
 from taglm_core.training.devices import exclusive, open_device
 from taglm_core.training.journal import Journal
 
@@ -36,7 +36,7 @@ def build_embeddings(bench: Bench) -> Built:
     folder, corpus = bench.inputs["language-model"], bench.inputs["corpus"]
     layout = lay_out(sentences_of(corpus.path), shard_tokens=config.shard_tokens, context=config.context)
     _say_long_documents(layout, config, bench.journal)
-    with exclusive(device, bench.locks):
+    with exclusive(device, bench.locks, between=bench.stop.check):
         _require_memory(memory_needed(folder.path, max(layout.rows, default=0), config.batch_sentences))
         lm = load_language_model(folder.path, device.torch, predicts=False)
         key = cache_key(lm, config, language_model=folder.ref.digest, corpus=corpus.ref.digest,
@@ -44,7 +44,7 @@ def build_embeddings(bench: Bench) -> Built:
         work = ShardWork(folder.path, corpus.path, bench.work / "parts", config, key, tuple(layout.rows))
         _keep_parts_of(device.describe(), work.parts)
         missing = work.tidy()
-        most = 1 if device.name != "cpu" else bench.run.workers or len(os.sched_getaffinity(0))
+        most = 1 if device.name != "cpu" else bench.run.workers or cores()
         require_disk(bench.work, work.disk_needed(missing, most), f"the cache of {sum(layout.rows):,} tokens")
         fill(work, lm, bench, missing, most - 1)
     largest = 0.0

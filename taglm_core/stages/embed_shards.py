@@ -28,7 +28,7 @@ from taglm_core.lm.shards import Corpus, shards
 from taglm_core.stages.building import Bench
 from taglm_core.stages.launch import POLL_SECONDS, place_of
 from taglm_core.store.durable import locked
-from taglm_core.store.room import available_memory
+from taglm_core.store.room import available_memory, cores
 from taglm_core.training.devices import open_device
 from taglm_core.training.stopping import PR_SET_PDEATHSIG
 
@@ -193,7 +193,7 @@ def _helpers(work: ShardWork, bench: Bench, wanted: int) -> Iterator[int]:
     Gives how many there are.
     """
     wanted = max(0, min(wanted, available_memory() // work.memory_needed()))
-    places = bench.run.workers or len(os.sched_getaffinity(0))
+    places = bench.run.workers or cores()
     context = multiprocessing.get_context("spawn")
     with _spare_places(bench.locks, places, wanted) as count:
         running = [

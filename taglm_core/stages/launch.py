@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 import signal
@@ -20,9 +21,11 @@ from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.stages.child import ChildJob, error_file, load_error
 from taglm_core.stages.graph import build_graph
 from taglm_core.training.journal import JOURNAL, Event, read_events
+from taglm_core.training.stopping import StopRequest
 
 POLL_SECONDS = 0.3
 STOP_SECONDS = 60.0  # a checkpoint of a large model takes a while to reach the disk
+SPARE_SECONDS = 10.0  # torchrun first ends its ranks
 LOG = "child.log"
 
 
@@ -35,30 +38,32 @@ class Children:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._stopping = False
+        self._late = math.inf  # of the monotonic clock
+        self.asked = StopRequest()
 
     def start_afresh(self) -> None:
         """New processes may start (again)."""
-        self._stopping = False
+        self.asked = StopRequest()
 
     def stop(self) -> None:
         """Ask every process to write its checkpoint and end; no further one starts."""
         with self._lock:
-            self._stopping = True
+            self._late = time.monotonic() + STOP_SECONDS + SPARE_SECONDS
+            self.asked.set("the run has ended")
             for process in self._running:
                 process.terminate()
 
-    def check(self) -> None:
-        """Raise `Interrupted` if processes have been asked to stop."""
-        if self._stopping:
-            raise Interrupted("stopped before it began; run again to go on")
+    @property
+    def late(self) -> bool:
+        """Whether processes have had all the time there is for ending by themselves."""
+        return self.asked.requested and time.monotonic() > self._late
 
     @contextlib.contextmanager
     def start(self, command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         """A process that runs as long as the block; when the block ends early it is asked to stop, then made to."""
         with log.open("wb") as output:
             with self._lock:
-                self.check()
+                self.asked.check()
                 process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
                 )
@@ -104,9 +109,14 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
                 offset = _hand_on(work / JOURNAL, offset, on_events)
                 if ended:
                     break
+                if CHILDREN.late:
+                    process.kill()
                 time.sleep(POLL_SECONDS)
         if process.returncode != 0:
-            raise _error_of(job_file, ranks) or _death(log, work, process.returncode)
+            said = _error_of(job_file, ranks)
+            if said is None and CHILDREN.asked.requested:  # before it could listen, or it would not
+                said = Interrupted("stopped without a word; the next run goes on from its last checkpoint")
+            raise said or _death(log, work, process.returncode)
 
 
 def ranks_of(job: ChildJob) -> int:
@@ -172,7 +182,7 @@ def slot(locks: Path, count: int) -> Iterator[None]:
     """
     locks.mkdir(parents=True, exist_ok=True)
     while True:
-        CHILDREN.check()
+        CHILDREN.asked.check()
         for number in range(count):
             with place_of(locks, number).open("a") as file:
                 try:

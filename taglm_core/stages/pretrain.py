@@ -89,7 +89,7 @@ def build_language_model(bench: Bench) -> Built:
             "unlabelled text", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with exclusive(device, bench.locks, ranks):
+    with exclusive(device, bench.locks, ranks, bench.stop.check):
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary)))
         start = None if base is None else _start_from(base, network, device.torch)

@@ -100,7 +100,7 @@ def build_tagger(bench: Bench) -> Built:
         embedding,
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
-    with exclusive(device, bench.locks):
+    with exclusive(device, bench.locks, between=bench.stop.check):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed)
         network = build_network(spec, start, fixed).to(device.torch)
@@ -144,7 +144,7 @@ def build_evaluation(bench: Bench) -> Built:
     fixed = FixedVectors.none(spec.word_size)
     if f"{split}/word-vectors" in bench.inputs:
         fixed = FixedVectors.of(spec.words, [_vectors(bench, split)])
-    with exclusive(device, bench.locks):
+    with exclusive(device, bench.locks, between=bench.stop.check):
         network = load_network(folder, spec, fixed, device.torch)
         data = encode(spec, fixed, tokens, _caches(bench, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)

@@ -7,9 +7,12 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+WAIT_SECONDS = 0.2  # between two attempts at a lock
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,7 +61,9 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+def locked(
+    path: Path, *, wait: bool = True, shared: bool = False, between: Callable[[], None] | None = None
+) -> Iterator[bool]:
     """Hold a lock on a file, which the system frees when its holder dies; gives whether it is held.
 
     Whoever holds the lock may remove the file: others notice, and lock the file that is there then.
@@ -67,15 +72,19 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[b
         path: the file.
         wait: for whoever holds it; otherwise the block runs without the lock, and is told so.
         shared: with others that share it, too; otherwise with nobody.
+        between: called every moment of the wait; raises to give it up. (A signal's handler alone ends no wait.)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and between is None else fcntl.LOCK_NB)
     while True:
         with path.open("a") as file:
             held = _flock(file, mode)
-            if not held or is_at(file, path):
+            if is_at(file, path) if held else not wait:
                 yield held
                 return
+        if not held and between is not None:
+            between()
+            time.sleep(WAIT_SECONDS)
 
 
 def is_at(file: IO[str], path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Room on the disk and in memory: asked for before long work begins, and said clearly when it runs out."""
+"""Cores, and room on the disk and in memory: asked for before long work begins, and said clearly when it runs out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from taglm_core.errors import NoRoom
 _CGROUPS = Path("/sys/fs/cgroup")
 _V2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))  # limit, use, page cache that the use counts
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_disk(folder: Path) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -187,9 +187,12 @@ class Store:
         return self.root / "work" / recipe.kind / recipe.key
 
     @contextlib.contextmanager
-    def lock(self, recipe: Recipe, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the key's lock: whoever comes second waits, then finds the object made. Without `wait`, only if free."""
-        with locked(self.lock_file(recipe.kind, recipe.key), wait=wait) as held:
+    def lock(self, recipe: Recipe, *, wait: bool = True, between: Callable[[], None] | None = None) -> Iterator[bool]:
+        """Hold the key's lock: whoever comes second waits, then finds the object made. Without `wait`, only if free.
+
+        `between` is called every moment of the wait, and raises to give it up.
+        """
+        with locked(self.lock_file(recipe.kind, recipe.key), wait=wait, between=between) as held:
             yield held
 
     def lock_file(self, kind: str, key: str) -> Path:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,11 +239,14 @@ def set_generator_states(states: Mapping[str, Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(device: Device, locks: Path, ranks: Ranks = ALONE) -> Iterator[None]:
+def exclusive(
+    device: Device, locks: Path, ranks: Ranks = ALONE, between: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold an accelerator for one training at a time; CPUs are shared.
 
     With several ranks the first one holds the devices of all, taken in order: ranks that each took their own could
-    wait for those of another training, and the other training for theirs, for ever.
+    wait for those of another training, and the other training for theirs, for ever. `between` is called every moment of
+    the wait, and raises to give it up.
     """
     if device.name == "cpu":
         yield
@@ -251,7 +254,7 @@ def exclusive(device: Device, locks: Path, ranks: Ranks = ALONE) -> Iterator[Non
     with contextlib.ExitStack() as held:
         if ranks.first:
             for index in range(ranks.size) if ranks.several else [device.index]:
-                held.enter_context(locked(locks / f"device-cuda-{_visible(index)}.lock"))
+                held.enter_context(locked(locks / f"device-cuda-{_visible(index)}.lock", between=between))
         ranks.wait()
         yield
 

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+from taglm_core.errors import Interrupted
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -26,6 +28,11 @@ class StopRequest:
     def requested(self) -> bool:
         """Whether somebody asked to stop."""
         return bool(self.reason)
+
+    def check(self) -> None:
+        """Raise `Interrupted` if somebody asked; for work that has not begun."""
+        if self.requested:
+            raise Interrupted(f"stopped ({self.reason}) before it began; run again to go on")
 
     def set(self, reason: str) -> None:
         """Ask to stop; the first reason stays."""

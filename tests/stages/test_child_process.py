@@ -18,6 +18,7 @@ import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, TagLMError
+from taglm_core.stages import launch
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
@@ -178,17 +179,54 @@ def test_all_processes_can_be_stopped_from_another_thread(bed: Bed) -> None:
         bed.run()
 
 
+def test_it_stops_while_it_waits_for_another_run(bed: Bed, reference: Ref) -> None:
+    """Who waits for somebody who makes the same thing gives the wait up when asked to."""
+    with bed.store.lock(bed.recipe), bed.start() as process:
+        time.sleep(5)
+        process.terminate()
+        assert process.wait(20) == 75
+    with bed.store.lock(bed.recipe):
+        thread = threading.Timer(5, CHILDREN.stop)
+        thread.start()
+        with pytest.raises(Interrupted, match="before it began"):
+            bed.run()
+    CHILDREN.start_afresh()
+    assert bed.run() == reference
+
+
+def test_what_does_not_stop_is_made_to(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hears nothing does not keep a stopped run waiting for ever; it was no failure."""
+    monkeypatch.setattr(launch, "STOP_SECONDS", 2.0)
+    monkeypatch.setattr(launch, "SPARE_SECONDS", 0.0)
+
+    def stop() -> None:
+        bed.wait_for(5)
+        send(tmp_path, signal.SIGSTOP)
+        CHILDREN.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Interrupted, match="last checkpoint"):
+        bed.run()
+    thread.join()
+
+
+def send(tmp_path: Path, number: signal.Signals) -> None:
+    """Send a signal to the processes whose jobs lie in a folder."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(tmp_path).encode() in path.read_bytes():
+                os.kill(int(path.parent.name), number)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
 def test_a_process_that_dies_is_explained(bed: Bed, tmp_path: Path) -> None:
     """Killed from outside: the message names the signal, what happens next, and where the log is kept."""
 
     def kill() -> None:
         bed.wait_for(5)
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                if str(tmp_path).encode() in path.read_bytes():
-                    os.kill(int(path.parent.name), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+        send(tmp_path, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
