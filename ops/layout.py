@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.environment import quiet_defaults
+from tasks.http import PREFECT_SAYS, answers
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -54,6 +55,15 @@ class Services:
         """Address by service that answers with 200 once the service works."""
         return {PREFECT: f"{self.prefect_url}/api/health", MLFLOW: f"{self.mlflow_url}/health"}
 
+    def answers(self, name: str) -> bool:
+        """Whether a service works: another program may have its port."""
+        return answers(self.health()[name], PREFECT_SAYS if name == PREFECT else None)
+
+    @property
+    def worker(self) -> str:
+        """Name of the worker, by which the server knows it."""
+        return f"worker-{socket.gethostname()}"
+
     def environment(self) -> dict[str, str]:
         """Environment of the services: ours where the user has not set something else."""
         quiet_defaults(self.data)
@@ -70,6 +80,6 @@ class Services:
             "TAGLM_MLFLOW_PORT": str(self.mlflow),
             "TAGLM_MLFLOW_STORE": store,
             "TAGLM_MLFLOW_ARTIFACTS": (self.data / "mlflow-artifacts").as_uri(),
-            "TAGLM_WORKER": f"worker-{socket.gethostname()}",
+            "TAGLM_WORKER": self.worker,
             MARK: str(self.data),
         }

@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
-from machine import answers, is_free, marked, read_yaml, until
+from machine import is_free, marked, read_yaml, until
 from server import create_pool, put_automations
 from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
 from tasks.dead_runs import end_dead, end_workerless
 from tasks.environment import DATA
-from tasks.places import port_of, ports_file, started_ports
+from tasks.places import POOL, port_of, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
 DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"
-POOL = "taglm"
 START_SECONDS, STOP_SECONDS, PATIENT_SECONDS = 300.0, 180.0, 30.0
 
 
@@ -81,7 +80,7 @@ def down(services: Services) -> None:
     found = supervisor is not None or bool(_left_behind(services))
     if supervisor is not None:
         _control(services, "stop", WORKER, check=False)
-        if answers(services.health()[PREFECT]):
+        if services.answers(PREFECT):
             end_workerless(services.prefect_url)
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
@@ -106,11 +105,11 @@ def down(services: Services) -> None:
 def status(services: Services) -> bool:
     """Say what runs and what answers; whether all of it does."""
     states = _states(services)
-    health = services.health()
+    works = {name: services.answers(name) for name in services.health()}
     for name in (PREFECT, MLFLOW, WORKER):
-        says = "" if name not in health else "answers" if answers(health[name]) else "does not answer"
+        says = "" if name not in works else "answers" if works[name] else "does not answer"
         _say(f"{name:<16}{states.get(name, 'not running'):<12}{says}")
-    return set(states.values()) == {"RUNNING"} and all(answers(url) for url in health.values())
+    return set(states.values()) == {"RUNNING"} and all(works.values())
 
 
 def deploy(services: Services) -> None:
@@ -155,7 +154,7 @@ def _server(services: Services) -> str:
     Raises:
         ServiceError: it does not answer.
     """
-    if not answers(services.health()[PREFECT]):
+    if not services.answers(PREFECT):
         raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
     return services.prefect_url
 
@@ -164,7 +163,7 @@ def foreground(services: Services, name: str) -> None:
     """Run one of the two UIs in this terminal, on the data that runs without a server have written."""
     port, url = (services.prefect, services.prefect_url) if name == PREFECT else (services.mlflow, services.mlflow_url)
     label = "Prefect" if name == PREFECT else "MLflow"
-    if answers(services.health()[name]):
+    if services.answers(name):
         _say(f"{label} runs already: {addresses(services)[label]}")
         return
     _require_free(services, name)
@@ -189,13 +188,13 @@ def _wait_for(services: Services, name: str) -> None:
     Raises:
         ServiceError: it ended, or did not answer in time; with the end of its log.
     """
-    url = services.health()[name]
 
     def settled() -> bool:
-        return answers(url) or _states(services).get(name) in ("FATAL", "EXITED", None)
+        return services.answers(name) or _states(services).get(name) in ("FATAL", "EXITED", None)
 
     until(settled, START_SECONDS)
-    if not answers(url):
+    if not services.answers(name):
+        url = services.health()[name]
         raise ServiceError(f"{name} does not answer at {url}; `make down`, then again. {_end_of_log(services, name)}")
 
 

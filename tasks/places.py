@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from tasks.environment import DATA
 
 HOST = "http://127.0.0.1"
+POOL = "taglm"  # work pool of the deployments (prefect.yaml) and of the worker (ops/supervisord.conf)
 USUAL_PORTS = {"prefect": 4200, "mlflow": 5000}
 _USER = re.compile(r"^((?:[^:/?#@]*:)?//)?[^/?#]*@")  # scheme, if there is one; all before the last @ of the authority
 _SECRET = re.compile(r"([?&](?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)

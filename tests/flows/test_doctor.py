@@ -35,15 +35,17 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Answers every GET with 200, every POST with what it is told to.
+    """Answers every GET as a Prefect server that is well, every POST with what it is told to.
 
     Attributes:
+        health: the answer to a GET.
         status: of the answer to a POST.
         answer: to a POST, as JSON.
         asked: path of the last POST.
         user: who asked last, as the header `Authorization` says.
     """
 
+    health: bytes = b"true"
     status: int = 200
     answer: object = ()
     asked: str = ""
@@ -61,6 +63,7 @@ def server() -> Iterator[Server]:
             told.user = self.headers["Authorization"] or ""
             self.send_response(200)
             self.end_headers()
+            self.wfile.write(told.health)
 
         def do_POST(self) -> None:
             told.asked, told.user = self.path, self.headers["Authorization"] or ""
@@ -210,6 +213,23 @@ def test_an_address_that_cannot_be_asked_is_a_row(host: str, monkeypatch: pytest
     monkeypatch.setenv("PREFECT_API_URL", f"http://{host}/api")
     shown = host.removeprefix("user:secret@")
     assert _found()["Prefect"].found == f"http://{shown}/api does not answer"
+
+
+def test_another_program_on_the_port_is_no_prefect_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers, with success even, but not as Prefect would."""
+    server.health = b"<html>"
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", str(server.port))
+    assert _found()["Prefect"].found.startswith("none running")
+    assert "not open" in _found()["Prefect UI"].found
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.port}/api")
+    assert _found()["Prefect"].bad
+
+
+@pytest.mark.parametrize("port", ["abc", "70000"])
+def test_a_port_that_is_none_is_nobodys(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No number, or too large a one: nobody is there."""
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", port)
+    assert _found()["Prefect"].found.startswith("none running")
 
 
 def test_services_on_other_ports_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

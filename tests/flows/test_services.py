@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import socketserver
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +29,7 @@ class Server:
     told: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def send(self, url: str, body: Any, method: str = "POST") -> Any:
-        """As machine.send."""
+        """As tasks.http.send."""
         if url in self.answers:
             return self.answers[url]
         self.told.append((method, url, body))
@@ -106,6 +108,35 @@ def test_services_that_run_are_found_where_they_were_started(
     assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
     ports_file(tmp_path).write_text("[]")
     assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5000)
+
+
+@pytest.mark.parametrize(
+    ("said", "prefect"),
+    [
+        ("HTTP/1.0 200 OK\r\n\r\ntrue", True),
+        ("HTTP/1.0 200 OK\r\n\r\nOK", False),
+        ("HTTP/1.0 503 Busy\r\n\r\ntrue", False),
+        ("220 mail", False),
+        ("", False),
+    ],
+)
+def test_another_program_on_a_port_is_not_the_service(
+    said: str, *, prefect: bool, ops: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    """Whatever it answers, HTTP or not, it is asked without a traceback; Prefect is known by what it says."""
+
+    class Say(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(said.encode())
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Say) as running:
+        threading.Thread(target=running.serve_forever).start()
+        services = ops["services"].Services(tmp_path, running.server_address[1], running.server_address[1])
+        assert services.answers("prefect-server") is prefect
+        assert services.answers("mlflow") is ("200 OK" in said)
+        running.shutdown()
 
 
 OWN = [
