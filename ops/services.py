@@ -54,7 +54,7 @@ def up(services: Services, *, mlflow: bool = True) -> None:
         _wait_for(services, name)
     deploy(services)
     if not running:  # else a run may go on that has outlived its worker
-        end_workerless(services.prefect_url)
+        end_workerless(services.prefect_url, services.worker)
         end_dead(services.prefect_url)
     if running.get(WORKER) != "RUNNING":
         _control(services, "start", WORKER, check=False)
@@ -81,11 +81,15 @@ def down(services: Services) -> None:
     if supervisor is not None:
         _control(services, "stop", WORKER, check=False)
         if services.answers(PREFECT):
-            end_workerless(services.prefect_url)
+            try:
+                end_workerless(services.prefect_url, services.worker)
+            except OSError as error:  # busy: no reason to leave the rest running
+                _say(f"runs in progress are not ended ({error}); the next `make up` says that they have crashed")
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
             _say(f"supervisord ({supervisor}) does not end; it is killed")
-            os.kill(supervisor, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(supervisor, signal.SIGKILL)
     until(lambda: not _left_behind(services), PATIENT_SECONDS)  # training processes write their checkpoints
     for number, patience in ((signal.SIGTERM, PATIENT_SECONDS), (signal.SIGKILL, 10.0)):
         left = _left_behind(services)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import importlib
+import socket
 import socketserver
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -137,6 +140,52 @@ def test_another_program_on_a_port_is_not_the_service(
         assert services.answers("prefect-server") is prefect
         assert services.answers("mlflow") is ("200 OK" in said)
         running.shutdown()
+
+
+@pytest.fixture
+def ours(ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Services of a folder of their own, on ports where nobody is; nothing of them outlives the test."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        services = ops["services"].Services(tmp_path, first.getsockname()[1], second.getsockname()[1])
+    monkeypatch.setattr(ops["services"], "PATIENT_SECONDS", 0.5)
+    yield services
+    ops["services"].down(services)
+
+
+class Busy(http.server.BaseHTTPRequestHandler):
+    """A Prefect server that is well, and too busy to do anything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"true")
+
+    def do_POST(self) -> None:
+        self.send_error(503)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_busy_server_does_not_keep_the_rest_running(
+    ops: dict[str, ModuleType], ours: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That runs in progress were not ended is said, and everything stops."""
+    monkeypatch.setattr("tasks.http.BUSY_SECONDS", ())
+    services = ops["services"]
+    ours.home.mkdir(parents=True)
+    services._call([str(services.BIN / "supervisord"), "-c", str(services.CONFIG)], ours, "")
+    assert services.until(lambda: services._supervisor(ours) is not None, 30)
+    with http.server.HTTPServer(("127.0.0.1", ours.prefect), Busy) as running:
+        threading.Thread(target=running.serve_forever).start()
+        services.down(ours)
+        running.shutdown()
+    assert services._left_behind(ours) == []
+    said = capsys.readouterr().out.splitlines()
+    assert "503" in said[0]
+    assert said[1] == "stopped"
 
 
 OWN = [
