@@ -10,11 +10,28 @@ from pathlib import Path
 
 from tasks.environment import quiet_defaults
 from tasks.http import PREFECT_SAYS, answers
+from tasks.places import port_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PREFECT, MLFLOW, WORKER = "prefect-server", "mlflow", "worker"
 MARK = "TAGLM_SERVICES"
+
+
+class ServiceError(Exception):
+    """A service cannot be started, reached or stopped; the message says what to do."""
+
+
+def chosen_port(service: str, data: Path) -> int:
+    """Port of `prefect` or `mlflow`.
+
+    Raises:
+        ServiceError: what was chosen is no port.
+    """
+    chosen = port_of(service, data)
+    if not chosen.isdecimal() or not 0 < int(chosen) < 65536:
+        raise ServiceError(f"TAGLM_{service.upper()}_PORT={chosen}: expected a number from 1 to 65535")
+    return int(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,14 @@ class Services:
     def answers(self, name: str) -> bool:
         """Whether a service works: another program may have its port."""
         return answers(self.health()[name], PREFECT_SAYS if name == PREFECT else None)
+
+    def addresses(self) -> dict[str, str]:
+        """Where a person finds what runs."""
+        return {
+            "Prefect": f"{self.prefect_url}/runs",
+            "MLflow": f"{self.mlflow_url}/#/experiments?workflowType=machine_learning",
+            "worker log": str(self.home / "worker.log"),
+        }
 
     @property
     def worker(self) -> str:

@@ -15,39 +15,35 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
+from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, ServiceError, Services, chosen_port
 from machine import is_free, marked, read_yaml, until
 from server import create_pool, put_automations
 from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
-from tasks.dead_runs import end_dead, end_workerless
+from tasks.dead_runs import end_dead, end_workerless, online_workers
 from tasks.environment import DATA
-from tasks.places import POOL, port_of, ports_file, started_ports
+from tasks.places import POOL, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
 DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"
 START_SECONDS, STOP_SECONDS, PATIENT_SECONDS = 300.0, 180.0, 30.0
 
 
-class ServiceError(Exception):
-    """A service cannot be started, reached or stopped; the message says what to do."""
-
-
 def up(services: Services, *, mlflow: bool = True) -> None:
     """Start what is not running, wait until it answers, create the work pool, deploy, start the worker."""
     wanted = [PREFECT, MLFLOW] if mlflow else [PREFECT]
     running = _states(services)
+    if not running and (left := _left_behind(services)):  # a second worker would run beside the first
+        raise ServiceError(f"processes {left} of earlier services are still there; `make down` first")
     for name in wanted:
         if running.get(name) not in ("RUNNING", "STARTING"):
             _require_free(services, name)
     if not running:
-        services.home.mkdir(parents=True, exist_ok=True)
-        ports = {"prefect": services.prefect, "mlflow": services.mlflow}
-        ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
-        _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
+        _start_supervisor(services)
     _say("starting (the first start makes two databases and takes a minute)")
     _control(services, "start", *wanted, check=False)  # says so where one runs already
     for name in wanted:
@@ -57,21 +53,45 @@ def up(services: Services, *, mlflow: bool = True) -> None:
         end_workerless(services.prefect_url, services.worker)
         end_dead(services.prefect_url)
     if running.get(WORKER) != "RUNNING":
-        _control(services, "start", WORKER, check=False)
-    if _states(services).get(WORKER) != "RUNNING":
-        raise ServiceError(f"the worker does not start. {_end_of_log(services, WORKER)}")
-    for name, address in addresses(services).items():
+        _start_worker(services)
+    for name, address in services.addresses().items():
         if name != "MLflow" or mlflow:
             _say(f"{name:<11}{address}")
 
 
-def addresses(services: Services) -> dict[str, str]:
-    """Where a person finds what runs."""
-    return {
-        "Prefect": f"{services.prefect_url}/runs",
-        "MLflow": f"{services.mlflow_url}/#/experiments?workflowType=machine_learning",
-        "worker log": str(services.home / "worker.log"),
-    }
+def _start_supervisor(services: Services) -> None:
+    """Start it, with a file that says on which ports: it is there while the services are meant to run."""
+    services.home.mkdir(parents=True, exist_ok=True)
+    ports = {"prefect": services.prefect, "mlflow": services.mlflow}
+    ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
+    try:
+        _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
+    except (ServiceError, OSError):
+        ports_file(services.data).unlink()
+        raise
+
+
+def _start_worker(services: Services) -> None:
+    """Start the worker, and wait until the server has heard of it.
+
+    Raises:
+        ServiceError: it ended, or gave no sign of life in time; with the end of its log.
+    """
+    began = datetime.now(UTC)
+    _control(services, "start", WORKER, check=False)
+
+    def heard() -> bool:
+        with contextlib.suppress(OSError):  # the server is busy
+            heartbeat = online_workers(services.prefect_url).get(services.worker)
+            return heartbeat is not None and heartbeat > began
+        return False
+
+    def settled() -> bool:
+        return heard() or _states(services).get(WORKER) != "RUNNING"
+
+    until(settled, START_SECONDS)
+    if not heard():
+        raise ServiceError(f"the worker does not work; `make down`, then again. {_end_of_log(services, WORKER)}")
 
 
 def down(services: Services) -> None:
@@ -168,16 +188,16 @@ def foreground(services: Services, name: str) -> None:
     port, url = (services.prefect, services.prefect_url) if name == PREFECT else (services.mlflow, services.mlflow_url)
     label = "Prefect" if name == PREFECT else "MLflow"
     if services.answers(name):
-        _say(f"{label} runs already: {addresses(services)[label]}")
+        _say(f"{label} runs already: {services.addresses()[label]}")
         return
     _require_free(services, name)
     environment = services.environment()
     del environment[MARK]  # it ends with this terminal, not with `make down`
-    _say(f"{addresses(services)[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
+    _say(f"{services.addresses()[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
     store, artifacts = environment["TAGLM_MLFLOW_STORE"], environment["TAGLM_MLFLOW_ARTIFACTS"]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     serve = {
-        PREFECT: ["prefect", "server", "start", *where],
+        PREFECT: ["python", str(ROOT / "ops" / "prefect_server.py"), *where],
         MLFLOW: ["mlflow", "server", *where, "--workers", "1", "--no-serve-artifacts", "--backend-store-uri", store,
                  "--default-artifact-root", artifacts],
     }[name]  # fmt: skip
@@ -264,7 +284,7 @@ def _say(line: str) -> None:
 
 def _known(data: Path) -> Services:
     """Services that run, with the ports they were started with; else with those that links lead to."""
-    asked = Services(data, int(port_of("prefect", data)), int(port_of("mlflow", data)))
+    asked = Services(data, chosen_port("prefect", data), chosen_port("mlflow", data))
     return asked if _supervisor(asked) is None else replace(asked, **started_ports(data))
 
 
@@ -276,8 +296,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of everything (default: data)")
     parser.add_argument("--no-mlflow", action="store_true", help="up: without MLflow")
     given = parser.parse_args()
-    services = _known(given.data.absolute())
     try:
+        services = _known(given.data.absolute())
         match given.command:
             case "up":
                 up(services, mlflow=not given.no_mlflow)

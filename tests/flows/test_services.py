@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.server
 import importlib
+import os
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -186,6 +189,45 @@ def test_a_busy_server_does_not_keep_the_rest_running(
     said = capsys.readouterr().out.splitlines()
     assert "503" in said[0]
     assert said[1] == "stopped"
+
+
+def test_a_worker_that_was_left_behind_is_no_second_ones_neighbour(ops: dict[str, ModuleType], ours: Any) -> None:
+    """Nothing is started while a process of earlier services lives; a stop ends it."""
+    services = ops["services"]
+    name, _, value = ours.mark.partition("=")
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, name: value})
+    assert services.until(lambda: services._left_behind(ours) == [left.pid], 30)
+    threading.Thread(target=left.wait).start()
+    with pytest.raises(services.ServiceError, match=rf"\[{left.pid}\] .* `make down` first"):
+        services.up(ours)
+    assert not ours.home.exists()
+    services.down(ours)
+    assert services._left_behind(ours) == []
+
+
+def test_a_start_that_fails_leaves_no_ports_for_links(
+    ops: dict[str, ModuleType], ours: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whether supervisord says so or is not there."""
+    services = ops["services"]
+    monkeypatch.setattr(services, "CONFIG", tmp_path / "missing.conf")
+    with pytest.raises(services.ServiceError, match=r"missing\.conf"):
+        services.up(ours)
+    assert not ports_file(tmp_path).exists()
+    monkeypatch.setattr(services, "BIN", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        services.up(ours)
+    assert not ports_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("port", ["abc", "70000", "0", "-1"])
+def test_a_port_that_is_none_is_said(port: str, tmp_path: Path) -> None:
+    """Each command says what is expected."""
+    command = [sys.executable, str(ROOT / "ops" / "services.py"), "status", "--data", str(tmp_path)]
+    environment = {**os.environ, "TAGLM_PREFECT_PORT": port}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"ServiceError: TAGLM_PREFECT_PORT={port}: expected a number from 1 to 65535\n"
 
 
 OWN = [
