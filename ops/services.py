@@ -203,7 +203,7 @@ def foreground(services: Services, name: str) -> None:
     }[name]  # fmt: skip
     services.home.mkdir(parents=True, exist_ok=True)
     os.chdir(services.home)
-    os.execve(BIN / serve[0], serve, environment)
+    os.execve(BIN / serve[0], [str(BIN / serve[0]), *serve[1:]], environment)
 
 
 def _wait_for(services: Services, name: str) -> None:
