@@ -108,6 +108,8 @@ def _sqlite(path: Path) -> Check:
         finally:
             connection.close()
     except sqlite3.Error as error:
+        if "locked" in str(error):
+            return Check("MLflow", f"{path} is busy: {error}", remedy="ask again in a moment")
         remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
         return Check("MLflow", f"{path}: {error}", True, remedy)
     return Check("MLflow", f"{path}, {runs} runs", remedy="`make mlflow` opens it")

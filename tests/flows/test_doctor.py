@@ -6,8 +6,10 @@ import base64
 import http.server
 import io
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -255,6 +257,30 @@ def test_tracking_stores_are_looked_at(tmp_path: Path, healthy_server: str) -> N
     assert not _found(run={"tracking_uri": healthy_server})["MLflow"].bad
     assert _found(run={"tracking_uri": str(tmp_path)})["MLflow"].bad, "MLflow keeps no runs in folders any more"
     assert "off" in _found(run={"tracking": False})["MLflow"].found
+
+
+def test_a_tracking_store_that_is_locked_is_busy_and_not_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to move a database away in which somebody writes."""
+    monkeypatch.setattr("flows.cli_services.ASK_SECONDS", 0.1)
+    with closing(sqlite3.connect(tmp_path / "busy.db", isolation_level=None)) as database:
+        database.execute("CREATE TABLE runs (id)")
+        database.execute("BEGIN EXCLUSIVE")
+        found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/busy.db"})["MLflow"]
+    assert not found.bad
+    assert "is busy: database is locked" in found.found
+    assert found.remedy == "ask again in a moment"
+    found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/busy.db"})["MLflow"]
+    assert found.found.endswith("0 runs")
+
+
+def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's is no use where a control group allows less."""
+    (tmp_path / "memory.max").write_text("1500000000\n")
+    (tmp_path / "memory.current").write_text("1000000000\n")
+    monkeypatch.setattr("taglm_core.store.room._cgroups", lambda: [tmp_path])
+    memory = _found()["memory"]
+    assert memory.bad
+    assert memory.found.startswith("0.5 GB free of ")
 
 
 def test_more_workers_than_cores_is_said_but_not_bad() -> None:
