@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import importlib
+import json
 import os
 import socket
 import socketserver
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -158,18 +161,35 @@ def ours(ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ops["services"].down(services)
 
 
-class Busy(http.server.BaseHTTPRequestHandler):
-    """A Prefect server that is well, and too busy to do anything."""
+@contextmanager
+def prefect(port: int, workers: list[dict[str, str]] | None = None) -> Iterator[None]:
+    """A Prefect server that is well and knows of workers, or is too busy to do anything."""
 
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"true")
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(True)
 
-    def do_POST(self) -> None:
-        self.send_error(503)
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(503) if workers is None else self.answer(workers)
 
-    def log_message(self, *_: object) -> None: ...
+        def answer(self, content: object) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", port), Answer) as running:
+        threading.Thread(target=running.serve_forever).start()
+        yield
+        running.shutdown()
+
+
+def supervised(services: ModuleType, ours: Any) -> None:
+    """Start supervisord, which starts nothing by itself."""
+    services._start_supervisor(ours)
+    assert services.until(lambda: services._supervisor(ours) is not None, 30)
 
 
 def test_a_busy_server_does_not_keep_the_rest_running(
@@ -178,17 +198,36 @@ def test_a_busy_server_does_not_keep_the_rest_running(
     """That runs in progress were not ended is said, and everything stops."""
     monkeypatch.setattr("tasks.http.BUSY_SECONDS", ())
     services = ops["services"]
-    ours.home.mkdir(parents=True)
-    services._call([str(services.BIN / "supervisord"), "-c", str(services.CONFIG)], ours, "")
-    assert services.until(lambda: services._supervisor(ours) is not None, 30)
-    with http.server.HTTPServer(("127.0.0.1", ours.prefect), Busy) as running:
-        threading.Thread(target=running.serve_forever).start()
+    supervised(services, ours)
+    with prefect(ours.prefect):
         services.down(ours)
-        running.shutdown()
     assert services._left_behind(ours) == []
     said = capsys.readouterr().out.splitlines()
     assert "503" in said[0]
     assert said[1] == "stopped"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_worker_runs_once_the_server_has_heard_of_it(
+    *, lives: bool, ops: dict[str, ModuleType], ours: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sign of life of an earlier one is none; of a worker that ends the reason is shown."""
+    services = ops["services"]
+    worker = tmp_path / "prefect"
+    worker.write_text(f"#!/bin/sh\necho no reason\nsleep {600 if lives else 3}\nexit 1\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr("layout.BIN", tmp_path)
+    supervised(services, ours)
+    told = {"name": ours.worker, "status": "ONLINE", "last_heartbeat_time": "2020-01-01T00:00:00Z"}
+    with prefect(ours.prefect, [told]):
+        if lives:
+            now = datetime.now(UTC) + timedelta(seconds=4)
+            threading.Timer(4, lambda: told.update(last_heartbeat_time=now.isoformat())).start()
+            services._start_worker(ours)
+            assert datetime.now(UTC) > now
+        else:
+            with pytest.raises(services.ServiceError, match="no reason"):
+                services._start_worker(ours)
 
 
 def test_a_worker_that_was_left_behind_is_no_second_ones_neighbour(ops: dict[str, ModuleType], ours: Any) -> None:
