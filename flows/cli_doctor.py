@@ -22,7 +22,7 @@ from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import InputError
 from taglm_core.stages.continuing import from_random_weights
 from taglm_core.stages.graph import build_graph
-from taglm_core.store.room import free_disk, nearest
+from taglm_core.store.room import available_memory, free_disk, nearest
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
@@ -128,12 +128,7 @@ def _cores(experiment: Experiment) -> Check:
 
 
 def _memory() -> Check:
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = page * os.sysconf("SC_PHYS_PAGES")
-    free = page * os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
-    for line in _lines(Path("/proc/meminfo")):  # what the system can free at once counts as free
-        if line.startswith("MemAvailable:"):
-            free = 1024 * int(line.split()[1])
+    free, total = available_memory(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     bad = free < LEAST_MEMORY
     found = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
     return Check("memory", found, bad, f"at least {LEAST_MEMORY / 1e9:.0f} GB should be free" if bad else "")
@@ -184,7 +179,3 @@ def _installed(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

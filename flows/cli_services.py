@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -11,21 +10,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from flows.cli_check import INSTALL, Check
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import DEFAULTS, quiet_defaults
-from tasks.places import is_server, mlflow_ui, prefect_api, prefect_ui, without_password
+from tasks.http import ASK_SECONDS, NOBODY, PREFECT_SAYS, answers, request_to
+from tasks.places import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
 from tasks.tracking.address import SQLITE, resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
-
-POOL = "taglm"  # the work pool of prefect.yaml and `make up`
-ASK_SECONDS = 5.0
-NOBODY = (OSError, ValueError, HTTPException)  # of urllib: refused, no answer, no address, no HTTP
 
 
 def check_services(experiment: Experiment) -> list[Check]:
@@ -36,10 +30,10 @@ def check_services(experiment: Experiment) -> list[Check]:
 def _prefect() -> Check:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        if _answers(f"{prefect_api()}/health"):
+        if answers(f"{prefect_api()}/health", PREFECT_SAYS):
             return Check("Prefect", f"{prefect_ui()} answers; runs of the command line bring their own")
         return Check("Prefect", "none running; every run brings its own", remedy="`make up` keeps one running")
-    bad = not _answers(f"{url.rstrip('/')}/health")
+    bad = not answers(f"{url.rstrip('/')}/health", PREFECT_SAYS)
     remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
     return Check("Prefect", f"{without_password(url)} {'does not answer' if bad else 'answers'}", bad, remedy)
 
@@ -49,7 +43,7 @@ def _worker() -> Check:
     api = prefect_api()
     asked = f"{api}/work_pools/{POOL}/workers/filter"
     try:
-        with urllib.request.urlopen(_request(asked, b"{}"), timeout=ASK_SECONDS) as answer:
+        with urllib.request.urlopen(request_to(asked, b"{}"), timeout=ASK_SECONDS) as answer:
             workers = json.load(answer)
     except urllib.error.HTTPError as error:
         missing = error.code == HTTPStatus.NOT_FOUND
@@ -70,18 +64,17 @@ def _worker() -> Check:
 
 def _pages(experiment: Experiment) -> Iterator[Check]:
     """Where a person looks, and whether somebody answers there."""
-    pages = {"Prefect UI": (prefect_ui(), f"{prefect_api()}/health", "make prefect")}
+    prefect = answers(f"{prefect_api()}/health", PREFECT_SAYS)
+    pages = {"Prefect UI": (prefect_ui(), prefect, "make prefect")}
     with contextlib.suppress(ConfigError):  # said above
         if experiment.run.tracking:
             uri = resolve_uri(experiment.run.tracking_uri)
             base = mlflow_ui(uri)
             health = f"{uri.rstrip('/') if is_server(uri) else base}/health"
-            pages["MLflow UI"] = (f"{base}/#/experiments?{TRAINING_VIEW}", health, "make mlflow")
-    for name, (page, health, command) in pages.items():
-        answers = _answers(health)
-        yield Check(
-            name, f"{page}{'' if answers else ' (not open)'}", remedy="" if answers else f"`{command}` opens it"
-        )
+            pages["MLflow UI"] = (f"{base}/#/experiments?{TRAINING_VIEW}", answers(health), "make mlflow")
+    for name, (page, is_open, command) in pages.items():
+        shown = page if is_open else f"{page} (not open)"
+        yield Check(name, shown, remedy="" if is_open else f"`{command}` opens it")
 
 
 def _mlflow(experiment: Experiment) -> Check:
@@ -100,7 +93,7 @@ def _mlflow(experiment: Experiment) -> Check:
         return _sqlite(Path(uri.removeprefix(SQLITE)))
     if not is_server(uri):
         return Check("MLflow", f"database {without_password(uri)} (not asked)")
-    bad = not _answers(f"{uri.rstrip('/')}/health")
+    bad = not answers(f"{uri.rstrip('/')}/health")
     remedy = "start it, or set run.tracking_uri; work goes on without it and is told later" if bad else ""
     return Check("MLflow", f"{without_password(uri)} {'does not answer' if bad else 'answers'}", bad, remedy)
 
@@ -115,6 +108,8 @@ def _sqlite(path: Path) -> Check:
         finally:
             connection.close()
     except sqlite3.Error as error:
+        if "locked" in str(error):
+            return Check("MLflow", f"{path} is busy: {error}", remedy="ask again in a moment")
         remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
         return Check("MLflow", f"{path}: {error}", True, remedy)
     return Check("MLflow", f"{path}, {runs} runs", remedy="`make mlflow` opens it")
@@ -131,34 +126,10 @@ def _telemetry() -> Check:
 
 def somebody_answers(url: str) -> bool:
     """Whether there is a server at an address, though it may want to know who asks."""
-    return _status(url) is not None
-
-
-def _answers(url: str) -> bool:
-    return _status(url) == 200
-
-
-def _status(url: str) -> int | None:
-    """HTTP status of an address; None where nobody answers."""
     try:
-        with urllib.request.urlopen(_request(url), timeout=ASK_SECONDS) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
+        with urllib.request.urlopen(request_to(url), timeout=ASK_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
     except NOBODY:
-        return None
-
-
-def _request(url: str, body: bytes | None = None) -> urllib.request.Request:
-    """As Prefect's and MLflow's clients ask: user and password of an address go into a header.
-
-    Args:
-        url: address; urllib would take the password for a port.
-        body: JSON, which makes it a POST.
-    """
-    request = urllib.request.Request(without_password(url), body, {"Content-Type": "application/json"})
-    parts = urlsplit(url)
-    if parts.username is not None:
-        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", f"Basic {base64.b64encode(who.encode()).decode()}")
-    return request
+        return False

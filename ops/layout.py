@@ -9,11 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.environment import quiet_defaults
+from tasks.http import PREFECT_SAYS, answers
+from tasks.places import port_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PREFECT, MLFLOW, WORKER = "prefect-server", "mlflow", "worker"
 MARK = "TAGLM_SERVICES"
+
+
+class ServiceError(Exception):
+    """A service cannot be started, reached or stopped; the message says what to do."""
+
+
+def chosen_port(service: str, data: Path) -> int:
+    """Port of `prefect` or `mlflow`.
+
+    Raises:
+        ServiceError: what was chosen is no port.
+    """
+    chosen = port_of(service, data)
+    if not chosen.isdecimal() or not 0 < int(chosen) < 65536:
+        raise ServiceError(f"TAGLM_{service.upper()}_PORT={chosen}: expected a number from 1 to 65535")
+    return int(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,23 @@ class Services:
         """Address by service that answers with 200 once the service works."""
         return {PREFECT: f"{self.prefect_url}/api/health", MLFLOW: f"{self.mlflow_url}/health"}
 
+    def answers(self, name: str) -> bool:
+        """Whether a service works: another program may have its port."""
+        return answers(self.health()[name], PREFECT_SAYS if name == PREFECT else None)
+
+    def addresses(self) -> dict[str, str]:
+        """Where a person finds what runs."""
+        return {
+            "Prefect": f"{self.prefect_url}/runs",
+            "MLflow": f"{self.mlflow_url}/#/experiments?workflowType=machine_learning",
+            "worker log": str(self.home / "worker.log"),
+        }
+
+    @property
+    def worker(self) -> str:
+        """Name of the worker, by which the server knows it."""
+        return f"worker-{socket.gethostname()}"
+
     def environment(self) -> dict[str, str]:
         """Environment of the services: ours where the user has not set something else."""
         quiet_defaults(self.data)
@@ -70,6 +105,6 @@ class Services:
             "TAGLM_MLFLOW_PORT": str(self.mlflow),
             "TAGLM_MLFLOW_STORE": store,
             "TAGLM_MLFLOW_ARTIFACTS": (self.data / "mlflow-artifacts").as_uri(),
-            "TAGLM_WORKER": f"worker-{socket.gethostname()}",
+            "TAGLM_WORKER": self.worker,
             MARK: str(self.data),
         }

@@ -1,4 +1,4 @@
-"""What ops/services.py asks of the machine: ports, answers over HTTP, processes."""
+"""What ops/services.py asks of the machine: ports, files, processes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import contextlib
 import os
 import socket
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-ASK_SECONDS = 5.0
 
 
 def marked(mark: str, default: set[int]) -> set[int]:
@@ -26,15 +23,6 @@ def marked(mark: str, default: set[int]) -> set[int]:
     if not Path("/proc/self/environ").exists():
         return default
     return {pid for pid, environment in _environments() if mark.encode() in environment.split(b"\0")}
-
-
-def answers(url: str) -> bool:
-    """Whether an address answers with success."""
-    try:
-        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def read_yaml(path: Path) -> Any:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 from prefect.server.database import provide_database_interface
 from prefect.types._datetime import now
+
+from tasks.http import BUSY_SECONDS
 
 SILENT = "crashed where no sign of life comes"  # ops/automations.yaml
 GRACE = timedelta(minutes=4)  # the server's start, a client's new connection, and a sign of life every 30 seconds
@@ -29,15 +32,30 @@ async def put_off_deadlines() -> None:
         await session.execute(sa.update(bucket).where(waited_for, bucket.end < until).values(end=until))
 
 
+def try_to_put_off() -> None:
+    """Put deadlines off; a locked database is tried again, since living runs would be taken for dead."""
+    for wait in (*BUSY_SECONDS, None):
+        try:
+            return asyncio.run(put_off_deadlines())
+        except sa.exc.DBAPIError as error:
+            if "locked" not in str(error.orig):  # no tables: its first start makes them
+                return _say(f"no deadlines to put off: {error.orig}")
+            _say(f"deadlines are not put off: {error.orig}")
+        if wait is not None:
+            time.sleep(wait)
+    return None
+
+
 def main() -> None:
     """Put deadlines off, then become the server, with the arguments given."""
-    try:
-        asyncio.run(put_off_deadlines())
-    except sa.exc.DBAPIError as error:  # no tables: its first start makes them
-        sys.stdout.write(f"no deadlines to put off: {error.orig}\n")
-        sys.stdout.flush()
+    try_to_put_off()
     program = Path(sys.executable).with_name("prefect")
     os.execv(program, [str(program), "server", "start", *sys.argv[1:]])
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

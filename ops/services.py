@@ -15,64 +15,84 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, Services
-from machine import answers, is_free, marked, read_yaml, until
+from layout import BIN, MARK, MLFLOW, PREFECT, ROOT, WORKER, ServiceError, Services, chosen_port
+from machine import is_free, marked, read_yaml, until
 from server import create_pool, put_automations
 from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
-from tasks.dead_runs import end_dead, end_workerless
+from tasks.dead_runs import end_dead, end_workerless, online_workers
 from tasks.environment import DATA
-from tasks.places import port_of, ports_file, started_ports
+from tasks.http import NOBODY
+from tasks.places import POOL, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
 DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"
-POOL = "taglm"
 START_SECONDS, STOP_SECONDS, PATIENT_SECONDS = 300.0, 180.0, 30.0
-
-
-class ServiceError(Exception):
-    """A service cannot be started, reached or stopped; the message says what to do."""
 
 
 def up(services: Services, *, mlflow: bool = True) -> None:
     """Start what is not running, wait until it answers, create the work pool, deploy, start the worker."""
     wanted = [PREFECT, MLFLOW] if mlflow else [PREFECT]
     running = _states(services)
+    if not running and (left := _left_behind(services)):  # a second worker would run beside the first
+        raise ServiceError(f"processes {left} of earlier services are still there; `make down` first")
     for name in wanted:
         if running.get(name) not in ("RUNNING", "STARTING"):
             _require_free(services, name)
     if not running:
-        services.home.mkdir(parents=True, exist_ok=True)
-        ports = {"prefect": services.prefect, "mlflow": services.mlflow}
-        ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
-        _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
+        _start_supervisor(services)
     _say("starting (the first start makes two databases and takes a minute)")
     _control(services, "start", *wanted, check=False)  # says so where one runs already
     for name in wanted:
         _wait_for(services, name)
     deploy(services)
     if not running:  # else a run may go on that has outlived its worker
-        end_workerless(services.prefect_url)
+        end_workerless(services.prefect_url, services.worker)
         end_dead(services.prefect_url)
     if running.get(WORKER) != "RUNNING":
-        _control(services, "start", WORKER, check=False)
-    if _states(services).get(WORKER) != "RUNNING":
-        raise ServiceError(f"the worker does not start. {_end_of_log(services, WORKER)}")
-    for name, address in addresses(services).items():
+        _start_worker(services)
+    for name, address in services.addresses().items():
         if name != "MLflow" or mlflow:
             _say(f"{name:<11}{address}")
 
 
-def addresses(services: Services) -> dict[str, str]:
-    """Where a person finds what runs."""
-    return {
-        "Prefect": f"{services.prefect_url}/runs",
-        "MLflow": f"{services.mlflow_url}/#/experiments?workflowType=machine_learning",
-        "worker log": str(services.home / "worker.log"),
-    }
+def _start_supervisor(services: Services) -> None:
+    """Start it, with a file that says on which ports: it is there while the services are meant to run."""
+    services.home.mkdir(parents=True, exist_ok=True)
+    ports = {"prefect": services.prefect, "mlflow": services.mlflow}
+    ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
+    try:
+        _call([str(BIN / "supervisord"), "-c", str(CONFIG)], services, "supervisord does not start")
+    except (ServiceError, OSError):
+        ports_file(services.data).unlink()
+        raise
+
+
+def _start_worker(services: Services) -> None:
+    """Start the worker, and wait until the server has heard of it.
+
+    Raises:
+        ServiceError: it ended, or gave no sign of life in time; with the end of its log.
+    """
+    began = datetime.now(UTC)
+    _control(services, "start", WORKER, check=False)
+
+    def heard() -> bool:
+        with contextlib.suppress(OSError):  # the server is busy
+            heartbeat = online_workers(services.prefect_url).get(services.worker)
+            return heartbeat is not None and heartbeat > began
+        return False
+
+    def settled() -> bool:
+        return heard() or _states(services).get(WORKER) != "RUNNING"
+
+    until(settled, START_SECONDS)
+    if not heard():
+        raise ServiceError(f"the worker does not work; `make down`, then again. {_end_of_log(services, WORKER)}")
 
 
 def down(services: Services) -> None:
@@ -81,12 +101,16 @@ def down(services: Services) -> None:
     found = supervisor is not None or bool(_left_behind(services))
     if supervisor is not None:
         _control(services, "stop", WORKER, check=False)
-        if answers(services.health()[PREFECT]):
-            end_workerless(services.prefect_url)
+        if services.answers(PREFECT):
+            try:
+                end_workerless(services.prefect_url, services.worker)
+            except NOBODY as error:  # busy: no reason to leave the rest running
+                _say(f"runs in progress are not ended ({error}); the next `make up` says that they have crashed")
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
             _say(f"supervisord ({supervisor}) does not end; it is killed")
-            os.kill(supervisor, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(supervisor, signal.SIGKILL)
     until(lambda: not _left_behind(services), PATIENT_SECONDS)  # training processes write their checkpoints
     for number, patience in ((signal.SIGTERM, PATIENT_SECONDS), (signal.SIGKILL, 10.0)):
         left = _left_behind(services)
@@ -106,11 +130,11 @@ def down(services: Services) -> None:
 def status(services: Services) -> bool:
     """Say what runs and what answers; whether all of it does."""
     states = _states(services)
-    health = services.health()
+    works = {name: services.answers(name) for name in services.health()}
     for name in (PREFECT, MLFLOW, WORKER):
-        says = "" if name not in health else "answers" if answers(health[name]) else "does not answer"
+        says = "" if name not in works else "answers" if works[name] else "does not answer"
         _say(f"{name:<16}{states.get(name, 'not running'):<12}{says}")
-    return set(states.values()) == {"RUNNING"} and all(answers(url) for url in health.values())
+    return set(states.values()) == {"RUNNING"} and all(works.values())
 
 
 def deploy(services: Services) -> None:
@@ -155,7 +179,7 @@ def _server(services: Services) -> str:
     Raises:
         ServiceError: it does not answer.
     """
-    if not answers(services.health()[PREFECT]):
+    if not services.answers(PREFECT):
         raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
     return services.prefect_url
 
@@ -164,23 +188,23 @@ def foreground(services: Services, name: str) -> None:
     """Run one of the two UIs in this terminal, on the data that runs without a server have written."""
     port, url = (services.prefect, services.prefect_url) if name == PREFECT else (services.mlflow, services.mlflow_url)
     label = "Prefect" if name == PREFECT else "MLflow"
-    if answers(services.health()[name]):
-        _say(f"{label} runs already: {addresses(services)[label]}")
+    if services.answers(name):
+        _say(f"{label} runs already: {services.addresses()[label]}")
         return
     _require_free(services, name)
     environment = services.environment()
     del environment[MARK]  # it ends with this terminal, not with `make down`
-    _say(f"{addresses(services)[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
+    _say(f"{services.addresses()[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
     store, artifacts = environment["TAGLM_MLFLOW_STORE"], environment["TAGLM_MLFLOW_ARTIFACTS"]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     serve = {
-        PREFECT: ["prefect", "server", "start", *where],
+        PREFECT: ["python", str(ROOT / "ops" / "prefect_server.py"), *where],
         MLFLOW: ["mlflow", "server", *where, "--workers", "1", "--no-serve-artifacts", "--backend-store-uri", store,
                  "--default-artifact-root", artifacts],
     }[name]  # fmt: skip
     services.home.mkdir(parents=True, exist_ok=True)
     os.chdir(services.home)
-    os.execve(BIN / serve[0], serve, environment)
+    os.execve(BIN / serve[0], [str(BIN / serve[0]), *serve[1:]], environment)
 
 
 def _wait_for(services: Services, name: str) -> None:
@@ -189,13 +213,13 @@ def _wait_for(services: Services, name: str) -> None:
     Raises:
         ServiceError: it ended, or did not answer in time; with the end of its log.
     """
-    url = services.health()[name]
 
     def settled() -> bool:
-        return answers(url) or _states(services).get(name) in ("FATAL", "EXITED", None)
+        return services.answers(name) or _states(services).get(name) in ("FATAL", "EXITED", None)
 
     until(settled, START_SECONDS)
-    if not answers(url):
+    if not services.answers(name):
+        url = services.health()[name]
         raise ServiceError(f"{name} does not answer at {url}; `make down`, then again. {_end_of_log(services, name)}")
 
 
@@ -261,7 +285,7 @@ def _say(line: str) -> None:
 
 def _known(data: Path) -> Services:
     """Services that run, with the ports they were started with; else with those that links lead to."""
-    asked = Services(data, int(port_of("prefect", data)), int(port_of("mlflow", data)))
+    asked = Services(data, chosen_port("prefect", data), chosen_port("mlflow", data))
     return asked if _supervisor(asked) is None else replace(asked, **started_ports(data))
 
 
@@ -273,8 +297,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of everything (default: data)")
     parser.add_argument("--no-mlflow", action="store_true", help="up: without MLflow")
     given = parser.parse_args()
-    services = _known(given.data.absolute())
     try:
+        services = _known(given.data.absolute())
         match given.command:
             case "up":
                 up(services, mlflow=not given.no_mlflow)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from tasks.http import send
+from tasks.places import POOL
 
-UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
+CANCELLING = "CANCELLING"
+UNFINISHED = ("PENDING", "RUNNING", CANCELLING)
+TOLERANCE = timedelta(seconds=10)  # between the clock of the system's start and that of the runs
 
 
 def this_process() -> str:
@@ -17,51 +21,82 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def end_workerless(url: str) -> None:
-    """Say of deployments' runs, whose worker is gone, that they have crashed.
+def online_workers(url: str) -> dict[str, datetime]:
+    """When the workers of our pool that are online last gave a sign of life, by name.
 
     Args:
-        url: of the server, without `/api`. No worker may be running.
+        url: of the server, without `/api`.
     """
-    found = _unfinished(url, {"deployment_id": {"is_null_": False}})
-    _end(url, found, "its worker was stopped; run it again to go on")
+    found = send(f"{url}/api/work_pools/{POOL}/workers/filter", {})
+    online = [one for one in found if one["status"] == "ONLINE"]
+    return {one["name"]: datetime.fromisoformat(one["last_heartbeat_time"]) for one in online}
+
+
+def end_workerless(url: str, worker: str) -> None:
+    """End the runs of our pool's deployments, whose worker is gone: those that were being cancelled are, others crash.
+
+    While other workers are online nobody knows whose a run is: the automation ends those that show no sign of life.
+
+    Args:
+        url: of the server, without `/api`.
+        worker: name of the worker that was stopped.
+    """
+    if online_workers(url).keys() <= {worker}:
+        found = _unfinished(url, {"deployment_id": {"is_null_": False}}, work_pools={"name": {"any_": [POOL]}})
+        _end(url, found, "its worker was stopped")
 
 
 def end_dead(url: str) -> None:
-    """Say of runs of the command line on this machine, whose process is gone, that they have crashed.
+    """End runs of the command line on this machine whose process is gone.
 
     Args:
         url: of the server, without `/api`.
     """
     found = _unfinished(url, {"deployment_id": {"is_null_": True}})
-    dead = [run for run in found if _is_dead(run.get("infrastructure_pid") or "")]
-    _end(url, dead, "its process was killed; run it again to go on")
+    _end(url, [run for run in found if _is_dead(run)], "its process was killed")
 
 
-def _unfinished(url: str, which: dict[str, Any]) -> list[dict[str, Any]]:
+def _unfinished(url: str, which: dict[str, Any], **other: Any) -> list[dict[str, Any]]:
     runs: list[dict[str, Any]] = send(
-        f"{url}/api/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}, **which}}
+        f"{url}/api/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}, **which}, **other}
     )
     return runs
 
 
-def _end(url: str, found: Iterable[dict[str, Any]], message: str) -> None:
-    state = {"type": "CRASHED", "name": "Crashed", "message": message}
+def _end(url: str, found: list[dict[str, Any]], why: str) -> None:
+    cancelled = [run for run in found if run["state_type"] == CANCELLING]
+    _set_state(url, cancelled, {"type": "CANCELLED", "name": "Cancelled", "message": why})
+    crashed = [run for run in found if run["state_type"] != CANCELLING]
+    _set_state(url, crashed, {"type": "CRASHED", "name": "Crashed", "message": f"{why}; run it again to go on"})
+
+
+def _set_state(url: str, found: list[dict[str, Any]], state: dict[str, str]) -> None:
     while ids := [run["id"] for run in found]:
         for run in ids:
             send(f"{url}/api/flow_runs/{run}/set_state", {"state": state, "force": True})
         found = _unfinished(url, {"parent_flow_run_id": {"any_": ids}})  # stages they have started: runs, too
 
 
-def _is_dead(process: str) -> bool:
-    """Whether a process was of this machine and is gone."""
-    host, _, pid = process.rpartition(":")
+def _is_dead(run: dict[str, Any]) -> bool:
+    """Whether a run's process was of this machine and is gone, its number perhaps given to a later one."""
+    host, _, pid = (run.get("infrastructure_pid") or "").rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # somebody else's: the number was given away again
-        return True
-    return False
+    except PermissionError:  # somebody else's
+        pass
+    there, began = _started(pid), run["start_time"]
+    return there is not None and began is not None and there > datetime.fromisoformat(began) + TOLERANCE
+
+
+def _started(pid: str) -> datetime | None:
+    """When a process was started; None where the system does not tell (macOS)."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])  # since the system's start
+        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    except OSError:
+        return None
+    return datetime.fromtimestamp(int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK"), UTC)

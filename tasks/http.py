@@ -1,15 +1,52 @@
-"""JSON over HTTP to a Prefect server, for programs that start in no time: importing Prefect would take seconds."""
+"""HTTP for programs that start in no time: importing Prefect for it would take seconds."""
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
 
+ASK_SECONDS = 5.0
 BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between two attempts: SQLite is locked for a moment
+NOBODY = (OSError, ValueError, OverflowError, HTTPException)  # refused, no answer, no address, no port, no HTTP
+PREFECT_SAYS = b"true"  # asked for its health
+
+
+def answers(url: str, says: bytes | None = None) -> bool:
+    """Whether an address answers with success.
+
+    Args:
+        url: the address.
+        says: what else the answer has to be, if anything: another program may be there.
+    """
+    try:
+        with urllib.request.urlopen(request_to(url), timeout=ASK_SECONDS) as answer:
+            return answer.status == HTTPStatus.OK and (says is None or answer.read(100).strip() == says)
+    except NOBODY:
+        return False
+
+
+def request_to(url: str, body: bytes | None = None, method: str | None = None) -> urllib.request.Request:
+    """As Prefect's and MLflow's clients ask: user and password of an address go into a header.
+
+    Args:
+        url: address; urllib would take the password for a port.
+        body: JSON, which makes it a POST.
+        method: where it is another one.
+    """
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    request = urllib.request.Request(bare, body, {"Content-Type": "application/json"}, method=method)
+    if parts.username is not None:
+        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(who.encode()).decode()}")
+    return request
 
 
 def send(url: str, body: object, method: str = "POST") -> Any:
@@ -18,8 +55,7 @@ def send(url: str, body: object, method: str = "POST") -> Any:
     Raises:
         OSError: nobody is there, or the answer is a refusal.
     """
-    kind = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), kind, method=method)
+    request = request_to(url, json.dumps(body).encode(), method)
     for wait in BUSY_SECONDS:
         try:
             return _answer(request)

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import subprocess
 import sys
+from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
@@ -25,6 +26,18 @@ with contextlib.suppress(ProcessLookupError):
 """
 
 
+class _GuardedServer(SubprocessASGIServer):
+    """Ends with this process however that ends, also while it is still being started."""
+
+    def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+        server = super()._run_uvicorn_command()
+        # in a session of its own, where Ctrl-C does not reach it; its end of the pipe is the only one beside ours
+        command = [sys.executable, "-c", _GUARD, str(server.pid)]
+        guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        atexit.register(guard.communicate)  # closes the pipe, and keeps it open until then
+        return server
+
+
 def start_own_server() -> None:
     """Start a Prefect server for this process, unless one is configured; it ends with the process.
 
@@ -33,12 +46,7 @@ def start_own_server() -> None:
     """
     if PREFECT_API_URL.value():
         return
-    server = SubprocessASGIServer()  # one object a process: Prefect's clients find it running
+    server = _GuardedServer()  # one object a process, for the parent class, too: Prefect's clients find it running
     server.start()
-    if server.server_process is not None:
-        # in a session of its own, where Ctrl-C does not reach it; its end of the pipe is the only one beside ours
-        pid = str(server.server_process.pid)
-        guard = subprocess.Popen([sys.executable, "-c", _GUARD, pid], stdin=subprocess.PIPE, start_new_session=True)
-        atexit.register(guard.communicate)  # closes the pipe, and keeps it open until then
     with contextlib.suppress(OSError):  # a matter of looks: no reason not to run
         end_dead(server.api_url.removesuffix("/api"))

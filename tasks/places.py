@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from tasks.environment import DATA
 
 HOST = "http://127.0.0.1"
+POOL = "taglm"  # work pool of the deployments (prefect.yaml) and of the worker (ops/supervisord.conf)
 USUAL_PORTS = {"prefect": 4200, "mlflow": 5000}
+_USER = re.compile(r"^((?:[^:/?#@]*:)?//)?[^/?#]*@")  # scheme, if there is one; all before the last @ of the authority
+_SECRET = re.compile(r"([?&](?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
 
 
 def ports_file(data: Path = DATA) -> Path:
@@ -90,6 +94,5 @@ def is_server(uri: str) -> bool:
 
 
 def without_password(uri: str) -> str:
-    """An address that may be shown: without user and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+    """An address that may be shown: without user and password, and without the passwords in its query."""
+    return _SECRET.sub(r"\1", _USER.sub(r"\1", uri))

@@ -6,8 +6,10 @@ import base64
 import http.server
 import io
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,15 +37,17 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Answers every GET with 200, every POST with what it is told to.
+    """Answers every GET as a Prefect server that is well, every POST with what it is told to.
 
     Attributes:
+        health: the answer to a GET.
         status: of the answer to a POST.
         answer: to a POST, as JSON.
         asked: path of the last POST.
         user: who asked last, as the header `Authorization` says.
     """
 
+    health: bytes = b"true"
     status: int = 200
     answer: object = ()
     asked: str = ""
@@ -61,6 +65,7 @@ def server() -> Iterator[Server]:
             told.user = self.headers["Authorization"] or ""
             self.send_response(200)
             self.end_headers()
+            self.wfile.write(told.health)
 
         def do_POST(self) -> None:
             told.asked, told.user = self.path, self.headers["Authorization"] or ""
@@ -212,6 +217,23 @@ def test_an_address_that_cannot_be_asked_is_a_row(host: str, monkeypatch: pytest
     assert _found()["Prefect"].found == f"http://{shown}/api does not answer"
 
 
+def test_another_program_on_the_port_is_no_prefect_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers, with success even, but not as Prefect would."""
+    server.health = b"<html>"
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", str(server.port))
+    assert _found()["Prefect"].found.startswith("none running")
+    assert "not open" in _found()["Prefect UI"].found
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.port}/api")
+    assert _found()["Prefect"].bad
+
+
+@pytest.mark.parametrize("port", ["abc", "70000"])
+def test_a_port_that_is_none_is_nobodys(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No number, or too large a one: nobody is there."""
+    monkeypatch.setenv("TAGLM_PREFECT_PORT", port)
+    assert _found()["Prefect"].found.startswith("none running")
+
+
 def test_services_on_other_ports_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make up` was told which; this shell was not."""
     for name in ("TAGLM_PREFECT_PORT", "TAGLM_MLFLOW_PORT"):
@@ -235,6 +257,30 @@ def test_tracking_stores_are_looked_at(tmp_path: Path, healthy_server: str) -> N
     assert not _found(run={"tracking_uri": healthy_server})["MLflow"].bad
     assert _found(run={"tracking_uri": str(tmp_path)})["MLflow"].bad, "MLflow keeps no runs in folders any more"
     assert "off" in _found(run={"tracking": False})["MLflow"].found
+
+
+def test_a_tracking_store_that_is_locked_is_busy_and_not_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to move a database away in which somebody writes."""
+    monkeypatch.setattr("flows.cli_services.ASK_SECONDS", 0.1)
+    with closing(sqlite3.connect(tmp_path / "busy.db", isolation_level=None)) as database:
+        database.execute("CREATE TABLE runs (id)")
+        database.execute("BEGIN EXCLUSIVE")
+        found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/busy.db"})["MLflow"]
+    assert not found.bad
+    assert "is busy: database is locked" in found.found
+    assert found.remedy == "ask again in a moment"
+    found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/busy.db"})["MLflow"]
+    assert found.found.endswith("0 runs")
+
+
+def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's is no use where a control group allows less."""
+    (tmp_path / "memory.max").write_text("1500000000\n")
+    (tmp_path / "memory.current").write_text("1000000000\n")
+    monkeypatch.setattr("taglm_core.store.room._cgroups", lambda: [tmp_path])
+    memory = _found()["memory"]
+    assert memory.bad
+    assert memory.found.startswith("0.5 GB free of ")
 
 
 def test_more_workers_than_cores_is_said_but_not_bad() -> None:

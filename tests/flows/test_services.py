@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
 import importlib
+import json
+import os
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +38,7 @@ class Server:
     told: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def send(self, url: str, body: Any, method: str = "POST") -> Any:
-        """As machine.send."""
+        """As tasks.http.send."""
         if url in self.answers:
             return self.answers[url]
         self.told.append((method, url, body))
@@ -106,6 +117,156 @@ def test_services_that_run_are_found_where_they_were_started(
     assert services._known(tmp_path) == services.Services(tmp_path, 4300, 5100)
     ports_file(tmp_path).write_text("[]")
     assert services._known(tmp_path) == services.Services(tmp_path, 4400, 5000)
+
+
+@pytest.mark.parametrize(
+    ("said", "prefect"),
+    [
+        ("HTTP/1.0 200 OK\r\n\r\ntrue", True),
+        ("HTTP/1.0 200 OK\r\n\r\nOK", False),
+        ("HTTP/1.0 503 Busy\r\n\r\ntrue", False),
+        ("220 mail", False),
+        ("", False),
+    ],
+)
+def test_another_program_on_a_port_is_not_the_service(
+    said: str, *, prefect: bool, ops: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    """Whatever it answers, HTTP or not, it is asked without a traceback; Prefect is known by what it says."""
+
+    class Say(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(said.encode())
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Say) as running:
+        threading.Thread(target=running.serve_forever).start()
+        services = ops["services"].Services(tmp_path, running.server_address[1], running.server_address[1])
+        assert services.answers("prefect-server") is prefect
+        assert services.answers("mlflow") is ("200 OK" in said)
+        running.shutdown()
+
+
+@pytest.fixture
+def ours(ops: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Services of a folder of their own, on ports where nobody is; nothing of them outlives the test."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        services = ops["services"].Services(tmp_path, first.getsockname()[1], second.getsockname()[1])
+    monkeypatch.setattr(ops["services"], "PATIENT_SECONDS", 0.5)
+    yield services
+    ops["services"].down(services)
+
+
+@contextmanager
+def prefect(port: int, workers: list[dict[str, str]] | None = None) -> Iterator[None]:
+    """A Prefect server that is well and knows of workers, or is too busy to do anything."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(True)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(503) if workers is None else self.answer(workers)
+
+        def answer(self, content: object) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", port), Answer) as running:
+        threading.Thread(target=running.serve_forever).start()
+        yield
+        running.shutdown()
+
+
+def supervised(services: ModuleType, ours: Any) -> None:
+    """Start supervisord, which starts nothing by itself."""
+    services._start_supervisor(ours)
+    assert services.until(lambda: services._supervisor(ours) is not None, 30)
+
+
+def test_a_busy_server_does_not_keep_the_rest_running(
+    ops: dict[str, ModuleType], ours: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That runs in progress were not ended is said, and everything stops."""
+    monkeypatch.setattr("tasks.http.BUSY_SECONDS", ())
+    services = ops["services"]
+    supervised(services, ours)
+    with prefect(ours.prefect):
+        services.down(ours)
+    assert services._left_behind(ours) == []
+    said = capsys.readouterr().out.splitlines()
+    assert "503" in said[0]
+    assert said[1] == "stopped"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_worker_runs_once_the_server_has_heard_of_it(
+    *, lives: bool, ops: dict[str, ModuleType], ours: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sign of life of an earlier one is none; of a worker that ends the reason is shown."""
+    services = ops["services"]
+    worker = tmp_path / "prefect"
+    worker.write_text(f"#!/bin/sh\necho no reason\nsleep {600 if lives else 3}\nexit 1\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr("layout.BIN", tmp_path)
+    supervised(services, ours)
+    told = {"name": ours.worker, "status": "ONLINE", "last_heartbeat_time": "2020-01-01T00:00:00Z"}
+    with prefect(ours.prefect, [told]):
+        if lives:
+            now = datetime.now(UTC) + timedelta(seconds=4)
+            threading.Timer(4, lambda: told.update(last_heartbeat_time=now.isoformat())).start()
+            services._start_worker(ours)
+            assert datetime.now(UTC) > now
+        else:
+            with pytest.raises(services.ServiceError, match="no reason"):
+                services._start_worker(ours)
+
+
+def test_a_worker_that_was_left_behind_is_no_second_ones_neighbour(ops: dict[str, ModuleType], ours: Any) -> None:
+    """Nothing is started while a process of earlier services lives; a stop ends it."""
+    services = ops["services"]
+    name, _, value = ours.mark.partition("=")
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, name: value})
+    assert services.until(lambda: services._left_behind(ours) == [left.pid], 30)
+    threading.Thread(target=left.wait).start()
+    with pytest.raises(services.ServiceError, match=rf"\[{left.pid}\] .* `make down` first"):
+        services.up(ours)
+    assert not ours.home.exists()
+    services.down(ours)
+    assert services._left_behind(ours) == []
+
+
+def test_a_start_that_fails_leaves_no_ports_for_links(
+    ops: dict[str, ModuleType], ours: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whether supervisord says so or is not there."""
+    services = ops["services"]
+    monkeypatch.setattr(services, "CONFIG", tmp_path / "missing.conf")
+    with pytest.raises(services.ServiceError, match=r"missing\.conf"):
+        services.up(ours)
+    assert not ports_file(tmp_path).exists()
+    monkeypatch.setattr(services, "BIN", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        services.up(ours)
+    assert not ports_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("port", ["abc", "70000", "0", "-1"])
+def test_a_port_that_is_none_is_said(port: str, tmp_path: Path) -> None:
+    """Each command says what is expected."""
+    command = [sys.executable, str(ROOT / "ops" / "services.py"), "status", "--data", str(tmp_path)]
+    environment = {**os.environ, "TAGLM_PREFECT_PORT": port}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"ServiceError: TAGLM_PREFECT_PORT={port}: expected a number from 1 to 65535\n"
 
 
 OWN = [

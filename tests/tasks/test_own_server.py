@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,16 +47,21 @@ print(get_client(sync_client=True).read_flow_run("{run}").state.model_dump_json(
 """
 
 
-def start(home: Path, flow: str = "", **environment: str) -> tuple[subprocess.Popen[str], str]:
-    """The program, with what it does once its server runs, and what it says of its server's process."""
+def launch(home: Path, flow: str = "", **environment: str) -> subprocess.Popen[str]:
+    """The program, with what it does once its server runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(flow=flow)],
         env={**kept, "PREFECT_HOME": str(home), **environment},
         text=True,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+
+
+def start(home: Path, flow: str = "", **environment: str) -> tuple[subprocess.Popen[str], str]:
+    """The program, and what it says of its server's process once that runs."""
+    process = launch(home, flow, **environment)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
@@ -67,6 +74,21 @@ def lives(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """Processes that a program has started, once there are two of them."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found if len(found) == 2 else []
+
+
+def until(happened: Callable[[], Any]) -> Any:
+    """What it gives, once that is true."""
+    end = time.monotonic() + 60
+    while not (found := happened()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="asks /proc whether a process lives")
@@ -77,10 +99,20 @@ def test_it_ends_when_its_program_is_killed(tmp_path: Path) -> None:
     assert lives(server)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    end = time.monotonic() + 60
-    while lives(server):
-        assert time.monotonic() < end, "the server goes on"
-        time.sleep(0.2)
+    until(lambda: not lives(server))
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks /proc for a process's children")
+def test_it_ends_when_its_program_is_killed_meanwhile(tmp_path: Path, number: signal.Signals) -> None:
+    """The same while the server is being started and does not answer yet."""
+    process = launch(tmp_path)
+    server, _ = until(lambda: children(process.pid))  # and its guard
+    process.send_signal(number)
+    assert process.communicate()[0] == "", "the server answers already"
+    until(lambda: not lives(server))
 
 
 @pytest.mark.server

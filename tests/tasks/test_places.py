@@ -38,6 +38,24 @@ def test_a_server_shows_itself_without_password(monkeypatch: pytest.MonkeyPatch)
     assert prefect_run("id") == "http://pages/runs/flow-run/id"
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u&password="),
+        ("postgresql://h/db?sslPassword=se@cr#et&sslmode=on", "postgresql://h/db?sslPassword=&sslmode=on"),
+        ("mysql+pymysql://u:se@cret@[::1]:80/db?pwd=secret", "mysql+pymysql://[::1]:80/db?pwd="),
+        ("user:secret@host:5000/a@b", "host:5000/a@b"),
+        ("//user:secret@host", "//host"),
+        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("/home/a@b/mlflow.db", "/home/a@b/mlflow.db"),
+        ("http://host:80/?mail=a@b", "http://host:80/?mail=a@b"),
+    ],
+)
+def test_no_password_is_shown_wherever_it_stands(given: str, shown: str) -> None:
+    """In the query, in an address without a scheme, with an @ of its own; an @ of a path is no password's."""
+    assert without_password(given) == shown
+
+
 def test_ports_are_those_that_make_up_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that knows nothing of them finds the services; one that says otherwise means it."""
     ports_file().parent.mkdir(parents=True)
