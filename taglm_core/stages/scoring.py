@@ -13,6 +13,7 @@ from taglm_core.corpus.text import read_text
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.lm.model import load_language_model
 from taglm_core.lm.scoring import TextScore, score_text
+from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph, language_model_name
 from taglm_core.stages.planning import plan
 from taglm_core.stages.steps import Graph
@@ -55,7 +56,7 @@ def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, source
     if next(read_text(files), None) is None:
         raise InputError(text, None, "no sentence", "at least one tokenised sentence a line", "check the file")
     store = Store(experiment.run.store)
-    models = _models(experiment, store, name, source)
+    models = _models(settle_bases(store, experiment).experiment, store, name, source)
     device = open_device(experiment.run.device, experiment.run.threads)
     for direction, ref in models.items():
         artifact = store.open(ref)

@@ -10,6 +10,7 @@ import pytest
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
+from taglm_core.stages import scoring
 from taglm_core.stages.building import build
 from taglm_core.stages.comparing import EvaluatedRun, differing_settings, find_run
 from taglm_core.stages.continuing import settle_bases
@@ -178,6 +179,21 @@ def test_a_base_is_named_by_its_beginning(weeks: Weeks) -> None:
     assert len(keys) == 1
     backward = weeks.plan("b", f"language_models.main.continue_from={{forward: '{first}'}}")
     assert backward["language-model/main/backward"].step.objects == {}
+
+
+def test_a_text_is_scored_by_the_model_that_goes_on(weeks: Weeks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The perplexity command finds a continued model by the same file: `latest`, or the beginning of a digest."""
+    first = weeks.run("a")
+    short = f"language_models.main.continue_from={{forward: {first['forward'][:8]!r}, backward: {first['backward']!r}}}"
+    second = weeks.run("b")
+    opened: list[str] = []
+    monkeypatch.setattr(scoring, "load_language_model", lambda path, _: opened.append(path.name))
+    monkeypatch.setattr(scoring, "score_text", lambda *_: None)
+    for changes in ([], [short]):
+        experiment = weeks.experiment("b", *changes, settled=False)
+        list(scoring.text_perplexity(experiment, str(weeks.folder / "text.txt"), None, source=Path("x.yaml")))
+        assert opened == [second["forward"], second["backward"]]
+        opened.clear()
 
 
 def test_a_base_that_is_not_there_is_refused_with_what_is(weeks: Weeks) -> None:
