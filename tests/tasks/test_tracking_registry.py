@@ -39,6 +39,7 @@ from tasks.tracking.links import links
 from tasks.tracking.pipelines import pipeline_run
 from tasks.tracking.publishing import Published
 from tasks.tracking.registry import best_tagger, register_best
+from tasks.tracking.results import TABLES, log_table
 from tasks.tracking.summary import learning_curve
 from tasks.tracking.tracker import Tracker
 from tasks.tracking.views import MODELS_TAG
@@ -178,6 +179,16 @@ def test_telling_results_again_changes_nothing(done: Done) -> None:
         told.finish(done.store.open(done.refs[step.name]))
     assert done.client.get_run(run_id).data.to_dictionary() == before.data.to_dictionary()
     assert [point.step for point in done.client.get_metric_history(run_id, "test/f1")] == [0]
+
+
+def test_tables_told_at_once_are_all_listed(done: Done) -> None:
+    """Evaluations on two splits are told by two processes; the UI shows the tables that a tag of the run lists."""
+    run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
+    names = [f"{number}_types.json" for number in range(6)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: log_table(done.tracker.connection, run_id, name, ["type"], [["PER"]]), names))
+    listed = json.loads(done.client.get_run(run_id).data.tags[TABLES])
+    assert set(names) <= {table["path"] for table in listed}
 
 
 def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
