@@ -74,9 +74,9 @@ class Tracker(Home):
             self.experiment.name, step, recipe.key, dict(inputs), str(self.store.root), prefect_run, self._commit,
             self._user,
         )  # fmt: skip
-        run = self._run(entry, work / STATE_FILE, work / JOURNAL)
         if step.kind == "report":
             write_json(begun_path(self.store.root, self.connection.address, self.experiment.name, recipe.key), {})
+        run = self._run(entry, work / STATE_FILE, work / JOURNAL)
         try:
             yield run
         except BaseException as error:

@@ -505,6 +505,29 @@ def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
     assert not Path("mlruns").exists()
 
 
+@pytest.mark.parametrize("at", ["log_model_artifacts", "log_outputs", "finalize_logged_model", "create_model_version"])
+def test_a_registration_that_was_cut_off_leaves_one_copy(done: Done, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Each try would store a tagger and its language models once more: the next one goes on with their files."""
+    real = getattr(MlflowClient, at)
+
+    def killed(*args: object, **given: object) -> None:
+        real(*args, **given)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, at, killed)
+            with contextlib.suppress(KeyboardInterrupt):
+                done.register()
+    done.register()
+    (model,) = done.client.search_logged_models([done.tracker.tag_experiment()])
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    assert (str(model.status), version.source) == ("READY", model.artifact_location)
+    assert version.run_id is not None
+    assert [made.model_id for made in done.client.get_run(version.run_id).outputs.model_outputs] == [model.model_id]
+    assert mlflow.pyfunc.load_model(model.artifact_location)
+
+
 def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
     """It is registered, with the reason; the alias moves only to a better one."""
     order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
