@@ -110,8 +110,9 @@ class TrackedRun(StageRun):
             client, run_id = self._flush()
             log_own(client, run_id, self._state.entry, artifact)
             self._end(client, run_id, FINISHED)
-            word.unlink(missing_ok=True)
             self.settled = True
+            if word == self._path:
+                word.unlink(missing_ok=True)
         except AWAY as error:
             self._missed(error)
             self._state.save(word)
