@@ -20,16 +20,19 @@ Word = tuple[Path, State]
 
 
 def words(store: Store, uri: str) -> list[Word]:
-    """Objects whose results are untold, oldest first, without those that somebody is at now.
+    """Objects whose results are untold, without those that somebody is at now.
+
+    Oldest first, but what has runs of its own before what adds to these: times do not outlive every copy of a store.
 
     Args:
         store: the store of objects.
         uri: the tracking store, without user and password.
     """
-    return [
+    found = [
         (path, state) for path, state in _states(store, oldest_first(store.root.glob("tracking/*.json")), uri)
         if store.pointer(state.entry.step.kind, state.entry.key) is not None and not _is_busy(store, state.entry)
     ]  # fmt: skip
+    return sorted(found, key=lambda word: word[1].entry.step.kind not in OWN_RUNS)
 
 
 def orphans(store: Store, uri: str) -> list[Word]:
