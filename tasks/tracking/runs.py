@@ -164,6 +164,8 @@ class TrackedRun(StageRun):
 
     def _try_to_open(self) -> None:
         try:
+            if self._state.run_id is None:
+                self._state.save(self._path)  # a kill leaves a trace, even if the store is away until then
             self._open()
         except AWAY as error:
             self._missed(error)

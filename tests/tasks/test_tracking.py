@@ -402,6 +402,22 @@ def test_a_kill_while_word_is_left_loses_nothing_and_doubles_nothing(
     assert not has_word(bench.experiment.run)
 
 
+def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: Bench, outage: Callable[[], None]) -> None:
+    """The store was away from the start, and the process died before it left word: its work folder tells of it."""
+    run = bench.unended(LM)
+    bench.say(LM, run, 1, 2)
+    bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"mlflow_run": run.run_id})
+    run._claim.release()  # type: ignore[attr-defined]
+    assert has_word(bench.experiment.run)
+    outage()
+    for _ in range(2):
+        bench.tracker.catch_up()
+    found = bench.only_run("taglm/pretrain/news")
+    assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
+    assert bench.steps_of(found.info.run_id) == [1, 2]
+    assert not has_word(bench.experiment.run)
+
+
 def test_word_that_was_told_is_not_told_again(bench: Bench) -> None:
     """Killed between the end of the run and the removal of the word: no second run is made."""
     with bench.open(LM) as run:
