@@ -28,7 +28,7 @@ from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_r
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, has_word, needs_of
+from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, spare_untold, tell_missed
 
 app = typer.Typer(
     name="taglm",
@@ -129,12 +129,15 @@ def gc(
         raise ConfigError("the experiments have several stores; give those of one store, or --set run.store=...")
     store = Store(run.store)
     found = survey(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
+    if no_aliases:
+        found = spare_untold(run, found)
     for part in cli_views.survey_parts(store, found):
         console.print(part)
     if not found.garbage or not (yes or _agreed()):
         return
     if not no_aliases:
         end_orphans(run)
+        found = spare_untold(run, found)
     needs = needs_of(run, loaded, aliases=not no_aliases)  # asking may have taken a while
     console.print(cli_views.swept_summary(sweep(store, found, needs, grace=grace * 60)))
 
@@ -264,10 +267,8 @@ def _run(
 
         run_flow(console, experiment, start, end, stages)
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
-    elif has_word(experiment.run):
-        end_orphans(experiment.run)
-        left = has_word(experiment.run)
-        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
+    else:
+        _tell_missed(experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
@@ -276,6 +277,16 @@ def _run(
         console.print(line, soft_wrap=True)
     done = f"{time.monotonic() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
+
+
+def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
+    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+    if "report" in decisions:
+        leave_word(experiment, {name: decision.ref for name, decision in decisions.items() if decision.ref is not None})
+    if has_word(experiment.run):
+        tell_missed(experiment.run)
+        left = has_word(experiment.run)
+        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
 
 
 def _load(path: Path, overrides: Sequence[str] | None) -> Experiment:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment, RunConfig
+from taglm_core.stages.housekeeping import Survey
 from taglm_core.stages.needs import Needs
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
 from tasks.environment import quiet_defaults
 from tasks.places import without_password
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.entry import State
-from tasks.tracking.outcome import outcomes
+from tasks.tracking.outcome import Outcome, outcomes
+from tasks.tracking.words import orphans, words
 
 
 def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> Needs:
@@ -37,29 +42,57 @@ def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases:
 
 
 def end_orphans(run: RunConfig) -> None:
-    """Tell MLflow what was left untold, and end the runs of processes that are gone, before their traces go."""
+    """Before their traces go, tell MLflow what was left untold, and end the runs of processes that are gone."""
     if run.tracking and is_there(resolve_uri(run.tracking_uri)):
-        quiet_defaults()
-        from tasks.tracking.tracker import Tracker
+        tell_missed(run)
 
-        Tracker(Experiment(run=run)).catch_up()
+
+def tell_missed(run: RunConfig) -> None:
+    """Tell MLflow what it has missed; a database file that nobody has made yet is made."""
+    quiet_defaults()
+    from tasks.tracking.tracker import Tracker
+
+    Tracker(Experiment(run=run)).catch_up()
 
 
 def has_word(run: RunConfig) -> bool:
     """Whether something that MLflow has not been told waits in the store."""
     if not run.tracking:
         return False
-    told = [state.uri for state in _states(run.store) if state is not None]
-    told += [outcome.uri for _, outcome in outcomes(run.store)]
-    return without_password(resolve_uri(run.tracking_uri)) in told
+    store, address = Store(run.store), _address(run)
+    ends = (outcome.uri for _, outcome in outcomes(store.root) if outcome is not None)
+    return address in ends or bool(words(store, address) or orphans(store, address))
+
+
+def leave_word(experiment: Experiment, refs: Mapping[str, Ref]) -> None:
+    """Leave word of the end of a pipeline, if the run that made its report was killed before it could.
+
+    Args:
+        experiment: the experiment.
+        refs: all its objects, by step name.
+    """
+    if experiment.run.tracking:
+        outcome = Outcome(_address(experiment.run), experiment, refs)
+        if outcome.was_begun(root := Store(experiment.run.store).root):
+            outcome.save(root)
+
+
+def spare_untold(run: RunConfig, found: Survey) -> Survey:
+    """What can go without the work folders of runs that MLflow takes for running: only these know how they ended."""
+    untold = {path.parent for path, _ in orphans(Store(run.store), _address(run))} if run.tracking else set()
+    spared = [one for one in found.garbage if not untold.isdisjoint(one.paths)]
+    kept = [f"work of {one.label}: MLflow has not been told that it ended" for one in spared]
+    garbage = tuple(one for one in found.garbage if one not in spared)
+    return replace(found, garbage=garbage, kept=(*found.kept, *kept))
+
+
+def _address(run: RunConfig) -> str:
+    return without_password(resolve_uri(run.tracking_uri))
 
 
 def _untold(store: Path) -> frozenset[tuple[str, str]]:
     """Keys of objects whose results wait to be told (they were made while the tracking store was away)."""
-    steps = {(state.entry.step.kind, state.entry.key) for state in _states(store) if state is not None}
-    ends = {(ref.kind, ref.key) for _, outcome in outcomes(store) for ref in outcome.refs.values()}
-    return frozenset(steps | ends)
-
-
-def _states(store: Path) -> Iterator[State | None]:
-    return map(State.load, store.glob("tracking/*.json"))
+    states = map(State.load, store.glob("tracking/*.json"))
+    steps = {(state.entry.step.kind, state.entry.key) for state in states if state is not None}
+    ends = (outcome for _, outcome in outcomes(store) if outcome is not None)
+    return frozenset(steps | {(ref.kind, ref.key) for outcome in ends for ref in outcome.refs.values()})

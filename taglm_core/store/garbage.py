@@ -140,7 +140,7 @@ def _take(path: Path) -> Path | None:
 
 
 def _temporary(store: Store, before: float) -> Iterator[Garbage]:
-    for pattern in ("objects/*/.*", "keys/*/.*", "work/*/.*", "damaged/.*", "raw/.*", "tracking/.*"):
+    for pattern in ("objects/*/.*", "keys/*/.*", "work/*/.*", "damaged/.*", "raw/.*", "tracking/.*", "tracking/*/.*"):
         for path in sorted(store.root.glob(pattern)):
             mine = path.name.startswith(ASIDE)
             if mine or touched(path) < before:

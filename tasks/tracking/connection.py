@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from taglm_core.store.durable import locked
+from taglm_core.store.records import Ref
 from tasks.environment import DATA
 from tasks.places import without_password
 from tasks.tracking.address import SQLITE
@@ -26,12 +28,14 @@ from tasks.tracking.descriptions import NOTE
 
 # What a tracking store that is away, full, locked or out of date raises (errors of requests are OSErrors).
 AWAY = (MlflowException, OSError, SQLAlchemyError)
+logger = logging.getLogger("taglm")
 
 
 def in_words(error: Exception) -> str:
-    """The first line of what a store that is away says; the database's own words, where there are any."""
+    """The first line of what a store that is away says, without user and password; of a database its own words."""
     cause = getattr(error.__cause__, "orig", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return re.sub(r"://[^/\s]+@", "://", line)
 
 
 def not_answering(uri: str, error: Exception) -> str:
@@ -69,10 +73,18 @@ class Connection:
                 self._client = MlflowClient(self.uri, self.uri)
         return self._client
 
+    def ask(self) -> None:
+        """Ask something that costs little.
+
+        Raises:
+            MlflowException, OSError, SQLAlchemyError: the store is away.
+        """
+        self.client().search_experiments(max_results=1)
+
     def answers(self) -> bool:
         """Whether the store can be asked now."""
         try:
-            self.client().search_experiments(max_results=1)
+            self.ask()
         except AWAY:
             return False
         return True
@@ -126,6 +138,12 @@ class Connection:
         runs = client.search_runs([known.experiment_id], text, ViewType.ACTIVE_ONLY, max_results=1, order_by=newest)
         return str(runs[0].info.run_id) if runs else None
 
+    def run_of(self, experiment: str, ref: Ref) -> str | None:
+        """Id of the newest run that made an object; of one at the same work, where none says that it made it."""
+        tags = {"taglm.kind": ref.kind, "taglm.key": ref.key}
+        made = self.find_run(experiment, {**tags, "taglm.object": ref.digest})
+        return made or self.find_run(experiment, tags)
+
     def _ask_once(self) -> None:
         """MLflow asks a database that does not answer for minutes."""
         if urlsplit(self.uri).scheme in ("http", "https"):
@@ -142,6 +160,14 @@ class Connection:
             return None
         home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else DATA.absolute()
         return (home / "mlflow-artifacts" / name.replace("/", "-")).as_uri()
+
+
+def warn_away(connection: Connection, error: Exception) -> None:
+    """Say that the store is away, or refuses."""
+    said = in_words(error)
+    logger.warning(
+        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.address, said
+    )
 
 
 def _untold(experiment: Experiment, tags: Mapping[str, str]) -> dict[str, str]:

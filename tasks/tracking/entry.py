@@ -79,9 +79,24 @@ class Entry:
         known["mlflow.source.git.commit"] = self.commit
         return tags | {name: value for name, value in known.items() if value}
 
+    @property
+    def word(self) -> Path:
+        """The file that says that results of its object are untold."""
+        return word_path(Path(self.store), self.step.kind, self.key)
+
+    @property
+    def claim(self) -> Path:
+        """The file whose lock says who tells the tracking store about it: one process at a time."""
+        return Path(self.store) / "locks" / f"tracking-{self.step.kind}-{self.key}.lock"
+
     def object_path(self, ref: Ref) -> Path:
         """Where an object lies."""
         return Path(self.store) / "objects" / ref.kind / ref.digest
+
+
+def word_path(store: Path, kind: str, key: str) -> Path:
+    """The file that says that results of a key's object are untold."""
+    return store / "tracking" / f"{kind}-{key}.json"
 
 
 def models_of(roles: Iterable[str]) -> str:

@@ -36,11 +36,9 @@ class Home:
         return self.connection.experiment(name, experiment_tags(Stage.TAG))
 
     def tagger_run(self, ref: Ref) -> str | None:
-        """Id of the newest run that made a tagger; None if none did."""
-        tags = {"taglm.kind": "tagger", "taglm.key": ref.key}
-        return self.connection.find_run(experiment_name(Stage.TAG, self.experiment.labelled.name), tags)
+        """Id of the run that made a tagger; None if none did."""
+        return self.connection.run_of(experiment_name(Stage.TAG, self.experiment.labelled.name), ref)
 
     def step_run(self, step: Step, ref: Ref) -> str | None:
-        """Id of the newest run that made a step's object; None if none did."""
-        tags = {"taglm.kind": step.kind, "taglm.key": ref.key}
-        return self.connection.find_run(experiment_name(step.stage, step.group), tags)
+        """Id of the run that made a step's object; None if none did."""
+        return self.connection.run_of(experiment_name(step.stage, step.group), ref)

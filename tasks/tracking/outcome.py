@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from taglm_core.config.experiment import Experiment
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
+from tasks.tracking.words import oldest_first
 
 FOLDER = Path("tracking", "outcomes")
 logger = logging.getLogger("taglm")
@@ -41,8 +42,11 @@ class Outcome:
         Args:
             root: of the store.
         """
-        text = f"{self.uri} {self.experiment.name} {self.refs['report'].digest}"
-        return root / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        return _file(root, self.uri, self.experiment.name, self.refs["report"].digest, "json")
+
+    def was_begun(self, root: Path) -> bool:
+        """Whether its report was made by a run that has not said yet how it ended."""
+        return self._begun(root).exists()
 
     def save(self, root: Path) -> Path:
         """Write durably; gives the file."""
@@ -50,28 +54,52 @@ class Outcome:
         refs = {name: asdict(ref) for name, ref in self.refs.items()}
         experiment = self.experiment.model_dump(mode="json", exclude={"run"})  # which may hold a password
         write_json(path, {"uri": self.uri, "experiment": experiment, "refs": refs, "prefect_run": self.prefect_run})
+        self._begun(root).unlink(missing_ok=True)
         return path
 
+    def _begun(self, root: Path) -> Path:
+        return begun_path(root, self.uri, self.experiment.name, self.refs["report"].key)
 
-def outcomes(root: Path) -> Iterator[tuple[Path, Outcome]]:
-    """All that waits in a store, oldest first; a file that cannot be read is named and put aside.
+
+def begun_path(root: Path, uri: str, experiment: str, key: str) -> Path:
+    """The file that is there from when a pipeline's report is begun until there is word of its end.
+
+    A run that is killed in between leaves no other trace of the end that it owes.
+
+    Args:
+        root: of the store.
+        uri: the tracking store, without user and password.
+        experiment: its name.
+        key: of the report.
+    """
+    return _file(root, uri, experiment, key, "begun")
+
+
+def outcomes(root: Path) -> Iterator[tuple[Path, Outcome | None]]:
+    """All that waits in a store, oldest first; None for a file that cannot be read, or that another version wrote.
 
     Args:
         root: of the store.
     """
-    for path in sorted((root / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime):
+    for path in oldest_first((root / FOLDER).glob("*.json")):
         outcome = _read(read_json(path), root)
-        if outcome is None:
-            put_aside(path, "it cannot be read, or another version wrote it")
-        else:
+        if outcome is not None or path.exists():
             yield path, outcome
 
 
-def put_aside(path: Path, why: str) -> None:
+def put_aside(path: Path, what: str, why: str) -> None:
     """Take a word out of the way, that would otherwise be in the way of every run; it stays beside the others."""
     aside = path.with_suffix(".aside")
-    path.replace(aside)
-    logger.warning("%s: the outcome of a pipeline is not told to MLflow: %s; run its experiment again", aside, why)
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # told by another process
+        return
+    logger.warning("%s: %s is not told to MLflow: %s; run its experiment again", aside, what, why)
+
+
+def _file(root: Path, uri: str, experiment: str, report: str, suffix: str) -> Path:
+    text = f"{uri} {experiment} {report}"
+    return root / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.{suffix}"
 
 
 def _read(data: Any, root: Path) -> Outcome | None:

@@ -73,7 +73,7 @@ def _fill(home: Home, run_id: str | None, refs: Mapping[str, Ref], prefect_run: 
         where = home.connection.experiment(_group(home), experiment_tags(PIPELINE))
         run_id = str(client.create_run(where, run_name=home.experiment.name, tags=tags).info.run_id)
     if REPORT in refs:
-        lines.insert(0, log_summary(client, run_id, home.experiment, refs, home.store.open(refs[REPORT])))
+        lines.insert(0, log_summary(home.connection, run_id, home.experiment, refs, home.store.open(refs[REPORT])))
     tags[NOTE] = "\n".join(lines)[:LONGEST_TAG]
     log_params(client, run_id, flat_params(home.experiment.model_dump(mode="json", exclude={"run"})))
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])

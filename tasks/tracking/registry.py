@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -201,17 +201,26 @@ def _log_model(
     language_models: Mapping[str, Artifact],
     tags: dict[str, str],
 ) -> LoggedModel:
-    """Store the model's files."""
+    """Store the model's files; those of a registration that was cut off are gone on with, so that no copies pile up."""
     where = home.tag_experiment()
+    known = client.search_logged_models([where], f"tags.`taglm.object` = '{tagger.ref.digest}'", max_results=1)
+    if known and known[0].status == LoggedModelStatus.READY:
+        return known[0]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         save_model(folder, tagger, language_models)
-        made = client.create_logged_model(where, "tagger", run_id, tags)
+        made = known[0] if known else client.create_logged_model(where, "tagger", run_id, tags)
         client.log_model_artifacts(made.model_id, str(folder))
-    client.finalize_logged_model(made.model_id, "READY")
-    if run_id is not None:
+    if run_id is not None and made.model_id not in _outputs(client, run_id):  # MLflow refuses to add one again
         client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    client.finalize_logged_model(made.model_id, "READY")
     return made
+
+
+def _outputs(client: MlflowClient, run_id: str) -> list[str]:
+    """Ids of the models that a run has made."""
+    outputs = client.get_run(run_id).outputs
+    return [] if outputs is None else [made.model_id for made in outputs.model_outputs]
 
 
 def is_registered(client: MlflowClient, name: str) -> bool:

@@ -57,7 +57,7 @@ def log_own(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact)
     """Final metrics, sizes, figures and where the object lies, for a step with a run of its own."""
     manifest = artifact.manifest
     sizes = {f"size/{name}": float(count) for name, count in manifest.counts.items()}
-    log_final(client, run_id, {**manifest.metrics, **sizes, "seconds": manifest.seconds})
+    log_final(client, run_id, {**manifest.metrics, **sizes, "seconds": manifest.seconds}, artifact)
     _OWN.get(entry.step.kind, _nothing)(client, run_id, entry, artifact)
     client.set_tag(run_id, "taglm.object", artifact.ref.digest)
     lines = [f"`{entry.step.name}` of {entry.experiment}; object `{artifact.path}`"]
@@ -76,11 +76,11 @@ def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: 
     values |= {f"{split}/f1_strict": scores["f1_strict"]}
     calibrations = {name: Calibration.from_dict(data) for name, data in found["calibration"].items()}
     values |= {f"{split}/calibration_error_{name}": data.error for name, data in calibrations.items()}
-    log_final(client, run_id, values)
+    log_final(client, run_id, values, artifact)
     _figure(client, run_id, reliability_figure(calibrations), f"{split}_reliability.png")
     columns = ["precision", "recall", "f1", "gold", "predicted", "correct"]
     rows = [[name, *(prf[column] for column in columns)] for name, prf in scores["per_type"].items()]
-    log_table(client, run_id, f"{split}_types.json", ["type", *columns], rows)
+    log_table(connection, run_id, f"{split}_types.json", ["type", *columns], rows)
     if confusion["types"]:
         _figure(client, run_id, confusion_figure(confusion), f"{split}_confusion.png")
     connection.log_inputs(run_id, datasets(entry))
@@ -98,7 +98,7 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
     ]  # fmt: skip
     for name, variant in variants.items():
         run_id = variant_run(connection, entry.mlflow_experiment, variant)
-        log_final(client, run_id, {**values[name], **input_metrics(store, variant.inputs)})
+        log_final(client, run_id, {**values[name], **input_metrics(store, variant.inputs)}, artifact)
         for path in small:
             client.log_artifact(run_id, str(path), None if path.suffix == ".png" else "report")
         if (models := models_in_words(store, variant.inputs)) is not None:
@@ -120,14 +120,17 @@ def measured_splits(store: Store, entry: Entry) -> dict[str, str]:
     return found
 
 
-def log_final(client: MlflowClient, run_id: str, values: Mapping[str, float]) -> None:
-    """Results as the last point of each metric, unless they already are: tables show the last point."""
-    now, metrics = int(time.time() * 1000), []
+def log_final(client: MlflowClient, run_id: str, values: Mapping[str, float], artifact: Artifact) -> None:
+    """Results as the last point of each metric, unless they already are: tables show the last point.
+
+    Its time is that of the object, so that two who tell it at once tell the same point.
+    """
+    made, metrics = int(1000 * artifact.manifest.made.get("time", time.time())), []
     for name, value in values.items():
         known = client.get_metric_history(run_id, name)
         last = max(known, key=lambda metric: (metric.step, metric.timestamp), default=None)
         if last is None or last.value != value:
-            metrics.append(Metric(name, float(value), now, 0 if last is None else last.step + 1))
+            metrics.append(Metric(name, float(value), made, 0 if last is None else last.step + 1))
     if metrics:
         client.log_batch(run_id, metrics=metrics)
 
@@ -138,18 +141,19 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> 
     client.log_batch(run_id, params=[Param(name, value) for name, value in params.items() if name not in known])
 
 
-def log_table(client: MlflowClient, run_id: str, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+def log_table(connection: Connection, run_id: str, name: str, columns: list[str], rows: list[list[Any]]) -> None:
     """A table that replaces one of the same name (MLflow's own `log_table` would add the rows once more)."""
+    client, table = connection.client(), {"path": name, "type": "table"}
     client.log_dict(run_id, {"columns": columns, "data": rows}, name)
-    tables = json.loads(client.get_run(run_id).data.tags.get(TABLES, "[]"))
-    table = {"path": name, "type": "table"}
-    if table not in tables:
-        client.set_tag(run_id, TABLES, json.dumps([*tables, table]))
+    with connection.lock():  # a tagger's evaluations on two splits add a table to the list at once
+        tables = json.loads(client.get_run(run_id).data.tags.get(TABLES, "[]"))
+        if table not in tables:
+            client.set_tag(run_id, TABLES, json.dumps([*tables, table]))
 
 
 def _statistics(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
     counts = {f"{role}/{name}": float(n) for role, ref in entry.inputs.items() for name, n in ref.counts.items()}
-    log_final(client, run_id, counts)
+    log_final(client, run_id, counts, artifact)
     client.log_artifact(run_id, str(artifact.path / "statistics.json"))
 
 
@@ -160,7 +164,7 @@ def _language_model(client: MlflowClient, run_id: str, _: Entry, artifact: Artif
 
 def _tagger(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact) -> None:
     digests = {role: ref.digest for role, ref in entry.inputs.items()}
-    log_final(client, run_id, input_metrics(Store(Path(entry.store)), digests))
+    log_final(client, run_id, input_metrics(Store(Path(entry.store)), digests), artifact)
     events = [event for event, _ in read_events(artifact.path / JOURNAL)]
     _figure(client, run_id, tagger_figure(events), "dev_f1.png")
 

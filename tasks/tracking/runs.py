@@ -7,7 +7,6 @@ that stands in the journal, so that what is told again after a crash between the
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +19,12 @@ from mlflow.tracking import MlflowClient
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import Event, read_events
 from tasks.tracking.claim import Claim
-from tasks.tracking.connection import AWAY, Connection, in_words
+from tasks.tracking.connection import AWAY, Connection, warn_away
 from tasks.tracking.entry import FINISHED, KILLED, PARENT, RUNNING, Entry, State
-from tasks.tracking.results import datasets, log_evaluation, log_own, log_report
+from tasks.tracking.results import datasets, log_own
 from tasks.tracking.variants import variant_of, variant_run
 from tasks.tracking.views import experiment_tags
 
-logger = logging.getLogger("taglm")
 LONGEST_PAUSE = 60.0  # seconds between two tries while the store is away
 
 
@@ -61,16 +59,13 @@ class TrackedRun(StageRun):
         entry: the step.
         path: where `tracking.json` is kept.
         journal: the step's journal.
-        lock: file whose lock says who tells the store about this step: one process at a time.
         pace: seconds between two batches of metrics.
     """
 
-    def __init__(
-        self, connection: Connection, entry: Entry, path: Path, journal: Path, lock: Path, *, pace: float
-    ) -> None:
+    def __init__(self, connection: Connection, entry: Entry, path: Path, journal: Path, *, pace: float) -> None:
         self._connection, self._path, self._journal, self._pace = connection, path, journal, pace
         self._state = State(connection.address, entry)
-        self._claim = Claim(lock)
+        self._claim = Claim(entry.claim)
         self._pending: list[Event] = []
         self._read = 0  # offset after the newest event in _pending
         self._due, self._failures = 0.0, 0
@@ -108,19 +103,23 @@ class TrackedRun(StageRun):
 
     def finish(self, artifact: Artifact) -> None:
         """Tell what is left and the results; in an outage, leave word in the store's `tracking` folder."""
-        if not self.mine or self._ended:
+        if self._ended or not (self.mine or self._take_over()):
             return
-        self._ended = True
+        self._ended, word = True, self._state.entry.word
         try:
             client, run_id = self._flush()
             log_own(client, run_id, self._state.entry, artifact)
             self._end(client, run_id, FINISHED)
             self.settled = True
+            if word == self._path:
+                word.unlink(missing_ok=True)
         except AWAY as error:
             self._missed(error)
-            replace(self._state, status=FINISHED).save(self._path)  # from here on, the other file counts
-            self._state.save(later_path(self._state.entry))
-        self._claim.release()
+            self._state.save(word)
+            if word != self._path:
+                replace(self._state, status=FINISHED).save(self._path)  # from here on, the other file counts
+        finally:
+            self._claim.release()
 
     def close(self, status: str) -> None:
         """Tell what is left, and how it ended."""
@@ -129,9 +128,11 @@ class TrackedRun(StageRun):
         self._ended = True
         try:
             self._end(*self._flush(), status)
+            self.settled = True
         except AWAY as error:
             self._missed(error)  # tracking.json still says RUNNING: the next tracker ends the run, or goes on with it
-        self._claim.release()
+        finally:
+            self._claim.release()
 
     def _take_up(self, saved: State | None) -> None:
         """Go on where an earlier process stopped, if it told the same store about the same work."""
@@ -163,6 +164,8 @@ class TrackedRun(StageRun):
 
     def _try_to_open(self) -> None:
         try:
+            if self._state.run_id is None:
+                self._state.save(self._path)  # a kill leaves a trace, even if the store is away until then
             self._open()
         except AWAY as error:
             self._missed(error)
@@ -219,43 +222,7 @@ class TrackedRun(StageRun):
         if self._failures == 0:
             warn_away(self._connection, error)
         self._failures += 1
-        self._due = time.monotonic() + min(LONGEST_PAUSE, self._pace * 2**self._failures)
-
-
-class AddedResults(StageRun):
-    """A step whose results belong to runs of other steps: an evaluation to its tagger's, a report to the variants'.
-
-    Args:
-        connection: the tracking store.
-        entry: the step.
-    """
-
-    def __init__(self, connection: Connection, entry: Entry) -> None:
-        self._connection, self._entry = connection, entry
-        try:
-            self.run_id = self._tagger_run()
-        except AWAY as error:
-            warn_away(connection, error)
-
-    def finish(self, artifact: Artifact) -> None:
-        """Tell the results; in an outage, leave word in the store's `tracking` folder."""
-        try:
-            if self._entry.step.kind == "report":
-                log_report(self._connection, self._entry, artifact)
-            else:
-                self.run_id = self._tagger_run()
-                if self.run_id is not None:  # else the tagger was trained without tracking
-                    log_evaluation(self._connection, self.run_id, self._entry, artifact)
-            self.settled = True
-        except AWAY as error:
-            warn_away(self._connection, error)
-            State(self._connection.address, self._entry).save(later_path(self._entry))
-
-    def _tagger_run(self) -> str | None:
-        if self._entry.step.kind != "evaluation":
-            return None
-        key = self._entry.inputs["tagger"].key
-        return self._connection.find_run(self._entry.mlflow_experiment, {"taglm.kind": "tagger", "taglm.key": key})
+        self._due = time.monotonic() + min(LONGEST_PAUSE, self._pace * 2 ** min(self._failures, 10))
 
 
 def fresh_metrics(events: Sequence[Event], last: Mapping[str, int]) -> tuple[list[Metric], dict[str, int]]:
@@ -285,16 +252,3 @@ def is_usable(client: MlflowClient, run_id: str) -> bool:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
-
-
-def later_path(entry: Entry) -> Path:
-    """Where word is left of an object whose results could not be told yet."""
-    return Path(entry.store) / "tracking" / f"{entry.step.kind}-{entry.key}.json"
-
-
-def warn_away(connection: Connection, error: Exception) -> None:
-    """Say that the store is away, or refuses."""
-    said = in_words(error)
-    logger.warning(
-        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.address, said
-    )

@@ -14,6 +14,7 @@ from taglm_core.evaluation.tables import to_markdown
 from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact
+from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import experiment_name
 from tasks.tracking.results import log_params, log_table
 from tasks.tracking.variants import comparison_metrics
@@ -24,12 +25,12 @@ MOST_RUNS = 1000  # of variants that a learning curve looks at, newest first
 
 
 def log_summary(
-    client: MlflowClient, run_id: str, experiment: Experiment, refs: Mapping[str, Ref], report: Artifact
+    connection: Connection, run_id: str, experiment: Experiment, refs: Mapping[str, Ref], report: Artifact
 ) -> str:
     """Scores as metrics, and the learning curve as a figure and a table.
 
     Args:
-        client: of the tracking store.
+        connection: the tracking store.
         run_id: of the pipeline's run.
         experiment: the experiment.
         refs: its objects, by step name.
@@ -38,7 +39,7 @@ def log_summary(
     Returns:
         Markdown for the run's description.
     """
-    comparison = read_report(report.path)
+    client, comparison = connection.client(), read_report(report.path)
     best = best_variant(comparison)
     scores = comparison_metrics(comparison)[best]
     values = {name: scores[name] for name in SCORES if name in scores}
@@ -52,7 +53,7 @@ def log_summary(
         client.log_figure(run_id, learning_figure(curve), CURVE_FIGURE)
         columns = ["variant", "train/sentences", "test/f1_mean", "test/f1_std"]
         rows = [[name, point.sentences, point.f1, point.deviation] for name, line in curve.items() for point in line]
-        log_table(client, run_id, CURVE_TABLE, columns, rows)
+        log_table(connection, run_id, CURVE_TABLE, columns, rows)
     return f"{to_markdown(comparison)}\n"
 
 

@@ -8,25 +8,29 @@ import logging
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import taglm_core
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import Interrupted, StoreError, TagLMError
 from taglm_core.stages.steps import Step
+from taglm_core.store.durable import write_json
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.places import mlflow_ui
+from tasks.tracking.added import AddedResults
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
-from tasks.tracking.connection import AWAY, Connection
+from tasks.tracking.connection import AWAY, Connection, warn_away
 from tasks.tracking.descriptions import run_by_id_link
-from tasks.tracking.entry import FAILED, FINISHED, KILLED, OWN_RUNS, RUNNING, STATE_FILE, Entry, State
+from tasks.tracking.entry import FAILED, FINISHED, KILLED, OWN_RUNS, STATE_FILE, Entry, State
 from tasks.tracking.home import Home
-from tasks.tracking.outcome import Outcome, outcomes, put_aside
+from tasks.tracking.outcome import Outcome, begun_path, outcomes, put_aside
 from tasks.tracking.publishing import Published, publish
-from tasks.tracking.runs import AddedResults, StageRun, TrackedRun, warn_away
+from tasks.tracking.runs import StageRun, TrackedRun
+from tasks.tracking.words import drop, drop_stale, orphans, words
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
 logger = logging.getLogger("taglm")
@@ -51,6 +55,7 @@ class Tracker(Home):
         super().__init__(experiment, Connection(resolve_uri(uri or experiment.run.tracking_uri)))
         self._pace = pace
         self._commit, self._user = _commit(), _user()
+        self._own: Path | None = None  # word of the end that is being told
 
     @contextlib.contextmanager
     def stage_run(
@@ -69,6 +74,8 @@ class Tracker(Home):
             self.experiment.name, step, recipe.key, dict(inputs), str(self.store.root), prefect_run, self._commit,
             self._user,
         )  # fmt: skip
+        if step.kind == "report":
+            write_json(begun_path(self.store.root, self.connection.address, self.experiment.name, recipe.key), {})
         run = self._run(entry, work / STATE_FILE, work / JOURNAL)
         try:
             yield run
@@ -79,7 +86,9 @@ class Tracker(Home):
             raise
         run.close(FINISHED)
 
-    def publish(self, refs: Mapping[str, Ref], *, prefect_run: str | None = None) -> Published:
+    def publish(
+        self, refs: Mapping[str, Ref], *, prefect_run: str | None = None, patience: float = LAST_CHANCE
+    ) -> Published:
         """The end of a pipeline: its run is linked to those of its steps, its best tagger registered.
 
         Word of it is in the store until all is told: by the next run, if the tracking store is away.
@@ -87,107 +96,129 @@ class Tracker(Home):
         Args:
             refs: the objects of the experiment, by step name.
             prefect_run: id of the Prefect flow run.
+            patience: seconds to wait for a store that is away and has not heard of all steps.
         """
-        self.catch_up()
         outcome = Outcome(self.connection.address, self.experiment, refs, prefect_run)
-        word = outcome.save(self.store.root)
+        word = self._own = outcome.save(self.store.root)
+        published = Published()
         try:
-            published = publish(self, refs, prefect_run)
+            if self.tell_rest(patience):
+                published = publish(self, refs, prefect_run)
+                word.unlink(missing_ok=True)
         except AWAY as error:
             warn_away(self.connection, error)
-            return Published()
-        word.unlink(missing_ok=True)
+        finally:
+            self._own = None
         return published
 
     def address(self, run_id: str | None) -> str | None:
         """Where MLflow's UI shows a run; None for none."""
         return None if run_id is None else run_by_id_link(mlflow_ui(self.connection.uri), run_id)
 
-    def catch_up(self) -> None:
-        """Tell what an outage or a kill left untold, and end the runs of processes that are gone."""
+    def catch_up(self) -> bool:
+        """Tell what an outage or a kill left untold, and end the runs of processes that are gone.
+
+        Returns:
+            Whether that was tried to the end: the store is not away, and nobody else is at it.
+        """
         claim = Claim(self.locks / "tracking.lock")
         if not claim.take():
-            return  # somebody is at it
+            return False
         try:
             self._catch_up()
         except AWAY as error:
             warn_away(self.connection, error)
+            return False
         finally:
             claim.release()
+        return True
 
-    def tell_rest(self, patience: float = LAST_CHANCE) -> None:
+    def tell_rest(self, patience: float = LAST_CHANCE) -> bool:
         """At the end of a run: what was made while the store was away is told, if it comes back in time.
 
         Args:
             patience: seconds to wait for it; what is then left is told by the next run.
-        """
-        if not self._untold():
-            return
-        where = self.connection.address
-        logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, where)
-        end = time.monotonic() + patience
-        while self._untold():
-            if self.connection.answers():
-                self.catch_up()
-            if time.monotonic() >= end:
-                return
-            time.sleep(self._pace)
 
-    def _untold(self) -> bool:
-        """Whether there is word of objects that the store has not been told."""
-        states = map(State.load, self.store.root.glob("tracking/*.json"))
-        return any(state is not None and state.uri == self.connection.address for state in states)
+        Returns:
+            Whether no step waits any more for the store to come back.
+        """
+        tried, address = self.catch_up(), self.connection.address
+        if not tried and words(self.store, address):
+            logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, address)
+        end = time.monotonic() + patience
+        while not tried and words(self.store, address):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(self._pace)
+            tried = self.connection.answers() and self.catch_up()
+        return True
 
     def _catch_up(self) -> None:
-        root = self.store.root
-        for path in sorted(root.glob(f"work/*/*/{STATE_FILE}")):
-            state = State.load(path)
-            if state is not None and state.uri == self.connection.address and state.status == RUNNING:
-                self._end_orphan(state, path)
-        for path in sorted(root.glob("tracking/*.json"), key=lambda path: path.stat().st_mtime):
-            state = State.load(path)
-            if state is not None and state.uri == self.connection.address:
-                self._tell_later(state, path)
-        for path, outcome in outcomes(root):
-            if outcome.uri == self.connection.address:
-                self._publish_later(outcome, path)
+        """After each one that could not be told the store is asked: if it is away, the others need not be tried."""
+        store, address = self.store, self.connection.address
+        drop_stale(store)
+        ends = [
+            (path, outcome) for path, outcome in outcomes(store.root)
+            if path != self._own and (outcome is None or outcome.uri == address)
+        ]  # fmt: skip
+        if orphans(store, address) or words(store, address) or ends:
+            self.connection.ask()
+        for path, state in orphans(store, address):
+            with _aside(path, f"the end of {state.entry.step.name}"):
+                if not self._end_orphan(state, path):
+                    self.connection.ask()
+        for path, state in words(store, address):
+            with _aside(path, f"the result of {state.entry.step.name}"):
+                if not self._tell_later(state, path):
+                    self.connection.ask()
+        left = {(state.entry.step.kind, state.entry.key) for _, state in words(store, address)}
+        for path, outcome in ends:
+            with _aside(path, "the outcome of a pipeline"):
+                if outcome is None:
+                    raise ValueError("it cannot be read, or another version wrote it")
+                of_it = {(ref.kind, ref.key) for ref in outcome.refs.values()}
+                if left.isdisjoint(of_it) and not self._publish_later(outcome, path):  # else links would be missing
+                    self.connection.ask()
 
     def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
         if entry.step.kind in OWN_RUNS:
-            lock = self.locks / f"tracking-{entry.step.kind}-{entry.key}.lock"
-            return TrackedRun(self.connection, entry, path, journal, lock, pace=self._pace)
+            return TrackedRun(self.connection, entry, path, journal, pace=self._pace)
         return AddedResults(self.connection, entry) if entry.step.kind in ADDED_TO_RUNS else StageRun()
 
-    def _end_orphan(self, state: State, path: Path) -> None:
-        """A step whose process is gone: finished if its object is there, killed otherwise."""
+    def _end_orphan(self, state: State, path: Path) -> bool:
+        """A step whose process is gone: finished if its object is there, else killed. Gives whether it was told."""
+        if state.entry.word.exists():  # which was written just before the process was killed, and counts
+            replace(state, status=FINISHED).save(path)
+            return True
         artifact = self._made_by(state)
         run = self._run(state.entry, path, path.with_name(JOURNAL))
         if not isinstance(run, TrackedRun) or not run.mine:
-            return  # it is being worked on
+            return True  # it is being worked on
         self._hand_on(run, path.with_name(JOURNAL))
         run.finish(artifact) if artifact is not None else run.close(KILLED)
+        return run.settled
 
-    def _tell_later(self, state: State, path: Path) -> None:
-        """An object that was made while the store was away."""
-        self.connection.client()  # raises while it is away; word stays
+    def _tell_later(self, state: State, path: Path) -> bool:
+        """An object that was made while the store was away; gives whether it was told."""
         artifact = self._artifact(state.entry)
-        if artifact is not None:
-            run = self._run(state.entry, path, artifact.path / JOURNAL)  # of another process's: not settled below
-            self._hand_on(run, artifact.path / JOURNAL)
-            run.finish(artifact)
-            if not run.settled:
-                return
-        path.unlink(missing_ok=True)
+        if artifact is None or state.status == FINISHED:  # its process was killed when it had told it
+            drop(self.store, path, state.entry)
+            return True
+        run = self._run(state.entry, path, artifact.path / JOURNAL)
+        self._hand_on(run, artifact.path / JOURNAL)
+        run.finish(artifact)
+        return run.settled
 
-    def _publish_later(self, outcome: Outcome, path: Path) -> None:
-        """A pipeline that ended while the store was away."""
+    def _publish_later(self, outcome: Outcome, path: Path) -> bool:
+        """A pipeline that ended while the store was away; gives whether it was told."""
         try:
             publish(Home(outcome.experiment, self.connection), outcome.refs, outcome.prefect_run)
-        except TagLMError as error:  # an object is damaged or gone
-            put_aside(path, str(error))
-            return
+        except AWAY as error:
+            warn_away(self.connection, error)
+            return False
         path.unlink(missing_ok=True)
         logger.info("told tracking store %s how %s ended", self.connection.address, outcome.experiment.name)
+        return True
 
     @staticmethod
     def _hand_on(run: StageRun, journal: Path) -> None:
@@ -234,13 +265,25 @@ class NoTracker:
         """Nothing is ever untold."""
 
 
-def open_tracker(experiment: Experiment, *, uri: str | None = None) -> Tracker | NoTracker:
-    """The tracker an experiment asks for; what was left untold is told first."""
+def open_tracker(experiment: Experiment, *, uri: str | None = None, catch_up: bool = True) -> Tracker | NoTracker:
+    """The tracker an experiment asks for; what was left untold is told first, unless there is something to say."""
     if not experiment.run.tracking:
         return NoTracker()
     tracker = Tracker(experiment, uri=uri)
-    tracker.catch_up()
+    if catch_up:
+        tracker.catch_up()
     return tracker
+
+
+@contextlib.contextmanager
+def _aside(path: Path, what: str) -> Iterator[None]:
+    """Word that can never be told is put aside: its objects are damaged or gone, or another version wrote it."""
+    try:
+        yield
+    except AWAY:  # some are ValueErrors as well
+        raise
+    except (TagLMError, LookupError, ValueError) as error:
+        put_aside(path, what, str(error) or type(error).__name__)
 
 
 def _commit() -> str | None:

@@ -21,17 +21,24 @@ from tasks.tracking.views import experiment_tags
 
 
 def variant_run(connection: Connection, mlflow_experiment: str, variant: Variant) -> str:
-    """Id of the variant's run, made if there is none: one per experiment, name and settings but the seed."""
+    """Id of the variant's run, made if there is none: one per experiment, name and settings but the seed.
+
+    One that a kill or an outage left without its settings gets them.
+    """
     experiment_id = connection.experiment(mlflow_experiment, experiment_tags(Stage.TAG))
+    client = connection.client()
     with connection.lock():
         found = connection.find_run(mlflow_experiment, variant.tags())
-        if found is not None:
-            return found
-        client = connection.client()
-        note = f"Variant {variant.name} of experiment {variant.experiment}; its seeds are the runs below."
-        run = client.create_run(experiment_id, run_name=variant.name, tags={**variant.tags(), NOTE: note})
-    client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in variant.params().items()])
-    client.set_terminated(run.info.run_id, FINISHED)  # until a seed of it runs
+        if found is None:
+            note = f"Variant {variant.name} of experiment {variant.experiment}; its seeds are the runs below."
+            run = client.create_run(experiment_id, run_name=variant.name, tags={**variant.tags(), NOTE: note})
+        else:
+            run = client.get_run(found)
+        missing = [Param(name, value) for name, value in variant.params().items() if name not in run.data.params]
+        if missing:
+            client.log_batch(run.info.run_id, params=missing)
+        if found is None:
+            client.set_terminated(run.info.run_id, FINISHED)  # until a seed of it runs
     return str(run.info.run_id)
 
 

@@ -31,10 +31,11 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_half_written_files_go_when_their_writer_must_be_dead(store: Store) -> None:
+@pytest.mark.parametrize("folder", ["keys/corpus", "tracking", "tracking/outcomes"])
+def test_half_written_files_go_when_their_writer_must_be_dead(store: Store, folder: str) -> None:
     """A young one may be somebody's who writes this moment."""
-    temporary = store.root / "keys" / "corpus" / ".abc.json.x1y2"
-    write_json(store.root / "keys" / "corpus" / "abc.json", {})
+    temporary = store.root / folder / ".abc.json.x1y2"
+    write_json(store.root / folder / "abc.json", {})
     temporary.write_text("{")
     assert found(store) == {}
     age(temporary, 2 * 3600)

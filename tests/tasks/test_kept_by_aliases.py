@@ -52,17 +52,19 @@ def test_a_tracking_store_that_does_not_answer_is_refused(
 
 
 def test_without_a_tracking_store_mlflow_is_not_imported(tmp_path: Path) -> None:
-    """No database yet: no aliases, and nothing is made."""
+    """No database yet: no aliases, nothing waits, and nothing is made."""
     code = f"""
 import sys
-from tasks.housekeeping import needs_of, end_orphans
-from taglm_core.config.experiment import RunConfig
+from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of
+from taglm_core.config.experiment import Experiment, RunConfig
+from taglm_core.store.records import Ref
 run = RunConfig(store="{tmp_path}/store", tracking_uri="sqlite:///{tmp_path}/none.db")
 end_orphans(run)
-print(needs_of(run).objects, [name for name in ("mlflow", "prefect", "torch") if name in sys.modules])
+leave_word(Experiment(run=run), {{"report": Ref("report", "k", "d")}})
+print(has_word(run), needs_of(run).objects, [name for name in ("mlflow", "prefect", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "{} []"
+    assert done.stdout.strip() == "False {} []"
     assert list(tmp_path.iterdir()) == []
 
 

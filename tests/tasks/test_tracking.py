@@ -7,30 +7,35 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from prefect.exceptions import TerminationSignal
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted
 from taglm_core.evaluation.curves import CURVE
+from taglm_core.stages.housekeeping import survey
 from taglm_core.stages.steps import Step
 from taglm_core.store.durable import write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
+from tasks.housekeeping import end_orphans, has_word, needs_of, spare_untold, tell_missed
 from tasks.tracking.address import resolve_uri
-from tasks.tracking.connection import Connection
+from tasks.tracking.connection import Connection, warn_away
 from tasks.tracking.descriptions import flat_params
 from tasks.tracking.entry import Entry, State, Variant
-from tasks.tracking.runs import warn_away
+from tasks.tracking.outcome import put_aside
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
+from tasks.tracking.variants import variant_run
+from tasks.tracking.words import oldest_first
 
 LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
 
@@ -147,6 +152,22 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, tracking_uri: str) -> Bench:
     return Bench(tmp_path, tracking_uri)
+
+
+@pytest.fixture
+def outage(bench: Bench) -> Iterator[Callable[[], None]]:
+    """The tracking store is away until this is called."""
+    database = Path(bench.uri.removeprefix("sqlite:///"))
+    database.rename(bench.root / "away")
+    database.mkdir()  # so that nobody makes another one
+
+    def back() -> None:
+        database.rmdir()
+        (bench.root / "away").rename(database)
+
+    yield back
+    if database.is_dir():
+        back()
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -339,6 +360,183 @@ def test_two_processes_at_the_same_work_tell_it_once(bench: Bench) -> None:
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
 
 
+def test_the_other_process_tells_what_a_dead_one_could_not(bench: Bench) -> None:
+    """One tells the store and dies when the object is made; the other, whose work is cleared next, ends the run."""
+    first = bench.unended(LM)
+    with bench.open(LM) as second:
+        bench.say(LM, first, 1)
+        bench.write(LM, 2)
+        first._claim.release()
+        second.finish(bench.publish(LM, metrics={"heldout/perplexity": 40.0}))
+    found = bench.only_run("taglm/pretrain/news")
+    assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
+    assert bench.steps_of(first.run_id) == [1, 2]
+
+
+def test_a_kill_while_word_is_left_loses_nothing_and_doubles_nothing(
+    bench: Bench, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word comes before the work folder says that it counts: of both together one run is made."""
+    run = bench.unended(LM)
+    bench.say(LM, run, 1)
+    artifact = bench.publish(LM, metrics={"heldout/perplexity": 40.0})
+    saved, save = [], State.save
+
+    def killed_after_the_first(state: State, path: Path) -> None:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(state, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "save", killed_after_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            run.finish(artifact)
+    assert saved[0].parent.name == "tracking"
+    write_json(bench.work(LM) / "tracking.json", asdict(replace(run._state, status="RUNNING")))  # type: ignore[attr-defined]
+    outage()
+    for _ in range(2):
+        bench.tracker.catch_up()
+    found = bench.only_run("taglm/pretrain/news")
+    assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
+    assert not has_word(bench.experiment.run)
+
+
+def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: Bench, outage: Callable[[], None]) -> None:
+    """The store was away from the start, and the process died before it left word: its work folder tells of it."""
+    run = bench.unended(LM)
+    bench.say(LM, run, 1, 2)
+    bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"mlflow_run": run.run_id})
+    run._claim.release()  # type: ignore[attr-defined]
+    assert has_word(bench.experiment.run)
+    outage()
+    for _ in range(2):
+        bench.tracker.catch_up()
+    found = bench.only_run("taglm/pretrain/news")
+    assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
+    assert bench.steps_of(found.info.run_id) == [1, 2]
+    assert not has_word(bench.experiment.run)
+
+
+def test_word_that_was_told_is_not_told_again(bench: Bench) -> None:
+    """Killed between the end of the run and the removal of the word: no second run is made."""
+    with bench.open(LM) as run:
+        run.finish(bench.publish(LM))
+    entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
+    State(bench.tracker.connection.address, entry, run.run_id, status="FINISHED").save(entry.word)
+    bench.tracker.catch_up()
+    assert not entry.word.exists()
+    assert bench.only_run("taglm/pretrain/news").info.run_id == run.run_id
+
+
+def test_an_outage_may_last(bench: Bench) -> None:
+    """The pause between two tries has an end, however often they fail."""
+    run = bench.unended(LM)
+    run._failures = 5000  # type: ignore[attr-defined]
+    run._missed(OSError("no route"))  # type: ignore[attr-defined]
+    run._claim.release()  # type: ignore[attr-defined]
+
+
+def test_a_store_that_is_away_is_asked_once(
+    bench: Bench, outage: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However much waits: a server that keeps silent costs seconds for each question."""
+    others = [replace(LM, name=f"language-model/other/{number}", config={"units": number}) for number in range(3)]
+    for step in others:
+        bench.away(step)
+    caplog.clear()
+    assert not bench.tracker.catch_up()
+    assert len(warned(caplog)) == 1
+    outage()
+    assert bench.tracker.catch_up()
+    assert len(bench.runs("taglm/pretrain/news")) == 3
+
+
+def test_what_the_store_refuses_is_not_waited_for(
+    bench: Bench, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers, so that waiting does not help; word stays, and other work is told."""
+    bench.away(LM)
+    other = replace(LM, name="language-model/other/forward", config={"units": 9})
+    bench.away(other)
+    outage()
+    create = MlflowClient.create_run
+
+    def refused(*args: Any, **given: Any) -> Run:
+        if given["run_name"] == LM.name:
+            raise MlflowException("no such thing")
+        return create(*args, **given)
+
+    monkeypatch.setattr(MlflowClient, "create_run", refused)
+    assert bench.tracker.tell_rest(patience=1e9)
+    assert [path.stem for path in bench.store.root.glob("tracking/*.json")] == [f"{LM.kind}-{bench.recipe(LM).key}"]
+    assert bench.only_run("taglm/pretrain/news").info.run_name == other.name
+
+
+def test_word_that_makes_no_sense_is_put_aside(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Another version wrote it: it is named, and in nobody's way."""
+    step = Step("evaluation/TagLM/seed-1/test", "evaluation", {"of": "another version"}, group="conll")
+    with bench.open(tagger_step("TagLM", 1)) as tagger:
+        made = bench.publish(tagger_step("TagLM", 1))
+        tagger.finish(made)
+    entry = Entry("quick", step, bench.recipe(step).key, {"tagger": made.ref}, str(bench.store.root))
+    bench.publish(step)
+    State(bench.tracker.connection.address, entry).save(entry.word)
+    assert bench.tracker.catch_up()
+    assert [path.name for path in (bench.store.root / "tracking").iterdir()] == [f"{step.kind}-{entry.key}.aside"]
+    assert [line for line in warned(caplog) if f"the result of {step.name} is not told to MLflow" in line]
+
+
+def test_a_run_that_was_killed_waits_to_be_told(bench: Bench) -> None:
+    """A run that builds nothing tells of it, and no clean-up without MLflow takes its traces; running ones are none."""
+    run, settings = bench.unended(LM), bench.experiment.run
+    bench.say(LM, run, 1)
+    bench.publish(LM, made={"mlflow_run": run.run_id})
+    assert not has_word(settings)
+    assert survey(bench.store, grace=-60).garbage
+    run._claim.release()  # type: ignore[attr-defined]
+    assert has_word(settings)
+    found = survey(bench.store, grace=-60)
+    assert [one.kind for one in found.garbage if one.kind == "work"] == ["work"]
+    spared = spare_untold(settings, found)
+    assert [one.kind for one in spared.garbage if one.kind == "work"] == []
+    assert any("MLflow has not been told" in line for line in spared.kept)
+    tell_missed(settings)
+    assert not has_word(settings)
+    assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
+    assert spare_untold(settings, found) == found
+
+
+def test_a_database_that_was_never_made_is_made_when_told(bench: Bench) -> None:
+    """Word waits for it; asking what waits makes nothing."""
+    bench.uri = f"sqlite:///{bench.root}/new.db"
+    entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
+    bench.publish(LM)
+    State(bench.uri, entry).save(entry.word)
+    end_orphans(bench.experiment.run)
+    assert has_word(bench.experiment.run)
+    assert not (bench.root / "new.db").exists()
+    tell_missed(bench.experiment.run)
+    assert not has_word(bench.experiment.run)
+    assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
+
+
+def test_files_that_vanish_are_passed_over(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Another process has told what they hold; what cannot be read is put aside by who tells, not by who asks."""
+    gone = bench.root / "gone.json"
+    assert oldest_first([gone]) == []
+    put_aside(gone, "an outcome", "no reason")
+    assert not warned(caplog)
+    half = bench.store.root / "tracking" / "outcomes" / "half.json"
+    half.parent.mkdir(parents=True)
+    half.write_text('{"uri": "sqli')
+    assert not has_word(bench.experiment.run)
+    assert needs_of(bench.experiment.run, aliases=False).keys == frozenset()
+    assert half.exists()
+    bench.tracker.catch_up()
+    assert not half.exists()
+
+
 def test_a_run_deleted_by_hand_begins_anew_with_its_whole_curve(bench: Bench) -> None:
     """Work that goes on makes a new run, from the first step on."""
     first = bench.interrupted(LM, 1, 2)
@@ -371,6 +569,43 @@ def test_seeds_are_children_of_their_variant(bench: Bench) -> None:
     assert len(runs) == 9
     assert all(run.info.status == "FINISHED" for run in runs.values())
     assert runs[first].data.params == {"variant": "TagLM", "lm": "none", "units": "[4, 4]"}
+
+
+def test_a_variant_left_without_its_settings_gets_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just after its run was made: the next seed completes it."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            variant_run(Connection(bench.uri), "taglm/tag/conll", Variant.of("TagLM", "quick", {"units": [4, 4]}, {}))
+    with bench.open(tagger_step("TagLM", 2)) as run:
+        parent = bench.client.get_run(run.run_id).data.tags["mlflow.parentRunId"]
+    assert bench.client.get_run(parent).data.params == {"variant": "TagLM", "lm": "none", "units": "[4, 4]"}
+    assert len([run for run in bench.runs("taglm/tag/conll") if "mlflow.parentRunId" not in run.data.tags]) == 1
+
+
+def test_results_have_the_time_of_their_object(bench: Bench) -> None:
+    """Two processes that tell of one object at once tell the same points."""
+    with bench.open(LM) as run:
+        run.finish(bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"time": 1234.5}))
+    assert run.run_id is not None
+    (point,) = bench.client.get_metric_history(run.run_id, "heldout/perplexity")
+    assert point.timestamp == 1234500
+
+
+def test_links_lead_to_the_run_that_made_the_object(bench: Bench) -> None:
+    """Made again and killed midway, the same work has a newer run, which made nothing."""
+    with bench.open(LM) as run:
+        artifact = bench.publish(LM)
+        run.finish(artifact)
+    shutil.rmtree(bench.work(LM))
+    newer = bench.interrupted(LM, 1)
+    assert newer.run_id != run.run_id
+    assert bench.tracker.step_run(LM, artifact.ref) == run.run_id
+    assert bench.tracker.step_run(LM, replace(artifact.ref, digest="0" * 32)) == newer.run_id
 
 
 def test_the_last_point_of_a_curve_is_the_kept_model(bench: Bench) -> None:
@@ -492,7 +727,9 @@ def test_passwords_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
     """An address with user and password is told without them."""
     with caplog.at_level(logging.WARNING, "taglm"):
         warn_away(Connection("http://anna:secret@mlflow.example:5000"), OSError("no route"))
-    assert "http://mlflow.example:5000" in caplog.text
+        address = "http://anna:secret@mlflow.example:5000"
+        warn_away(Connection(address), OSError(f"API request to {address}/api/2.0 failed"))
+    assert caplog.text.count("http://mlflow.example:5000") == 3
     assert "secret" not in caplog.text
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
@@ -32,15 +35,18 @@ from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, read_events
 from tasks.housekeeping import has_word, needs_of
+from tasks.results import publish_results
 from tasks.tracking.aliases import registered_object
 from tasks.tracking.decisions import decide, model_note
-from tasks.tracking.entry import PARENT
+from tasks.tracking.entry import PARENT, Entry, State
+from tasks.tracking.home import Home
 from tasks.tracking.links import links
 from tasks.tracking.pipelines import pipeline_run
-from tasks.tracking.publishing import Published
+from tasks.tracking.publishing import Published, publish
 from tasks.tracking.registry import best_tagger, register_best
+from tasks.tracking.results import TABLES, log_table
 from tasks.tracking.summary import learning_curve
-from tasks.tracking.tracker import Tracker
+from tasks.tracking.tracker import StageRun, Tracker
 from tasks.tracking.views import MODELS_TAG
 
 TINY = {
@@ -180,6 +186,16 @@ def test_telling_results_again_changes_nothing(done: Done) -> None:
     assert [point.step for point in done.client.get_metric_history(run_id, "test/f1")] == [0]
 
 
+def test_tables_told_at_once_are_all_listed(done: Done) -> None:
+    """Evaluations on two splits are told by two processes; the UI shows the tables that a tag of the run lists."""
+    run_id = str(done.tracker.tagger_run(done.refs["tagger/TagLM/seed-1"]))
+    names = [f"{number}_types.json" for number in range(6)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: log_table(done.tracker.connection, run_id, name, ["type"], [["PER"]]), names))
+    listed = json.loads(done.client.get_run(run_id).data.tags[TABLES])
+    assert set(names) <= {table["path"] for table in listed}
+
+
 def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
     """An evaluation that was made while the store was away reaches its tagger's run with the next tracker."""
     step = build_graph(done.tracker.experiment)["evaluation/TagLM/seed-1/test"]
@@ -196,7 +212,99 @@ def test_results_missed_in_an_outage_are_told_later(done: Done) -> None:
     assert "taglm.evaluation.test" not in done.client.get_run(run_id).data.tags
     done.tracker.catch_up()
     assert done.client.get_run(run_id).data.tags["taglm.evaluation.test"] == done.refs[step.name].digest
-    assert list((done.store.root / "tracking").iterdir()) == []
+    assert words_left(done) == []
+
+
+def told_by(tracker: Tracker, done: Done, name: str) -> contextlib.AbstractContextManager[StageRun]:
+    """A step of the experiment as a run that builds it has it."""
+    step = build_graph(done.tracker.experiment)[name]
+    inputs = {role: done.refs[above] for role, above in step.inputs.items()}
+    recipe = recipe_of(done.store, step, {role: ref.digest for role, ref in inputs.items()})
+    return tracker.stage_run(step, recipe, done.store.work(recipe), inputs=inputs)
+
+
+def words_left(done: Done) -> list[str]:
+    return sorted(path.name for path in (done.store.root / "tracking").glob("*.json"))
+
+
+EVALUATION, TAGGER = "evaluation/TagLM/seed-1/test", "tagger/TagLM/seed-1"
+
+
+def test_an_evaluation_whose_process_was_killed_before_it_told_is_told_later(done: Done) -> None:
+    """Word of it is there before the work begins; while that goes on, nobody tells it, waits for it or drops it."""
+    run_id = str(done.tracker.tagger_run(done.refs[TAGGER]))
+    done.client.delete_tag(run_id, "taglm.evaluation.test")
+    work = told_by(done.tracker, done, EVALUATION)
+    told, settings = work.__enter__(), done.tracker.experiment.run
+    settings = settings.model_copy(update={"tracking_uri": done.tracker.connection.uri})
+    assert another(done).tell_rest(patience=1e9)
+    assert len(words_left(done)) == 1
+    assert not has_word(settings)
+    told._claim.release()  # type: ignore[attr-defined]  # as the system does when a process dies
+    assert has_word(settings)
+    another(done).catch_up()
+    assert done.client.get_run(run_id).data.tags["taglm.evaluation.test"] == done.refs[EVALUATION].digest
+    assert words_left(done) == []
+
+
+def test_an_evaluation_that_made_nothing_leaves_no_word(done: Done) -> None:
+    """It failed, or was killed: the run that makes it tells it."""
+    step = replace(build_graph(done.tracker.experiment)[EVALUATION], config={"split": "test", "never": "made"})
+    recipe = recipe_of(done.store, step, {role: done.refs[above].digest for role, above in step.inputs.items()})
+    inputs = {role: done.refs[above] for role, above in step.inputs.items()}
+
+    def begin() -> contextlib.AbstractContextManager[StageRun]:
+        return done.tracker.stage_run(step, recipe, done.store.work(recipe), inputs=inputs)
+
+    with contextlib.suppress(MismatchError), begin():
+        raise MismatchError("wrong")
+    assert words_left(done) == []
+    killed = begin()
+    run = killed.__enter__()
+    another(done).catch_up()
+    assert len(words_left(done)) == 1
+    run._claim.release()  # type: ignore[attr-defined]
+    with done.store.lock(recipe):  # its training process goes on
+        another(done).catch_up()
+        assert len(words_left(done)) == 1
+    another(done).catch_up()
+    assert words_left(done) == []
+
+
+def test_an_evaluation_waits_for_its_tagger(done: Done, away: Callable[[], None]) -> None:
+    """MLflow was away while the tagger was trained and came back before it was evaluated: both are told, in order."""
+    away()
+    done.client.delete_run(str(done.tracker.tagger_run(done.refs[TAGGER])))
+    step = build_graph(done.tracker.experiment)[TAGGER]
+    inputs = {role: done.refs[above] for role, above in step.inputs.items()}
+    entry = Entry("tiny", step, done.refs[TAGGER].key, inputs, str(done.store.root))
+    State(done.tracker.connection.address, entry).save(entry.word)
+    with told_by(done.tracker, done, EVALUATION) as told:
+        told.finish(done.store.open(done.refs[EVALUATION]))
+    assert not told.settled
+    assert len(words_left(done)) == 2
+    os.utime(entry.word)  # whatever the files' times say after a copy of the store
+    another(done).catch_up()
+    run_id = done.tracker.tagger_run(done.refs[TAGGER])
+    assert run_id is not None
+    assert done.client.get_run(run_id).data.tags["taglm.evaluation.test"] == done.refs[EVALUATION].digest
+    assert words_left(done) == []
+
+
+def test_an_evaluation_made_by_two_at_once_is_told_once(done: Done) -> None:
+    """The second one leaves it to the first, and tells the same points if it has to."""
+    run_id = str(done.tracker.tagger_run(done.refs[TAGGER]))
+    artifact = done.store.open(done.refs[EVALUATION])
+    with told_by(done.tracker, done, EVALUATION) as first, told_by(another(done), done, EVALUATION) as second:
+        second.finish(artifact)
+        assert not second.settled
+        first.finish(artifact)
+        second.finish(artifact)
+        assert first.settled
+        assert second.settled
+    (point,) = done.client.get_metric_history(run_id, "test/f1")
+    assert point.timestamp == int(1000 * artifact.manifest.made["time"])
+    assert words_left(done) == []
 
 
 @pytest.fixture
@@ -221,7 +329,9 @@ def another(done: Done) -> Tracker:
 
 
 def outcome_files(done: Done) -> list[str]:
-    return sorted(path.suffix for path in (done.store.root / "tracking" / "outcomes").glob("*.*"))
+    """What waits in the store, and what was put aside."""
+    found = (done.store.root / "tracking" / "outcomes").glob("*.*")
+    return sorted(path.suffix for path in found if path.suffix != ".begun")
 
 
 def test_an_end_that_mlflow_missed_is_told_later_and_once(done: Done, away: Callable[[], None]) -> None:
@@ -270,6 +380,87 @@ def test_a_run_with_nothing_to_build_tells_what_was_missed(
     assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
 
 
+def test_an_end_is_not_lost_while_mlflow_is_waited_for(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at "waiting 120 s at most": word of the outcome is there already."""
+
+    def killed(_: Tracker) -> bool:
+        raise KeyboardInterrupt
+
+    uri = done.tracker.connection.uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    run = done.tracker.experiment.run.model_copy(update={"tracking_uri": uri})
+    experiment = done.tracker.experiment.model_copy(update={"run": run})
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "catch_up", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish_results.fn(experiment, done.refs)
+    assert outcome_files(done) == [".json"]
+    another(done).catch_up()
+    assert outcome_files(done) == []
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
+
+
+def test_an_end_that_was_never_begun_is_told_by_a_run_with_nothing_to_build(done: Done, tmp_path: Path) -> None:
+    """Killed between the report and word of the outcome: the plan says what it would have been."""
+    file, store, uri = tmp_path / "tiny.yaml", done.store.root, done.tracker.connection.uri
+    file.write_text(json.dumps(TINY))
+    with told_by(done.tracker, done, "report") as told:
+        told.finish(done.store.open(done.refs["report"]))
+    said = []
+    for _ in range(2):
+        ran = CliRunner().invoke(
+            app, ["run", str(file), "--set", f"run.store={store}", "--set", f"run.tracking_uri={uri}"]
+        )
+        assert ran.exit_code == 0, ran.output
+        said.append("what MLflow has missed of earlier runs was told" in ran.output)
+    assert said == [True, False]
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    assert version.tags["taglm.report"] == done.refs["report"].digest
+
+
+def test_an_end_that_mlflow_refuses_is_in_no_other_ones_way(
+    done: Done, away: Callable[[], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One is refused each time and stays, one has steps that this version does not know; the third is told."""
+    refs = other_report(done)
+    unknown = {**done.refs, "report": replace(done.refs["report"], digest="1" * 32), "corpus/odd": refs["report"]}
+    for each in (refs, unknown, done.refs):
+        another(done).publish(each)
+    away()
+
+    def told(home: Home, given: dict[str, Ref], prefect_run: str | None) -> Published:
+        if given["report"] == refs["report"]:
+            raise MlflowException("refused")
+        return publish(home, given, prefect_run)
+
+    monkeypatch.setattr("tasks.tracking.tracker.publish", told)
+    caplog.clear()
+    assert another(done).catch_up()
+    assert outcome_files(done) == [".aside", ".json"]
+    assert len([line for line in caplog.messages if "refused" in line]) == 1
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
+    shutil.rmtree(done.store.root / "tracking" / "outcomes")
+
+
+def test_an_end_waits_for_its_steps(done: Done, away: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that could not be told just now has no run that the pipeline's could link to."""
+    another(done).publish(done.refs)
+    away()
+    step = build_graph(done.tracker.experiment)[TAGGER]
+    entry = Entry("tiny", step, done.refs[TAGGER].key, {}, str(done.store.root))
+    State(done.tracker.connection.address, entry).save(entry.word)
+
+    def refused(*_: object, **__: object) -> None:
+        raise MlflowException("just now")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "set_terminated", refused)
+        another(done).catch_up()
+    assert (len(words_left(done)), outcome_files(done)) == (1, [".json"])
+    another(done).catch_up()
+    assert (words_left(done), outcome_files(done)) == ([], [])
+
+
 def test_an_end_that_was_cut_off_is_told_by_the_next_run(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the pipeline's run and the registration: word of it is there."""
 
@@ -299,6 +490,7 @@ def test_an_end_that_cannot_be_told_is_put_aside(
     assert outcome_files(done) == [".aside", ".aside"]
     assert len([line for line in caplog.messages if "is not told to MLflow" in line]) == 2
     assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
+    shutil.rmtree(done.store.root / "tracking" / "outcomes")
 
 
 def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
@@ -313,6 +505,29 @@ def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
     assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
     assert not Path("mlflow.db").exists(), "MLflow made a store where it stands, instead of using ours"
     assert not Path("mlruns").exists()
+
+
+@pytest.mark.parametrize("at", ["log_model_artifacts", "log_outputs", "finalize_logged_model", "create_model_version"])
+def test_a_registration_that_was_cut_off_leaves_one_copy(done: Done, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Each try would store a tagger and its language models once more: the next one goes on with their files."""
+    real = getattr(MlflowClient, at)
+
+    def killed(*args: object, **given: object) -> None:
+        real(*args, **given)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, at, killed)
+            with contextlib.suppress(KeyboardInterrupt):
+                done.register()
+    done.register()
+    (model,) = done.client.search_logged_models([done.tracker.tag_experiment()])
+    (version,) = done.client.search_model_versions("name = 'taglm-demo'")
+    assert (str(model.status), version.source) == ("READY", model.artifact_location)
+    assert version.run_id is not None
+    assert [made.model_id for made in done.client.get_run(version.run_id).outputs.model_outputs] == [model.model_id]
+    assert mlflow.pyfunc.load_model(model.artifact_location)
 
 
 def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
