@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,10 @@ class Services:
             time.sleep(wait)  # SQLite is busy: the server asks its clients to come again, and they do
         return None
 
-    def events(self) -> list[str]:
-        """What our events were about; the server records them some seconds after they came."""
-        found = self.ask("/events/filter", {"filter": {"event": {"name": [CREATED]}}})["events"]
+    def events(self, since: datetime | None = None) -> list[str]:
+        """What our events (since a moment) were about; the server records them some seconds after they came."""
+        occurred = {} if since is None else {"occurred": {"since": since.isoformat()}}
+        found = self.ask("/events/filter", {"filter": {"event": {"name": [CREATED]}, **occurred}})["events"]
         return [event["resource"]["prefect.resource.id"] for event in found]
 
     def until(self, happened: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
