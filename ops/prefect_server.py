@@ -24,12 +24,17 @@ GRACE = timedelta(minutes=4)  # the server's start, a client's new connection, a
 
 
 async def put_off_deadlines() -> None:
-    """Give every run whose signs of life are waited for time to send the next one."""
-    db, until = provide_database_interface(), now("UTC") + GRACE
+    """Give every run whose signs of life are waited for time to send the next one, from now on.
+
+    Those of before arrive, too, once runs find the server again; each would set the deadline back to two minutes after
+    it was sent. What is older than the deadline's beginning Prefect passes over.
+    """
+    db, start = provide_database_interface(), now("UTC")
+    until = start + GRACE
     bucket, automation = db.AutomationBucket, db.Automation
     waited_for = bucket.automation_id.in_(sa.select(automation.id).where(automation.name == SILENT))
     async with db.session_context(begin_transaction=True) as session:
-        await session.execute(sa.update(bucket).where(waited_for, bucket.end < until).values(end=until))
+        await session.execute(sa.update(bucket).where(waited_for, bucket.end < until).values(start=start, end=until))
 
 
 def try_to_put_off() -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib
 import re
 import sqlite3
+import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -288,6 +291,36 @@ class TestOnAServer:
             (f"automation {one['name']}", one["enabled"]) for one in found if one["name"] in self._our_automations()
         ]
         return {name for name, on in (*schedules, *ours) if on}
+
+    def test_signs_of_life_from_before_an_outage_end_no_run(self, running: Services) -> None:
+        """They arrive when the server is back, two minutes old perhaps; only the time from then on counts."""
+        run, begun = f"prefect.flow-run.{uuid4()}", datetime.now(UTC)
+
+        def deadlines() -> list[tuple[int, datetime]]:
+            with closing(sqlite3.connect(running.home / "prefect" / "prefect.db")) as database:
+                found = database.execute(
+                    'SELECT count, "end" FROM automation_bucket WHERE bucketing_key LIKE ?', [f"%{run}%"]
+                )
+                return [(count, datetime.fromisoformat(end).replace(tzinfo=UTC)) for count, end in found]
+
+        def give_sign(moment: datetime) -> None:
+            resource = {"prefect.resource.id": run}
+            flow = {"prefect.resource.id": "prefect.flow.x", "prefect.resource.role": "flow"}
+            related = [{**flow, "prefect.resource.name": "pretrain"}]
+            event = {"event": "prefect.flow-run.heartbeat", "occurred": moment.isoformat(), "id": str(uuid4())}
+            running.ask("/events", [{**event, "resource": resource, "related": related}])
+
+        give_sign(begun - timedelta(seconds=70))
+        running.until(deadlines, "a deadline")
+        running.supervise("stop", "prefect-server")
+        time.sleep(max(0.0, 40 - (datetime.now(UTC) - begun).total_seconds()))
+        running.start_again("prefect-server")
+        give_sign(begun - timedelta(seconds=60))  # a deadline that has passed would be its answer
+        time.sleep(8)
+        ((count, end),) = deadlines()
+        assert (count, end > datetime.now(UTC) + timedelta(seconds=60)) == (0, True)
+        give_sign(now := datetime.now(UTC))
+        running.until(lambda: deadlines() == [(0, now + timedelta(seconds=120))], "the next deadline")
 
     def test_a_stage_whose_inputs_are_not_there_waits(self, running: Services, tiny: dict[str, Any]) -> None:
         """As a trigger starts it: it ends at once, Completed, says what it waits for, and has made nothing."""

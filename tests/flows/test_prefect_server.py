@@ -18,7 +18,9 @@ from tests.services import ROOT
 SILENT = "crashed where no sign of life comes"
 TABLES = """
 CREATE TABLE automation (id CHAR(36), name VARCHAR);
-CREATE TABLE automation_bucket (id CHAR(36), automation_id CHAR(36), "end" TIMESTAMP, updated TIMESTAMP);
+CREATE TABLE automation_bucket (
+    id CHAR(36), automation_id CHAR(36), start TIMESTAMP, "end" TIMESTAMP, updated TIMESTAMP
+);
 """
 
 
@@ -36,7 +38,9 @@ def test_deadlines_are_put_off_once_a_locked_database_is_free(tmp_path: Path) ->
         database.executescript(TABLES)
         for number, name in enumerate((SILENT, "another")):
             database.execute("INSERT INTO automation VALUES (?, ?)", (str(number), name))
-            database.execute("INSERT INTO automation_bucket VALUES (NULL, ?, ?, NULL)", (str(number), long_ago))
+            database.execute(
+                "INSERT INTO automation_bucket VALUES (NULL, ?, ?, ?, NULL)", (str(number), long_ago, long_ago)
+            )
         database.execute("BEGIN EXCLUSIVE")
         program = start(tmp_path, "prefect_server.py", "--help")
         assert program.stdout is not None
