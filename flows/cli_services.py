@@ -112,7 +112,7 @@ def _sqlite(path: Path) -> Check:
             return Check("MLflow", f"{path} is busy: {error}", remedy="ask again in a moment")
         remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
         return Check("MLflow", f"{path}: {error}", True, remedy)
-    return Check("MLflow", f"{path}, {runs} runs", remedy="`make mlflow` opens it")
+    return Check("MLflow", f"{path}, {runs} runs")
 
 
 def _telemetry() -> Check:
