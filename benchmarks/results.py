@@ -14,6 +14,7 @@ from pathlib import Path
 from taglm_core.config.load import load_experiment
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import markdown_table, table_rows
+from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Decision, plan
 from taglm_core.store.records import Manifest
@@ -25,7 +26,8 @@ Made = Mapping[str, Manifest]
 def section(experiment: Path, settings: list[str]) -> str:
     """The comparison, with seeds and minutes a seed, and the language models behind it."""
     loaded = load_experiment(experiment, settings)
-    store, graph = Store(loaded.run.store), build_graph(loaded)
+    store = Store(loaded.run.store)
+    graph = build_graph(settle_bases(store, loaded).experiment)
     decisions: Mapping[str, Decision] = plan(store, graph)
     report = decisions["report"].ref
     if report is None:
