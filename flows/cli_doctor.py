@@ -22,7 +22,7 @@ from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import InputError
 from taglm_core.stages.continuing import from_random_weights
 from taglm_core.stages.graph import build_graph
-from taglm_core.store.room import available_memory, free_disk, nearest
+from taglm_core.store.room import available_memory, cores, free_disk, nearest
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
@@ -120,8 +120,7 @@ def _devices(experiment: Experiment, instructions: str, accelerators: int) -> It
 
 
 def _cores(experiment: Experiment) -> Check:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    run = experiment.run
+    count, run = cores(), experiment.run
     wanted = run.threads * (run.workers or count)
     remedy = f"run.workers x run.threads asks for {wanted}: slower, not wrong" if wanted > count else ""
     return Check("cores", str(count), remedy=remedy)

@@ -76,10 +76,11 @@ def write_token_ids(
             ids = words.encode(tokens.flatten())
             is_heldout = heldout_mask(pc.binary_join(tokens, " ").to_pylist(), heldout_fraction)
             # passages are counted without held-out sentences, so that all but the last are whole
-            before = np.arange(len(lengths)) if passage == 1 else np.cumsum(~is_heldout) - ~is_heldout
-            shard_of = (mix64((position + before) // passage, _SHARD_SEED) % np.uint64(shards)).astype(np.int64)
+            counted = np.full(len(lengths), True) if passage == 1 else ~is_heldout
+            numbers = position + np.cumsum(counted) - counted
+            shard_of = (mix64(numbers // passage, _SHARD_SEED) % np.uint64(shards)).astype(np.int64)
             shard_of[is_heldout] = shards
-            position += len(lengths) if passage == 1 else int(np.count_nonzero(~is_heldout))
+            position += int(np.count_nonzero(counted))
             token_shard = np.repeat(shard_of, lengths)
             for shard in np.unique(shard_of):
                 writers[shard].append(ids[token_shard == shard], lengths[shard_of == shard])

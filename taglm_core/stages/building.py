@@ -111,10 +111,11 @@ def build(
     """
     recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
     work = store.work(recipe)
+    stop = stop or StopRequest()
     if ranks is not None and not ranks.first:
-        return _build_along(store, step, recipe, inputs, run, stop or StopRequest(), ranks)
-    asked, request = time.time(), StopRequest() if stop is None else stop
-    with store.lock(recipe, between=request.check), clear_when_full(store.root):
+        return _build_along(store, step, recipe, inputs, run, stop, ranks)
+    asked = time.time()
+    with store.lock(recipe, between=stop.check), clear_when_full(store.root):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
         if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
@@ -131,7 +132,7 @@ def build(
             ranks.first_says(False)  # it is to be made, and its inputs are whole
         files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
-            bench = Bench(step.config, opened, files, out, work, run, journal, request, store.root / "locks", ranks)
+            bench = Bench(step.config, opened, files, out, work, run, journal, stop, store.root / "locks", ranks)
             built = _builder(step.kind)(bench)
         if KINDS[step.kind].child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)

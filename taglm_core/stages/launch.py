@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import math
 import os
 import shutil
@@ -20,6 +19,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.stages.child import ChildJob, error_file, load_error
 from taglm_core.stages.graph import build_graph
+from taglm_core.store.durable import locked
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from taglm_core.training.stopping import StopRequest
 
@@ -180,17 +180,13 @@ def slot(locks: Path, count: int) -> Iterator[None]:
         locks: folder of the store's locks.
         count: training processes side by side on this machine.
     """
-    locks.mkdir(parents=True, exist_ok=True)
     while True:
         CHILDREN.asked.check()
         for number in range(count):
-            with place_of(locks, number).open("a") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield
-                return
+            with locked(place_of(locks, number), wait=False) as mine:
+                if mine:
+                    yield
+                    return
         time.sleep(POLL_SECONDS)
 
 

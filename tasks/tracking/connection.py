@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import sqlalchemy
-from mlflow.entities import DatasetInput, Experiment, ViewType
+from mlflow.entities import DatasetInput, Experiment, Param, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -160,6 +160,14 @@ class Connection:
             return None
         home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else DATA.absolute()
         return (home / "mlflow-artifacts" / name.replace("/", "-")).as_uri()
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Settings that a run does not have yet: MLflow refuses another value of one that it has."""
+    known = client.get_run(run_id).data.params
+    missing = [Param(name, value) for name, value in params.items() if name not in known]
+    if missing:
+        client.log_batch(run_id, params=missing)
 
 
 def warn_away(connection: Connection, error: Exception) -> None:

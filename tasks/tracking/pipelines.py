@@ -13,10 +13,10 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
 from tasks.places import prefect_line
+from tasks.tracking.connection import log_params
 from tasks.tracking.descriptions import LONGEST_TAG, NOTE, experiment_name, flat_params, run_link, safe_name
 from tasks.tracking.entry import FINISHED, OWN_RUNS
 from tasks.tracking.home import Home
-from tasks.tracking.results import log_params
 from tasks.tracking.summary import log_summary
 from tasks.tracking.views import PIPELINE, experiment_tags
 

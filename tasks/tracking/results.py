@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.tracking import MlflowClient
 
 from taglm_core.evaluation.calibration import Calibration
@@ -133,12 +133,6 @@ def log_final(client: MlflowClient, run_id: str, values: Mapping[str, float], ar
             metrics.append(Metric(name, float(value), made, 0 if last is None else last.step + 1))
     if metrics:
         client.log_batch(run_id, metrics=metrics)
-
-
-def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-    """Settings that a run does not have yet: MLflow refuses another value of one that it has."""
-    known = client.get_run(run_id).data.params
-    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items() if name not in known])
 
 
 def log_table(connection: Connection, run_id: str, name: str, columns: list[str], rows: list[list[Any]]) -> None:

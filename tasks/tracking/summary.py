@@ -14,9 +14,9 @@ from taglm_core.evaluation.tables import to_markdown
 from taglm_core.stages.steps import Stage
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact
-from tasks.tracking.connection import Connection
+from tasks.tracking.connection import Connection, log_params
 from tasks.tracking.descriptions import experiment_name
-from tasks.tracking.results import log_params, log_table
+from tasks.tracking.results import log_table
 from tasks.tracking.variants import comparison_metrics
 
 CURVE_FIGURE, CURVE_TABLE = "learning_curve.png", "learning_curve.json"

@@ -161,9 +161,11 @@ class Tracker(Home):
             (path, outcome) for path, outcome in outcomes(store.root)
             if path != self._own and (outcome is None or outcome.uri == address)
         ]  # fmt: skip
-        if orphans(store, address) or words(store, address) or ends:
-            self.connection.ask()
-        for path, state in orphans(store, address):
+        dead = orphans(store, address)
+        if not (dead or ends or words(store, address)):
+            return
+        self.connection.ask()
+        for path, state in dead:
             with _aside(path, f"the end of {state.entry.step.name}"):
                 if not self._end_orphan(state, path):
                     self.connection.ask()

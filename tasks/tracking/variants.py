@@ -8,13 +8,11 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlflow.entities import Param
-
 from taglm_core.errors import StoreError
 from taglm_core.evaluation.report import Comparison
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
-from tasks.tracking.connection import Connection
+from tasks.tracking.connection import Connection, log_params
 from tasks.tracking.descriptions import NOTE
 from tasks.tracking.entry import FINISHED, LM_ROLE, Entry, Variant
 from tasks.tracking.views import experiment_tags
@@ -32,14 +30,11 @@ def variant_run(connection: Connection, mlflow_experiment: str, variant: Variant
         if found is None:
             note = f"Variant {variant.name} of experiment {variant.experiment}; its seeds are the runs below."
             run = client.create_run(experiment_id, run_name=variant.name, tags={**variant.tags(), NOTE: note})
-        else:
-            run = client.get_run(found)
-        missing = [Param(name, value) for name, value in variant.params().items() if name not in run.data.params]
-        if missing:
-            client.log_batch(run.info.run_id, params=missing)
+        run_id = str(run.info.run_id) if found is None else found
+        log_params(client, run_id, variant.params())
         if found is None:
-            client.set_terminated(run.info.run_id, FINISHED)  # until a seed of it runs
-    return str(run.info.run_id)
+            client.set_terminated(run_id, FINISHED)  # until a seed of it runs
+    return run_id
 
 
 def variant_of(entry: Entry) -> Variant | None:

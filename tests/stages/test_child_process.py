@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -80,16 +80,20 @@ class Bed:
         command = [sys.executable, "-m", "taglm_core.stages.child", str(self.work / "job.json")]
         return subprocess.Popen(command, stdin=subprocess.PIPE)
 
-    def run_and_stop(self, step: int) -> None:
-        """Run, and have all processes stopped from another thread when a step is done."""
+    def run_and_stop(
+        self, step: int, message: str = "checkpoint written", signals: Sequence[signal.Signals] = ()
+    ) -> None:
+        """Run, and have all processes sent signals and stopped from another thread when a step is done."""
 
         def stop() -> None:
             self.wait_for(step)
+            for number in signals:
+                send(Path(tempfile.gettempdir()), number)
             CHILDREN.stop()
 
         thread = threading.Thread(target=stop)
         thread.start()
-        with pytest.raises(Interrupted, match="checkpoint written"):
+        with pytest.raises(Interrupted, match=message):
             self.run()
         thread.join()
 
@@ -194,21 +198,11 @@ def test_it_stops_while_it_waits_for_another_run(bed: Bed, reference: Ref) -> No
     assert bed.run() == reference
 
 
-def test_what_does_not_stop_is_made_to(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_stop_is_made_to(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hears nothing does not keep a stopped run waiting for ever; it was no failure."""
     monkeypatch.setattr(launch, "STOP_SECONDS", 2.0)
     monkeypatch.setattr(launch, "SPARE_SECONDS", 0.0)
-
-    def stop() -> None:
-        bed.wait_for(5)
-        send(tmp_path, signal.SIGSTOP)
-        CHILDREN.stop()
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    with pytest.raises(Interrupted, match="last checkpoint"):
-        bed.run()
-    thread.join()
+    bed.run_and_stop(5, "last checkpoint", [signal.SIGSTOP])
 
 
 def send(tmp_path: Path, number: signal.Signals) -> None:
