@@ -111,7 +111,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Named starting points: the default, a middling word model, and the two models of the paper."""
 
 
-SHAPE = ("input", "vocabulary_size", "min_count", "unknown", "units", "projection", "layers", "residual", "softmax")
+SHAPE = (
+    "input",
+    "vectors",
+    "vocabulary_size",
+    "min_count",
+    "unknown",
+    "units",
+    "projection",
+    "layers",
+    "residual",
+    "softmax",
+)
 """Settings that decide which weights there are and what they stand for."""
 
 
@@ -141,6 +152,12 @@ class LanguageModelConfig(Settings):
     """One bidirectional language model: two LSTMs of these settings, trained separately (PAPER: section 2)."""
 
     input: Annotated[CharCnnInput | WordInput, Field(discriminator="kind")] = CharCnnInput()
+    vectors: str | None = Field(
+        None,
+        exclude_if=lambda path: path is None,  # models without keep the keys they had
+        description="file of word vectors (GloVe, word2vec, fastText) that enter beside `input`, projected, never "
+        "trained; null: none",
+    )
     vocabulary_size: int = Field(40_000, ge=2, description="words the softmax knows, special classes included")
     min_count: int = Field(2, ge=1, description="words seen less often in the text are unknown")
     unknown: Unknown = Field(Unknown.SHAPE, description="classes of words outside the vocabulary")
@@ -191,6 +208,7 @@ class LanguageModelConfig(Settings):
         """What a model that goes on from another one must have in common with it (JSON values)."""
         fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
         fixed["softmax"].pop("samples", None)  # how it is trained
+        fixed["vectors"] = self.vectors is not None  # wherever the file lies
         return fixed
 
     @property

@@ -11,6 +11,7 @@ stream: memory holds one block, and the vectors that were asked for.
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -93,7 +94,28 @@ def read_rows(path: Path, wanted: Set[str]) -> Rows:
         InputError: a line with another number of values, a value that is no finite number, another number of vectors
             than the first line promises, or no vectors at all; with the line, in binary files the vector's number.
     """
-    return _read_binary(path, wanted) if detect_format(path) is VectorFormat.BINARY else _read_text(path, wanted)
+    return _read(path, wanted)
+
+
+def read_all(path: Path, *, most: int) -> Rows:
+    """Reads the vectors of all words, or of the first `most`; the whole file is checked all the same.
+
+    Keys of a binary file that are no UTF-8 are passed over.
+
+    Args:
+        path: plain, `.gz` or `.zst`.
+        most: vectors to keep at most.
+
+    Raises:
+        InputError: as `read_rows`.
+    """
+    return _read(path, None, most)
+
+
+def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
+    """The vectors of the wanted keys (None: of all), so many at most."""
+    read = _read_binary if detect_format(path) is VectorFormat.BINARY else _read_text
+    return read(path, wanted, most)
 
 
 def _is_binary(rest: bytes, dim: int) -> bool:
@@ -109,7 +131,7 @@ def _is_binary(rest: bytes, dim: int) -> bool:
     return b"\0" in sample
 
 
-def _read_text(path: Path, wanted: Set[str]) -> Rows:
+def _read_text(path: Path, wanted: Set[str] | None, most: float) -> Rows:
     rows: dict[str, np.ndarray] = {}
     dim = total = number = 0
     promised: int | None = None
@@ -121,7 +143,7 @@ def _read_text(path: Path, wanted: Set[str]) -> Rows:
         key, values = _split_line(path, number, line, dim)
         dim = dim or len(values)
         total += 1
-        if key in wanted and key not in rows:
+        if key not in rows and len(rows) < most and (wanted is None or key in wanted):
             rows[key] = _parse(path, number, values)
     if not total or (promised is not None and total != promised):
         expected = "at least one" if promised is None else f"{promised:,}, as line 1 says"
@@ -166,12 +188,12 @@ def _parse(path: Path, number: int, values: list[str]) -> np.ndarray:
     raise InputError(path, number, f"{values[place]!r} as value {place + 1}", "a finite number", _FORMAT_REMEDY)
 
 
-def _read_binary(path: Path, wanted: Set[str]) -> Rows:
+def _read_binary(path: Path, wanted: Set[str] | None, most: float) -> Rows:
     rows: dict[str, np.ndarray] = {}
     total, dim, records = _open_binary(path)
     for number, (word, values) in enumerate(records, 1):
         key = word.decode("utf-8", errors="surrogateescape")  # no text holds surrogates, so those match nothing
-        if key in wanted and key not in rows:
+        if key not in rows and len(rows) < most and (_is_text(key) if wanted is None else key in wanted):
             vector = np.frombuffer(values, "<f4").astype(np.float32)
             if not np.isfinite(vector).all():
                 place = int(np.flatnonzero(~np.isfinite(vector))[0])
@@ -179,6 +201,10 @@ def _read_binary(path: Path, wanted: Set[str]) -> Rows:
                 raise InputError(path, None, what, "a finite number", _BINARY_REMEDY)
             rows[key] = vector
     return Rows(rows, total, dim)
+
+
+def _is_text(key: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in key)
 
 
 _BINARY_REMEDY = "the file is damaged, or written by another machine's rules: download it again, or give a text file"

@@ -122,7 +122,7 @@ def read_passages(
     step = -1 if lm.direction is Direction.BACKWARD else 1
     order = sorted(range(len(passages)), key=lambda number: (-_positions(passages[number]), number))
     with torch.no_grad():
-        vectors = _encode(lm.network, WordTable(words, lm.vocabulary, lm.config))
+        vectors = _encode(lm.network, lm.table(words))
         for start in range(0, len(order), batch):
             chosen = [_Strand.of(passages[number], int(firsts[number]), numbers, step)
                       for number in order[start : start + batch]]  # fmt: skip

@@ -2,6 +2,7 @@
 
 config.json               settings that rebuild the network, direction, sizes
 vocabulary.parquet        what it can predict
+vectors.arrow             word vectors of a file that it reads, if it reads any
 weights.safetensors       parameters
 break_state.safetensors   the state every sentence to be embedded starts from
 """
@@ -25,10 +26,12 @@ from taglm_core.config.language_model import CharCnnInput, Direction, LanguageMo
 from taglm_core.config.language_model import FullSoftmax as FullSoftmaxConfig
 from taglm_core.config.language_model import SampledSoftmax as SampledSoftmaxConfig
 from taglm_core.corpus.token_bytes import N_SYMBOLS, encode_words
+from taglm_core.corpus.word_vectors import VECTORS_FILE
 from taglm_core.errors import ConfigError
+from taglm_core.lm.pretrained import PretrainedVectors
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.characters import CharCnn
-from taglm_core.nn.language_model import LanguageModel, LmState, WordEncoder
+from taglm_core.nn.language_model import LanguageModel, LmState, WithVectors, WordEncoder
 from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, NoSoftmax, SampledSoftmax, Softmax
 
 WEIGHTS = "weights.safetensors"
@@ -36,26 +39,44 @@ _SOFTMAX = "softmax."  # how the names of its parameters begin
 
 
 class WordTable:
-    """Distinct words of some text, ready to enter the network: vocabulary entries, and characters if it reads them.
+    """Distinct words of some text, ready to enter the network: vocabulary entries, characters and rows of a file of
+    vectors if it reads them.
 
     Args:
         words: the distinct words; word number i of the text is `words[i]`.
         vocabulary: what the model can predict.
         config: how words enter.
+        vectors: the file of word vectors that they read, if they do.
     """
 
-    def __init__(self, words: Sequence[str], vocabulary: LmVocabulary, config: LanguageModelConfig) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        vocabulary: LmVocabulary,
+        config: LanguageModelConfig,
+        vectors: PretrainedVectors | None = None,
+    ) -> None:
         self.targets = torch.from_numpy(vocabulary.ids(words))  # [n]
         self._chars: NDArray[np.int16] | None = None
         if isinstance(config.input, CharCnnInput):
             self._chars = encode_words(words, max_bytes=config.input.max_bytes)
             self._lengths = (self._chars != 0).sum(axis=1)
+        self.rows: NDArray[np.int64] | None = None if vectors is None else vectors.rows(words)  # [n]
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def distinct(self, numbers: NDArray[np.int64]) -> Tensor:
-        """What the encoder reads for words by number [N]: characters [N, C], or vocabulary entries [N]."""
+        """What the encoder reads for words by number [N]: characters [N, C], or vocabulary entries [N].
+
+        With vectors of a file their rows stand before that: [N, 1 + C] or [N, 2].
+        """
+        read = self._entries(numbers)
+        if self.rows is None:
+            return read
+        return torch.cat([torch.from_numpy(self.rows[numbers])[:, None], read.reshape(len(numbers), -1)], dim=1)
+
+    def _entries(self, numbers: NDArray[np.int64]) -> Tensor:
         if self._chars is None:
             return self.targets[torch.from_numpy(numbers)]
         width = int(self._lengths[numbers].max())
@@ -72,6 +93,7 @@ class TrainedLm:
         config: its settings.
         direction: forward or backward.
         break_state: mean state at sentence ends, one row.
+        vectors: of a file that it reads, if it reads any.
     """
 
     network: LanguageModel
@@ -79,6 +101,11 @@ class TrainedLm:
     config: LanguageModelConfig
     direction: Direction
     break_state: LmState
+    vectors: PretrainedVectors | None = None
+
+    def table(self, words: Sequence[str]) -> WordTable:
+        """Distinct words of some text, ready to be read by it."""
+        return WordTable(words, self.vocabulary, self.config, self.vectors)
 
     @property
     def size(self) -> int:
@@ -86,12 +113,19 @@ class TrainedLm:
         return self.config.projection
 
 
-def build_network(config: LanguageModelConfig, vocabulary_size: int, *, predicts: bool = True) -> LanguageModel:
+def build_network(
+    config: LanguageModelConfig,
+    vocabulary_size: int,
+    *,
+    vectors: PretrainedVectors | None = None,
+    predicts: bool = True,
+) -> LanguageModel:
     """A fresh network for a configuration; torch's global generator initialises it.
 
     Args:
         config: its settings.
         vocabulary_size: V.
+        vectors: of `config.vectors`.
         predicts: False for a network without softmax, which can only be read.
 
     Raises:
@@ -112,6 +146,10 @@ def build_network(config: LanguageModelConfig, vocabulary_size: int, *, predicts
         tied = isinstance(config.softmax, FullSoftmaxConfig) and config.softmax.tied
         encoder = WordEncoder(vocabulary_size, config.input.size, sparse=not tied)
         table = encoder.table if tied else None
+    if (config.vectors is None) != (vectors is None):
+        raise ValueError(f"settings with vectors {config.vectors!r} and {'no' if vectors is None else 'some'} vectors")
+    if vectors is not None:
+        encoder = WithVectors(encoder, torch.from_numpy(vectors.matrix))
     return LanguageModel(
         encoder,
         _build_softmax(config, vocabulary_size, table) if predicts else NoSoftmax(),
@@ -146,6 +184,8 @@ def save_language_model(lm: TrainedLm, folder: Path) -> None:
     data = {"direction": lm.direction, "vocabulary": len(lm.vocabulary), "settings": settings}
     (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
     lm.vocabulary.save(folder / "vocabulary.parquet")
+    if lm.vectors is not None:
+        lm.vectors.save(folder)
     save_file({name: tensor.cpu().contiguous() for name, tensor in lm.network.state_dict().items()},
               folder / WEIGHTS)  # fmt: skip
     hidden, cell = lm.break_state
@@ -164,8 +204,9 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
     config = load_settings(folder)
     direction = Direction(json.loads((folder / "config.json").read_text(encoding="utf-8"))["direction"])
     vocabulary = LmVocabulary.load(folder / "vocabulary.parquet", shapes=config.unknown is Unknown.SHAPE)
+    vectors = None if config.vectors is None else PretrainedVectors.load(folder)
     with torch.device("meta"):  # nothing is initialised only to be overwritten
-        network = build_network(config, len(vocabulary), predicts=predicts)
+        network = build_network(config, len(vocabulary), vectors=vectors, predicts=predicts)
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
         names = [name for name in weights.keys() if predicts or not name.startswith(_SOFTMAX)]  # noqa: SIM118
         network.load_state_dict({name: weights.get_tensor(name) for name in names}, assign=True)
@@ -176,6 +217,7 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
         config,
         direction,
         LmState(state["hidden"].to(device), state["cell"].to(device)),
+        vectors,
     )
 
 
@@ -186,7 +228,9 @@ def load_settings(folder: Path) -> LanguageModelConfig:
 
 
 def reading_bytes(folder: Path) -> int:
-    """Bytes of the parameters that a language model is read with, its softmax left out."""
+    """Bytes of what a language model is read with: its parameters without softmax, and the vectors of a file."""
+    vectors = folder / VECTORS_FILE
+    more = 2 * vectors.stat().st_size if vectors.exists() else 0  # and their words, as Python has them
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
         slices = [weights.get_slice(name) for name in weights.keys() if not name.startswith(_SOFTMAX)]  # noqa: SIM118
-        return sum(4 * int(np.prod(part.get_shape())) for part in slices)
+        return more + sum(4 * int(np.prod(part.get_shape())) for part in slices)

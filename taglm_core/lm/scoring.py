@@ -99,7 +99,7 @@ def score_sentences(lm: TrainedLm, sentences: Iterable[Tokens]) -> Iterator[Sent
     for block in _blocks(sentences):
         words = [BOUNDARY, *dict.fromkeys(token for tokens in block for token in tokens)]
         numbers = {word: number for number, word in enumerate(words)}
-        table = WordTable(words, lm.vocabulary, lm.config)
+        table = lm.table(words)
         coded = [np.array([numbers[token] for token in tokens][::step], np.int32) for tokens in block]
         unknown = lm.vocabulary.is_unknown(table.targets.numpy())
         from_break = _from_break(lm, table, coded)

@@ -52,9 +52,35 @@ class WordEncoder(nn.Module):
         nn.init.normal_(self.table.weight, std=0.1)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Words [N] of vocabulary ids -> [N, D]."""
-        vectors: Tensor = self.table(words.to(self.table.weight.device, non_blocking=True))
+        """Words [N] or [N, 1] of vocabulary ids -> [N, D]."""
+        vectors: Tensor = self.table(words.flatten().to(self.table.weight.device, non_blocking=True))
         return vectors
+
+
+class WithVectors(nn.Module):
+    """An encoder whose word vectors are joined by those of a file, projected to their size; the file's are not trained.
+
+    Args:
+        encoder: distinct words [N, ...] -> word vectors [N, D].
+        vectors: of the file [R, F]; no parameter, not saved with the weights.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, encoder: nn.Module, vectors: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        size = encoder.size
+        assert isinstance(size, int)
+        self.projection = nn.Linear(vectors.shape[1], size, bias=False)
+        self.register_buffer("vectors", vectors, persistent=False)
+
+    def forward(self, distinct: Tensor) -> Tensor:
+        """Rows of the file, negative for none, each before what the encoder reads [N, 1 + C] -> [N, D]."""
+        learnt: Tensor = self.encoder(distinct[:, 1:])
+        rows = distinct[:, 0].to(self.vectors.device, non_blocking=True)
+        found = functional.embedding(rows.clamp(min=0), self.vectors) * (rows >= 0).unsqueeze(1)
+        return learnt + self.projection(found)
 
 
 class LanguageModel(nn.Module):

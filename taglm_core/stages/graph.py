@@ -17,6 +17,7 @@ from taglm_core.stages.steps import TRAIN_ONLY, Graph, Step
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
+VECTORS = "vectors"  # setting and role of the file of word vectors that a language model reads
 BASE = "base"  # role of the language model that another one goes on from
 
 
@@ -146,7 +147,11 @@ def _language_models(experiment: Experiment) -> list[Step]:
             inputs = {"vocabulary": "vocabulary", "token-ids": "token-ids"}
             step = language_model_name(name, direction)
             objects = _base(name, config, direction)
-            steps.append(Step(step, "language-model", settings, inputs, group=group, objects=objects))
+            files: dict[str, str] = {}
+            if config.vectors is not None:  # one that goes on from another has that one's
+                settings[VECTORS] = VECTORS
+                files = {} if objects else {VECTORS: config.vectors}
+            steps.append(Step(step, "language-model", settings, inputs, files, group, objects=objects))
     return steps
 
 

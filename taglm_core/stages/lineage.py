@@ -21,7 +21,12 @@ from taglm_core.store.store import Pointer, Store, raw_digest
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
 RAW = "raw"
-_RAW_ROLES = {("corpus", "file"), ("word-vectors", "vectors"), *(("tag-scheme", split) for split in SPLITS)}
+_RAW_ROLES = {
+    ("corpus", "file"),
+    ("word-vectors", "vectors"),
+    ("language-model", "vectors"),
+    *(("tag-scheme", split) for split in SPLITS),
+}
 _KIND_OF_ROLE = {
     "demo": "demo-corpus",
     "scheme": "tag-scheme",

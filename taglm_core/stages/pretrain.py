@@ -16,13 +16,14 @@ from taglm_core.errors import InputError
 from taglm_core.evaluation.curves import CURVE, language_model_curve
 from taglm_core.lm.job import Intervals, LmJob
 from taglm_core.lm.model import TrainedLm, WordTable, build_network, load_language_model, save_language_model
+from taglm_core.lm.pretrained import PretrainedVectors
 from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.continuing import require_same_shape
-from taglm_core.stages.graph import BASE
+from taglm_core.stages.graph import BASE, VECTORS
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
@@ -81,8 +82,9 @@ def build_language_model(bench: Bench) -> Built:
     text = TokenIds.open(folder)
     base = _base(bench, config, direction)
     vocabulary = _most_frequent(words_file, config) if base is None else base.vocabulary
+    vectors = _vectors(bench, config) if base is None else base.vectors
     words = _all_words(words_file, folder)
-    table = WordTable(words, vocabulary, config)
+    table = WordTable(words, vocabulary, config, vectors)
     heldout = _reading_order(text.heldout, direction)
     if not heldout:
         raise InputError(
@@ -91,7 +93,7 @@ def build_language_model(bench: Bench) -> Built:
         )  # fmt: skip
     with exclusive(device, bench.locks, ranks, bench.stop.check):
         seed_torch(config.seed, "language-model", str(direction))
-        network = device.prepared(build_network(config, len(vocabulary)))
+        network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)
         del base  # its weights are the network's now
         if not ranks.first:  # the same weights as the first rank, then dropout of its own
@@ -118,7 +120,7 @@ def build_language_model(bench: Bench) -> Built:
         if not ranks.first:
             return Built()
         with device.exact():
-            lm, metrics = _finish(ended, network, table, vocabulary, heldout, config, direction)
+            lm, metrics = _finish(ended, network, table, vocabulary, heldout, config, direction, vectors)
     save_language_model(lm, bench.out)
     metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
@@ -135,6 +137,8 @@ def build_language_model(bench: Bench) -> Built:
     }
     if isinstance(config.input, CharCnnInput):
         counts["words_cut"] = count_cut(words, max_bytes=config.input.max_bytes)
+    if table.rows is not None:
+        counts["words"], counts["words_with_vectors"] = len(words), int((table.rows >= 0).sum())
     drawn = _draw_curve(bench, config)
     return Built(counts, metrics, {"language_model": config.seed}, not_payload=drawn, machine=device.describe())
 
@@ -153,6 +157,13 @@ def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabular
     return LmVocabulary.select(
         words_file, size=config.vocabulary_size, min_count=config.min_count, shapes=config.unknown is Unknown.SHAPE
     )
+
+
+def _vectors(bench: Bench, config: LanguageModelConfig) -> PretrainedVectors | None:
+    if config.vectors is None:
+        return None
+    (path,) = bench.files[VECTORS]
+    return PretrainedVectors.read(path)
 
 
 def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
@@ -206,6 +217,7 @@ def _finish(
     heldout: Sentences,
     config: LanguageModelConfig,
     direction: Direction,
+    vectors: PretrainedVectors | None,
 ) -> tuple[TrainedLm, dict[str, float]]:
     network.eval()
     state = break_state(network, table, heldout[: config.break_sentences], ended)
@@ -218,7 +230,7 @@ def _finish(
         "heldout/unknown_rate": from_break.unknown,
         "heldout/tokens": float(from_break.tokens),
     }
-    return TrainedLm(network, vocabulary, config, direction, state), metrics
+    return TrainedLm(network, vocabulary, config, direction, state, vectors), metrics
 
 
 def _reading_order(shard: Shard, direction: Direction) -> Sentences:

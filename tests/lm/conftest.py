@@ -14,6 +14,7 @@ from taglm_core.config.language_model import CharCnnInput, Direction, FullSoftma
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.extraction import Tokens, read_passages
 from taglm_core.lm.model import TrainedLm, WordTable, build_network
+from taglm_core.lm.pretrained import PretrainedVectors
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
@@ -37,20 +38,26 @@ class Small:
     table: WordTable
 
 
-@pytest.fixture(params=["char-cnn", "word", "deep"])
+VECTORS = PretrainedVectors((*WORDS[2::2], "w00"), np.random.default_rng(2).normal(size=(15, 7)).astype(np.float32))
+
+
+@pytest.fixture(params=["char-cnn", "word", "deep", "word with vectors", "char-cnn with vectors"])
 def small(request: pytest.FixtureRequest) -> Small:
     """One language model of each input kind, with a break state that is not zero."""
     open_device("cpu", 1)
-    kind, deep = ("word", {"layers": 3, "residual": True}) if request.param == "deep" else (request.param, {})
-    config = small_config(kind, **deep)
+    kind, _, beside = request.param.partition(" with ")
+    changes: dict[str, object] = {"vectors": "a file"} if beside else {}
+    if kind == "deep":
+        kind, changes = "word", {"layers": 3, "residual": True}
+    config, vectors = small_config(kind, **changes), VECTORS if beside else None
     vocabulary = LmVocabulary(WORDS, shapes=True)
     seed_torch(3, "test")
-    network = build_network(config, len(vocabulary)).eval()
+    network = build_network(config, len(vocabulary), vectors=vectors).eval()
     state = network.zero_state(1)
     for part in state:
         part.normal_()
-    lm = TrainedLm(network, vocabulary, config, Direction.FORWARD, state)
-    return Small(lm, WordTable([BOUNDARY, *WORDS], vocabulary, config))
+    lm = TrainedLm(network, vocabulary, config, Direction.FORWARD, state, vectors)
+    return Small(lm, lm.table([BOUNDARY, *WORDS]))
 
 
 @pytest.fixture

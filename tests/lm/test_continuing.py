@@ -36,6 +36,7 @@ CHARACTERS = "language_models.main={input: {kind: char-cnn, dim: 4, filters: [[2
 WORDS = "language_models.main={input: {kind: word, size: 8}, units: 16, projection: 8, layers: 2, residual: true, " \
     "softmax: {kind: sampled, samples: 10}, average: 0.9, dropout: 0.2, streams: 4, window: 5, steps: 120, " \
     "learning_rate: 0.02, warmup_steps: 5, vocabulary_size: 60, min_count: 1}"  # fmt: skip
+VECTORS = WORDS.replace("{input", "{vectors: VECTORS, input")
 SHORT = "language_models.main.steps=15"
 
 
@@ -54,7 +55,11 @@ class Weeks:
     """A store, and the forward language model of every week's text."""
 
     def __init__(self, root: Path, model: str) -> None:
-        self.root, self.model, self.store = root, model, Store(root / "store")
+        self.root, self.store = root, Store(root / "store")
+        self.model = model.replace("VECTORS", str(root / "vectors.txt"))
+        numbers = np.random.default_rng(4).normal(size=(40, 3))
+        lines = (f"w{number} {' '.join(map(str, row))}" for number, row in enumerate(numbers.round(3)))
+        (root / "vectors.txt").write_text("\n".join(lines) + "\n")
         for name, lines in TEXTS.items():
             (root / f"{name}.txt").write_text(lines)
 
@@ -83,7 +88,7 @@ class Weeks:
         return self.train(self.experiment(text, *changes, latest=latest))
 
 
-@pytest.fixture(params=[CHARACTERS, WORDS], ids=["characters", "words"])
+@pytest.fixture(params=[CHARACTERS, WORDS, VECTORS], ids=["characters", "words", "vectors"])
 def weeks(tmp_path: Path, request: pytest.FixtureRequest) -> Weeks:
     return Weeks(tmp_path, request.param)
 

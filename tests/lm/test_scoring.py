@@ -12,7 +12,7 @@ import torch
 
 from taglm_core.config.language_model import Direction
 from taglm_core.lm import scoring
-from taglm_core.lm.model import TrainedLm, WordTable
+from taglm_core.lm.model import TrainedLm
 from taglm_core.lm.scoring import score_sentences, score_text
 from taglm_core.nn.language_model import LmState
 from tests.lm.conftest import Small
@@ -23,7 +23,7 @@ BOTH = [Direction.FORWARD, Direction.BACKWARD]
 
 def by_hand(lm: TrainedLm, sentence: Sequence[str], state: LmState) -> tuple[list[float], LmState]:
     """Losses in reading order, and the state after the last word: one word at a time, a log-softmax over all."""
-    table = WordTable(["< S >", *sentence], lm.vocabulary, lm.config)
+    table = lm.table(["< S >", *sentence])
     softmax, losses = lm.network.softmax, []
     order = list(range(1, len(sentence) + 1))[:: -1 if lm.direction is Direction.BACKWARD else 1]
     for read, target in zip([0, *order], [*order, 0], strict=True):

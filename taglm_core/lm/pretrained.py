@@ -1,0 +1,65 @@
+"""Word vectors that a language model reads beside what it learns itself: the rows of a file, never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taglm_core.corpus.vector_files import read_all
+from taglm_core.corpus.word_vectors import WordVectors, candidate_keys, load_vectors, write_vectors
+
+MOST_ROWS = 400_000  # of a file, whose frequent words come first; all of GloVe 6B
+NO_ROW = -1
+
+
+@dataclass(frozen=True)
+class PretrainedVectors:
+    """Vectors of all words of a file: a language model will meet words that its own text lacks.
+
+    Attributes:
+        words: R words as the file writes them.
+        matrix: [R, D] float32.
+    """
+
+    words: tuple[str, ...]
+    matrix: NDArray[np.float32]
+
+    @classmethod
+    def read(cls, path: Path) -> PretrainedVectors:
+        """The first `MOST_ROWS` vectors of a file (formats: `taglm_core.corpus.vector_files`).
+
+        Raises:
+            InputError: no such file, or a damaged one.
+        """
+        rows = read_all(path, most=MOST_ROWS)
+        return cls(tuple(rows.vectors), np.stack(list(rows.vectors.values())))
+
+    @property
+    def dim(self) -> int:
+        """D, numbers a vector."""
+        return int(self.matrix.shape[1])
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words)}
+
+    def rows(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """Row of each word [n], looked up as it stands, in lower case, then with digits as 0; `NO_ROW` for none."""
+        known = self._numbers
+        keys = (candidate_keys(word) for word in words)
+        return np.array([next((known[key] for key in its if key in known), NO_ROW) for its in keys], np.int64)
+
+    def save(self, folder: Path) -> None:
+        """Write `vectors.arrow`."""
+        write_vectors(WordVectors(self.words, self.matrix, {}), folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> PretrainedVectors:
+        """Inverse of `save`."""
+        vectors = load_vectors(folder)
+        return cls(vectors.words, vectors.matrix)
