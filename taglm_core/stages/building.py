@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from taglm_core.config.experiment import RunConfig
 from taglm_core.corpus.files import resolve_files
-from taglm_core.errors import MissingObject
+from taglm_core.errors import InputError, MissingObject
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Recipe, Ref
@@ -59,6 +59,17 @@ class Bench:
     stop: StopRequest
     locks: Path
     ranks: Ranks | None = None
+
+    def file(self, role: str) -> Path:
+        """The one raw input file of a role.
+
+        Raises:
+            InputError: there are several.
+        """
+        paths = self.files[role]
+        if len(paths) > 1:
+            raise InputError(role, None, f"{len(paths)} files, {paths[0]} the first of them", "one", "name one of them")
+        return paths[0]
 
 
 @dataclass(frozen=True, slots=True)

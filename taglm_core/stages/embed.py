@@ -111,8 +111,7 @@ def unknown_rates(lm: TrainedLm, corpus: Path, token_map: Mapping[str, str]) -> 
 def build_word_vectors(bench: Bench) -> Built:
     """The rows of a vector file that the words of one split look up, with a coverage report."""
     counts = Counter(token for tokens, _ in load_sentences(bench.inputs["corpus"].path) for token in tokens)
-    (path,) = bench.files["vectors"]
-    vectors = read_vectors(path, counts.keys(), counts=counts)
+    vectors = read_vectors(bench.file("vectors"), counts.keys(), counts=counts)
     write_vectors(vectors, bench.out)
     (bench.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
     return Built({"rows": len(vectors.words), "size": vectors.dim}, not_payload=(COVERAGE,))

@@ -162,8 +162,7 @@ def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabular
 def _vectors(bench: Bench, config: LanguageModelConfig) -> PretrainedVectors | None:
     if config.vectors is None:
         return None
-    (path,) = bench.files[VECTORS]
-    return PretrainedVectors.read(path)
+    return PretrainedVectors.read(bench.file(VECTORS))
 
 
 def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:

@@ -15,6 +15,8 @@ from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.language_model import WithVectors
 from tests.lm.conftest import VECTORS, WORDS, Small, small_config
+from tests.lm.test_continuing import SHORT, Weeks
+from tests.lm.test_continuing import VECTORS as BESIDE
 
 FILE = "the 1 2 3\nParis 4 5 6\nparis 7 8 9\n00 1 1 1\nthe 9 9 9\n"
 
@@ -87,3 +89,29 @@ def test_models_without_keep_their_settings() -> None:
     plain, here, there = (LanguageModelConfig(vectors=path, softmax=FullSoftmax()) for path in (None, "a", "b"))
     assert "vectors" not in plain.model_dump(mode="json")
     assert here.shape() == there.shape() != plain.shape()
+
+
+def test_a_model_that_goes_on_has_the_vectors_of_its_base(tmp_path: Path) -> None:
+    """The file is not looked for again, and the same settings without vectors are another shape."""
+    weeks = Weeks(tmp_path, BESIDE)
+    first = weeks.run("a", SHORT)
+    (tmp_path / "vectors.txt").unlink()
+    second = weeks.run("b", SHORT)
+    assert second.manifest.recipe.inputs["base"] == first.ref.digest
+    base, now = (load_language_model(artifact.path, torch.device("cpu")) for artifact in (first, second))
+    assert base.vectors is not None
+    assert now.vectors is not None
+    assert now.vectors.words == base.vectors.words == tuple(f"w{number}" for number in range(40))
+    assert np.array_equal(now.vectors.matrix, base.vectors.matrix)
+    assert first.manifest.counts["words_with_vectors"] == first.manifest.counts["words"] - 1  # but the boundary mark
+    apart = weeks.run("c", SHORT, "language_models.main.vectors=null")
+    assert "base" not in apart.manifest.recipe.inputs
+
+
+def test_several_files_are_refused(tmp_path: Path) -> None:
+    weeks = Weeks(tmp_path, BESIDE)
+    (tmp_path / "more").mkdir()
+    for name in "ab":
+        (tmp_path / "more" / name).write_text(FILE)
+    with pytest.raises(InputError, match=r"vectors: found 2 files.*more/a.*name one"):
+        weeks.run("a", SHORT, f"language_models.main.vectors={tmp_path / 'more'}")
