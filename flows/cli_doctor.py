@@ -19,10 +19,11 @@ from flows.cli_check import INSTALL, Check
 from flows.cli_services import check_services
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.files import resolve_files
-from taglm_core.errors import InputError
-from taglm_core.stages.continuing import from_random_weights
+from taglm_core.errors import InputError, TagLMError
+from taglm_core.stages.continuing import from_random_weights, settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.store.room import available_memory, cores, free_disk, nearest
+from taglm_core.store.store import Store
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
@@ -152,7 +153,7 @@ def _writable(experiment: Experiment) -> Check:
 
 
 def _inputs(experiment: Experiment) -> Iterator[Check]:
-    graph = build_graph(from_random_weights(experiment))
+    graph = build_graph(_settled(experiment))
     patterns = dict.fromkeys(path for step in graph.values() for path in step.files.values())
     if not patterns:
         yield Check("input files", "none needed: the corpora are generated")
@@ -165,6 +166,14 @@ def _inputs(experiment: Experiment) -> Iterator[Check]:
             size = sum(path.stat().st_size for path in files)
             count = "1 file" if len(files) == 1 else f"{len(files)} files"
             yield Check("input files", f"{pattern}: {count}, {size / 1e6:,.1f} MB")
+
+
+def _settled(experiment: Experiment) -> Experiment:
+    """The language models that others go on from, where they are there: what these were made from is not read again."""
+    try:
+        return settle_bases(Store(experiment.run.store), experiment).experiment
+    except TagLMError:  # the run will say what is wrong with them
+        return from_random_weights(experiment)
 
 
 def _wanted() -> dict[str, SpecifierSet]:

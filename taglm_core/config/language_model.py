@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from taglm_core.config.base import Settings, over_preset
 
 LATEST = "latest"  # of `continue_from`
+SOME_FILE = "a file"  # in place of the path of `vectors` where it does not matter
 
 
 class Direction(StrEnum):
@@ -208,7 +209,7 @@ class LanguageModelConfig(Settings):
         """What a model that goes on from another one must have in common with it (JSON values)."""
         fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
         fixed["softmax"].pop("samples", None)  # how it is trained
-        fixed["vectors"] = self.vectors is not None  # wherever the file lies
+        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # wherever it lies
         return fixed
 
     @property

@@ -98,18 +98,21 @@ def read_rows(path: Path, wanted: Set[str]) -> Rows:
 
 
 def read_all(path: Path, *, most: int) -> Rows:
-    """Reads the vectors of all words, or of the first `most`; the whole file is checked all the same.
+    """Reads the vectors of all words, or of the first `most`; of what comes after these, only the form is checked.
 
     Keys of a binary file that are no UTF-8 are passed over.
 
     Args:
         path: plain, `.gz` or `.zst`.
-        most: vectors to keep at most.
+        most: vectors to keep at most, all in memory.
 
     Raises:
-        InputError: as `read_rows`.
+        InputError: as `read_rows`; or no key is UTF-8.
     """
-    return _read(path, None, most)
+    rows = _read(path, None, most)
+    if not rows.vectors:
+        raise InputError(path, None, f"{rows.total:,} words, none of them UTF-8", "words in UTF-8", _BINARY_REMEDY)
+    return rows
 
 
 def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:

@@ -46,7 +46,10 @@ class WordTable:
         words: the distinct words; word number i of the text is `words[i]`.
         vocabulary: what the model can predict.
         config: how words enter.
-        vectors: the file of word vectors that they read, if they do.
+        vectors: of `config.vectors`.
+
+    Raises:
+        ValueError: the settings have vectors and there are none, or the other way round.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class WordTable:
         config: LanguageModelConfig,
         vectors: PretrainedVectors | None = None,
     ) -> None:
+        _require_vectors(config, vectors)
         self.targets = torch.from_numpy(vocabulary.ids(words))  # [n]
         self._chars: NDArray[np.int16] | None = None
         if isinstance(config.input, CharCnnInput):
@@ -130,6 +134,7 @@ def build_network(
 
     Raises:
         ConfigError: a sampled softmax draws as many words as there are, or more.
+        ValueError: the settings have vectors and there are none, or the other way round.
     """
     encoder: nn.Module
     if isinstance(config.input, CharCnnInput):
@@ -146,8 +151,7 @@ def build_network(
         tied = isinstance(config.softmax, FullSoftmaxConfig) and config.softmax.tied
         encoder = WordEncoder(vocabulary_size, config.input.size, sparse=not tied)
         table = encoder.table if tied else None
-    if (config.vectors is None) != (vectors is None):
-        raise ValueError(f"settings with vectors {config.vectors!r} and {'no' if vectors is None else 'some'} vectors")
+    _require_vectors(config, vectors)
     if vectors is not None:
         encoder = WithVectors(encoder, torch.from_numpy(vectors.matrix))
     return LanguageModel(
@@ -160,6 +164,12 @@ def build_network(
         residual=config.residual,
         dropout=config.dropout,
     )
+
+
+def _require_vectors(config: LanguageModelConfig, vectors: PretrainedVectors | None) -> None:
+    """Without rows before them, or with, words would be read as something else."""
+    if (config.vectors is None) != (vectors is None):
+        raise ValueError(f"settings with vectors {config.vectors!r} and {'no' if vectors is None else 'some'} vectors")
 
 
 def _build_softmax(config: LanguageModelConfig, vocabulary_size: int, table: nn.Embedding | None) -> Softmax:

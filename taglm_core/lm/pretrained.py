@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from taglm_core.corpus.vector_files import read_all
 from taglm_core.corpus.word_vectors import WordVectors, candidate_keys, load_vectors, write_vectors
 
-MOST_ROWS = 400_000  # of a file, whose frequent words come first; all of GloVe 6B
+MOST_ROWS = 400_000  # of a file, frequent words first; all of GloVe 6B. In no key: another one is another version
 NO_ROW = -1
 
 
@@ -24,20 +24,22 @@ class PretrainedVectors:
     Attributes:
         words: R words as the file writes them.
         matrix: [R, D] float32.
+        in_file: vectors in the file, those left out included.
     """
 
     words: tuple[str, ...]
     matrix: NDArray[np.float32]
+    in_file: int
 
     @classmethod
     def read(cls, path: Path) -> PretrainedVectors:
-        """The first `MOST_ROWS` vectors of a file (formats: `taglm_core.corpus.vector_files`).
+        """The vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_files`).
 
         Raises:
             InputError: no such file, or a damaged one.
         """
         rows = read_all(path, most=MOST_ROWS)
-        return cls(tuple(rows.vectors), np.stack(list(rows.vectors.values())))
+        return cls(tuple(rows.vectors), np.stack(list(rows.vectors.values())), rows.total)
 
     @property
     def dim(self) -> int:
@@ -56,10 +58,12 @@ class PretrainedVectors:
 
     def save(self, folder: Path) -> None:
         """Write `vectors.arrow`."""
-        write_vectors(WordVectors(self.words, self.matrix, {}), folder)
+        write_vectors(WordVectors(self.words, self.matrix, {"rows": self.in_file}), folder)
 
     @classmethod
     def load(cls, folder: Path) -> PretrainedVectors:
         """Inverse of `save`."""
         vectors = load_vectors(folder)
-        return cls(vectors.words, vectors.matrix)
+        rows = vectors.coverage["rows"]
+        assert isinstance(rows, int)
+        return cls(vectors.words, vectors.matrix, rows)

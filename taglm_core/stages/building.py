@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taglm_core.config.experiment import RunConfig
-from taglm_core.corpus.files import resolve_files
-from taglm_core.errors import InputError, MissingObject
+from taglm_core.errors import MissingObject
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Recipe, Ref
@@ -59,17 +58,6 @@ class Bench:
     stop: StopRequest
     locks: Path
     ranks: Ranks | None = None
-
-    def file(self, role: str) -> Path:
-        """The one raw input file of a role.
-
-        Raises:
-            InputError: there are several.
-        """
-        paths = self.files[role]
-        if len(paths) > 1:
-            raise InputError(role, None, f"{len(paths)} files, {paths[0]} the first of them", "one", "name one of them")
-        return paths[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +129,7 @@ def build(
         opened = _opened(store, step, inputs)
         if ranks is not None:
             ranks.first_says(False)  # it is to be made, and its inputs are whole
-        files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
+        files = step.raw_files()
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             bench = Bench(step.config, opened, files, out, work, run, journal, stop, store.root / "locks", ranks)
             built = _builder(step.kind)(bench)
@@ -175,7 +163,7 @@ def _build_along(
     """What the other ranks do: the same work, but they write, say and publish nothing."""
     if not ranks.first_says(False):
         opened = _opened(store, step, inputs)
-        files = {role: resolve_files(Path(pattern)) for role, pattern in step.files.items()}
+        files = step.raw_files()
         work = store.work(recipe)
         with contextlib.closing(Journal(Path(os.devnull))) as journal:
             _builder(step.kind)(

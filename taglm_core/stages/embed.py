@@ -19,7 +19,7 @@ from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.lm.shards import Layout, lay_out
 from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.embed_shards import ShardWork, fill, memory_needed, sentences_of
-from taglm_core.stages.steps import KINDS
+from taglm_core.stages.steps import KINDS, VECTORS
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.room import available_memory, cores, require_disk, size_text
 from taglm_core.training.devices import exclusive, open_device
@@ -111,7 +111,8 @@ def unknown_rates(lm: TrainedLm, corpus: Path, token_map: Mapping[str, str]) -> 
 def build_word_vectors(bench: Bench) -> Built:
     """The rows of a vector file that the words of one split look up, with a coverage report."""
     counts = Counter(token for tokens, _ in load_sentences(bench.inputs["corpus"].path) for token in tokens)
-    vectors = read_vectors(bench.file("vectors"), counts.keys(), counts=counts)
+    (path,) = bench.files[VECTORS]
+    vectors = read_vectors(path, counts.keys(), counts=counts)
     write_vectors(vectors, bench.out)
     (bench.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
     return Built({"rows": len(vectors.words), "size": vectors.dim}, not_payload=(COVERAGE,))

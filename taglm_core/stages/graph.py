@@ -10,14 +10,13 @@ from typing import Any
 
 from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, TagScheme
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.language_model import Direction, LanguageModelConfig
+from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
-from taglm_core.stages.steps import TRAIN_ONLY, Graph, Step
+from taglm_core.stages.steps import TRAIN_ONLY, VECTORS, Graph, Step
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
-VECTORS = "vectors"  # setting and role of the file of word vectors that a language model reads
 BASE = "base"  # role of the language model that another one goes on from
 
 
@@ -148,9 +147,9 @@ def _language_models(experiment: Experiment) -> list[Step]:
             step = language_model_name(name, direction)
             objects = _base(name, config, direction)
             files: dict[str, str] = {}
-            if config.vectors is not None:  # one that goes on from another has that one's
-                settings[VECTORS] = VECTORS
-                files = {} if objects else {VECTORS: config.vectors}
+            if config.vectors is not None:
+                settings["vectors"] = SOME_FILE
+                files = {} if objects else {VECTORS: config.vectors}  # one that goes on from another has that one's
             steps.append(Step(step, "language-model", settings, inputs, files, group, objects=objects))
     return steps
 
@@ -178,7 +177,7 @@ def _embeddings(experiment: Experiment) -> list[Step]:
         for path in sorted(path for path in vectors if path is not None):
             name = _vectors_name(experiment, path, split)
             corpus = {"corpus": f"corpus/{split}"}
-            steps.append(Step(name, "word-vectors", {}, corpus, {"vectors": path}, group))
+            steps.append(Step(name, "word-vectors", {}, corpus, {VECTORS: path}, group))
     return steps
 
 

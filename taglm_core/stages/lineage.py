@@ -14,7 +14,7 @@ from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
 from taglm_core.stages.graph import BASE, SPLITS, build_graph
 from taglm_core.stages.needs import Place, order_of, readers
-from taglm_core.stages.steps import KINDS, TRAIN_ONLY
+from taglm_core.stages.steps import KINDS, TRAIN_ONLY, VECTORS
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store, raw_digest
@@ -23,8 +23,8 @@ _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
 RAW = "raw"
 _RAW_ROLES = {
     ("corpus", "file"),
-    ("word-vectors", "vectors"),
-    ("language-model", "vectors"),
+    ("word-vectors", VECTORS),
+    ("language-model", VECTORS),
     *(("tag-scheme", split) for split in SPLITS),
 }
 _KIND_OF_ROLE = {

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import DamagedObject, MissingObject
 from taglm_core.stages.steps import KINDS, Graph, Stage, Step
 from taglm_core.store.records import Recipe, Ref
@@ -55,8 +53,7 @@ def recipe_of(store: Store, step: Step, digests: Mapping[str, str]) -> Recipe:
     inputs = {role: digests[role] for role in step.inputs} | {
         role: digest for role, (_, digest) in step.objects.items()
     }
-    for role, pattern in step.files.items():
-        inputs[role] = store.raw_digest(resolve_files(Path(pattern)))
+    inputs |= {role: store.raw_digest(paths) for role, paths in step.raw_files().items()}
     return Recipe(step.kind, KINDS[step.kind].version, step.config, inputs)
 
 
@@ -140,8 +137,7 @@ def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Col
 
 
 def _decide(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
-    for pattern in step.files.values():
-        resolve_files(Path(pattern))  # a wrong path is an error now, not when its step's turn comes
+    step.raw_files()  # a wrong path is an error now, not when its step's turn comes
     decision = _decided(store, step, above, refresh)
     if decision.action is not Action.REUSE:
         given_objects(store, step)  # a missing one is an error now, too

@@ -23,7 +23,8 @@ from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.language_model import LanguageModel, LmState
 from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.continuing import require_same_shape
-from taglm_core.stages.graph import BASE, VECTORS
+from taglm_core.stages.graph import BASE
+from taglm_core.stages.steps import VECTORS
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import exclusive, open_device
@@ -137,8 +138,9 @@ def build_language_model(bench: Bench) -> Built:
     }
     if isinstance(config.input, CharCnnInput):
         counts["words_cut"] = count_cut(words, max_bytes=config.input.max_bytes)
-    if table.rows is not None:
-        counts["words"], counts["words_with_vectors"] = len(words), int((table.rows >= 0).sum())
+    if vectors is not None and table.rows is not None:
+        counts |= {"words": len(words), "words_with_vectors": int((table.rows >= 0).sum()),
+                   "vectors": len(vectors.words), "vectors_in_file": vectors.in_file}  # fmt: skip
     drawn = _draw_curve(bench, config)
     return Built(counts, metrics, {"language_model": config.seed}, not_payload=drawn, machine=device.describe())
 
@@ -162,7 +164,14 @@ def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabular
 def _vectors(bench: Bench, config: LanguageModelConfig) -> PretrainedVectors | None:
     if config.vectors is None:
         return None
-    return PretrainedVectors.read(bench.file(VECTORS))
+    (path,) = bench.files[VECTORS]
+    vectors = PretrainedVectors.read(path)
+    if vectors.in_file > len(vectors.words):
+        bench.journal.message(
+            0,
+            f"the first {len(vectors.words):,} words of {path.name} are read, of {vectors.in_file:,} vectors in it",
+        )
+    return vectors
 
 
 def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
@@ -174,6 +183,8 @@ def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> Tr
     if BASE not in bench.inputs:
         return None
     base = bench.inputs[BASE]
+    if config.vectors is not None:
+        bench.journal.message(0, "word vectors are those of the language model that this one goes on from")
     require_same_shape("language_models.*", base.manifest.recipe.config, config, direction, base.ref.digest)
     return load_language_model(base.path, torch.device("cpu"))
 

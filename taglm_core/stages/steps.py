@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from taglm_core.errors import ConfigError
+from taglm_core.corpus.files import resolve_files
+from taglm_core.errors import ConfigError, InputError
+
+VECTORS = "vectors"  # role of a file of word vectors
 
 
 class Stage(StrEnum):
@@ -92,6 +96,19 @@ class Step:
     def stage(self) -> Stage:
         """The stage it belongs to."""
         return KINDS[self.kind].stage
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The raw input files it reads, by role.
+
+        Raises:
+            InputError: there is no such file, or there are several where one is meant.
+        """
+        found = {role: resolve_files(pattern) for role, pattern in self.files.items()}
+        for role, paths in found.items():
+            if role == VECTORS and len(paths) > 1:
+                what = f"{len(paths)} files, the first of them {paths[0].name}"
+                raise InputError(self.files[role], None, what, "one file of word vectors", "name one of them")
+        return found
 
 
 class Graph(Mapping[str, Step]):

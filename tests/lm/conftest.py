@@ -38,7 +38,9 @@ class Small:
     table: WordTable
 
 
-VECTORS = PretrainedVectors((*WORDS[2::2], "w00"), np.random.default_rng(2).normal(size=(15, 7)).astype(np.float32))
+VECTORS = PretrainedVectors(
+    (*WORDS[2::2], "w00"), np.random.default_rng(2).normal(size=(15, 7)).astype(np.float32), in_file=15
+)
 
 
 @pytest.fixture(params=["char-cnn", "word", "deep", "word with vectors", "char-cnn with vectors"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from flows.cli_doctor import check
 from taglm_core.config.language_model import CharCnnInput, FullSoftmax, LanguageModelConfig, WordInput
-from taglm_core.errors import InputError
+from taglm_core.errors import InputError, MismatchError
 from taglm_core.lm.model import WordTable, build_network, load_language_model, save_language_model
 from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.language_model import WithVectors
+from taglm_core.stages.planning import recipe_of
 from tests.lm.conftest import VECTORS, WORDS, Small, small_config
 from tests.lm.test_continuing import SHORT, Weeks
 from tests.lm.test_continuing import VECTORS as BESIDE
@@ -33,7 +36,8 @@ def test_all_rows_of_a_file_are_read(tmp_path: Path) -> None:
 def test_rows_beyond_the_limit_are_left_out_but_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taglm_core.lm.pretrained.MOST_ROWS", 2)
     (tmp_path / "v.txt").write_text(FILE)
-    assert PretrainedVectors.read(tmp_path / "v.txt").words == ("the", "Paris")
+    vectors = PretrainedVectors.read(tmp_path / "v.txt")
+    assert (vectors.words, vectors.in_file) == (("the", "Paris"), 5)
     (tmp_path / "v.txt").write_text(FILE + "x 1 2\n")
     with pytest.raises(InputError, match=r"v\.txt.*6.*2 values"):
         PretrainedVectors.read(tmp_path / "v.txt")
@@ -49,7 +53,7 @@ def test_they_are_projected_and_added_to_what_is_learnt(entry: WordInput | CharC
     assert isinstance(encoder, WithVectors)
     words = ["w2", "W4", "w3", "w28", "w25"]  # known, by lower case, without a row, unknown, by digits
     beside = WordTable(words, vocabulary, config, VECTORS)
-    alone = WordTable(words, vocabulary, config)
+    alone = WordTable(words, vocabulary, small_config(entry.kind))
     numbers = np.array([4, 0, 1, 2, 3])
     found = encoder(beside.distinct(numbers))
     learnt = encoder.encoder(alone.distinct(numbers))
@@ -80,6 +84,8 @@ def test_they_lie_with_the_model(small: Small, folder: Path) -> None:
 def test_settings_and_vectors_must_agree() -> None:
     with pytest.raises(ValueError, match="no vectors"):
         build_network(small_config("word", vectors="a file"), 40)
+    with pytest.raises(ValueError, match="no vectors"):
+        WordTable(WORDS, LmVocabulary(WORDS, shapes=True), small_config("char-cnn", vectors="a file"))
     with pytest.raises(ValueError, match="some vectors"):
         build_network(small_config("word"), 40, vectors=VECTORS)
 
@@ -96,6 +102,7 @@ def test_a_model_that_goes_on_has_the_vectors_of_its_base(tmp_path: Path) -> Non
     weeks = Weeks(tmp_path, BESIDE)
     first = weeks.run("a", SHORT)
     (tmp_path / "vectors.txt").unlink()
+    assert [row.found for row in check(weeks.experiment("b", SHORT)) if "vectors.txt" in row.found] == []
     second = weeks.run("b", SHORT)
     assert second.manifest.recipe.inputs["base"] == first.ref.digest
     base, now = (load_language_model(artifact.path, torch.device("cpu")) for artifact in (first, second))
@@ -106,6 +113,24 @@ def test_a_model_that_goes_on_has_the_vectors_of_its_base(tmp_path: Path) -> Non
     assert first.manifest.counts["words_with_vectors"] == first.manifest.counts["words"] - 1  # but the boundary mark
     apart = weeks.run("c", SHORT, "language_models.main.vectors=null")
     assert "base" not in apart.manifest.recipe.inputs
+    base_of = f"language_models.main.continue_from={{forward: '{first.ref.digest}'}}"
+    with pytest.raises(MismatchError, match=r"main\.vectors is none, in the base a file"):
+        weeks.experiment("c", SHORT, base_of, "language_models.main.vectors=null")
+
+
+def test_the_bytes_of_the_file_count_not_its_place(tmp_path: Path) -> None:
+    """A moved file is the same model; another file is another one."""
+    weeks = Weeks(tmp_path, BESIDE)
+
+    def key(path: Path) -> str:
+        step, inputs = weeks.inputs(weeks.experiment("a", SHORT, f"language_models.main.vectors={path}"))
+        return recipe_of(weeks.store, step, {role: ref.digest for role, ref in inputs.items()}).key
+
+    first, moved = tmp_path / "vectors.txt", tmp_path / "moved.txt"
+    shutil.copy(first, moved)
+    assert key(first) == key(moved)
+    moved.write_text(moved.read_text() + "more 1 2 3\n")
+    assert key(first) != key(moved)
 
 
 def test_several_files_are_refused(tmp_path: Path) -> None:
@@ -113,5 +138,5 @@ def test_several_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     for name in "ab":
         (tmp_path / "more" / name).write_text(FILE)
-    with pytest.raises(InputError, match=r"vectors: found 2 files.*more/a.*name one"):
+    with pytest.raises(InputError, match=r"more: found 2 files.*of them a; expected one file"):
         weeks.run("a", SHORT, f"language_models.main.vectors={tmp_path / 'more'}")
