@@ -183,8 +183,6 @@ def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> Tr
     if BASE not in bench.inputs:
         return None
     base = bench.inputs[BASE]
-    if config.vectors is not None:
-        bench.journal.message(0, "word vectors are those of the language model that this one goes on from")
     require_same_shape("language_models.*", base.manifest.recipe.config, config, direction, base.ref.digest)
     return load_language_model(base.path, torch.device("cpu"))
 
@@ -205,7 +203,9 @@ def _look_before(job: LmJob, bench: Bench, ranks: Ranks) -> dict[str, float]:
     found = {"heldout/perplexity_before": value}
     if ranks.first:
         bench.journal.metrics(0, found)
-        bench.journal.message(0, f"held-out perplexity of the language model that this one goes on from: {value:.1f}")
+        vectors = "; its word vectors are this one's, too" if "vectors" in bench.config else ""
+        about = f"held-out perplexity of the language model that this one goes on from: {value:.1f}{vectors}"
+        bench.journal.message(0, about)
         write_json(path, found)
     return found
 
