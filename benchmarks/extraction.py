@@ -27,7 +27,7 @@ from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction, LanguageModelConfig
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.extraction import Passage, read_passages
-from taglm_core.lm.model import TrainedLm, WordTable, build_network
+from taglm_core.lm.model import TrainedLm, build_network
 from taglm_core.lm.reading import pad, sentence_states
 from taglm_core.lm.shards import shards
 from taglm_core.lm.vocabulary import LmVocabulary
@@ -71,7 +71,7 @@ def canonical(lm: TrainedLm, text: list[Passage], out: NDArray[np.float32]) -> N
 def unsorted(lm: TrainedLm, text: list[Passage], out: NDArray[np.float32]) -> None:
     """Padded batches in the order of the corpus."""
     words = [BOUNDARY, *dict.fromkeys(token for passage in text for token in passage[0])]
-    table, numbers = WordTable(words, lm.vocabulary, lm.config), {word: number for number, word in enumerate(words)}
+    table, numbers = lm.table(words), {word: number for number, word in enumerate(words)}
     done = 0
     for start in range(0, len(text), BATCH):
         chosen = [tokens for (tokens,) in text[start : start + BATCH]]
@@ -85,7 +85,7 @@ def unsorted(lm: TrainedLm, text: list[Passage], out: NDArray[np.float32]) -> No
 def operations_of(lm: TrainedLm, text: list[Passage]) -> int:
     """Floating-point operations that reading this text needs."""
     words = [BOUNDARY, *dict.fromkeys(token for passage in text for token in passage[0])]
-    table, encoder = WordTable(words, lm.vocabulary, lm.config), lm.network.encoder
+    table, encoder = lm.table(words), lm.network.encoder
     positions = sum(len(tokens) + 1 for (tokens,) in text)
     size, units, projection = lm.config.input.size, lm.config.units, lm.config.projection
     gates = 2 * 4 * units * (len(words) * size + positions * projection)

@@ -41,11 +41,6 @@ class PretrainedVectors:
         rows = read_all(path, most=MOST_ROWS)
         return cls(tuple(rows.vectors), np.stack(list(rows.vectors.values())), rows.total)
 
-    @property
-    def dim(self) -> int:
-        """D, numbers a vector."""
-        return int(self.matrix.shape[1])
-
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.words)}
