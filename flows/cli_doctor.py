@@ -18,7 +18,6 @@ from packaging.specifiers import SpecifierSet
 from flows.cli_check import INSTALL, Check
 from flows.cli_services import check_services
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import InputError, TagLMError
 from taglm_core.stages.continuing import from_random_weights, settle_bases
 from taglm_core.stages.graph import build_graph
@@ -154,12 +153,12 @@ def _writable(experiment: Experiment) -> Check:
 
 def _inputs(experiment: Experiment) -> Iterator[Check]:
     graph = build_graph(_settled(experiment))
-    patterns = dict.fromkeys(path for step in graph.values() for path in step.files.values())
-    if not patterns:
+    readers = {pattern: (step, role) for step in graph.values() for role, pattern in step.files.items()}
+    if not readers:
         yield Check("input files", "none needed: the corpora are generated")
-    for pattern in patterns:
+    for pattern, (step, role) in readers.items():
         try:
-            files = resolve_files(pattern)
+            files = step.raw_files_of(role)
         except InputError as error:
             yield Check("input files", f"{error.path}: {error.found}", True, error.remedy)
         else:

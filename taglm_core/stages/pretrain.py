@@ -121,8 +121,10 @@ def build_language_model(bench: Bench) -> Built:
         if not ranks.first:
             return Built()
         with device.exact():
-            lm, metrics = _finish(ended, network, table, vocabulary, heldout, config, direction, vectors)
-    save_language_model(lm, bench.out)
+            network.eval()
+            state = break_state(network, table, heldout[: config.break_sentences], ended)
+            metrics = _perplexities(network, table, vocabulary, heldout, state)
+    save_language_model(TrainedLm(network, vocabulary, config, direction, state, vectors), bench.out)
     metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
     bench.journal.metrics(job.step, metrics)
     metrics |= before  # the journal has it as step 0
@@ -219,28 +221,19 @@ def _history(bench: Bench, tokens: int) -> dict[str, int]:
     return {"training_tokens_total": before + tokens, "continued": counts.get("continued", 0) + 1}
 
 
-def _finish(
-    ended: LmState,
-    network: LanguageModel,
-    table: WordTable,
-    vocabulary: LmVocabulary,
-    heldout: Sentences,
-    config: LanguageModelConfig,
-    direction: Direction,
-    vectors: PretrainedVectors | None,
-) -> tuple[TrainedLm, dict[str, float]]:
-    network.eval()
-    state = break_state(network, table, heldout[: config.break_sentences], ended)
+def _perplexities(
+    network: LanguageModel, table: WordTable, vocabulary: LmVocabulary, heldout: Sentences, state: LmState
+) -> dict[str, float]:
+    """Of the held-out sentences, each read by itself: from the break state and from zero."""
     unknown = torch.from_numpy(vocabulary.is_unknown(np.arange(len(vocabulary))))
     from_break = perplexity_from_state(network, table, heldout, state, unknown)
     from_zero = perplexity_from_state(network, table, heldout, network.zero_state(1), unknown)
-    metrics = {
+    return {
         "heldout/perplexity_break_state": from_break.perplexity,
         "heldout/perplexity_zero_state": from_zero.perplexity,
         "heldout/unknown_rate": from_break.unknown,
         "heldout/tokens": float(from_break.tokens),
     }
-    return TrainedLm(network, vocabulary, config, direction, state, vectors), metrics
 
 
 def _reading_order(shard: Shard, direction: Direction) -> Sentences:

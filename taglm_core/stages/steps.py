@@ -101,14 +101,21 @@ class Step:
         """The raw input files it reads, by role.
 
         Raises:
+            InputError: as `raw_files_of`.
+        """
+        return {role: self.raw_files_of(role) for role in self.files}
+
+    def raw_files_of(self, role: str) -> list[Path]:
+        """The raw input files of one role.
+
+        Raises:
             InputError: there is no such file, or there are several where one is meant.
         """
-        found = {role: resolve_files(pattern) for role, pattern in self.files.items()}
-        for role, paths in found.items():
-            if role == VECTORS and len(paths) > 1:
-                what = f"{len(paths)} files, the first of them {paths[0].name}"
-                raise InputError(self.files[role], None, what, "one file of word vectors", "name one of them")
-        return found
+        paths = resolve_files(self.files[role])
+        if role == VECTORS and len(paths) > 1:
+            what = f"{len(paths)} files, the first of them {paths[0].name}"
+            raise InputError(self.files[role], None, what, "one file of word vectors", "name one of them")
+        return paths
 
 
 class Graph(Mapping[str, Step]):

@@ -143,6 +143,17 @@ def test_missing_input_files_are_named(tmp_path: Path) -> None:
     assert "1 file" in there.found
 
 
+def test_several_files_of_word_vectors_are_bad(tmp_path: Path) -> None:
+    """As the plan refuses them; of text they are read in their order."""
+    for name in "ab":
+        (tmp_path / name).write_text("word 1 2\n")
+    vectors = _found(language_models={"main": {"vectors": str(tmp_path)}})["input files"]
+    assert vectors.bad
+    assert "2 files" in vectors.found
+    assert "name one of them" in vectors.remedy
+    assert not _found(unlabelled={"path": str(tmp_path)})["input files"].bad
+
+
 def test_a_store_that_cannot_be_made_is_bad(tmp_path: Path) -> None:
     """A store below something that is no folder is noticed before any work."""
     (tmp_path / "file").write_text("")
