@@ -95,7 +95,7 @@ def tagger(
     spec = spec or specify(tokens, tags, states, TaggerConfig())
     config = spec.config
     seed_torch(1, "tagger")
-    start, _ = start_vectors(spec, [], 1)
+    start, _ = start_vectors(spec, [], 1, {})
     fixed = FixedVectors.none(spec.word_size)
     network = build_network(spec, start, fixed)
     data = encode(spec, fixed, tokens, states, tags)

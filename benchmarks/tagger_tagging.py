@@ -39,7 +39,7 @@ tagger `characters` of `tagger_training.py`."""
 def network_of(spec: TaggerSpec) -> Tagger:
     """A network for a spec, as it is before training."""
     seed_torch(1, "tagger")
-    start, _ = start_vectors(spec, [], 1)
+    start, _ = start_vectors(spec, [], 1, {})
     return build_network(spec, start, FixedVectors.none(spec.word_size)).eval()
 
 

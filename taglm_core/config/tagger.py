@@ -49,7 +49,10 @@ class NoCharacters(Settings):
 
 
 class WordsConfig(Settings):
-    """Word embeddings of the tagger. Look-up is lower-cased with digits to zero; characters see the raw token."""
+    """Word embeddings of the tagger.
+
+    Training words that differ in case or digits only share one (PAPER: 1.2); characters see the raw token.
+    """
 
     size: int = Field(50, ge=1, description="size of random word embeddings; with vectors their own size is taken")
     vectors: str | None = Field(

@@ -73,7 +73,8 @@ def errors_to_markdown(test: Errors, dev: Errors) -> str:
     parts = [
         "## Where the variants err (test)\n\n",
         f"{markdown_table(strata_table_rows(test))}\n",
-        "F1 in per cent. *Seen*: the same words are an entity in training; *known*: all words occur there.\n\n",
+        "F1 in per cent. *Seen*: the same words are an entity in training (and dev, if a tagger here learnt from it); "
+        "*known*: all words occur there.\n\n",
         f"{markdown_table(outcome_table_rows(test))}\n",
         "Gold spans by what was predicted there (mean over seeds); *spurious*: predicted where no gold span is.\n\n",
         f"{markdown_table(confusion_table_rows(test))}\n",

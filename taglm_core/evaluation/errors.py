@@ -111,7 +111,7 @@ def analyse_errors(
 
     Args:
         predictions: ``predictions.parquet`` of each seed, by variant.
-        train: Parquet files of the training split.
+        train: Parquet files of what the taggers learnt from: the training split, or that and dev.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
         temp_dir: where DuckDB spills to.
@@ -140,15 +140,18 @@ CREATE MACRO to_iob2(tag) AS translate(tag[1], 'ES', 'IB') || tag[2:];
 """
 
 _READ = """
-SELECT '{side}' AS side, sentence_id, position, word, to_iob2(tag) AS tag
+SELECT '{side}' AS side, {sentence} AS sentence_id, position, word, to_iob2(tag) AS tag
 FROM (
-    SELECT sentence_id, unnest(tokens) AS word, unnest({side}) AS tag, generate_subscripts(tokens, 1) AS position
-    FROM read_parquet($files)
+    SELECT filename, sentence_id, unnest(tokens) AS word, unnest({side}) AS tag,
+           generate_subscripts(tokens, 1) AS position
+    FROM read_parquet($files, filename = true)
 )
 """
-_READ_TRAIN = f"CREATE TEMP TABLE token AS {_READ.format(side='tags')}"
+# Each corpus numbers its sentences from 0.
+_READ_TRAIN = f"CREATE TEMP TABLE token AS {_READ.format(side='tags', sentence='(filename, sentence_id)')}"
 _READ_BOTH = (
-    f"CREATE OR REPLACE TEMP TABLE token AS {_READ.format(side='gold')} UNION ALL {_READ.format(side='predicted')}"
+    f"CREATE OR REPLACE TEMP TABLE token AS {_READ.format(side='gold', sentence='sentence_id')}"
+    f" UNION ALL {_READ.format(side='predicted', sentence='sentence_id')}"
 )
 
 _SPANS = """

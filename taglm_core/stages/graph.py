@@ -13,7 +13,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
-from taglm_core.stages.steps import TRAIN_ONLY, VECTORS, Graph, Step
+from taglm_core.stages.steps import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS, Graph, Step
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
@@ -245,7 +245,9 @@ def _report(experiment: Experiment) -> Step:
         for split in ("dev", "test")
         for variant, seed in arms
     }
-    inputs["train/corpus"] = "corpus/train"  # what the error analysis calls seen and known
+    inputs[TRAIN_CORPUS] = "corpus/train"  # what the error analysis calls seen and known
+    if any(experiment.tagger_of(variant).train_on == "train+dev" for variant in experiment.variants):
+        inputs[DEV_CORPUS] = "corpus/dev"  # on test, for all of them: they are compared span by span
     config = {"variants": [variant.name for variant in experiment.variants], "seeds": list(experiment.seeds),
               "data_set": experiment.labelled.name, "significance": _dump(experiment.significance)}  # fmt: skip
     return Step("report", "report", config, inputs, group=experiment.labelled.name)

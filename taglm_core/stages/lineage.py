@@ -14,7 +14,7 @@ from taglm_core.corpus.files import resolve_files
 from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
 from taglm_core.stages.graph import BASE, SPLITS, build_graph
 from taglm_core.stages.needs import Place, order_of, readers
-from taglm_core.stages.steps import KINDS, TRAIN_ONLY, VECTORS
+from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store, raw_digest
@@ -146,7 +146,7 @@ def kind_of_input(kind: str, role: str) -> str:
         return RAW
     if kind == "corpus-statistics":
         return "corpus"
-    if kind == "report" and role != "train/corpus":
+    if kind == "report" and role not in (TRAIN_CORPUS, DEV_CORPUS):
         return "evaluation"
     return next((part for part in role.split("/") if part in KINDS), _KIND_OF_ROLE.get(role, "object"))
 

@@ -18,7 +18,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TagLMError
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import recipe_of
-from taglm_core.stages.steps import KINDS
+from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.records import Recipe
 from taglm_core.store.store import Pointer, Store
@@ -201,7 +201,7 @@ class Needed:
 def _trained_inputs(recipe: Recipe) -> set[str]:
     """Digests of inputs that only training makes: made again they are others, unlike corpora and vocabularies."""
     if recipe.kind == "report":
-        return {digest for role, digest in recipe.inputs.items() if role != "train/corpus"}
+        return {digest for role, digest in recipe.inputs.items() if role not in (TRAIN_CORPUS, DEV_CORPUS)}
     return {digest for role, digest in recipe.inputs.items() if role == "tagger" or role.startswith("language-model")}
 
 

@@ -48,6 +48,7 @@ class Kind:
 
 
 TRAIN_ONLY = "train-only"
+TRAIN_CORPUS, DEV_CORPUS = "train/corpus", "dev/corpus"  # roles, in a report: what its taggers learnt from
 """Role of the tagger, trained on train alone, whose epochs one that trains on train and dev repeats."""
 
 _ROOM = "taglm_core.stages"
@@ -63,7 +64,7 @@ KINDS: dict[str, Kind] = {
         Kind("language-model", Stage.PRETRAIN, 5, f"{_ROOM}.pretrain:build_language_model", child=True),
         Kind("embeddings", Stage.EMBED, 2, f"{_ROOM}.embed:build_embeddings", child=True),
         Kind("word-vectors", Stage.EMBED, 1, f"{_ROOM}.embed:build_word_vectors"),
-        Kind("tagger", Stage.TAG, 4, f"{_ROOM}.tag:build_tagger", child=True),
+        Kind("tagger", Stage.TAG, 5, f"{_ROOM}.tag:build_tagger", child=True),
         Kind("evaluation", Stage.TAG, 4, f"{_ROOM}.tag:build_evaluation", child=True),
         Kind("report", Stage.TAG, 3, f"{_ROOM}.tag:build_report"),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from taglm_core.evaluation.scores import score, type_confusion
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.stages.building import Bench, Built
-from taglm_core.stages.steps import KINDS, TRAIN_ONLY
+from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY
 from taglm_core.tagging.dataset import JoinedStates, States
 from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
 from taglm_core.tagging.online_vectors import samples
@@ -102,7 +104,7 @@ def build_tagger(bench: Bench) -> Built:
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
     with exclusive(device, bench.locks, between=bench.stop.check):
         seed_torch(seed, "tagger")
-        start, known = start_vectors(spec, vectors, seed)
+        start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
         network = build_network(spec, start, fixed).to(device.torch)
         job = TaggerJob(
             network,
@@ -187,7 +189,8 @@ def build_report(bench: Bench) -> Built:
     comparison = build_comparison(
         rows, reference=config["variants"][0], rounds=significance["rounds"], seed=significance["seed"]
     )
-    test, dev = _errors(bench, "test"), _errors(bench, "dev", MISTAKES)
+    learnt_from = [role for role in (TRAIN_CORPUS, DEV_CORPUS) if role in bench.inputs]
+    test, dev = _errors(bench, "test", learnt_from), _errors(bench, "dev", [TRAIN_CORPUS], MISTAKES)
     _write_json(bench.out / "report.json", to_json(comparison))
     _write_json(bench.out / "errors.json", {
         split: {variant: found.to_dict() for variant, found in errors.items()}
@@ -220,8 +223,8 @@ def build_report(bench: Bench) -> Built:
     )
 
 
-def _errors(bench: Bench, split: str, mistakes: int = 0) -> dict[str, VariantErrors]:
-    """The error analysis of every variant on a split."""
+def _errors(bench: Bench, split: str, learnt_from: Sequence[str], mistakes: int = 0) -> dict[str, VariantErrors]:
+    """The error analysis of every variant on a split, seen from the corpora of these roles."""
     files = {
         variant: [
             bench.inputs[f"{split}/{variant}/{seed}"].path / "predictions.parquet" for seed in bench.config["seeds"]
@@ -230,7 +233,7 @@ def _errors(bench: Bench, split: str, mistakes: int = 0) -> dict[str, VariantErr
     }
     return analyse_errors(
         files,
-        corpus_files(bench.inputs["train/corpus"].path),
+        [path for role in learnt_from for path in corpus_files(bench.inputs[role].path)],
         threads=bench.run.threads,
         memory_limit=bench.run.memory_limit,
         temp_dir=bench.work / "duckdb",

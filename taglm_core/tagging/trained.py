@@ -8,7 +8,7 @@ weights.safetensors   parameters
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,20 +167,30 @@ def _constraints(tags: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.tensor(allowed.follow), torch.tensor(allowed.start), torch.tensor(allowed.end)
 
 
-def start_vectors(spec: TaggerSpec, vectors: Sequence[WordVectors], seed: int) -> tuple[Tensor, set[int]]:
+def start_vectors(
+    spec: TaggerSpec, vectors: Sequence[WordVectors], seed: int, counts: Mapping[str, int]
+) -> tuple[Tensor, set[int]]:
     """First word vectors [V, D]: from the files where they have a word, random otherwise; and the rows of the former.
 
-    The random ones depend on the seed alone, so all variants of a comparison start from the same.
+    Forms that share a row (`The`, `the`; `1996`, `1997`) may have vectors of their own: that of the form that training
+    has most often is taken. The random ones depend on the seed alone, so all variants of a comparison start from the
+    same.
+
+    Args:
+        spec: of the tagger.
+        vectors: of the words of train and dev as written.
+        seed: of the tagger.
+        counts: how often the training sentences have each word as written.
     """
     generator = torch.Generator().manual_seed(int(numpy_generator(seed, "words").integers(2**62)))
     table = random_word_vectors(len(spec.words), spec.word_size, generator)
     known: set[int] = set()
-    for part in vectors:
-        for token, vector in zip(part.words, part.matrix, strict=True):
-            row = spec.words.ids.get(normalise(token), UNKNOWN_ID)
-            if row >= FIRST_WORD_ID and row not in known:
-                table[row] = torch.from_numpy(vector)
-                known.add(row)
+    found = {token: vector for part in vectors for token, vector in zip(part.words, part.matrix, strict=True)}
+    for token in sorted(found, key=lambda token: (-counts.get(token, 0), token)):
+        row = spec.words.ids.get(normalise(token), UNKNOWN_ID)
+        if row >= FIRST_WORD_ID and row not in known:
+            table[row] = torch.from_numpy(found[token])
+            known.add(row)
     return table, known
 
 

@@ -65,3 +65,23 @@ train_on: train+dev}"
     assert all_of["first_phase_epochs"] == its["first_phase_epochs"]
     assert both.metrics == alone.metrics
     assert all_of["dev_f1"] == its["dev_f1"]
+
+
+@pytest.mark.parametrize(("train_on", "seen"), [("train", 1), ("train+dev", 2)])
+def test_what_a_tagger_learnt_from_is_seen(tmp_path: Path, train_on: str, seen: int) -> None:
+    """In the analysis of test errors, spans of dev are seen where a tagger learnt from dev."""
+    for split, names in (("train", ["Ada"]), ("dev", ["Bob"]), ("test", ["Ada", "Bob", "Cy"])):
+        lines = [f"{name} B-PER\nsleeps O\n\n" for name in names]
+        (tmp_path / split).write_text("".join(lines))
+    experiment = load_experiment(None, [
+        *[f"labelled.{split}={tmp_path / split}" for split in ("train", "dev", "test")], "labelled.name=sleepers",
+        *SMALL[3:], f"tagger.train_on={train_on}", f"run.store={tmp_path / 'store'}",
+    ])  # fmt: skip
+    store, graph = Store(experiment.run.store), build_graph(experiment)
+    refs: dict[str, Ref] = {}
+    for name in [name for name in graph if name in graph.above("report")] + ["report"]:
+        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
+        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
+    found = json.loads((store.open(refs["report"]).path / "errors.json").read_text())
+    assert found["test"]["baseline"]["strata"]["entity"]["seen in training"][0][0] == seen
+    assert found["dev"]["baseline"]["strata"]["entity"]["seen in training"][0][0] == 0

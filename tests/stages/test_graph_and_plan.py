@@ -148,6 +148,7 @@ def test_a_tagger_on_train_and_dev_takes_its_epochs_from_one_on_train(store: Sto
     assert dict(after.config) == {**before.config, "train_on": "train+dev"}
     assert graph["evaluation/both/seed-2/dev"].inputs["tagger"] == before.name
     assert graph["evaluation/both/seed-2/test"].inputs["tagger"] == after.name
+    assert graph["report"].inputs["dev/corpus"] == "corpus/dev"
     decisions = plan(store, graph)
     for seed in experiment.seeds:
         assert decisions[f"tagger/both:train-only/seed-{seed}"].action is Action.REUSE

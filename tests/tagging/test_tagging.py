@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def new_job(lm_size: int = 0, first_phase: int | None = None) -> tuple[TaggerJob
     lm = (LmInput("main", "forward", lm_size),) if lm_size else ()
     spec = TaggerSpec(CONFIG, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
-    start, known = start_vectors(spec, [], 1)
+    start, known = start_vectors(spec, [], 1, {})
     network = build_network(spec, start, FixedVectors.none(6))
 
     def states(sentences: list[tuple[str, ...]]) -> list[Noise]:
@@ -194,7 +195,7 @@ def test_every_part_is_configured_trained_saved_and_loaded(settings: dict[str, A
     config = TaggerConfig.model_validate({**settings, "batch_size": 12, "words": {"size": 6, "dropout": 0.0}})
     spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
-    network = build_network(spec, start_vectors(spec, [], 1)[0], FixedVectors.none(6))
+    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(6))
     states = [Noise(size, tuple(map(len, tokens))) for _, _, size, _ in lm]
     data = encode(spec, FixedVectors.none(6), tokens, states, tags)
     job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, torch.zeros(0, dtype=torch.int64))
@@ -221,7 +222,7 @@ def test_trained_in_bfloat16(settings: dict[str, Any], rounded: bool) -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     for device in (PLAIN, Device("cpu", 1, precision="bfloat16")):
         seed_torch(1, "tagger")
-        network = build_network(spec, start_vectors(spec, [], 1)[0], FixedVectors.none(6))
+        network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(6))
         data = encode(spec, FixedVectors.none(6), tokens, [], tags)
         job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
         network.train()
@@ -253,7 +254,7 @@ def test_words_that_training_lacks_have_their_vectors_at_prediction(tmp_path: Pa
     vectors = read_vectors(path, {token for sentence in sentences for token in sentence})
     spec = TaggerSpec(config, ("O", *(f"S-{letter}" for letter in "ABCDEFGH")), TaggerWords.count(sentences, 1), 6, ())
     seed_torch(3, "tagger")
-    network = build_network(spec, start_vectors(spec, [vectors], 3)[0], FixedVectors.none(6))
+    network = build_network(spec, start_vectors(spec, [vectors], 3, {})[0], FixedVectors.none(6))
     torch.nn.init.normal_(network.dense.weight, std=5)
     save_tagger(network, spec, {"vector_samples": samples([vectors])}, tmp_path)
     new = [("Carl", "saw", "Dora", "strange"), ("EMIL", "Bert"), (), ("Carl", "1999", "Carl", "saw", "Emil")]
@@ -399,7 +400,7 @@ def test_words_come_from_training_and_vectors_fill_in() -> None:
     assert words.single == 2
     vectors = WordVectors(("Dog", "The"), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), {})
     spec = TaggerSpec(CONFIG, ("O",), words, 2, ())
-    table, known = start_vectors(spec, [vectors], seed=1)
+    table, known = start_vectors(spec, [vectors], 1, {"The": 1})
     assert (table[1].tolist(), known) == ([3.0, 4.0], {1})
     assert droppable_rows(words.single, len(words), known).tolist() == [2, 3]
     fixed = FixedVectors.of(words, [vectors])
@@ -408,11 +409,24 @@ def test_words_come_from_training_and_vectors_fill_in() -> None:
     assert fixed.matrix.tolist() == [[1.0, 2.0]]
 
 
+def test_forms_of_a_word_start_from_the_vector_of_the_most_frequent() -> None:
+    """With a cased file `THE` is no better start for `the` than any other year is for 1996."""
+    sentences = [("THE", "The", "the", "the"), ("1996", "1996", "1000", "US", "US", "us")]
+    words = TaggerWords.count(sentences, 1)
+    forms = ("1000", "1996", "THE", "The", "US", "the", "us")
+    train = WordVectors(forms, np.arange(7, dtype=np.float32)[:, None], {})
+    dev = WordVectors(("Us", "tHE"), np.array([[8], [9]], np.float32), {})
+    table, _ = start_vectors(
+        TaggerSpec(CONFIG, ("O",), words, 1, ()), [train, dev], 1, Counter(itertools.chain(*sentences))
+    )
+    assert {word: table[row].item() for word, row in words.ids.items()} == {"the": 5, "0000": 1, "us": 4}
+
+
 def test_all_variants_start_from_the_same_word_vectors() -> None:
     """Random vectors depend on the seed alone, not on what else a variant has."""
     (one, spec), (two, _) = new_job(), new_job(lm_size=5)
     assert torch.equal(one._network.words.weight, two._network.words.weight)
-    assert not torch.equal(start_vectors(spec, [], 1)[0], start_vectors(spec, [], 2)[0])
+    assert not torch.equal(start_vectors(spec, [], 1, {})[0], start_vectors(spec, [], 2, {})[0])
 
 
 def test_tags_are_ordered_and_taken_from_training() -> None:
@@ -430,7 +444,7 @@ def test_constraints_leave_no_invalid_sequence() -> None:
         config = CONFIG.model_copy(update={"constraints": constraints})
         spec = TaggerSpec(config, tags, TaggerWords.count(tokens, 1), 6, ())
         seed_torch(5, "tagger")
-        network = build_network(spec, start_vectors(spec, [], 5)[0], FixedVectors.none(6))
+        network = build_network(spec, start_vectors(spec, [], 5, {})[0], FixedVectors.none(6))
         torch.nn.init.normal_(network.dense.weight, std=3)
         data = encode(spec, FixedVectors.none(6), tokens, [], gold)
         assert torch.isfinite(network.loss(data.batch(list(range(len(tokens))))))
