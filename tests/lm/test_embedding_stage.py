@@ -33,13 +33,13 @@ from taglm_core.lm.model import load_language_model, reading_bytes, save_languag
 from taglm_core.lm.shards import lay_out
 from taglm_core.stages import embed, embed_shards
 from taglm_core.stages.building import Bench, Built
-from taglm_core.stages.embed import build_embeddings
+from taglm_core.stages.embed import build_embeddings, build_word_vectors
 from taglm_core.stages.embed_shards import ShardWork, sentences_of
 from taglm_core.stages.launch import place_of
 from taglm_core.store.durable import locked
 from taglm_core.store.room import available_memory, clear_when_full, free_disk
 from taglm_core.training.devices import open_device
-from taglm_core.training.journal import Journal
+from taglm_core.training.journal import Journal, read_events
 from taglm_core.training.stopping import StopRequest
 from tests.lm.conftest import Small
 
@@ -389,3 +389,15 @@ def test_the_index_names_all_it_depends_on(bench: Bench) -> None:
     assert (key.language_model, key.corpus) == ("language-model", "corpus")
     assert json.loads(json.dumps(dataclasses.asdict(key)))["version"] == 2
     assert (bench.out / INDEX).exists()
+
+
+def test_what_the_word_vectors_lack_is_said(bench: Bench, tmp_path: Path) -> None:
+    """Of the corpus' ten different words, fourteen tokens; in the log and as metrics."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("w1 1 2\nw2 3 4\nother 5 6\n")
+    bench.out.mkdir(exist_ok=True)
+    built = build_word_vectors(dataclasses.replace(bench, files={"vectors": [path]}))
+    assert built.counts == {"rows": 2, "size": 2}
+    assert built.metrics == {"missing_rate": pytest.approx(9 / 14), "missing_rate_types": 0.8}
+    texts = [event.text for event, _ in read_events(tmp_path / "work" / "events.jsonl")]
+    assert texts == ["vectors.txt lacks 8 of 10 different words, 64.3% of all tokens"]
