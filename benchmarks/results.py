@@ -1,17 +1,20 @@
 """The tables of docs/results.md: what an experiment's report, taggers and language models in the store say.
 
-python results.py ../experiments/paper-chunking.yaml [--set KEY=VALUE ...]   prints Markdown
+python benchmarks/results.py experiments/paper-chunking.yaml [--set KEY=VALUE ...]   prints Markdown, from the root
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from taglm_core.config.load import load_experiment
+from taglm_core.evaluation.error_report import strata_table_rows
+from taglm_core.evaluation.errors import VariantErrors
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import markdown_table, table_rows
 from taglm_core.stages.continuing import settle_bases
@@ -24,7 +27,7 @@ Made = Mapping[str, Manifest]
 
 
 def section(experiment: Path, settings: list[str]) -> str:
-    """The comparison, with seeds and minutes a seed, and the language models behind it."""
+    """The comparison, with seeds and minutes a seed, F1 by kind of span, and the language models behind it."""
     loaded = load_experiment(experiment, settings)
     store = Store(loaded.run.store)
     graph = build_graph(settle_bases(store, loaded).experiment)
@@ -33,13 +36,21 @@ def section(experiment: Path, settings: list[str]) -> str:
     if report is None:
         sys.exit(f"{experiment}: no report in {store.root}; run it first")
     made = {n: store.manifest(d.ref.kind, d.ref.digest) for n, d in decisions.items() if d.ref is not None}
-    comparison = read_report(store.open(report).path)
+    folder = store.open(report).path
+    comparison = read_report(folder)
+    errors = json.loads((folder / "errors.json").read_text(encoding="utf-8"))["test"]
+    strata = strata_table_rows({name: VariantErrors.from_dict(found) for name, found in errors.items()})
     headers, rows = table_rows(comparison)
     for row, variant in zip(rows, comparison.variants, strict=True):
         names = [f"tagger/{variant.variant}/seed-{seed}" for seed in variant.seeds]
         minutes = statistics.fmean(made[name].seconds for name in names) / 60
         row += [", ".join(map(str, variant.seeds)), f"{minutes:.0f}"]
-    return markdown_table(([*headers, "seeds", "minutes a seed"], rows)) + "\n" + language_models(made)
+    tables = (
+        markdown_table(([*headers, "seeds", "minutes a seed"], rows)),
+        markdown_table(strata),
+        language_models(made),
+    )
+    return "\n".join(filter(None, tables))
 
 
 def language_models(made: Made) -> str:
