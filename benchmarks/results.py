@@ -45,12 +45,8 @@ def section(experiment: Path, settings: list[str]) -> str:
         names = [f"tagger/{variant.variant}/seed-{seed}" for seed in variant.seeds]
         minutes = statistics.fmean(made[name].seconds for name in names) / 60
         row += [", ".join(map(str, variant.seeds)), f"{minutes:.0f}"]
-    tables = (
-        markdown_table(([*headers, "seeds", "minutes a seed"], rows)),
-        markdown_table(strata),
-        language_models(made),
-    )
-    return "\n".join(filter(None, tables))
+    comparison_rows = [*headers, "seeds", "minutes a seed"], rows
+    return "\n".join(filter(None, (markdown_table(comparison_rows), markdown_table(strata), language_models(made))))
 
 
 def language_models(made: Made) -> str:

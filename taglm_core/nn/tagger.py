@@ -78,8 +78,8 @@ class Tagger(nn.Module):
     """Bidirectional RNN tagger with a CRF; with `lm` the TagLM, without it its baseline.
 
     Word ids 0..V-1 are rows of the trainable table, V and above are rows of the frozen one (words that only the
-    word-vector file knows: training never sees them, and so must not move them). Id 0 is the unknown word, trained where word
-    dropout or `min_count` puts it into training sentences.
+    word-vector file knows: training never sees them, and so must not move them). Id 0 is the unknown word, trained
+    where word dropout or `min_count` puts it into training sentences.
 
     Args:
         tags: K.
