@@ -32,7 +32,8 @@ _NOTES = {
     Stage.TAG: (
         "One parent run per variant, its seeds below it. Compare **`test/f1_mean`** and `test/f1_std` of the parents; "
         "`test/f1_difference` and `p_value` are against the first variant. Choose by **`dev/f1`**, never by `test/f1`. "
-        "`train/sentences` is what a variant learnt from, `lm/perplexity` the geometric mean over its language models' "
+        "`train/sentences` is what a variant learnt from, `train/missing_rate` the share of its tokens that the word "
+        "vectors lack, `lm/perplexity` the geometric mean over its language models' "
         "directions (held-out text; comparable for one vocabulary). "
         "The last point of a `dev/f1` curve is the kept model, the best epoch."
     ),

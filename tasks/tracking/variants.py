@@ -63,20 +63,23 @@ def variants_of_report(entry: Entry) -> dict[str, Variant]:
 
 
 def input_metrics(store: Store, inputs: Mapping[str, str]) -> dict[str, float]:
-    """What a tagger's F1 is seen against: sentences it learnt from, perplexity of its language models.
+    """What a tagger's F1 is seen against: sentences, words without a vector, perplexity of its language models.
 
     Args:
         store: where its inputs are; those that are gone are left out.
         inputs: digests by role.
 
     Returns:
-        `train/sentences`, and `lm/perplexity`: the geometric mean over all language models and directions.
+        `train/sentences` that it learnt from; `train/missing_rate`, the share of their tokens that the file of word
+        vectors lacks; and `lm/perplexity`, the geometric mean over all language models and directions.
     """
     found, losses = {}, []
     for role, digest in inputs.items():
         with contextlib.suppress(StoreError, KeyError):
             if role == "train/corpus":
                 found["train/sentences"] = float(store.manifest("corpus", digest).counts["sentences"])
+            elif role == "train/word-vectors":
+                found["train/missing_rate"] = store.manifest("word-vectors", digest).metrics["missing_rate"]
             elif role.startswith(LM_ROLE):
                 losses.append(math.log(store.manifest("language-model", digest).metrics["heldout/perplexity"]))
     if losses:

@@ -19,8 +19,11 @@ from mlflow.tracking import MlflowClient
 from prefect.exceptions import TerminationSignal
 
 from taglm_core.config.experiment import Experiment
+from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted
 from taglm_core.evaluation.curves import CURVE
+from taglm_core.stages.building import build
+from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import survey
 from taglm_core.stages.steps import Step
 from taglm_core.store.durable import write_json
@@ -34,7 +37,7 @@ from tasks.tracking.descriptions import flat_params
 from tasks.tracking.entry import Entry, State, Variant
 from tasks.tracking.outcome import put_aside
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
-from tasks.tracking.variants import variant_run
+from tasks.tracking.variants import input_metrics, variant_run
 from tasks.tracking.words import oldest_first
 
 LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
@@ -703,6 +706,24 @@ def test_seeds_on_train_and_dev_are_one_variant() -> None:
     one, two = (Variant.of("x", "e", {**config, "seed": seed}, {**inputs, "train-only": str(seed)}) for seed in (1, 2))
     assert one == two
     assert one != Variant.of("x", "e", config, {**inputs, "dev/corpus": "c"})
+
+
+def test_words_without_a_vector_stand_beside_f1(tmp_path: Path) -> None:
+    """For the tokens that a tagger learnt from; nothing is said of objects that are gone."""
+    (tmp_path / "vectors.txt").write_text("the 1 2\nsaid 3 4\n")
+    settings = ["demo.train_sentences=9", f"tagger.words.vectors={tmp_path / 'vectors.txt'}"]
+    experiment = load_experiment(None, [*settings, f"run.store={tmp_path / 'store'}"])
+    store, graph = Store(experiment.run.store), build_graph(experiment)
+    refs: dict[str, Ref] = {}
+    last = "word-vectors/train"
+    for name in [name for name in graph if name in graph.above(last)] + [last]:
+        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
+        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
+    vectors = refs[last]
+    found = input_metrics(store, {"train/word-vectors": vectors.digest, "dev/word-vectors": "0" * 32})
+    assert found == {"train/missing_rate": store.manifest("word-vectors", vectors.digest).metrics["missing_rate"]}
+    assert 0.5 < found["train/missing_rate"] < 1
+    assert input_metrics(store, {"train/word-vectors": "0" * 32}) == {}
 
 
 @pytest.mark.parametrize("kind", ["server", "database"])
