@@ -149,6 +149,17 @@ def _base_as_written(given: Any) -> Any:
 _Base = Annotated[Literal["latest"] | dict[Direction, str] | None, BeforeValidator(_base_as_written)]
 
 
+class FineTuneConfig(Settings):
+    """Training on, once the text is read, with the words of the labelled training sentences (Peters et al. 2018: 3.4).
+
+    In their order as `unlabelled.passage_sentences` says; what is not given here is the language model's.
+    """
+
+    steps: int = Field(ge=1, description="budget: optimiser steps; some passes over the labelled training sentences")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate at the start")
+    warmup_steps: int = Field(20, ge=0, description="steps of linear warm-up")
+
+
 class LanguageModelConfig(Settings):
     """One bidirectional language model: two LSTMs of these settings, trained separately (PAPER: section 2)."""
 
@@ -194,6 +205,11 @@ class LanguageModelConfig(Settings):
         None,
         description="language models to go on from instead of from random weights: the newest of other text (latest), "
         "or the beginning of an object by direction; their vocabulary and shape stay",
+    )
+    fine_tune: FineTuneConfig | None = Field(
+        None,
+        exclude_if=lambda given: given is None,
+        description="train on with the words of the labelled training sentences; null: as the text has left it",
     )
     directions: tuple[Direction, ...] = Field(
         (Direction.FORWARD, Direction.BACKWARD), min_length=1, description="one language model is trained for each"

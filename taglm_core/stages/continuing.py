@@ -1,8 +1,9 @@
 """Which language model another one goes on from: `continue_from` as written -> full digests, once, when a run starts.
 
 `latest` is the newest model of the same name and direction, made for an experiment of the same name, in whose history
-(its text, its base's text, ...) the present text is not. So with new text it is last week's model; a run of the same
-text again, next week or after a kill, finds the same base and with it everything that is made already.
+(its text, its base's text, ...) the present text is not; where models are fine-tuned, the one before that. So with new
+text it is last week's model; a run of the same text again, next week or after a kill, finds the same base and with it
+everything that is made already.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SHAPE, Direction, LanguageModelConfig
 from taglm_core.errors import ConfigError, MismatchError, MissingObject
-from taglm_core.stages.graph import BASE, TEXT, build_graph, language_model_name
+from taglm_core.stages.graph import BASE, TEXT, build_graph, language_model_name, text_only_name
 from taglm_core.stages.planning import flat_settings, recipe_of
 from taglm_core.stages.steps import Graph
 from taglm_core.store.records import KEY_LENGTH, Recipe
@@ -127,10 +128,13 @@ def _named(store: Store, name: str, direction: Direction, config: LanguageModelC
 
 def _latest(store: Store, experiment: Experiment, name: str, direction: Direction) -> tuple[str | None, str]:
     """The base, and in words which it is and what was passed over."""
-    config, label = experiment.language_models[name], f"{experiment.name}/{language_model_name(name, direction)}"
+    config = experiment.language_models[name]
+    steps = language_model_name(name, direction), text_only_name(name, direction)
+    labels = {f"{experiment.name}/{step}" for step in steps}
     texts = _Texts(store)
     present = texts.present(experiment)
-    mine = sorted((p for p in store.pointers(KIND) if p.label == label), key=lambda p: _made(store, p), reverse=True)
+    mine = [p for p in store.pointers(KIND) if p.label in labels and not texts.fine_tuned(p)]
+    mine.sort(key=lambda p: _made(store, p), reverse=True)
     used = {pointer.recipe.inputs.get(BASE) for pointer in mine if present & set(texts.of(pointer))}
     passed: list[str] = []
     for pointer in mine:
@@ -184,6 +188,12 @@ class _Texts:
             text = token_ids.inputs["text"]
             yield text
             yield from (_source(recipe) for recipe in self._recipes.get(("corpus", text), ()))
+
+    def fine_tuned(self, model: Pointer) -> bool:
+        """Whether what a language model was trained on last is labelled text."""
+        read = self._recipes.get(("token-ids", model.recipe.inputs["token-ids"]), ())
+        corpora = [corpus for ids in read for corpus in self._recipes.get(("corpus", ids.inputs["text"]), ())]
+        return any(corpus.config.get("format") != "text" for corpus in corpora)
 
     def history(self, model: Pointer) -> Iterator[str]:
         """That text, and those of all models before it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, TagScheme
+from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, TagScheme, UnlabelledConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
@@ -17,6 +17,7 @@ from taglm_core.stages.steps import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTOR
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
+_NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that make other steps, or are inputs
 BASE = "base"  # role of the language model that another one goes on from
 
 
@@ -40,6 +41,11 @@ def build_graph(experiment: Experiment) -> Graph:
 def language_model_name(lm: str, direction: Direction) -> str:
     """Name of the step that trains one direction of a language model."""
     return f"language-model/{lm}/{direction}"
+
+
+def text_only_name(lm: str, direction: Direction) -> str:
+    """Name of the step whose language model is fine-tuned; none can be called that."""
+    return language_model_name(f"{lm}:text", direction)
 
 
 def embeddings_name(lm: str, direction: Direction, split: str) -> str:
@@ -127,31 +133,38 @@ def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[
 
 
 def _language_models(experiment: Experiment) -> list[Step]:
-    text = experiment.unlabelled
-    held, group = {"heldout_fraction": text.heldout_fraction}, text.name
-    steps = [
-        Step("vocabulary", "vocabulary", held, {"text": TEXT}, group=group),
-        Step(
-            "token-ids",
-            "token-ids",
-            {**held, "shards": text.shards, **text.order()},
-            {"text": TEXT, "vocabulary": "vocabulary"},
-            group=group,
-        ),
-    ]
+    text, labelled = experiment.unlabelled, experiment.labelled.name
+    steps = _words(text, TEXT, "", text.name)
+    if any(config.fine_tune is not None for config in experiment.language_models.values()):
+        steps += _words(text, "corpus/train", "/train", labelled)
     for name, config in experiment.language_models.items():
         for direction in config.directions:
-            settings = {**_dump(config, without=("directions", "continue_from")), "direction": str(direction)}
+            settings = {**_dump(config, without=_NOT_OF_STEPS), "direction": str(direction)}
             settings |= text.order()
             inputs = {"vocabulary": "vocabulary", "token-ids": "token-ids"}
-            step = language_model_name(name, direction)
+            last = language_model_name(name, direction)
+            step = last if config.fine_tune is None else text_only_name(name, direction)
             objects = _base(name, config, direction)
             files: dict[str, str] = {}
             if config.vectors is not None:
                 settings["vectors"] = SOME_FILE
                 files = {} if objects else {VECTORS: config.vectors}  # one that goes on from another has that one's
-            steps.append(Step(step, "language-model", settings, inputs, files, group, objects=objects))
+            steps.append(Step(step, "language-model", settings, inputs, files, text.name, objects=objects))
+            if config.fine_tune is not None:
+                inputs = {"vocabulary": "vocabulary/train", "token-ids": "token-ids/train", BASE: step}
+                settings = {**settings, **_dump(config.fine_tune)}
+                steps.append(Step(last, "language-model", settings, inputs, group=labelled))
     return steps
+
+
+def _words(text: UnlabelledConfig, corpus: str, suffix: str, group: str) -> list[Step]:
+    """Vocabulary and word numbers of a corpus that language models read."""
+    held, vocabulary = {"heldout_fraction": text.heldout_fraction}, f"vocabulary{suffix}"
+    config = {**held, "shards": text.shards, **text.order()}
+    return [
+        Step(vocabulary, "vocabulary", held, {"text": corpus}, group=group),
+        Step(f"token-ids{suffix}", "token-ids", config, {"text": corpus, "vocabulary": vocabulary}, group=group),
+    ]
 
 
 def _base(name: str, config: LanguageModelConfig, direction: Direction) -> dict[str, tuple[str, str]]:

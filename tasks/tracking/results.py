@@ -45,7 +45,7 @@ def datasets(entry: Entry) -> list[DatasetInput]:
         if ref.kind not in ("corpus", "token-ids"):
             continue
         name = entry.step.inputs[role]
-        split = "text" if ref.kind == "token-ids" else name.rpartition("/")[2]
+        split = "text" if name == "token-ids" else name.rpartition("/")[2]
         source, counts = json.dumps({"uri": str(entry.object_path(ref))}), json.dumps(dict(ref.counts))
         dataset = Dataset(f"{entry.step.group}/{split}", ref.digest, "local", source, profile=counts)
         tag = InputTag("mlflow.data.context", CONTEXTS.get(split.split("-")[0], "training"))
