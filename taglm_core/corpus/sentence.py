@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -41,6 +42,11 @@ class StoredSentence:
     tokens: tuple[str, ...]
     tags: tuple[str, ...] | None
     source_tags: tuple[str, ...] | None
+
+
+def map_tokens(tokens: tuple[str, ...], token_map: Mapping[str, str]) -> tuple[str, ...]:
+    """Tokens as the language models' text writes them (`embedding.token_map`)."""
+    return tuple(token_map.get(token, token) for token in tokens) if token_map else tokens
 
 
 @dataclass

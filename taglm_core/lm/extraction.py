@@ -26,6 +26,7 @@ from torch import Tensor
 
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction
+from taglm_core.corpus.sentence import map_tokens
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.errors import ConfigError, InputError
 from taglm_core.lm.cache_parts import CacheKey, decode, encode
@@ -40,11 +41,6 @@ FLOAT16_MAX = 65_504.0
 POSITIONS = 4_096  # read at once, all passages of a batch together: about what training reads
 LONGEST_WINDOW = 1_024
 ENCODED = 1_024  # words whose characters are encoded at once
-
-
-def map_tokens(tokens: Tokens, token_map: Mapping[str, str]) -> Tokens:
-    """Tokens as the LM's text writes them."""
-    return tuple(token_map.get(token, token) for token in tokens) if token_map else tokens
 
 
 def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:

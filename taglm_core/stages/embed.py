@@ -11,10 +11,11 @@ from pathlib import Path
 
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.corpus.parquet import load_sentences, read_corpus
+from taglm_core.corpus.sentence import map_tokens
 from taglm_core.corpus.word_vectors import read_vectors, write_vectors
 from taglm_core.errors import NoRoom
 from taglm_core.lm.cache import INDEX, write_index
-from taglm_core.lm.extraction import cache_key, map_tokens
+from taglm_core.lm.extraction import cache_key
 from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.lm.shards import Layout, lay_out
 from taglm_core.stages.building import Bench, Built

@@ -17,6 +17,7 @@ from taglm_core.stages.steps import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTOR
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
+WORDS = "corpus/train-words"  # of the labelled training sentences, as the text writes them
 _NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that make other steps, or are inputs
 BASE = "base"  # role of the language model that another one goes on from
 
@@ -134,9 +135,13 @@ def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[
 
 def _language_models(experiment: Experiment) -> list[Step]:
     text, labelled = experiment.unlabelled, experiment.labelled.name
-    steps = _words(text, TEXT, "", text.name)
+    steps = _words(text, TEXT, "", text.name)  # vocabulary and word numbers
     if any(config.fine_tune is not None for config in experiment.language_models.values()):
-        steps += _words(text, "corpus/train", "/train", labelled)
+        corpus, token_map = "corpus/train", experiment.embedding.token_map
+        if token_map:  # read as it is embedded
+            steps.append(Step(WORDS, "corpus", {"token_map": dict(token_map)}, {"source": corpus}, group=labelled))
+            corpus = WORDS
+        steps += _words(text, corpus, "/train", labelled)
     for name, config in experiment.language_models.items():
         for direction in config.directions:
             settings = {**_dump(config, without=_NOT_OF_STEPS), "direction": str(direction)}

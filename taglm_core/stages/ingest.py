@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.demo.generate import generate
-from taglm_core.corpus.parquet import CorpusCounts, write_corpus
+from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
 from taglm_core.corpus.schemes import Scheme, SchemeEvidence
-from taglm_core.corpus.sentence import ReadCounts
+from taglm_core.corpus.sentence import ReadCounts, Sentence, map_tokens
 from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
@@ -47,8 +47,11 @@ def build_tag_scheme(bench: Bench) -> Built:
 
 
 def build_corpus(bench: Bench) -> Built:
-    """Read one split into Parquet, or draw one from another."""
+    """Read one split into Parquet, draw one from another, or write its words as the language models' text does."""
     config = bench.config
+    if "token_map" in config:
+        counts = write_corpus(_mapped(bench.inputs["source"].path, config["token_map"]), bench.out, scheme=None)
+        return _corpus_built(bench, counts, {})
     if "complement" in config:
         source = bench.inputs["source"].path
         counts = split_corpus(
@@ -90,6 +93,11 @@ def _corpus_built(bench: Bench, counts: CorpusCounts, seeds: dict[str, int]) -> 
     _write_json(bench.out / "counts.json", told)
     numbers = {name: value for name, value in told.items() if isinstance(value, int)}
     return Built(counts=numbers, seeds=seeds, not_payload=("counts.json",))
+
+
+def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
+    for sentence in read_corpus(corpus):
+        yield Sentence(map_tokens(sentence.tokens, token_map), None, sentence.document_id, line=1)
 
 
 def _scheme(bench: Bench) -> Scheme:

@@ -89,7 +89,7 @@ def build_language_model(bench: Bench) -> Built:
     heldout = _reading_order(text.heldout, direction)
     if not heldout:
         raise InputError(
-            "unlabelled text", None, "no held-out sentence", "at least one",
+            "what the language model reads", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
     with exclusive(device, bench.locks, ranks, bench.stop.check):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from taglm_core.config.experiment import Experiment
@@ -78,6 +79,17 @@ def test_dev_and_test_are_not_read() -> None:
         assert "corpus/train" in above
         assert f"language-model/main:text/{way}" in above
         assert not above & {"corpus/dev", "corpus/test"}
+
+
+def test_words_are_read_as_they_are_embedded(weeks: Labelled) -> None:
+    """With a token_map no language model is told of the labelled data's own way to write quotes."""
+    mapped = weeks.experiment("a", TUNE, "embedding.token_map={w15: w11, w16: w12}", latest=False)
+    refs = weeks.make(mapped, "token-ids/train")
+    words = pq.read_table(weeks.store.open(refs["vocabulary/train"]).path / "words.parquet")["word"].to_pylist()
+    assert not {"w15", "w16"} & set(words)
+    assert {"w11", "w12", "w17"} <= set(words)
+    assert "w11" not in LABELLED.split()
+    assert weeks.manifest(refs["corpus/train-words"]).counts["sentences"] == 300
 
 
 def test_new_text_goes_on_from_the_model_before_fine_tuning(weeks: Labelled) -> None:
