@@ -41,11 +41,17 @@ def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], An
             continue
         path.append(str(part))
         if _is_model(here):
-            here = here.model_fields[part].annotation if part in here.model_fields else None
+            here = _without_none(here.model_fields[part].annotation) if part in here.model_fields else None
         else:  # the values of a dictionary, the items of a tuple
             inner = [argument for argument in typing.get_args(here) if argument is not Ellipsis]
             here = inner[-1] if inner else None
     return path, here
+
+
+def _without_none(annotation: Any) -> Any:
+    """The model of a setting that may be left out (`Model | None`); anything else as it is."""
+    others = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
+    return others[0] if len(others) == 1 and _is_model(others[0]) else annotation
 
 
 def _alternatives(annotation: Any) -> list[type[BaseModel]]:

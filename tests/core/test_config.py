@@ -24,6 +24,7 @@ def refusal(*overrides: str) -> str:
     [
         ("langage_models.main.steps=3", "langage_models: unknown key; did you mean language_models?"),
         ("language_models.main.stepps=3", "did you mean language_models.main.steps?"),
+        ("language_models.main.fine_tune.step=3", "did you mean language_models.main.fine_tune.steps?"),
         ("tagger.unts=[1, 2]", "did you mean tagger.units?"),
         ("variants=[{name: a, tagger: {untis: [1, 2]}}]", "variants.0.tagger: untis: unknown key; did you mean units?"),
         ("variants=[{name: a, lm: x}]", "no language model 'x'; language_models has: main"),
