@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+_UNIONS = (types.UnionType, typing.Union)
+
 
 def explain(detail: Any, root: type[BaseModel]) -> str:
     """One line for one of pydantic's error details: dotted path, what is wrong, the nearest valid name."""
@@ -50,13 +52,15 @@ def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], An
 
 def _without_none(annotation: Any) -> Any:
     """The model of a setting that may be left out (`Model | None`); anything else as it is."""
+    if typing.get_origin(annotation) not in _UNIONS:
+        return annotation
     others = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
     return others[0] if len(others) == 1 and _is_model(others[0]) else annotation
 
 
 def _alternatives(annotation: Any) -> list[type[BaseModel]]:
     """The models of a union that are told apart by their `kind`."""
-    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+    if typing.get_origin(annotation) not in _UNIONS:
         return []
     return [model for model in typing.get_args(annotation) if _is_model(model) and "kind" in model.model_fields]
 
