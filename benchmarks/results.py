@@ -39,7 +39,8 @@ def section(experiment: Path, settings: list[str]) -> str:
     folder = store.open(report).path
     comparison = read_report(folder)
     errors = json.loads((folder / "errors.json").read_text(encoding="utf-8"))["test"]
-    strata = strata_table_rows({name: VariantErrors.from_dict(found) for name, found in errors.items()})
+    variants = [variant.variant for variant in comparison.variants]
+    strata = strata_table_rows({name: VariantErrors.from_dict(errors[name]) for name in variants})
     headers, rows = table_rows(comparison)
     for row, variant in zip(rows, comparison.variants, strict=True):
         names = [f"tagger/{variant.variant}/seed-{seed}" for seed in variant.seeds]
