@@ -8,7 +8,7 @@ everything that is made already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,16 +184,19 @@ class _Texts:
 
     def of(self, model: Pointer) -> Iterator[str]:
         """The text that a language model was trained on last."""
-        for token_ids in self._recipes.get(("token-ids", model.recipe.inputs["token-ids"]), ()):
-            text = token_ids.inputs["text"]
+        for text, corpora in self._read_by(model):
             yield text
-            yield from (_source(recipe) for recipe in self._recipes.get(("corpus", text), ()))
+            yield from map(_source, corpora)
 
     def fine_tuned(self, model: Pointer) -> bool:
         """Whether what a language model was trained on last is labelled text."""
-        read = self._recipes.get(("token-ids", model.recipe.inputs["token-ids"]), ())
-        corpora = [corpus for ids in read for corpus in self._recipes.get(("corpus", ids.inputs["text"]), ())]
-        return any(corpus.config.get("format") != "text" for corpus in corpora)
+        return any(corpus.config.get("format") != "text" for _, corpora in self._read_by(model) for corpus in corpora)
+
+    def _read_by(self, model: Pointer) -> Iterator[tuple[str, Sequence[Recipe]]]:
+        """Digest of the corpus that a language model was trained on last, and how it was made."""
+        for token_ids in self._recipes.get(("token-ids", model.recipe.inputs["token-ids"]), ()):
+            text = token_ids.inputs["text"]
+            yield text, self._recipes.get(("corpus", text), ())
 
     def history(self, model: Pointer) -> Iterator[str]:
         """That text, and those of all models before it."""

@@ -116,11 +116,12 @@ def build_word_vectors(bench: Bench) -> Built:
     vectors = read_vectors(path, counts.keys(), counts=counts)
     write_vectors(vectors, bench.out)
     (bench.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
-    missing = len(counts) - len(vectors.words)
+    missing, total = vectors.coverage["missing"], counts.total()
+    assert isinstance(missing, dict)
     metrics = {
-        "missing_rate": 1 - sum(counts[word] for word in vectors.words) / counts.total() if counts else 0.0,
-        "missing_rate_types": missing / len(counts) if counts else 0.0,
+        "missing_rate": missing["tokens"] / total if total else 0.0,
+        "missing_rate_types": missing["types"] / len(counts) if counts else 0.0,
     }
     of_tokens = f"{metrics['missing_rate']:.1%} of all tokens"
-    bench.journal.message(0, f"{path.name} lacks {missing:,} of {len(counts):,} different words, {of_tokens}")
+    bench.journal.message(0, f"{path.name} lacks {missing['types']:,} of {len(counts):,} different words, {of_tokens}")
     return Built({"rows": len(vectors.words), "size": vectors.dim}, metrics, not_payload=(COVERAGE,))

@@ -48,8 +48,10 @@ class Kind:
 
 
 TRAIN_ONLY = "train-only"
-TRAIN_CORPUS, DEV_CORPUS = "train/corpus", "dev/corpus"  # roles, in a report: what its taggers learnt from
 """Role of the tagger, trained on train alone, whose epochs one that trains on train and dev repeats."""
+
+TRAIN_CORPUS, DEV_CORPUS = "train/corpus", "dev/corpus"
+"""Roles, in a report, of what its taggers learnt from."""
 
 _ROOM = "taglm_core.stages"
 KINDS: dict[str, Kind] = {
