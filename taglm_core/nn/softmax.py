@@ -99,7 +99,19 @@ class AdaptiveSoftmax(Softmax):
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
         """Negative log-probability of each target: states [N, P], targets [N] -> [N]."""
-        return -self.clusters(states.float(), targets).output
+        # not by the module's own forward: on CUDA with deterministic algorithms it fails at a cluster with one target
+        states, clusters = states.float(), self.clusters
+        columns, inner = targets.clone(), states.new_zeros(len(targets))  # of the head; log-probability in a cluster
+        for number, (low, high) in enumerate(itertools.pairwise(clusters.cutoffs)):
+            rows = ((targets >= low) & (targets < high)).nonzero().flatten()
+            if len(rows) == 0:
+                continue
+            columns.index_fill_(0, rows, clusters.shortlist_size + number)
+            scores = functional.log_softmax(clusters.tail[number](states.index_select(0, rows)), dim=1)
+            words = targets.index_select(0, rows) - low
+            inner.index_copy_(0, rows, scores.gather(1, words.unsqueeze(1)).squeeze(1))
+        outer = functional.log_softmax(clusters.head(states), dim=1)
+        return -(inner + outer.gather(1, columns.unsqueeze(1)).squeeze(1))
 
 
 class SampledSoftmax(Softmax):

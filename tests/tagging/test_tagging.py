@@ -80,15 +80,15 @@ class Noise:
         return np.random.default_rng(number).normal(size=(self.lengths[number], self.size)).astype(np.float16)
 
 
-def new_job(lm_size: int = 0, first_phase: int | None = None) -> tuple[TaggerJob, TaggerSpec]:
+def new_job(lm_size: int = 0, first_phase: int | None = None, where: str = "cpu") -> tuple[TaggerJob, TaggerSpec]:
     """A fresh job, with or without LM states; with the epochs of the first phase it has no dev set."""
-    open_device("cpu", 1)
+    device = open_device(where, 1)
     (tokens, tags), (dev_tokens, dev_tags) = corpus(40, 1), corpus(15, 2)
     lm = (LmInput("main", "forward", lm_size),) if lm_size else ()
     spec = TaggerSpec(CONFIG, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
     start, known = start_vectors(spec, [], 1, {})
-    network = build_network(spec, start, FixedVectors.none(6))
+    network = build_network(spec, start, FixedVectors.none(6)).to(device.torch)
 
     def states(sentences: list[tuple[str, ...]]) -> list[Noise]:
         return [Noise(lm_size, tuple(map(len, sentences)))] if lm_size else []
@@ -97,12 +97,14 @@ def new_job(lm_size: int = 0, first_phase: int | None = None) -> tuple[TaggerJob
     dev_data = encode(spec, FixedVectors.none(6), dev_tokens, states(dev_tokens))
     droppable = droppable_rows(spec.words.single, len(spec.words), known)
     dev = None if first_phase else (dev_data, dev_tags)
-    return TaggerJob(network, train_data, dev, spec.tags, CONFIG, 1, droppable, first_phase), spec
+    return TaggerJob(network, train_data, dev, spec.tags, CONFIG, 1, droppable, first_phase, device), spec
 
 
-def run(folder: Path, stop: StopRequest, lm_size: int = 0, first_phase: int | None = None) -> TaggerJob:
+def run(
+    folder: Path, stop: StopRequest, lm_size: int = 0, first_phase: int | None = None, where: str = "cpu"
+) -> TaggerJob:
     """Train with a checkpoint after every step."""
-    job, _ = new_job(lm_size, first_phase)
+    job, _ = new_job(lm_size, first_phase, where)
     journal = Journal(folder / JOURNAL)
     try:
         train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))

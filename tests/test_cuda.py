@@ -1,0 +1,158 @@
+"""What a CUDA device computes is what the CPU computes, up to rounding; with fixed seeds, the same bits each time.
+
+Skipped where there is no device. Language models in training stand in tests/lm/test_devices.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from taglm_core.config.embedding import EmbeddingConfig
+from taglm_core.config.tagger import TaggerConfig
+from taglm_core.errors import Interrupted
+from taglm_core.lm.extraction import embed_online
+from taglm_core.lm.model import load_language_model, save_language_model
+from taglm_core.nn import crf_chains
+from taglm_core.nn.crf import crf_loss
+from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs
+from taglm_core.tagging.job import TaggerJob
+from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
+from taglm_core.tagging.words import TaggerWords, tags_of
+from taglm_core.training.devices import open_device
+from taglm_core.training.randomness import seed_torch
+from taglm_core.training.stopping import StopRequest
+from tests.lm import test_training as lm_training
+from tests.lm.conftest import Small, small_config
+from tests.lm.conftest import small as small  # a fixture
+from tests.lm.test_training import StopAfter
+from tests.tagging import test_tagging as tagging
+from tests.tagging.test_tagging import KINDS, Noise, corpus
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+def case(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Emissions, gold tags, mask, transitions, start, end of a batch of some size."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 31, (16,), generator=generator)
+    lengths[0] = 30
+    mask = torch.arange(30) < lengths[:, None]
+    gold = torch.randint(9, (16, 30), generator=generator)
+    emissions, transitions = (torch.randn(shape, generator=generator, dtype=dtype) for shape in ((16, 30, 9), (9, 9)))
+    start, end = torch.randn(2, 9, generator=generator, dtype=dtype)
+    return emissions, gold, mask, transitions, start, end
+
+
+@pytest.mark.parametrize("safe_range", [30.0, -1.0], ids=["scaled", "log"])
+def test_crf(safe_range: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses, gradients, best paths, n best paths and log-probabilities."""
+    monkeypatch.setattr(crf_chains, "_SAFE_RANGE", safe_range)
+    open_device("cuda", 1)
+    found: dict[str, list[Tensor]] = {}
+    for name in ("cpu", "cuda"):
+        emissions, gold, mask, *links = (x.detach().to(name) for x in case(torch.float64))
+        learnt = [x.requires_grad_() for x in (emissions, *links)]
+        loss = crf_loss(emissions, gold, mask, *links)
+        gradients = torch.autograd.grad(loss.sum(), learnt)
+        paths, scores = crf_decode(emissions, mask, *links)
+        several, their = crf_n_best(emissions, mask, *links, n=3)
+        found[name] = [
+            loss,
+            *gradients,
+            paths,
+            scores,
+            several,
+            their,
+            *crf_path_log_probs(emissions, paths, mask, *links),
+        ]
+    for ours, theirs in zip(found["cpu"], found["cuda"], strict=True):
+        torch.testing.assert_close(theirs.detach().cpu(), ours.detach())
+
+
+def losses_of(settings: dict[str, Any], where: str, precision: str) -> tuple[float, dict[str, Tensor]]:
+    """Loss of one batch, no dropout, and the gradients."""
+    (tokens, tags), lm = corpus(12, 1), (LmInput("main", "forward", 5), LmInput("main", "backward", 4))
+    none = {"dropout": 0.0, "locked_dropout": 0.0, "word_dropout": 0.0, "words": {"size": 6, "dropout": 0.0}}
+    given = TaggerConfig.model_validate({**settings, "batch_size": 12}).model_dump()
+    for part in ("characters", "lm"):
+        if "dropout" in given[part]:
+            given[part]["dropout"] = 0.0
+    config = TaggerConfig.model_validate({**given, **none})
+    device = open_device(where, 1, precision=precision)
+    spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
+    seed_torch(1, "tagger")
+    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(6)).to(device.torch)
+    states = [Noise(size, tuple(map(len, tokens))) for _, _, size, _ in lm]
+    data = encode(spec, FixedVectors.none(6), tokens, states, tags)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
+    network.train()
+    loss = job.loss()
+    loss.backward()
+    gradients = {name: p.grad.to_dense().cpu() for name, p in network.named_parameters() if p.grad is not None}
+    return loss.item(), gradients
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_taggers(settings: dict[str, Any]) -> None:
+    """Loss and gradients of every kind of tagger; in bfloat16 the loss is near."""
+    loss, gradients = losses_of(settings, "cpu", "float32")
+    found, its = losses_of(settings, "cuda", "float32")
+    assert found == pytest.approx(loss, rel=1e-5)
+    assert its.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(its[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda s, name=name: f"{name}: {s}")
+    assert losses_of(settings, "cuda", "bfloat16")[0] == pytest.approx(loss, rel=0.02)
+
+
+def test_taggers_resume_to_the_same_bits(tmp_path: Path) -> None:
+    """Stopped three times on the device, and it learns what the CPU learns."""
+    whole = tagging.run(tmp_path / "whole", StopRequest(), 5, where="cuda")
+    for looks in (3, 17, 40):
+        with pytest.raises(Interrupted):
+            tagging.run(tmp_path / "parts", StopAfter(looks), 5, where="cuda")
+    parts = tagging.run(tmp_path / "parts", StopRequest(), 5, where="cuda")
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, parts.model.state_dict()[name]), name
+    assert whole.schedule.best[0] > 0.9
+
+
+@pytest.mark.parametrize("kind", ["char-cnn", "word"])
+def test_language_models_resume_to_the_same_bits(tmp_path: Path, kind: str) -> None:
+    """Dropout on, stopped three times on the device."""
+    config = small_config(kind, dropout=0.3, steps=25, learning_rate=0.01)
+    whole = lm_training.run(tmp_path / "whole", config, StopRequest(), where="cuda")
+    for looks in (1, 7, 9):
+        with pytest.raises(Interrupted):
+            lm_training.run(tmp_path / "parts", config, StopAfter(looks), where="cuda")
+    parts = lm_training.run(tmp_path / "parts", config, StopRequest(), where="cuda")
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+
+def test_embeddings(small: Small, folder: Path) -> None:
+    """Read on the device they are those of the CPU, for each kind of language model."""
+    save_language_model(small.lm, folder)
+    sentences = [("w1", "w2"), ("w3",), ("unheard", "w4", "w5", "w6"), ("w9",) * 40]
+    config = EmbeddingConfig.model_validate({"precision": "float32"})
+    open_device("cuda", 1)
+    on_cpu, on_cuda = (
+        embed_online(load_language_model(folder, torch.device(name), predicts=False), sentences, config)
+        for name in ("cpu", "cuda")
+    )
+    for ours, theirs in zip(on_cpu.states, on_cuda.states, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder."""
+    path = tmp_path / "object"
+    path.mkdir()
+    return path
