@@ -98,6 +98,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "input": {"kind": "word", "size": 256}, "units": 512, "projection": 256, "vocabulary_size": 50_000,
         "streams": 128, "learning_rate": 3e-3,
     },
+    "char-cnn-large": {
+        "input": {"kind": "char-cnn", "size": 512}, "units": 1_024, "projection": 512, "layers": 2, "residual": True,
+        "dropout": 0.3, "vocabulary_size": 50_000, "streams": 256, "window": 40, "steps": 7_000, "warmup_steps": 200,
+    },
     "lstm-2048-512": {
         **_JOZEFOWICZ, "input": {"kind": "word", "size": 512}, "units": 2_048, "projection": 512,
         "vocabulary_size": 793_471, "min_count": 3, "unknown": "single",
@@ -109,7 +113,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "vocabulary_size": 793_471, "min_count": 3, "unknown": "single",
     },
 }  # fmt: skip
-"""Named starting points: the default, a middling word model, and the two models of the paper."""
+"""Named starting points: the default, a middling word model, one for an accelerator, and the two of the paper."""
 
 
 SHAPE = (

@@ -23,7 +23,7 @@ from taglm_core.stages.embed_shards import ShardWork, fill, memory_needed, sente
 from taglm_core.stages.steps import KINDS, VECTORS
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.room import available_memory, cores, require_disk, size_text
-from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.devices import open_device, reserved
 from taglm_core.training.journal import Journal
 
 COVERAGE = "coverage.json"
@@ -37,7 +37,7 @@ def build_embeddings(bench: Bench) -> Built:
     folder, corpus = bench.inputs["language-model"], bench.inputs["corpus"]
     layout = lay_out(sentences_of(corpus.path), shard_tokens=config.shard_tokens, context=config.context)
     _say_long_documents(layout, config, bench.journal)
-    with exclusive(device, bench.locks, between=bench.stop.check):
+    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
         _require_memory(memory_needed(folder.path, max(layout.rows, default=0), config.batch_sentences))
         lm = load_language_model(folder.path, device.torch, predicts=False)
         key = cache_key(lm, config, language_model=folder.ref.digest, corpus=corpus.ref.digest,

@@ -19,7 +19,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.stages.child import ChildJob, error_file, load_error
 from taglm_core.stages.graph import build_graph
-from taglm_core.store.durable import locked
+from taglm_core.store.durable import one_locked
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from taglm_core.training.stopping import StopRequest
 
@@ -180,14 +180,8 @@ def slot(locks: Path, count: int) -> Iterator[None]:
         locks: folder of the store's locks.
         count: training processes side by side on this machine.
     """
-    while True:
-        CHILDREN.asked.check()
-        for number in range(count):
-            with locked(place_of(locks, number), wait=False) as mine:
-                if mine:
-                    yield
-                    return
-        time.sleep(POLL_SECONDS)
+    with one_locked([place_of(locks, number) for number in range(count)], lambda: CHILDREN.asked.check()):
+        yield
 
 
 def _hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], None]) -> int:

@@ -27,7 +27,7 @@ from taglm_core.stages.graph import BASE
 from taglm_core.stages.steps import VECTORS
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
-from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.devices import open_device, reserved
 from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
@@ -92,7 +92,7 @@ def build_language_model(bench: Bench) -> Built:
             "what the language model reads", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with exclusive(device, bench.locks, ranks, bench.stop.check):
+    with reserved(device, bench.locks, bench.run.device_share, ranks, bench.stop.check):
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)

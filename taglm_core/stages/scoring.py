@@ -19,7 +19,7 @@ from taglm_core.stages.planning import plan
 from taglm_core.stages.steps import Graph
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
-from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.devices import open_device, reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, source
     device = open_device(experiment.run.device, experiment.run.threads)
     for direction, ref in models.items():
         artifact = store.open(ref)
-        with exclusive(device, store.root / "locks"):
+        with reserved(device, store.root / "locks", experiment.run.device_share):
             trained = load_language_model(artifact.path, device.torch)
             score = score_text(trained, (sentence.tokens for sentence in read_text(files)))
         yield DirectionScore(direction, score, artifact.manifest.metrics)

@@ -48,7 +48,7 @@ from taglm_core.tagging.trained import (
 )
 from taglm_core.tagging.words import TaggerWords, tags_of
 from taglm_core.training.checkpoints import Checkpoints
-from taglm_core.training.devices import exclusive, open_device
+from taglm_core.training.devices import open_device, reserved
 from taglm_core.training.loop import LoopSettings, train
 from taglm_core.training.randomness import seed_torch
 
@@ -102,7 +102,7 @@ def build_tagger(bench: Bench) -> Built:
         embedding,
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
-    with exclusive(device, bench.locks, between=bench.stop.check):
+    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
         network = build_network(spec, start, fixed).to(device.torch)
@@ -146,7 +146,7 @@ def build_evaluation(bench: Bench) -> Built:
     fixed = FixedVectors.none(spec.word_size)
     if f"{split}/word-vectors" in bench.inputs:
         fixed = FixedVectors.of(spec.words, [_vectors(bench, split)])
-    with exclusive(device, bench.locks, between=bench.stop.check):
+    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
         network = load_network(folder, spec, fixed, device.torch)
         data = encode(spec, fixed, tokens, _caches(bench, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,6 +85,24 @@ def locked(
         if not held and between is not None:
             between()
             time.sleep(WAIT_SECONDS)
+
+
+@contextlib.contextmanager
+def one_locked(paths: Sequence[Path], between: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock on one of several files, whichever is free first.
+
+    Args:
+        paths: the files.
+        between: called every moment of the wait; raises to give it up.
+    """
+    while True:
+        between()
+        for path in paths:
+            with locked(path, wait=False) as mine:
+                if mine:
+                    yield
+                    return
+        time.sleep(WAIT_SECONDS)
 
 
 def is_at(file: IO[str], path: Path) -> bool:

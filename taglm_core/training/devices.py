@@ -20,7 +20,7 @@ from taglm_core.errors import ConfigError
 from taglm_core.nn.characters import Highway
 from taglm_core.nn.language_model import LanguageModel
 from taglm_core.nn.softmax import Softmax
-from taglm_core.store.durable import locked
+from taglm_core.store.durable import one_locked
 from taglm_core.training.ranks import ALONE, Ranks
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -241,14 +241,14 @@ def set_generator_states(states: Mapping[str, Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(
-    device: Device, locks: Path, ranks: Ranks = ALONE, between: Callable[[], None] | None = None
+def reserved(
+    device: Device, locks: Path, share: int, ranks: Ranks = ALONE, between: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold an accelerator for one training at a time; CPUs are shared.
+    """Hold a place on an accelerator, each of which has `share` of them (`run.device_share`); CPUs are shared freely.
 
-    With several ranks the first one holds the devices of all, taken in order: ranks that each took their own could
-    wait for those of another training, and the other training for theirs, for ever. `between` is called every moment of
-    the wait, and raises to give it up.
+    With several ranks the first one holds places for all, taken in order: ranks that each took their own could wait for
+    those of another training, and the other training for theirs, for ever. `between` is called every moment of the
+    wait, and raises to give it up.
     """
     if device.name == "cpu":
         yield
@@ -256,7 +256,8 @@ def exclusive(
     with contextlib.ExitStack() as held:
         if ranks.first:
             for index in range(ranks.size) if ranks.several else [device.index]:
-                held.enter_context(locked(locks / f"device-cuda-{_visible(index)}.lock", between=between))
+                places = [locks / f"device-cuda-{_visible(index)}-{place}.lock" for place in range(share)]
+                held.enter_context(one_locked(places, between))
         ranks.wait()
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from taglm_core.errors import ConfigError, Interrupted
 from taglm_core.store.durable import locked
 from taglm_core.training.checkpoints import Checkpoints
-from taglm_core.training.devices import Device, exclusive
+from taglm_core.training.devices import Device, reserved
 from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.ranks import Ranks
 from taglm_core.training.stopping import StopRequest
@@ -130,15 +131,38 @@ def test_the_first_rank_holds_the_devices_of_all(tmp_path: Path, monkeypatch: py
     def free() -> list[str]:
         found = []
         for name in ("2", "5"):
-            with locked(tmp_path / f"device-cuda-{name}.lock", wait=False) as held:
+            with locked(tmp_path / f"device-cuda-{name}-0.lock", wait=False) as held:
                 found += [name] if held else []
         return found
 
-    with exclusive(Device("cuda", 1), tmp_path, Ranks(0, 2)), exclusive(Device("cuda", 1, 1), tmp_path, Ranks(1, 2)):
+    with (
+        reserved(Device("cuda", 1), tmp_path, 1, Ranks(0, 2)),
+        reserved(Device("cuda", 1, 1), tmp_path, 1, Ranks(1, 2)),
+    ):
         assert free() == []
-    with exclusive(Device("cuda", 1, 1), tmp_path):
+    with reserved(Device("cuda", 1, 1), tmp_path, 1):
         assert free() == ["2"]
     assert free() == ["2", "5"]
+
+
+def test_a_device_has_as_many_places_as_are_wanted(tmp_path: Path) -> None:
+    """Two of three trainings hold it side by side; the third waits until one of them ends, or is told to stop."""
+    device, looks, first = Device("cuda", 1), [0], contextlib.ExitStack()
+
+    def between() -> None:
+        looks[0] += 1
+        if looks[0] == 3:
+            first.close()
+
+    def stop() -> None:
+        raise Interrupted("enough")
+
+    first.enter_context(reserved(device, tmp_path, 2))
+    with reserved(device, tmp_path, 2):
+        with pytest.raises(Interrupted), reserved(device, tmp_path, 2, between=stop):
+            pass
+        with reserved(device, tmp_path, 2, between=between):
+            assert looks == [3]
 
 
 def test_streams_are_shared_out_equally_or_not_at_all() -> None:
