@@ -57,16 +57,18 @@ class Memory:
         return self._sentences[index]
 
 
-def ours(settings: dict[str, Any], precision: str = "float32") -> tuple[Callable[[], object], LmJob]:
+def ours(
+    settings: dict[str, Any], precision: str = "float32", where: str = "cpu"
+) -> tuple[Callable[[], object], LmJob]:
     """One step of our training: reading, word vectors, LSTM, softmax, clipping, optimiser."""
     config = LanguageModelConfig.model_validate(settings)
     words = [f"w{number}" for number in range(V - 2)]
     vocabulary = LmVocabulary(tuple(words), shapes=False)
     seed_torch(1, "bench")
-    network = build_network(config, len(vocabulary))
+    device = open_device(where, 1, precision=precision)
+    network = device.prepared(build_network(config, len(vocabulary)))
     streams = Streams([Memory(1)], streams=config.streams, window=config.window, backward=False, seed=1)  # type: ignore[list-item]
     table = WordTable([BOUNDARY, *words], vocabulary, config)
-    device = open_device("cpu", 1, precision=precision)
     job = LmJob(network, table, streams, [], config, Intervals(10**9, 10**9), device)
 
     def step() -> None:
