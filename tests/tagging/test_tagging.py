@@ -132,6 +132,19 @@ def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, lm_size: in
     assert whole.schedule.best == parts.schedule.best
 
 
+@pytest.mark.parametrize("lm_size", [0, 5])
+def test_nothing_reads_memory_that_nobody_wrote(lm_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fresh memory full of nan, as torch leaves it where asked to, the same losses and the same tags."""
+    found = []
+    for filled in (False, True):
+        job, spec = new_job(lm_size)
+        monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
+        assert not filled or bool(torch.empty(3).isnan().all())
+        losses = [take_step(job) for _ in range(5)]
+        found.append((losses, decode_all(job._network, job._train, spec.tags)))
+    assert found[0] == found[1]
+
+
 def test_it_learns_and_ends_with_the_best_model(tmp_path: Path) -> None:
     """The pattern is learnt; the final weights score what the schedule calls the best."""
     job = run(tmp_path, StopRequest())
