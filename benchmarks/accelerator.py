@@ -108,7 +108,9 @@ def main() -> None:
             measure(f"{preset}, {count} x {WINDOW}", step, job.step_tokens)
     for precision in ("float32", "bfloat16") if where == "cuda" else ("float32",):
         measure(f"paper-ner with LM vectors, {precision}", *tagger(where, precision))
-    sys.stdout.write(f"{write('accelerator', 'On a GPU', rows)}\n")
+    if where == "cuda":
+        note = f"Alone on {torch.cuda.get_device_name()}, language models in bfloat16"
+        sys.stdout.write(f"{write('accelerator', 'On a GPU', rows, note)}\n")
 
 
 if __name__ == "__main__":

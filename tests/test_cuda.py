@@ -1,6 +1,7 @@
-"""What a CUDA device computes is what the CPU computes, up to rounding; with fixed seeds, the same bits each time.
+"""What a CUDA device computes is what the CPU computes, up to rounding; stopped and resumed, the same bits.
 
-Skipped where there is no device. Language models in training stand in tests/lm/test_devices.py.
+Of all packages, so that one file says what a machine with a device has to show; skipped elsewhere. That language models
+come to the losses of the CPU is in tests/lm/test_devices.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from taglm_core.training.randomness import seed_torch
 from taglm_core.training.stopping import StopRequest
 from tests.lm import test_training as lm_training
 from tests.lm.conftest import Small, small_config
-from tests.lm.conftest import small as small  # a fixture
+from tests.lm.conftest import folder as folder  # fixtures
+from tests.lm.conftest import small as small
 from tests.lm.test_training import StopAfter
 from tests.tagging import test_tagging as tagging
 from tests.tagging.test_tagging import KINDS, Noise, corpus
@@ -101,18 +103,19 @@ def losses_of(settings: dict[str, Any], where: str, precision: str) -> tuple[flo
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_taggers(settings: dict[str, Any]) -> None:
-    """Loss and gradients of every kind of tagger; in bfloat16 the loss is near."""
+    """Loss and gradients of every kind of tagger; in bfloat16, where the device has it, the loss is near."""
     loss, gradients = losses_of(settings, "cpu", "float32")
     found, its = losses_of(settings, "cuda", "float32")
     assert found == pytest.approx(loss, rel=1e-5)
     assert its.keys() == gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(its[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda s, name=name: f"{name}: {s}")
-    assert losses_of(settings, "cuda", "bfloat16")[0] == pytest.approx(loss, rel=0.02)
+    if torch.cuda.get_device_capability() >= (8, 0):
+        assert losses_of(settings, "cuda", "bfloat16")[0] == pytest.approx(loss, rel=0.02)
 
 
 def test_taggers_resume_to_the_same_bits(tmp_path: Path) -> None:
-    """Stopped three times on the device, and it learns what the CPU learns."""
+    """Stopped three times on the device; the pattern is learnt there, too."""
     whole = tagging.run(tmp_path / "whole", StopRequest(), 5, where="cuda")
     for looks in (3, 17, 40):
         with pytest.raises(Interrupted):
@@ -148,11 +151,3 @@ def test_embeddings(small: Small, folder: Path) -> None:
     )
     for ours, theirs in zip(on_cpu.states, on_cuda.states, strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An empty folder."""
-    path = tmp_path / "object"
-    path.mkdir()
-    return path

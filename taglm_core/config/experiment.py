@@ -32,8 +32,8 @@ class RunConfig(Settings):
     store: Path = Field(Path("data/store"), description="folder of the store")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs")
     device_share: int = Field(
-        1, ge=1, description="trainings side by side on one CUDA device; taggers and language models leave most of it "
-        "idle, so raise it as far as its memory goes, the same for all runs of a machine"
+        1, ge=1, description="trainings side by side on one CUDA device; taggers and language models leave half of it "
+        "idle or more, so raise it as far as its memory goes, the same for all runs of a machine"
     )  # fmt: skip
     ranks: int | None = Field(
         None, ge=1, description="processes that train one language model together, each with its share of the "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from taglm_core import errors
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import InputError, Interrupted, TagLMError
+from taglm_core.errors import InputError, Interrupted, NoRoom, TagLMError
 from taglm_core.stages.building import build
 from taglm_core.stages.graph import build_graph
 from taglm_core.store.durable import read_json, write_json
@@ -115,6 +115,15 @@ def main() -> int:
     except TagLMError as error:
         save_error(error_file(path, rank), error)
         return STOPPED if isinstance(error, Interrupted) else USER_ERROR
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every step imports
+            raise
+        said = str(error).partition(". ")[0]
+        save_error(error_file(path, rank), NoRoom(
+            f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less runs side by side, "
+            "or the batch (streams, batch_size, batch_sentences); the next run goes on from the last checkpoint"
+        ))  # fmt: skip
+        return USER_ERROR
     return 0
 
 

@@ -157,7 +157,7 @@ def open_device(
     # cuBLAS is deterministic only with a fixed workspace; must be set before the first CUDA call
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # not needed for that, as nothing here reads what nobody wrote: 7 % of a tagger's step on CPU, 4 % of a word LM's
+    # not needed for that, as nothing here reads what nobody wrote (tests say so): 7 % of a tagger's step on CPU
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # torch says once a process that projected LSTMs leave oneDNN on CPU: known (DESIGN: 8), and at one thread faster
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
@@ -244,7 +244,7 @@ def set_generator_states(states: Mapping[str, Tensor]) -> None:
 def reserved(
     device: Device, locks: Path, share: int, ranks: Ranks = ALONE, between: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold a place on an accelerator, each of which has `share` of them (`run.device_share`); CPUs are shared freely.
+    """Hold one of an accelerator's `share` places (`run.device_share`); CPUs have no bound.
 
     With several ranks the first one holds places for all, taken in order: ranks that each took their own could wait for
     those of another training, and the other training for theirs, for ever. `between` is called every moment of the

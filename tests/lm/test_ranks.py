@@ -155,12 +155,15 @@ def test_a_device_has_as_many_places_as_are_wanted(tmp_path: Path) -> None:
             first.close()
 
     def stop() -> None:
-        raise Interrupted("enough")
+        looks[0] += 1
+        if looks[0] == 2:
+            looks[0] = 0
+            raise Interrupted("enough")
 
     first.enter_context(reserved(device, tmp_path, 2))
     with reserved(device, tmp_path, 2):
         with pytest.raises(Interrupted), reserved(device, tmp_path, 2, between=stop):
-            pass
+            pytest.fail("there are two places only")
         with reserved(device, tmp_path, 2, between=between):
             assert looks == [3]
 

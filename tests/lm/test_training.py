@@ -35,6 +35,8 @@ from taglm_core.training.stopping import StopRequest
 from tests.lm.conftest import WORDS, small_config
 from tests.lm.test_streams import Memory
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
 
 class StopAfter(StopRequest):
     """Stops when it has been looked at so many times."""
@@ -128,14 +130,16 @@ def test_interrupted_and_resumed_gives_the_same_bits(
 
 @pytest.mark.parametrize("kind", ["char-cnn", "word"])
 @pytest.mark.parametrize("softmax", [FullSoftmax(), SampledSoftmax(samples=20), AdaptiveSoftmax(cutoffs=(5,))], ids=str)
+@pytest.mark.parametrize("where", DEVICES)
 def test_nothing_reads_memory_that_nobody_wrote(
-    kind: str, softmax: FullSoftmax | SampledSoftmax | AdaptiveSoftmax, monkeypatch: pytest.MonkeyPatch
+    kind: str, softmax: FullSoftmax | SampledSoftmax | AdaptiveSoftmax, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fresh memory full of nan, as torch leaves it where asked to, the same losses and held-out perplexity."""
     found = []
     for filled in (False, True):
-        job = new_job(small_config(kind, dropout=0.3, softmax=softmax))
+        job = new_job(small_config(kind, dropout=0.3, softmax=softmax), where=where)
         monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
+        assert not filled or bool(torch.empty(3).isnan().all())
         found.append(([take_step(job) for _ in range(5)], job.heldout_perplexity()))
     assert found[0] == found[1]
 

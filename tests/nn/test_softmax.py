@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from taglm_core.nn.softmax import (
     block_losses,
     draw_log_uniform,
 )
+from taglm_core.training.devices import open_device
 
 V, P = 50, 8
 
@@ -49,6 +51,30 @@ def test_exact_layers_train_on_what_they_score(layer: Softmax) -> None:
     states, targets = torch.randn(6, P), torch.arange(6)
     losses = layer.training_losses(states, targets, np.random.default_rng(1))
     assert (layer.samples == 0) == torch.equal(losses, layer(states, targets))
+
+
+@pytest.mark.parametrize("where", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("targets", [range(V), [3, 30, 4], [12, 49], [0], [31]], ids=str)
+def test_adaptive_is_that_of_torch(targets: Sequence[int], where: str) -> None:
+    """Scores and gradients of its own forward, with no, one and many targets in a cluster.
+
+    On CUDA torch's own fails at a single target once algorithms are to be deterministic; ours must not.
+    """
+    torch.manual_seed(0)
+    layer, given = AdaptiveSoftmax(P, V, cutoffs=(10, 30), shrink=2.0), torch.tensor(list(targets))
+    states = torch.randn(len(given), P, requires_grad=True)
+    learnt = [states, *layer.parameters()]
+    expected = -layer.clusters(states, given).output
+    gradients = torch.autograd.grad(expected.sum(), learnt, allow_unused=True)
+    open_device(where, 1)
+    layer.to(where)
+    found = layer(states.to(where), given.to(where))
+    its = torch.autograd.grad(found.sum(), [states, *layer.parameters()], allow_unused=True)
+    torch.testing.assert_close(found.cpu(), expected)
+    for ours, theirs in zip(its, gradients, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours.cpu(), theirs)
 
 
 def test_a_tied_matrix_is_the_table() -> None:

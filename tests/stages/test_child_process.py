@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, TagLMError
+from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, NoRoom, TagLMError
 from taglm_core.stages import launch
 from taglm_core.stages.building import build, clear_work
-from taglm_core.stages.child import ChildJob
+from taglm_core.stages.child import USER_ERROR, ChildJob, error_file, load_error
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.launch import CHILDREN, run_child, slot
 from taglm_core.stages.planning import recipe_of
@@ -238,6 +238,26 @@ def test_errors_cross_the_process_border(bed: Bed) -> None:
     path.write_bytes(data)
     with pytest.raises(DamagedObject, match=r"train-00000\.ids has other bytes"):
         bed.run()
+
+
+def test_a_full_gpu_is_said_with_what_to_lower(tmp_path: Path) -> None:
+    """What torch raises there becomes an error for the user; other errors of its kind stay what they are."""
+    job = tmp_path / "job.json"
+
+    def child(error: str) -> int:
+        code = f"""import sys, torch
+from taglm_core.stages import child
+def full(*_): raise {error}("CUDA out of memory. Tried to allocate 2 GiB.")
+child.run, sys.argv = full, ["child", {str(job)!r}]
+sys.exit(child.main())"""
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, check=False).returncode
+
+    assert child("RuntimeError") == 1
+    assert load_error(error_file(job, 0)) is None
+    assert child("torch.OutOfMemoryError") == USER_ERROR
+    with pytest.raises(NoRoom, match=r"GPU's memory is full \(CUDA out of memory\); lower run\.device_share"):
+        raise load_error(error_file(job, 0)) or AssertionError
 
 
 def test_journal_reaches_the_watcher_once(bed: Bed) -> None:

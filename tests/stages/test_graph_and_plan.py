@@ -58,6 +58,7 @@ def test_nothing_changed_nothing_runs(store: Store) -> None:
         "run.threads=2",
         "run.device=cpu",
         "run.workers=1",
+        "run.device_share=8",
         "run.checkpoint_seconds=1",
         "run.evaluate_steps=3",
         "run.tracking=false",

@@ -39,7 +39,7 @@ from taglm_core.training.journal import JOURNAL, Journal, read_events
 from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import numpy_generator, seed_torch
 from taglm_core.training.stopping import StopRequest
-from tests.lm.test_training import StopAfter
+from tests.lm.test_training import DEVICES, StopAfter
 
 CONFIG = TaggerConfig.model_validate({
     "units": [8, 8], "words": {"size": 6}, "characters": {"kind": "cnn", "dim": 4, "filters": 6},
@@ -133,11 +133,12 @@ def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, lm_size: in
 
 
 @pytest.mark.parametrize("lm_size", [0, 5])
-def test_nothing_reads_memory_that_nobody_wrote(lm_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", DEVICES)
+def test_nothing_reads_memory_that_nobody_wrote(lm_size: int, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fresh memory full of nan, as torch leaves it where asked to, the same losses and the same tags."""
     found = []
     for filled in (False, True):
-        job, spec = new_job(lm_size)
+        job, spec = new_job(lm_size, where=where)
         monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
         assert not filled or bool(torch.empty(3).isnan().all())
         losses = [take_step(job) for _ in range(5)]
