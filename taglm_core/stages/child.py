@@ -120,7 +120,7 @@ def main() -> int:
             raise
         said = str(error).partition(". ")[0]
         save_error(error_file(path, rank), NoRoom(
-            f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less runs side by side, "
+            f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less is done at once, "
             "or the batch (streams, batch_size, batch_sentences); the next run goes on from the last checkpoint"
         ))  # fmt: skip
         return USER_ERROR
