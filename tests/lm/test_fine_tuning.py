@@ -9,12 +9,12 @@ import pytest
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.stages.building import build
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Manifest, Ref
 from taglm_core.store.store import Store
+from tests.building import build_up_to
 from tests.lm.test_continuing import BEFORE, FORWARD, TEXTS, VECTORS, Weeks, cycles
 
 TEXT_ONLY = "language-model/main:text/forward"
@@ -38,11 +38,7 @@ class Labelled(Weeks):
 
     def make(self, experiment: Experiment, last: str = FORWARD) -> dict[str, Ref]:
         """A step and all above it."""
-        graph, refs = build_graph(experiment), dict[str, Ref]()
-        for name in [name for name in graph if name in graph.above(last)] + [last]:
-            inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
-            refs[name] = build(self.store, graph[name], inputs, run=experiment.run, label=f"demo/{name}")
-        return refs
+        return build_up_to(experiment, last)
 
     def manifest(self, ref: Ref) -> Manifest:
         return self.store.manifest(ref.kind, ref.digest)

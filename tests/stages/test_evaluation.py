@@ -12,10 +12,9 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.predictions import Predictions, write_predictions
 from taglm_core.stages import tag
-from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph, evaluation_name, tagger_name, train_only_name
-from taglm_core.store.records import Ref
+from taglm_core.stages.graph import evaluation_name, tagger_name, train_only_name
 from taglm_core.store.store import Store
+from tests.building import build_up_to
 
 SMALL = ["demo.train_sentences=5", "demo.dev_sentences=5", "demo.test_sentences=5", "variants=[{name: baseline}]",
          "seeds=[1]", "tagger={units: [4, 4], max_epochs: 1, annealing: []}"]  # fmt: skip
@@ -30,16 +29,8 @@ def test_gold_tokens_in_are_predicted_tokens_out(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(tag, "write_predictions", lossy)
     experiment = load_experiment(None, [*SMALL, f"run.store={tmp_path / 'store'}"])
-    store, graph = Store(experiment.run.store), build_graph(experiment)
-    last = evaluation_name("baseline", 1, "test")
-    refs: dict[str, Ref] = {}
-    for name in [name for name in graph if name in graph.above(last)] + [last]:
-        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
-        if name == last:
-            with pytest.raises(MismatchError, match="sentence 0, found"):
-                build(store, graph[name], inputs, run=experiment.run, label=name)
-        else:
-            refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
+    with pytest.raises(MismatchError, match="sentence 0, found"):
+        build_up_to(experiment, evaluation_name("baseline", 1, "test"))
     assert not list((tmp_path / "store" / "objects").glob("evaluation/*"))
 
 
@@ -49,12 +40,8 @@ def test_a_tagger_on_train_and_dev(tmp_path: Path) -> None:
     tagger = "tagger={units: [4, 4], max_epochs: 3, patience: 1, annealing: [{learning_rate: 1.0e-4, epochs: 1}], \
 train_on: train+dev}"
     experiment = load_experiment(None, [*small, tagger, f"run.store={tmp_path / 'store'}"])
-    store, graph = Store(experiment.run.store), build_graph(experiment)
-    last = tagger_name("baseline", 1)
-    refs: dict[str, Ref] = {}
-    for name in [name for name in graph if name in graph.above(last)] + [last]:
-        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
-        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
+    store, last = Store(experiment.run.store), tagger_name("baseline", 1)
+    refs = build_up_to(experiment, last)
     (alone, its), (both, all_of) = (
         (store.manifest("tagger", ref.digest), json.loads((store.open(ref).path / "config.json").read_text()))
         for ref in (refs[train_only_name("baseline", 1)], refs[last])
@@ -77,11 +64,7 @@ def test_what_a_tagger_learnt_from_is_seen(tmp_path: Path, train_on: str, seen: 
         *[f"labelled.{split}={tmp_path / split}" for split in ("train", "dev", "test")], "labelled.name=sleepers",
         *SMALL[3:], f"tagger.train_on={train_on}", f"run.store={tmp_path / 'store'}",
     ])  # fmt: skip
-    store, graph = Store(experiment.run.store), build_graph(experiment)
-    refs: dict[str, Ref] = {}
-    for name in [name for name in graph if name in graph.above("report")] + ["report"]:
-        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
-        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
-    found = json.loads((store.open(refs["report"]).path / "errors.json").read_text())
+    report = build_up_to(experiment, "report")["report"]
+    found = json.loads((Store(experiment.run.store).open(report).path / "errors.json").read_text())
     assert found["test"]["baseline"]["strata"]["entity"]["seen in training"][0][0] == seen
     assert found["dev"]["baseline"]["strata"]["entity"]["seen in training"][0][0] == 0

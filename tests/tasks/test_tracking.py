@@ -22,8 +22,6 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted
 from taglm_core.evaluation.curves import CURVE
-from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import survey
 from taglm_core.stages.steps import Step
 from taglm_core.store.durable import write_json
@@ -39,6 +37,7 @@ from tasks.tracking.outcome import put_aside
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
 from tasks.tracking.variants import input_metrics, variant_run
 from tasks.tracking.words import oldest_first
+from tests.building import build_up_to
 
 LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
 
@@ -713,13 +712,7 @@ def test_words_without_a_vector_stand_beside_f1(tmp_path: Path) -> None:
     (tmp_path / "vectors.txt").write_text("the 1 2\nsaid 3 4\n")
     settings = ["demo.train_sentences=9", f"tagger.words.vectors={tmp_path / 'vectors.txt'}"]
     experiment = load_experiment(None, [*settings, f"run.store={tmp_path / 'store'}"])
-    store, graph = Store(experiment.run.store), build_graph(experiment)
-    refs: dict[str, Ref] = {}
-    last = "word-vectors/train"
-    for name in [name for name in graph if name in graph.above(last)] + [last]:
-        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
-        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=name)
-    vectors = refs[last]
+    store, vectors = Store(experiment.run.store), build_up_to(experiment, "word-vectors/train")["word-vectors/train"]
     found = input_metrics(store, {"train/word-vectors": vectors.digest, "dev/word-vectors": "0" * 32})
     assert found == {"train/missing_rate": store.manifest("word-vectors", vectors.digest).metrics["missing_rate"]}
     assert 0.5 < found["train/missing_rate"] < 1

@@ -1,0 +1,18 @@
+"""Objects without Prefect: a step of an experiment and all above it."""
+
+from __future__ import annotations
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.stages.building import build
+from taglm_core.stages.graph import build_graph
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
+
+
+def build_up_to(experiment: Experiment, last: str) -> dict[str, Ref]:
+    """Build a step and all above it in the experiment's store; objects by step."""
+    store, graph, refs = Store(experiment.run.store), build_graph(experiment), dict[str, Ref]()
+    for name in [*(name for name in graph if name in graph.above(last)), last]:
+        inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
+        refs[name] = build(store, graph[name], inputs, run=experiment.run, label=f"{experiment.name}/{name}")
+    return refs
