@@ -17,6 +17,8 @@ from lm import V, ours
 from record import write
 
 from taglm_core.config.tagger import TaggerConfig
+from taglm_core.lm.cache_parts import CacheKey
+from taglm_core.lm.extraction import OnlineStates
 from taglm_core.tagging.dataset import training_batches
 from taglm_core.tagging.job import TaggerJob
 from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
@@ -29,23 +31,6 @@ PRESETS = {"lstm-512-256": (64, 256), "char-cnn-small": (64, 256), "char-cnn-lar
 WINDOW = 40
 STATE = 256  # numbers of a direction's state
 SENTENCES, TAGS = 1_500, ("O", "S-PER", "S-LOC", "S-ORG", "S-MISC")
-
-
-class States:
-    """Random LM states of sentences."""
-
-    dtype = np.dtype(np.float16)
-
-    def __init__(self, lengths: list[int], size: int) -> None:
-        self.size, self._lengths = size, lengths
-
-    def gather(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        """Those of some sentences, zeros after each."""
-        out[:] = 0
-        for target, number in zip(out, numbers, strict=True):
-            target[: self._lengths[number]] = np.random.default_rng(number).normal(
-                size=(self._lengths[number], self.size)
-            )
 
 
 def tagger(where: str, precision: str) -> tuple[Callable[[], object], int]:
@@ -61,7 +46,9 @@ def tagger(where: str, precision: str) -> tuple[Callable[[], object], int]:
     spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 100, lms)
     seed_torch(1, "bench")
     network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(100)).to(device.torch)
-    data = encode(spec, FixedVectors.none(100), tokens, [States(lengths, STATE)] * 2, tags)
+    key = CacheKey("", "", (1,), STATE, "float16", "sentence", {}, 0)
+    states = OnlineStates(key, [draw.normal(size=(length, STATE)).astype(np.float16) for length in lengths])
+    data = encode(spec, FixedVectors.none(100), tokens, [states] * 2, tags)
     nothing = torch.zeros(0, dtype=torch.int64)
     job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
     batches = len(training_batches(data.lengths, config.batch_size, numpy_generator(1, "batches", 0)))

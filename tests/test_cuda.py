@@ -1,7 +1,7 @@
-"""What a CUDA device computes is what the CPU computes, up to rounding; stopped and resumed, the same bits.
+"""What a CUDA device computes is what the CPU computes, up to rounding; skipped where there is none.
 
-Of all packages, so that one file says what a machine with a device has to show; skipped elsewhere. That language models
-come to the losses of the CPU is in tests/lm/test_devices.py.
+Training of language models is compared in tests/lm/test_devices.py. What holds on each device by itself (resumed to the
+same bits, learnt) is tested where it is for the CPU, on all of tests.devices.DEVICES.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.errors import Interrupted
 from taglm_core.lm.extraction import embed_online
 from taglm_core.lm.model import load_language_model, save_language_model
 from taglm_core.nn import crf_chains
@@ -27,13 +26,9 @@ from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_
 from taglm_core.tagging.words import TaggerWords, tags_of
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
-from taglm_core.training.stopping import StopRequest
-from tests.lm import test_training as lm_training
-from tests.lm.conftest import Small, small_config
+from tests.lm.conftest import Small
 from tests.lm.conftest import folder as folder  # fixtures
 from tests.lm.conftest import small as small
-from tests.lm.test_training import StopAfter
-from tests.tagging import test_tagging as tagging
 from tests.tagging.test_tagging import KINDS, Noise, corpus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -112,31 +107,6 @@ def test_taggers(settings: dict[str, Any]) -> None:
         torch.testing.assert_close(its[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda s, name=name: f"{name}: {s}")
     if torch.cuda.get_device_capability() >= (8, 0):
         assert losses_of(settings, "cuda", "bfloat16")[0] == pytest.approx(loss, rel=0.02)
-
-
-def test_taggers_resume_to_the_same_bits(tmp_path: Path) -> None:
-    """Stopped three times on the device; the pattern is learnt there, too."""
-    whole = tagging.run(tmp_path / "whole", StopRequest(), 5, where="cuda")
-    for looks in (3, 17, 40):
-        with pytest.raises(Interrupted):
-            tagging.run(tmp_path / "parts", StopAfter(looks), 5, where="cuda")
-    parts = tagging.run(tmp_path / "parts", StopRequest(), 5, where="cuda")
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, parts.model.state_dict()[name]), name
-    assert whole.schedule.best[0] > 0.9
-
-
-@pytest.mark.parametrize("kind", ["char-cnn", "word"])
-def test_language_models_resume_to_the_same_bits(tmp_path: Path, kind: str) -> None:
-    """Dropout on, stopped three times on the device."""
-    config = small_config(kind, dropout=0.3, steps=25, learning_rate=0.01)
-    whole = lm_training.run(tmp_path / "whole", config, StopRequest(), where="cuda")
-    for looks in (1, 7, 9):
-        with pytest.raises(Interrupted):
-            lm_training.run(tmp_path / "parts", config, StopAfter(looks), where="cuda")
-    parts = lm_training.run(tmp_path / "parts", config, StopRequest(), where="cuda")
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, parts.model.state_dict()[name]), name
 
 
 def test_embeddings(small: Small, folder: Path) -> None:

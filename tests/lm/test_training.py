@@ -32,10 +32,9 @@ from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import seed_torch
 from taglm_core.training.ranks import ALONE, Ranks
 from taglm_core.training.stopping import StopRequest
+from tests.devices import DEVICES
 from tests.lm.conftest import WORDS, small_config
 from tests.lm.test_streams import Memory
-
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 class StopAfter(StopRequest):
@@ -97,6 +96,7 @@ def run(
     return job
 
 
+@pytest.mark.parametrize("where", DEVICES)
 @pytest.mark.parametrize("kind", ["char-cnn", "word"])
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 @pytest.mark.parametrize("changes", [
@@ -105,15 +105,15 @@ def run(
     {"layers": 2, "residual": True, "softmax": AdaptiveSoftmax(cutoffs=(5,)), "average": 0.9, "loss_scale": 5.0},
 ], ids=["full", "sampled", "deep"])  # fmt: skip
 def test_interrupted_and_resumed_gives_the_same_bits(
-    tmp_path: Path, kind: str, optimizer: str, changes: dict[str, object]
+    tmp_path: Path, where: str, kind: str, optimizer: str, changes: dict[str, object]
 ) -> None:
     """Stopped three times, dropout on: weights and journal equal those of a run that never stopped."""
     config = small_config(kind, dropout=0.3, steps=25, optimizer=optimizer, learning_rate=0.01, **changes)
-    whole = run(tmp_path / "whole", config, StopRequest())
+    whole = run(tmp_path / "whole", config, StopRequest(), where=where)
     for looks in (1, 7, 9):
         with pytest.raises(Interrupted, match="checkpoint written"):
-            run(tmp_path / "parts", config, StopAfter(looks))
-    parts = run(tmp_path / "parts", config, StopRequest())
+            run(tmp_path / "parts", config, StopAfter(looks), where=where)
+    parts = run(tmp_path / "parts", config, StopRequest(), where=where)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
 

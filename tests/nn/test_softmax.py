@@ -20,6 +20,7 @@ from taglm_core.nn.softmax import (
     draw_log_uniform,
 )
 from taglm_core.training.devices import open_device
+from tests.devices import DEVICES
 
 V, P = 50, 8
 
@@ -53,7 +54,7 @@ def test_exact_layers_train_on_what_they_score(layer: Softmax) -> None:
     assert (layer.samples == 0) == torch.equal(losses, layer(states, targets))
 
 
-@pytest.mark.parametrize("where", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("where", DEVICES)
 @pytest.mark.parametrize("targets", [range(V), [3, 30, 4], [12, 49], [0], [31]], ids=str)
 def test_adaptive_is_that_of_torch(targets: Sequence[int], where: str) -> None:
     """Scores and gradients of its own forward, with no, one and many targets in a cluster.

@@ -39,7 +39,8 @@ from taglm_core.training.journal import JOURNAL, Journal, read_events
 from taglm_core.training.loop import LoopSettings, take_step, train
 from taglm_core.training.randomness import numpy_generator, seed_torch
 from taglm_core.training.stopping import StopRequest
-from tests.lm.test_training import DEVICES, StopAfter
+from tests.devices import DEVICES
+from tests.lm.test_training import StopAfter
 
 CONFIG = TaggerConfig.model_validate({
     "units": [8, 8], "words": {"size": 6}, "characters": {"kind": "cnn", "dim": 4, "filters": 6},
@@ -113,14 +114,17 @@ def run(
     return job
 
 
+@pytest.mark.parametrize("where", DEVICES)
 @pytest.mark.parametrize(("lm_size", "first_phase"), [(0, None), (5, None), (5, 6)])
-def test_interrupted_and_resumed_gives_the_same_bits(tmp_path: Path, lm_size: int, first_phase: int | None) -> None:
+def test_interrupted_and_resumed_gives_the_same_bits(
+    tmp_path: Path, where: str, lm_size: int, first_phase: int | None
+) -> None:
     """Stopped in an epoch, between epochs and in the annealing: the same weights and the same dev scores."""
-    whole = run(tmp_path / "whole", StopRequest(), lm_size, first_phase)
+    whole = run(tmp_path / "whole", StopRequest(), lm_size, first_phase, where)
     for looks in (3, 17, 40):
         with pytest.raises(Interrupted):
-            run(tmp_path / "parts", StopAfter(looks), lm_size, first_phase)
-    parts = run(tmp_path / "parts", StopRequest(), lm_size, first_phase)
+            run(tmp_path / "parts", StopAfter(looks), lm_size, first_phase, where)
+    parts = run(tmp_path / "parts", StopRequest(), lm_size, first_phase, where)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
 
@@ -146,9 +150,10 @@ def test_nothing_reads_memory_that_nobody_wrote(lm_size: int, where: str, monkey
     assert found[0] == found[1]
 
 
-def test_it_learns_and_ends_with_the_best_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", DEVICES)
+def test_it_learns_and_ends_with_the_best_model(tmp_path: Path, where: str) -> None:
     """The pattern is learnt; the final weights score what the schedule calls the best."""
-    job = run(tmp_path, StopRequest())
+    job = run(tmp_path, StopRequest(), where=where)
     assert job.schedule.best[0] > 0.9
     assert job.dev_f1() == job.schedule.best[0]
 
