@@ -253,7 +253,7 @@ def _run(
     if start is not None and start.place > end.place:
         raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
     store, graph, stages = Store(experiment.run.store), build_graph(experiment), _stages(refresh)
-    shown = ("report",) if end is Stage.TAG else ()
+    shown = ("report",) if end is Stage.TAG and "report" in graph else ()
     decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
     while lines := set_damaged_aside(store, decisions, shown):
         console.print("\n".join(lines), style="yellow", markup=False)

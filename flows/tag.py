@@ -36,5 +36,6 @@ def tag(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None
         "report": write_report,
     }
     made = run_stage(Stage.TAG, experiment, options, made, tasks)
-    publish_results(experiment, made)
+    if experiment.labelled is not None:
+        publish_results(experiment, made)
     return made

@@ -32,14 +32,21 @@ def log_plan(experiment: Experiment, options: Options) -> None:
 
 
 def log_outcome(experiment: Experiment, made: Refs) -> None:
-    """Say how well each variant does.
+    """Say how well each variant does, or each language model where there are no labels.
 
     Args:
         experiment: the experiment.
         made: all its objects, by step name.
     """
-    report = Store(experiment.run.store).open(made["report"])
-    headers, rows = table_rows(read_report(report.path))
+    store = Store(experiment.run.store)
+    if "report" not in made:
+        for name, ref in made.items():
+            if ref.kind == "language-model":
+                perplexity = store.manifest(ref.kind, ref.digest).metrics["heldout/perplexity"]
+                logger.info("%s: held-out perplexity %.2f", name, perplexity)
+        return
+    comparison = read_report(store.open(made["report"]).path)
+    headers, rows = table_rows(comparison)
     for variant, *figures in rows:
         said = [f"{name} {figure}" for name, figure in zip(headers[1:], figures, strict=True) if figure != "-"]
-        logger.info("%s on test: %s", variant, ", ".join(said))
+        logger.info("%s on %s: %s", variant, comparison.split, ", ".join(said))

@@ -51,7 +51,9 @@ def _show(experiment: Experiment, report: Artifact) -> None:
     headers, rows = table_rows(comparison)
     key = _key(experiment)
     table = [dict(zip(headers, row, strict=True)) for row in rows]
-    create_table_artifact(table, key=f"comparison-{key}", description=f"variants of {experiment.name} on test")
+    create_table_artifact(
+        table, key=f"comparison-{key}", description=f"variants of {experiment.name} on {comparison.split}"
+    )
     text = (report.path / "report.md").read_text(encoding="utf-8")
     create_markdown_artifact(text, key=f"report-{key}", description=f"report of {experiment.name}")
 

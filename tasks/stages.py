@@ -67,7 +67,8 @@ def run_stage(
         if isinstance(error, Exception) and not isinstance(error, Interrupted):
             wait_for_server()  # which is to know that the run has failed
         raise
-    if not _is_subflow() and stage is not Stage.TAG:  # which tells it when it publishes its results
+    publishes = stage is Stage.TAG and experiment.labelled is not None  # and flushes the outbox then
+    if not publishes and (stage is Stage.TAG or not _is_subflow()):
         open_tracker(experiment).tell_rest()
     wait_for_server()
     new = [ref for ref in refs.values() if (ref.kind, ref.digest) not in known]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from taglm_core.config.base import Settings
 
@@ -45,12 +47,19 @@ class LabelledConfig(Settings):
     name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the data set in MLflow and reports")
     train: str = Field("demo:train", description="file, folder or glob (.gz and .zst are read), or demo:train")
     dev: str | None = Field("demo:dev", description="same; null draws dev_sentences from train")
-    test: str = Field("demo:test", description="same")
+    test: str | None = Field("demo:test", description="same; null: variants are compared on dev, no test figures")
     columns: Columns = Columns()
     scheme: TagScheme = Field(TagScheme.AUTO, description="tag scheme of the files")
     dev_sentences: int | None = Field(None, ge=1, description="sentences drawn from train as dev where dev is null")
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of the training sentences kept (after dev)")
     sample_seed: int = Field(1, ge=0, description="seed of both draws")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dev_is_drawn(cls, given: Any) -> Any:
+        """`dev_sentences` alone says that dev is drawn."""
+        drawn = isinstance(given, Mapping) and "dev" not in given and given.get("dev_sentences") is not None
+        return {**given, "dev": None} if drawn else given
 
     @model_validator(mode="after")
     def _dev_comes_from_somewhere(self) -> LabelledConfig:
@@ -59,7 +68,7 @@ class LabelledConfig(Settings):
         return self
 
     def splits(self) -> dict[str, str | None]:
-        """Path of each split; None for a dev set that is drawn from train."""
+        """Path of each split; None for a dev set that is drawn from train, and for a test set that is not there."""
         return {"train": self.train, "dev": self.dev, "test": self.test}
 
 
@@ -84,3 +93,56 @@ class UnlabelledConfig(Settings):
     def order(self) -> dict[str, int]:
         """What steps say of the order of sentences, where it is not the usual one."""
         return {"passage_sentences": self.passage_sentences} if self.passage_sentences > 1 else {}
+
+
+_REMEDIES = {
+    "labelled.train": "name the CoNLL file with the training sentences",
+    "labelled.dev": "name the CoNLL file with the development sentences, or set labelled.dev_sentences=1000 to draw "
+    "them from train",
+    "labelled.test": "name the CoNLL file with the test sentences, or set labelled.test=null for no test figures",
+    "unlabelled.path": "name the text that the language models learn from",
+}
+
+
+def complete_sources(settings: Any) -> Any:
+    """Settings in which each source is named or null, where one of them is the user's own.
+
+    The demo's sources are defaults for an experiment that names no other source. An experiment with text alone trains
+    language models; one with labels alone trains taggers without any.
+
+    Args:
+        settings: those of an experiment, as written.
+
+    Raises:
+        ValueError: a split or the text is not named. The message has a line for each.
+    """
+    if not isinstance(settings, Mapping):
+        return settings
+    labelled, text = _given(settings.get("labelled")), _given(settings.get("unlabelled"))
+    paths = [*(labelled.get(split) for split in ("train", "dev", "test")), text.get("path")]
+    if not any(isinstance(path, str) and not path.startswith(DEMO_PREFIX) for path in paths):
+        return settings
+    missing = []
+    if settings.get("labelled") is not None:
+        drawn = labelled.get("dev_sentences") is not None
+        missing += [
+            f"labelled.{split}" for split in ("train", "dev", "test")
+            if split not in labelled and not (split == "dev" and drawn)
+        ]  # fmt: skip
+    if settings.get("unlabelled") is not None and "path" not in text:
+        missing.append("unlabelled.path")
+    if missing:
+        raise ValueError("\n  ".join(f"{name}: missing; {_REMEDIES[name]}" for name in missing))
+    if "labelled" not in settings and settings.get("variants") is not None:
+        raise ValueError(
+            "labelled: missing, and the variants learn from it; name labelled.train, labelled.dev and labelled.test, "
+            "or set labelled=null to train language models alone"
+        )
+    return {"labelled": None, "unlabelled": None, **settings}
+
+
+def _given(section: Any) -> Mapping[str, Any]:
+    """What a section says itself, without defaults."""
+    if isinstance(section, BaseModel):
+        return {name: getattr(section, name) for name in section.model_fields_set}
+    return section if isinstance(section, Mapping) else {}

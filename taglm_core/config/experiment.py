@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from taglm_core.config.base import Settings, over_preset
-from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig
+from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig, complete_sources
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.explain import explain
 from taglm_core.config.language_model import LanguageModelConfig
@@ -61,8 +61,8 @@ class Experiment(Settings):
 
     name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the experiment")
     demo: DemoConfig = DemoConfig()
-    labelled: LabelledConfig = LabelledConfig()
-    unlabelled: UnlabelledConfig = UnlabelledConfig()
+    labelled: LabelledConfig | None = Field(LabelledConfig(), description="null: language models alone are trained")
+    unlabelled: UnlabelledConfig | None = Field(UnlabelledConfig(), description="null where no variant has an lm")
     language_models: dict[str, LanguageModelConfig] = Field(
         default_factory=lambda: {"main": LanguageModelConfig()}, description="language models by name"
     )
@@ -77,8 +77,36 @@ class Experiment(Settings):
     significance: SignificanceConfig = SignificanceConfig()
     run: RunConfig = RunConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_sources(cls, given: Any) -> Any:
+        return complete_sources(given)
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Experiment:
+        if self.labelled is None and self.unlabelled is None:
+            raise ValueError("labelled and unlabelled are both null: there is nothing to learn from; name one of them")
+        if self.unlabelled is None:
+            for index, variant in enumerate(self.variants):
+                if variant.lm:
+                    raise ValueError(
+                        f"unlabelled.path: missing; variants.{index} ({variant.name}) reads the language model "
+                        f"{variant.lm[0]}, which learns from it; name a text, or leave the variant out: "
+                        "variants=[{name: baseline}]"
+                    )
+        if self.labelled is None:
+            for name, config in self.language_models.items():
+                if config.fine_tune is not None:
+                    raise ValueError(
+                        f"language_models.{name}.fine_tune: reads the labelled training sentences, and labelled is "
+                        "null; name labelled data, or leave fine_tune out"
+                    )
+        return self
+
     @model_validator(mode="after")
     def _names_fit(self) -> Experiment:
+        if self.labelled is None:
+            return self  # no variant is trained
         names = [variant.name for variant in self.variants]
         if len({name.lower() for name in names}) != len(names):
             raise ValueError(f"variants: names must differ, not {names}")
@@ -110,6 +138,21 @@ class Experiment(Settings):
                 f"variants.{index}: tagger.lm.position is only, and a variant without lm has nothing left to read; "
                 "give it an lm, or another position in its tagger section"
             )
+
+    @property
+    def data_set(self) -> str:
+        """Name that runs stand under in MLflow: of the labelled data, or of the text where there is none."""
+        named = self.labelled or self.unlabelled
+        if named is None:
+            raise ValueError("an experiment without any data")  # the validators refuse it
+        return named.name
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The labelled splits there are."""
+        if self.labelled is None:
+            return ()
+        return ("train", "dev") if self.labelled.test is None else ("train", "dev", "test")
 
     def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
         """The tagger section with the variant's preset, if it names one, and its differences laid over it."""

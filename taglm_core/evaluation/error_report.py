@@ -65,21 +65,21 @@ def word_table_rows(errors: Errors) -> Table:
     return ["words", "number", *errors], rows
 
 
-def errors_to_markdown(test: Errors, dev: Errors) -> str:
-    """Tables of the test split, and the most frequent mistakes on the development split.
+def errors_to_markdown(measured: Errors, dev: Errors, split: str = "test") -> str:
+    """Tables of the split that was measured, and the most frequent mistakes on the development split.
 
     Mistakes are shown on dev alone: whoever looks at single test sentences while developing tunes on them.
     """
     parts = [
-        "## Where the variants err (test)\n\n",
-        f"{markdown_table(strata_table_rows(test))}\n",
+        f"## Where the variants err ({split})\n\n",
+        f"{markdown_table(strata_table_rows(measured))}\n",
         "F1 in per cent. *Seen*: the same words are an entity in training (and dev, if a tagger here learnt from it); "
         "*known*: all words occur there.\n\n",
-        f"{markdown_table(outcome_table_rows(test))}\n",
+        f"{markdown_table(outcome_table_rows(measured))}\n",
         "Gold spans by what was predicted there (mean over seeds); *spurious*: predicted where no gold span is.\n\n",
-        f"{markdown_table(confusion_table_rows(test))}\n",
+        f"{markdown_table(confusion_table_rows(measured))}\n",
         "Types taken for another (mean over seeds), boundaries right or not.\n\n",
-        f"{markdown_table(word_table_rows(test))}\n",
+        f"{markdown_table(word_table_rows(measured))}\n",
         "Share of tokens with the right tag, in per cent.\n",
     ]
     for variant, found in dev.items():

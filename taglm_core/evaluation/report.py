@@ -114,6 +114,7 @@ class Comparison:
         tokens: of the split.
         rounds: of randomisation and bootstrap.
         seed: of their generators.
+        split: the split that they were evaluated on; dev where there is no test split.
     """
 
     reference: str
@@ -124,12 +125,20 @@ class Comparison:
     tokens: int
     rounds: int
     seed: int
+    split: str = "test"
 
 
 def build_comparison(
-    rows: Sequence[EvaluationRow], *, reference: str, rounds: int = 10_000, seed: int = 0
+    rows: Sequence[EvaluationRow], *, reference: str, rounds: int = 10_000, seed: int = 0, split: str = "test"
 ) -> Comparison:
     """Summarise each variant and compare it with the reference on the same sentences.
+
+    Args:
+        rows: evaluations on one split.
+        reference: the variant that the others are compared with.
+        rounds: of randomisation and bootstrap.
+        seed: of their generators.
+        split: the split.
 
     Raises:
         ConfigError: no row is of the reference.
@@ -160,12 +169,16 @@ def build_comparison(
         tokens=first.tokens,
         rounds=rounds,
         seed=seed,
+        split=split,
     )
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Plain dicts, lists, strings and numbers."""
-    return asdict(comparison)
+    """Plain dicts, lists, strings and numbers; the usual split is not named, as in the reports of earlier releases."""
+    plain = asdict(comparison)
+    if comparison.split == "test":
+        del plain["split"]
+    return plain
 
 
 def read_report(folder: Path) -> Comparison:

@@ -57,8 +57,12 @@ def other_table_rows(comparison: Comparison) -> Table:
 def to_markdown(comparison: Comparison) -> str:
     """The tables in Markdown, with what the figures mean."""
     level = f"{comparison.differences[0].level:.0%} interval" if comparison.differences else "interval"
+    untested = (
+        "" if comparison.split == "test" else "There is no test split: these are figures of the dev split, on which "
+        "the epochs were chosen, so they are too high.\n\n"
+    )  # fmt: skip
     return (
-        f"{markdown_table(table_rows(comparison))}\n"
+        f"{untested}{markdown_table(table_rows(comparison))}\n"
         f"F1, precision and recall in per cent on {comparison.sentences:,} sentences ({comparison.tokens:,} tokens), "
         "mean ± sample standard deviation over seeds. Spans by conlleval's rules. Differences in points of micro F1 "
         f"pooled over seeds, with {level} (bootstrap) and p (approximate randomisation), both over sentences, "

@@ -17,6 +17,7 @@ from taglm_core.stages.steps import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTOR
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
+STATISTICS = "statistics"
 WORDS = "corpus/train-words"  # of the labelled training sentences, as the text writes them
 _NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that make other steps, or are inputs
 BASE = "base"  # role of the language model that another one goes on from
@@ -34,7 +35,7 @@ def build_graph(experiment: Experiment) -> Graph:
             *_language_models(experiment),
             *_embeddings(experiment),
             *_taggers(experiment),
-            _report(experiment),
+            *_report(experiment),
         ]
     )
 
@@ -70,11 +71,22 @@ def evaluation_name(variant: str, seed: int, split: str) -> str:
 
 
 def _corpora(experiment: Experiment) -> list[Step]:
-    labelled, group = experiment.labelled, experiment.labelled.name
+    labelled, text = experiment.labelled, experiment.unlabelled
     steps: list[Step] = []
-    paths = [path for path in (*labelled.splits().values(), experiment.unlabelled.path) if path]
-    if any(path.startswith(DEMO_PREFIX) for path in paths):
+    paths = [*(labelled.splits().values() if labelled else ()), text.path if text else None]
+    if any(path and path.startswith(DEMO_PREFIX) for path in paths):
         steps.append(Step("demo", "demo-corpus", _dump(experiment.demo), group="demo"))
+    if labelled is not None:
+        steps += _labelled_corpora(labelled)
+    if text is not None:
+        inputs, files, config = _source("file", text.path)
+        steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, text.name))
+    every = {name: f"corpus/{name}" for name in (*experiment.splits, *(["text"] if text else []))}
+    return [*steps, Step(STATISTICS, "corpus-statistics", {}, every, group=experiment.data_set)]
+
+
+def _labelled_corpora(labelled: LabelledConfig) -> list[Step]:
+    steps, group = [], labelled.name
     if labelled.scheme is TagScheme.AUTO:
         steps.append(_scheme_step(labelled))
     drawn = labelled.dev is None or labelled.train_fraction < 1
@@ -91,11 +103,9 @@ def _corpora(experiment: Experiment) -> list[Step]:
     if labelled.train_fraction < 1:
         draw = {"count": None, "fraction": labelled.train_fraction, "seed": labelled.sample_seed, "complement": False}
         steps.append(Step("corpus/train", "corpus", draw, {"source": source}, group=group))
-    steps.append(_labelled_step("corpus/test", labelled.test, labelled))
-    inputs, files, config = _source("file", experiment.unlabelled.path)
-    steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, experiment.unlabelled.name))
-    every = {name: f"corpus/{name}" for name in (*SPLITS, "text")}
-    return [*steps, Step("statistics", "corpus-statistics", {}, every, group=group)]
+    if labelled.test is not None:
+        steps.append(_labelled_step("corpus/test", labelled.test, labelled))
+    return steps
 
 
 def _scheme_step(labelled: LabelledConfig) -> Step:
@@ -134,7 +144,9 @@ def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[
 
 
 def _language_models(experiment: Experiment) -> list[Step]:
-    text, labelled = experiment.unlabelled, experiment.labelled.name
+    text, labelled = experiment.unlabelled, experiment.data_set
+    if text is None:
+        return []
     steps = _words(text, TEXT, "", text.name)  # vocabulary and word numbers
     if any(config.fine_tune is not None for config in experiment.language_models.values()):
         corpus, token_map = "corpus/train", experiment.embedding.token_map
@@ -183,11 +195,11 @@ def _base(name: str, config: LanguageModelConfig, direction: Direction) -> dict[
 
 
 def _embeddings(experiment: Experiment) -> list[Step]:
-    config, group = _dump(experiment.embedding), experiment.labelled.name
+    config, group = _dump(experiment.embedding), experiment.data_set
     needed = dict.fromkeys((lm, way) for variant in experiment.variants for lm in variant.lm
                            for way in variant.directions)  # fmt: skip
     steps = []
-    for split in SPLITS:
+    for split in experiment.splits:
         for lm, direction in needed:
             inputs = {"language-model": language_model_name(lm, direction), "corpus": f"corpus/{split}"}
             steps.append(Step(embeddings_name(lm, direction, split), "embeddings", config, inputs, group=group))
@@ -217,7 +229,9 @@ def _reads(experiment: Experiment, variant: VariantConfig, split: str) -> dict[s
 
 
 def _taggers(experiment: Experiment) -> list[Step]:
-    group, steps = experiment.labelled.name, []
+    group, steps = experiment.data_set, []
+    if experiment.labelled is None:
+        return []
     for seed in experiment.seeds:
         for variant in experiment.variants:
             config = _dump(experiment.tagger_of(variant))
@@ -230,7 +244,7 @@ def _taggers(experiment: Experiment) -> list[Step]:
                 steps.append(Step(train_only_name(variant.name, seed), "tagger", alone, inputs, group=group))
                 inputs = {**inputs, TRAIN_ONLY: train_only_name(variant.name, seed)}
             steps.append(Step(name, "tagger", {**config, "seed": seed}, inputs, group=group))
-    for split in ("dev", "test"):
+    for split in experiment.splits[1:]:
         for seed in experiment.seeds:
             for variant in experiment.variants:
                 inputs = {"tagger": _measured(experiment, variant, seed, split), **_reads(experiment, variant, split)}
@@ -256,11 +270,13 @@ def _models(variant: VariantConfig) -> dict[str, str]:
     }
 
 
-def _report(experiment: Experiment) -> Step:
+def _report(experiment: Experiment) -> list[Step]:
+    if experiment.labelled is None:
+        return []
     arms = [(variant.name, seed) for variant in experiment.variants for seed in experiment.seeds]
     inputs = {
         f"{split}/{variant}/{seed}": evaluation_name(variant, seed, split)
-        for split in ("dev", "test")
+        for split in experiment.splits[1:]
         for variant, seed in arms
     }
     inputs[TRAIN_CORPUS] = "corpus/train"  # what the error analysis calls seen and known
@@ -268,7 +284,7 @@ def _report(experiment: Experiment) -> Step:
         inputs[DEV_CORPUS] = "corpus/dev"  # on test, for all of them: they are compared span by span
     config = {"variants": [variant.name for variant in experiment.variants], "seeds": list(experiment.seeds),
               "data_set": experiment.labelled.name, "significance": _dump(experiment.significance)}  # fmt: skip
-    return Step("report", "report", config, inputs, group=experiment.labelled.name)
+    return [Step("report", "report", config, inputs, group=experiment.labelled.name)]
 
 
 def _dump(settings: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:

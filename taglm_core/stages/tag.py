@@ -177,26 +177,34 @@ def build_evaluation(bench: Bench) -> Built:
 
 
 def build_report(bench: Bench) -> Built:
-    """Compare the variants on test: mean, standard deviation, significance against the first, where they err."""
+    """Compare the variants on test: mean, standard deviation, significance against the first, where they err.
+
+    Without a test split they are compared on dev.
+    """
     config = bench.config
+    split = "test" if any(role.startswith("test/") for role in bench.inputs) else "dev"
     rows, unseen = [], set()
     for variant in config["variants"]:
         for seed in config["seeds"]:
-            folder = bench.inputs[f"test/{variant}/{seed}"].path
+            folder = bench.inputs[f"{split}/{variant}/{seed}"].path
             unseen.update(_read_json(folder / "scores.json")["tags_unseen_in_training"])
             rows.append(EvaluationRow.read(variant, seed, folder))
     significance = config["significance"]
     comparison = build_comparison(
-        rows, reference=config["variants"][0], rounds=significance["rounds"], seed=significance["seed"]
+        rows,
+        reference=config["variants"][0],
+        rounds=significance["rounds"],
+        seed=significance["seed"],
+        split=split,
     )
     learnt_from = [role for role in (TRAIN_CORPUS, DEV_CORPUS) if role in bench.inputs]
-    test, dev = _errors(bench, "test", learnt_from), _errors(bench, "dev", [TRAIN_CORPUS], MISTAKES)
+    measured, dev = _errors(bench, split, learnt_from), _errors(bench, "dev", [TRAIN_CORPUS], MISTAKES)
     _write_json(bench.out / "report.json", to_json(comparison))
     _write_json(bench.out / "errors.json", {
-        split: {variant: found.to_dict() for variant, found in errors.items()}
-        for split, errors in (("test", test), ("dev", dev))
+        name: {variant: found.to_dict() for variant, found in errors.items()}
+        for name, errors in ((split, measured), ("dev", dev))
     })  # fmt: skip
-    text = f"{to_markdown(comparison)}\n{errors_to_markdown(test, dev)}"
+    text = f"{to_markdown(comparison)}\n{errors_to_markdown(measured, dev, split)}"
     if unseen:
         note = f"tags of the test split that no training sentence has, counted as errors: {', '.join(sorted(unseen))}"
         logger.warning("%s", note)
@@ -213,7 +221,7 @@ def build_report(bench: Bench) -> Built:
     }
     figures = {
         "f1.png": f1_bars(comparison),
-        "f1_by_kind_of_entity.png": strata_bars(strata_samples(test)),
+        "f1_by_kind_of_entity.png": strata_bars(strata_samples(measured)),
         "reliability.png": reliability_figure(calibrations),
     }
     for name, figure in figures.items():

@@ -32,12 +32,12 @@ class Home:
 
     def tag_experiment(self) -> str:
         """Id of the MLflow experiment of the experiment's taggers."""
-        name = experiment_name(Stage.TAG, self.experiment.labelled.name)
+        name = experiment_name(Stage.TAG, self.experiment.data_set)
         return self.connection.experiment(name, experiment_tags(Stage.TAG))
 
     def tagger_run(self, ref: Ref) -> str | None:
         """Id of the run that made a tagger; None if none did."""
-        return self.connection.run_of(experiment_name(Stage.TAG, self.experiment.labelled.name), ref)
+        return self.connection.run_of(experiment_name(Stage.TAG, self.experiment.data_set), ref)
 
     def step_run(self, step: Step, ref: Ref) -> str | None:
         """Id of the run that made a step's object; None if none did."""

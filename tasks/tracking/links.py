@@ -57,9 +57,9 @@ class _Links:
     def __init__(self, connection: Connection, base: str, experiment: Experiment) -> None:
         self._connection, self._base, self._experiment = connection, base, experiment
         self._client: MlflowClient = connection.client()
-        self._tag = self._id(Stage.TAG, experiment.labelled.name)
-        self._pretrain = self._id(Stage.PRETRAIN, experiment.unlabelled.name)
-        self._pipeline = self._id(PIPELINE, experiment.labelled.name)
+        self._tag = self._id(Stage.TAG, experiment.data_set)
+        self._pretrain = self._id(Stage.PRETRAIN, experiment.unlabelled.name) if experiment.unlabelled else None
+        self._pipeline = self._id(PIPELINE, experiment.data_set)
 
     def found(self) -> list[Link]:
         """In the order of the questions of docs/tracking.md."""
@@ -107,7 +107,7 @@ class _Links:
             yield Link("last-two", CHANGES.question, url, "the last two: parameters, metrics, and objects as tags")
 
     def _champion(self) -> Iterator[Link]:
-        name, question = model_name(self._experiment.labelled.name), "Which model is champion, and why?"
+        name, question = model_name(self._experiment.data_set), "Which model is champion, and why?"
         if not is_registered(self._client, name):
             return
         yield Link("champion", question, model_link(self._base, name), "every version with its dev F1 and the decision")

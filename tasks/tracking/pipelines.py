@@ -46,7 +46,7 @@ def pipeline_run(home: Home, refs: Mapping[str, Ref], prefect_run: str | None = 
 
 
 def _group(home: Home) -> str:
-    return experiment_name(PIPELINE, home.experiment.labelled.name)
+    return experiment_name(PIPELINE, home.experiment.data_set)
 
 
 def _identity(home: Home, refs: Mapping[str, Ref]) -> dict[str, str]:

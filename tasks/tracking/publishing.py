@@ -40,7 +40,7 @@ def publish(home: Home, refs: Mapping[str, Ref], prefect_run: str | None) -> Pub
     opened = {name: home.store.open(ref) for name, ref in refs.items() if ref.kind in ("tagger", "language-model")}
     registration = register_best(
         home,
-        home.experiment.labelled.name,
+        home.experiment.data_set,
         {name: artifact for name, artifact in opened.items() if artifact.ref.kind == "tagger"},
         {name: artifact for name, artifact in opened.items() if artifact.ref.kind == "language-model"},
         report=home.store.open(refs["report"]),

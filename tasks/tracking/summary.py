@@ -20,7 +20,7 @@ from tasks.tracking.results import log_table
 from tasks.tracking.variants import comparison_metrics
 
 CURVE_FIGURE, CURVE_TABLE = "learning_curve.png", "learning_curve.json"
-SCORES = ("test/f1_mean", "test/f1_std", "dev/f1_mean", "test/f1_difference", "p_value", "seeds")
+SCORES = ("f1_mean", "f1_std", "f1_difference")  # of the split that was measured
 MOST_RUNS = 1000  # of variants that a learning curve looks at, newest first
 
 
@@ -42,13 +42,14 @@ def log_summary(
     client, comparison = connection.client(), read_report(report.path)
     best = best_variant(comparison)
     scores = comparison_metrics(comparison)[best]
-    values = {name: scores[name] for name in SCORES if name in scores}
+    names = [*(f"{comparison.split}/{name}" for name in SCORES), "dev/f1_mean", "p_value", "seeds"]
+    values = {name: scores[name] for name in names if name in scores}
     values["train/sentences"] = float(refs["corpus/train"].counts["sentences"])
     made = int(1000 * report.manifest.made["time"])
     metrics = [Metric(name, value, made, 0) for name, value in values.items()]
     client.log_batch(run_id, metrics=metrics)
     log_params(client, run_id, {"best_variant": best})
-    curve = learning_curve(client, experiment, refs["corpus/test"].digest)
+    curve = learning_curve(client, experiment, refs["corpus/test"].digest) if "corpus/test" in refs else {}
     if any(len(points) > 1 for points in curve.values()):
         client.log_figure(run_id, learning_figure(curve), CURVE_FIGURE)
         columns = ["variant", "train/sentences", "test/f1_mean", "test/f1_std"]
@@ -70,7 +71,7 @@ def learning_curve(client: MlflowClient, experiment: Experiment, test: str) -> d
         experiment: runs of other experiments are left out: their variants of the same name may be others.
         test: digest of the test corpus.
     """
-    home = client.get_experiment_by_name(experiment_name(Stage.TAG, experiment.labelled.name))
+    home = client.get_experiment_by_name(experiment_name(Stage.TAG, experiment.data_set))
     if home is None:
         return {}
     tags = {"taglm.kind": "variant", "taglm.experiment": experiment.name, "taglm.test_digest": test}

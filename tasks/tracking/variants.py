@@ -48,11 +48,12 @@ def variant_of(entry: Entry) -> Variant | None:
 def variants_of_report(entry: Entry) -> dict[str, Variant]:
     """The variants a report compares, by name: what their taggers were made from stands in the store."""
     store, variants = Store(Path(entry.store)), {}
+    measured = "test" if any(role.startswith("test/") for role in entry.inputs) else "dev"
     for role, ref in entry.inputs.items():
         split, _, rest = role.partition("/")
         name = rest.rpartition("/")[0]
         pointer = store.pointer(ref.kind, ref.key)
-        if split != "test" or name in variants or pointer is None:
+        if split != measured or name in variants or pointer is None:
             continue
         try:
             recipe = store.manifest("tagger", pointer.recipe.inputs["tagger"]).recipe
@@ -111,21 +112,22 @@ def models_in_words(store: Store, inputs: Mapping[str, str]) -> str | None:
 def comparison_metrics(comparison: Comparison) -> Mapping[str, dict[str, float]]:
     """Metrics of each variant's run, by the variant's name."""
     found: dict[str, dict[str, float | None]] = {}
+    split = comparison.split
     for summary in comparison.variants:
         found[summary.variant] = {
-            "test/f1_mean": summary.f1.mean,
-            "test/f1_std": summary.f1.deviation,
-            "test/precision_mean": summary.precision,
-            "test/recall_mean": summary.recall,
+            f"{split}/f1_mean": summary.f1.mean,
+            f"{split}/f1_std": summary.f1.deviation,
+            f"{split}/precision_mean": summary.precision,
+            f"{split}/recall_mean": summary.recall,
             "dev/f1_mean": summary.dev_f1,
             "seeds": float(summary.f1.n),
             "size/parameters": float(summary.parameters),
         }
     for difference in comparison.differences:
         found[difference.variant] |= {
-            "test/f1_difference": difference.difference,
-            "test/f1_difference_low": difference.low,
-            "test/f1_difference_high": difference.high,
+            f"{split}/f1_difference": difference.difference,
+            f"{split}/f1_difference_low": difference.low,
+            f"{split}/f1_difference_high": difference.high,
             "p_value": difference.p_value,
             "welch_p": difference.welch_p,
         }
