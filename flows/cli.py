@@ -6,6 +6,7 @@ either: it prints the report from the store. `perplexity` imports torch when it 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,17 @@ from rich.console import Console
 from flows import cli_views
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMError
+from taglm_core.errors import ConfigError, CorpusRefused, Interrupted, MissingObject, TagLMError
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.continuing import settle_bases
+from taglm_core.stages.corpora import refuse_meaningless, report_corpora
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
 from taglm_core.stages.needs import readers
 from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_runs
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
+from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, spare_untold, tell_missed
 
@@ -107,6 +110,7 @@ def status(
     console.print(cli_views.status_table(store, decisions, verify=verify))
     if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
         console.print(cli_views.caches_table(store, decisions, readers(store), running_jobs(store)))
+    _show_corpora(loaded, decisions)
     console.print(cli_views.store_line(store, usage(store), survey(store).bytes), soft_wrap=True)
     console.print(cli_views.plan_summary(decisions, experiment))
 
@@ -229,6 +233,9 @@ def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of 
     loaded = load_experiment(experiment) if experiment is not None else Experiment()
     checks = check(loaded)
     console.print(table(checks))
+    if experiment is not None:
+        with contextlib.suppress(TagLMError):  # the table above says what is wrong
+            _show_corpora(loaded, plan(Store(loaded.run.store), build_graph(loaded)))
     if any(one.bad for one in checks):
         raise typer.Exit(1)
 
@@ -265,13 +272,19 @@ def _run(
         console.print("\n".join(waiting), markup=False)
         from flows.cli_run import run_flow
 
-        run_flow(console, experiment, start, end, stages)
+        try:
+            run_flow(console, experiment, start, end, stages)
+        except CorpusRefused:
+            _show_corpora(experiment, plan(store, graph))
+            raise
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
     else:
+        refuse_meaningless(report_corpora(experiment, graph, _refs(decisions)))
         _tell_missed(experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
+    _show_corpora(experiment, decisions, rows=end is Stage.INGEST)
     console.print(cli_views.stage_times(store, decisions))
     for line in cli_views.places(experiment, path):
         console.print(line, soft_wrap=True)
@@ -279,10 +292,23 @@ def _run(
     console.print(f"[green]done[/] in {done}")
 
 
+def _refs(decisions: Mapping[str, Decision]) -> dict[str, Ref]:
+    return {name: decision.ref for name, decision in decisions.items() if decision.ref is not None}
+
+
+def _show_corpora(experiment: Experiment, decisions: Mapping[str, Decision], *, rows: bool = True) -> None:
+    """What was read, one row a split, and below it what is suspicious about it."""
+    report = report_corpora(experiment, build_graph(experiment), _refs(decisions))
+    if rows:
+        console.print(cli_views.corpora_table(report))
+    for finding in cli_views.finding_lines(report):
+        console.print(finding, soft_wrap=True)
+
+
 def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
     """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
     if "report" in decisions:
-        leave_word(experiment, {name: decision.ref for name, decision in decisions.items() if decision.ref is not None})
+        leave_word(experiment, _refs(decisions))
     if has_word(experiment.run):
         tell_missed(experiment.run)
         left = has_word(experiment.run)

@@ -15,6 +15,7 @@ from rich.table import Table
 from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
+from taglm_core.stages.corpora import CorpusReport, line
 from taglm_core.stages.housekeeping import Survey, Swept, Usage
 from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Stage
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from taglm_core.stages.scoring import DirectionScore  # imports torch
     from tasks.tracking.links import Link  # imports MLflow
 
+MOST_TYPES = 12  # entity types that the table of corpora names
 _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}
 
 
@@ -190,6 +192,33 @@ def comparison(found: Comparison, title: str) -> list[Table | str]:
     kept = [number for number, header in enumerate(headers) if header not in ("precision", "recall")]  # in report.md
     overall = [headers[number] for number in kept], [[row[number] for number in kept] for row in rows]
     return [_table(title, *overall), _table("F1 by entity type", *type_table_rows(found))]
+
+
+def corpora_table(report: CorpusReport) -> Table:
+    """One row a split: how it was read."""
+    table = Table(title="\ncorpora as they were read", title_justify="left", title_style="bold", header_style="bold")
+    for header in ("split", "sentences", "tokens", "entities", "scheme", "columns", "first sentence"):
+        table.add_column(header, justify="right" if header in ("sentences", "tokens") else "left", overflow="fold")
+    for row in report.rows:
+        if row.sentences is None:
+            table.add_row(row.split, "", "", "", "", "", f"[yellow]not read yet:[/] {_plain(row.source)}")
+            continue
+        kinds = list((row.entities or {}).items())
+        shown = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
+        more = [f"{len(kinds) - MOST_TYPES} more types"] if len(kinds) > MOST_TYPES else []
+        entities = ", ".join([*shown, *more])
+        cells = (row.split, f"{row.sentences:,}", f"{row.tokens:,}", entities, row.scheme, row.columns, row.first)
+        table.add_row(*map(_plain, cells))
+    return table
+
+
+def finding_lines(report: CorpusReport) -> list[str]:
+    """What is suspicious about the corpora, worst first."""
+    return [
+        f"[{'bold red' if finding.stops else 'yellow'}]{finding.name}{' (stops the run)' if finding.stops else ''}[/]: "
+        f"{_plain(line(finding))}"
+        for finding in report.findings
+    ]
 
 
 def differences(labels: Sequence[str], settings: Mapping[str, Sequence[str]]) -> Table | str:

@@ -7,7 +7,7 @@ from prefect import flow
 from taglm_core.config.experiment import Experiment
 from taglm_core.stages.steps import Stage
 from tasks.building import Refs
-from tasks.ingest import describe_corpora, detect_tag_scheme, generate_demo_corpus, read_corpus
+from tasks.ingest import describe_corpora, detect_tag_scheme, generate_demo_corpus, judge_corpora, read_corpus
 from tasks.options import EVERYTHING, Options
 from tasks.stages import check_store, run_stage, settle
 
@@ -19,7 +19,7 @@ from tasks.stages import check_store, run_stage, settle
     persist_result=False,
 )
 def ingest(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
-    """Raw files become one stored corpus per split.
+    """Raw files become one stored corpus per split, and what is suspicious about them is said.
 
     Args:
         experiment: corpora, language models, tagger, variants and seeds; only what differs from the defaults.
@@ -36,4 +36,6 @@ def ingest(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
         "corpus": read_corpus,
         "corpus-statistics": describe_corpora,
     }
-    return run_stage(Stage.INGEST, experiment, options, {}, tasks)
+    made = run_stage(Stage.INGEST, experiment, options, {}, tasks)
+    judge_corpora(experiment, made)
+    return made

@@ -3,6 +3,7 @@
     TagLMError
     ├── ConfigError            an experiment file or --set that cannot be used
     ├── InputError             a raw input file that cannot be read (carries file and line)
+    ├── CorpusRefused          corpora that were read, but whose results would be meaningless
     ├── StoreError
     │   ├── DamagedObject      an object's bytes are not what its manifest says
     │   └── MissingObject      something asked for is not in the store
@@ -48,6 +49,10 @@ class InputError(TagLMError):
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.path, self.line, self.found, self.expected, self.remedy)
+
+
+class CorpusRefused(TagLMError):
+    """Corpora that were read, but whose results would be meaningless (`labelled.accept` lets them pass)."""
 
 
 class StoreError(TagLMError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -11,11 +12,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from taglm_core.config.experiment import Experiment
+from taglm_core.corpus.findings import Finding
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
+from taglm_core.stages.corpora import report_corpora
+from taglm_core.stages.graph import build_graph
 from taglm_core.store.store import Artifact, Store
 from tasks.building import Refs, show_link, shown_or_not
 from tasks.server_away import wait_for_server
+from tasks.tracking.descriptions import findings_text
 from tasks.tracking.tracker import open_tracker
 
 logger = logging.getLogger("taglm")
@@ -35,8 +40,9 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
     show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
     if (found := published.registration) is not None:
         logger.info("registered %s version %s: %s", found.name, found.version, found.decision)
+    findings = report_corpora(experiment, build_graph(experiment), made).findings
     with shown_or_not():
-        _show(experiment, Store(experiment.run.store).open(made["report"]))
+        _show(experiment, Store(experiment.run.store).open(made["report"]), findings)
 
 
 def _prefect_run() -> str | None:
@@ -44,7 +50,7 @@ def _prefect_run() -> str | None:
     return str(context.task_run.flow_run_id) if context else None
 
 
-def _show(experiment: Experiment, report: Artifact) -> None:
+def _show(experiment: Experiment, report: Artifact, findings: Sequence[Finding]) -> None:
     if TaskRunContext.get() is None:
         return
     comparison = read_report(report.path)
@@ -55,6 +61,8 @@ def _show(experiment: Experiment, report: Artifact) -> None:
         table, key=f"comparison-{key}", description=f"variants of {experiment.name} on {comparison.split}"
     )
     text = (report.path / "report.md").read_text(encoding="utf-8")
+    if findings:
+        text += f"\n## Suspicious about the corpora\n\n{findings_text(findings)}\n"
     create_markdown_artifact(text, key=f"report-{key}", description=f"report of {experiment.name}")
 
 

@@ -8,6 +8,9 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 
+DEMO_SOURCES = [*(f"labelled.{split}=demo:{split}" for split in ("train", "dev", "test")), "unlabelled.path=demo:text"]
+"""The demo's sources by name: what an experiment says that replaces one of them."""
+
 
 def build_up_to(experiment: Experiment, last: str) -> dict[str, Ref]:
     """Build a step and all above it in the experiment's store; objects by step."""

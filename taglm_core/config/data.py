@@ -24,6 +24,36 @@ class TagScheme(StrEnum):
     BIOES = "bioes"
 
 
+class FindingName(StrEnum):
+    """What may be suspicious about corpora (`taglm_core/corpus/findings.py`), in the order of harm."""
+
+    SAME_COLUMN = "same-column"
+    NUMBERED_WORDS = "numbered-words"
+    OTHER_COLUMN = "other-column"
+    NO_ENTITIES = "no-entities"
+    NO_COMMON_TYPE = "no-common-type"
+    SAME_SENTENCES = "same-sentences"
+    NO_SENTENCES = "no-sentences"
+    ONE_TOKEN_SENTENCES = "one-token-sentences"
+    TEXT_IS_JSON = "text-is-json"
+    TEXT_IS_MARKUP = "text-is-markup"
+    TEXT_IS_COLUMNS = "text-is-columns"
+    FEW_WORDS = "few-words"
+    SHARED_SENTENCES = "shared-sentences"
+    TEXT_HAS_SENTENCES = "text-has-sentences"
+    TEXT_NOT_TOKENISED = "text-not-tokenised"
+    UNKNOWN_TYPES = "unknown-types"
+    OTHER_WORDS = "other-words"
+    OTHER_CASE = "other-case"
+    DOCUMENT_MARKS = "document-marks"
+    GARBLED_LETTERS = "garbled-letters"
+    REPAIRED_TAGS = "repaired-tags"
+    SCHEME_DOUBT = "scheme-doubt"
+    LONG_SENTENCES = "long-sentences"
+    REPEATED_SENTENCES = "repeated-sentences"
+    FEW_ENTITIES = "few-entities"
+
+
 class DemoConfig(Settings):
     """The generated corpus: paths `demo:train`, `demo:dev`, `demo:test`, `demo:text`, `demo:text-replaced`."""
 
@@ -53,6 +83,9 @@ class LabelledConfig(Settings):
     dev_sentences: int | None = Field(None, ge=1, description="sentences drawn from train as dev where dev is null")
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of the training sentences kept (after dev)")
     sample_seed: int = Field(1, ge=0, description="seed of both draws")
+    accept: tuple[FindingName, ...] = Field(
+        (), description="findings about the labelled corpora that are as they should be"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +123,8 @@ class UnlabelledConfig(Settings):
         "the text is in order"
     )  # fmt: skip
 
+    accept: tuple[FindingName, ...] = Field((), description="findings about the text that are as they should be")
+
     def order(self) -> dict[str, int]:
         """What steps say of the order of sentences, where it is not the usual one."""
         return {"passage_sentences": self.passage_sentences} if self.passage_sentences > 1 else {}
@@ -108,7 +143,8 @@ def complete_sources(settings: Any) -> Any:
     """Settings in which each source is named or null, where one of them is the user's own.
 
     The demo's sources are defaults for an experiment that names no other source. An experiment with text alone trains
-    language models; one with labels alone trains taggers without any.
+    language models; one with labels alone trains taggers without any. Labelled data without a name of its own has the
+    experiment's.
 
     Args:
         settings: those of an experiment, as written.
@@ -138,7 +174,10 @@ def complete_sources(settings: Any) -> Any:
             "labelled: missing, and the variants learn from it; name labelled.train, labelled.dev and labelled.test, "
             "or set labelled=null to train language models alone"
         )
-    return {"labelled": None, "unlabelled": None, **settings}
+    settings = {"labelled": None, "unlabelled": None, **settings}
+    if labelled and "name" not in labelled and settings.get("name"):
+        settings["labelled"] = {**labelled, "name": settings["name"]}
+    return settings
 
 
 def _given(section: Any) -> Mapping[str, Any]:

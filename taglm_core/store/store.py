@@ -120,6 +120,10 @@ class Store:
             self._verified.add((ref.kind, ref.digest))
         return Artifact(folder, ref, self.manifest(ref.kind, ref.digest))
 
+    def folder(self, ref: Ref) -> Path:
+        """The folder of an object, its bytes not verified: for what people look at. Work reads what `open` gives."""
+        return self._object(ref.kind, ref.digest)
+
     def set_aside(self, kind: str, digest: str, reason: str) -> Path | None:
         """Move a damaged object out of the way, with the reason written beside it; None if there is none."""
         folder = self._object(kind, digest)

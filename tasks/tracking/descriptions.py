@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from taglm_core.corpus.findings import Finding
+from taglm_core.stages.corpora import line
 from taglm_core.stages.steps import Stage
 
 NOTE = "mlflow.note.content"
+FINDINGS = "taglm.findings"
 LONGEST_PARAM, LONGEST_TAG, LONGEST_DESCRIPTION = 6000, 8000, 5000  # MLflow's limits, in characters
 # Without it the page opens in a view for chat applications, without any column of metrics.
 TRAINING_VIEW = "workflowType=machine_learning"
@@ -42,6 +45,12 @@ _PIPELINE = (
     "One run per execution that built something; its tags `taglm.run.<step>` name the runs of its steps. Scores are "
     "those of the variant with the best dev F1 (`best_variant`); `learning_curve.png` is over all sizes tried so far."
 )
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """What is suspicious about corpora, a Markdown line each; `none` where nothing is."""
+    lines = [f"- {'stops the run: ' if finding.stops else ''}{line(finding)}" for finding in findings]
+    return "\n".join(lines)[:LONGEST_TAG] or "none"
 
 
 def experiment_name(stage: Stage | str, group: str) -> str:

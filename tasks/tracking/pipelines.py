@@ -9,12 +9,22 @@ from collections.abc import Mapping
 
 from mlflow.entities import RunTag
 
+from taglm_core.stages.corpora import report_corpora
 from taglm_core.stages.graph import build_graph
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
 from tasks.places import prefect_line
 from tasks.tracking.connection import log_params
-from tasks.tracking.descriptions import LONGEST_TAG, NOTE, experiment_name, flat_params, run_link, safe_name
+from tasks.tracking.descriptions import (
+    FINDINGS,
+    LONGEST_TAG,
+    NOTE,
+    experiment_name,
+    findings_text,
+    flat_params,
+    run_link,
+    safe_name,
+)
 from tasks.tracking.entry import FINISHED, OWN_RUNS
 from tasks.tracking.home import Home
 from tasks.tracking.summary import log_summary
@@ -74,6 +84,10 @@ def _fill(home: Home, run_id: str | None, refs: Mapping[str, Ref], prefect_run: 
         run_id = str(client.create_run(where, run_name=home.experiment.name, tags=tags).info.run_id)
     if REPORT in refs:
         lines.insert(0, log_summary(home.connection, run_id, home.experiment, refs, home.store.open(refs[REPORT])))
+    findings = report_corpora(home.experiment, graph, refs).findings
+    tags[FINDINGS] = findings_text(findings)
+    if findings:
+        lines.append(f"\n**Suspicious about the corpora:**\n\n{tags[FINDINGS]}")
     tags[NOTE] = "\n".join(lines)[:LONGEST_TAG]
     log_params(client, run_id, flat_params(home.experiment.model_dump(mode="json", exclude={"run"})))
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])

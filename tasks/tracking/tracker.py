@@ -7,13 +7,15 @@ import getpass
 import logging
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import taglm_core
 from taglm_core.config.experiment import Experiment
+from taglm_core.corpus.findings import Finding
 from taglm_core.errors import Interrupted, StoreError, TagLMError
+from taglm_core.stages.graph import STATISTICS, build_graph
 from taglm_core.stages.steps import Step
 from taglm_core.store.durable import write_json
 from taglm_core.store.records import Recipe, Ref
@@ -24,7 +26,7 @@ from tasks.tracking.added import AddedResults
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection, warn_away
-from tasks.tracking.descriptions import run_by_id_link
+from tasks.tracking.descriptions import FINDINGS, findings_text, run_by_id_link
 from tasks.tracking.entry import FAILED, FINISHED, KILLED, OWN_RUNS, STATE_FILE, Entry, State
 from tasks.tracking.home import Home
 from tasks.tracking.outcome import Outcome, begun_path, outcomes, put_aside
@@ -110,6 +112,20 @@ class Tracker(Home):
         finally:
             self._own = None
         return published
+
+    def note_findings(self, refs: Mapping[str, Ref], findings: Sequence[Finding]) -> None:
+        """Say on the page of the corpora's run what is suspicious about them.
+
+        Args:
+            refs: the objects of the ingest stage, by step name.
+            findings: all that the experiment does not accept.
+        """
+        try:
+            run_id = self.step_run(build_graph(self.experiment)[STATISTICS], refs[STATISTICS])
+            if run_id is not None:
+                self.connection.client().set_tag(run_id, FINDINGS, findings_text(findings))
+        except AWAY as error:
+            warn_away(self.connection, error)
 
     def address(self, run_id: str | None) -> str | None:
         """Where MLflow's UI shows a run; None for none."""
@@ -251,6 +267,9 @@ class NoTracker:
     def stage_run(self, *_: object, **__: object) -> contextlib.AbstractContextManager[StageRun]:
         """A step without a run."""
         return contextlib.nullcontext(StageRun())
+
+    def note_findings(self, *_: object) -> None:
+        """Nothing."""
 
     def publish(self, *_: object, **__: object) -> Published:
         """Nothing."""

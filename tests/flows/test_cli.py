@@ -21,6 +21,7 @@ from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.garbage import Job
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, Work, list_files
+from tests.building import DEMO_SOURCES
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +86,11 @@ def test_status_of_an_empty_store(tmp_path: Path) -> None:
             ("perplexity", "DEMO", __file__, "--lm", "large"),
             "no 'large'; the language models of",
         ),
-        (("run", "DEMO", "--set", "labelled.train=no/such.conll"), "no/such.conll"),
+        (("run", "DEMO", "--set", "labelled.train=no/such.conll"), "labelled.test: missing"),
+        (
+            ("run", "DEMO", *(f"--set={one}" for one in DEMO_SOURCES), "--set=labelled.train=no/such.conll"),
+            "no/such.conll",
+        ),
     ],
 )
 def test_errors_are_one_message_without_a_stack_trace(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -174,7 +179,8 @@ def test_an_error_in_a_running_flow_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("Ada B-PER\nsaw\n")
     splits = [f"--set=labelled.{split}=bad" for split in ("train", "dev", "test")]
     demo = str(ROOT / "experiments" / "demo.yaml")
-    done = taglm(tmp_path, "ingest", demo, "--set=labelled.name=x", "--set=run.tracking=false", *splits)
+    done = taglm(tmp_path, "ingest", demo, "--set=labelled.name=x", "--set=unlabelled.path=demo:text",
+                 "--set=run.tracking=false", *splits)  # fmt: skip
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert said.count("bad:2: found 1 columns ('saw'); expected 2 as in line 1; correct the line") == 1

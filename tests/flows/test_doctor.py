@@ -135,9 +135,10 @@ def test_versions_that_break_prefect_are_named(
 def test_missing_input_files_are_named(tmp_path: Path) -> None:
     """Each raw file of the experiment is looked for: those that are there are counted, the others are bad."""
     (tmp_path / "there.txt").write_text("a b\n")
-    labelled = {"train": "nowhere/train.conll"}
-    assert _found(labelled=labelled)["input files"].bad
-    assert "nowhere/train.conll" in _found(labelled=labelled)["input files"].found
+    labelled = {"train": "nowhere/train.conll", "dev": "demo:dev", "test": None}
+    found = _found(labelled=labelled, unlabelled={"path": "demo:text"})["input files"]
+    assert found.bad
+    assert "nowhere/train.conll" in found.found
     there = _found(unlabelled={"path": str(tmp_path / "there.txt")})["input files"]
     assert not there.bad
     assert "1 file" in there.found

@@ -29,6 +29,7 @@ from taglm_core.tagging.prediction import Predictor
 from taglm_core.training.devices import open_device
 from tasks.options import Options
 from tasks.overview import OVERVIEW
+from tests.building import DEMO_SOURCES
 from tests.flows.test_cli import taglm
 
 pytestmark = [
@@ -248,7 +249,7 @@ def test_another_test_file_is_evaluated_without_training_and_loses_nothing(
     tags = ["B-VEHICLE", "I-VEHICLE", *["O"] * 5, "B-PER"]
     path = tmp_path / "odd.conll"
     path.write_text("".join(f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True)), encoding="utf-8")
-    refs = pipeline(tiny(home, f"labelled.test={path}"))
+    refs = pipeline(tiny(home, *DEMO_SOURCES, f"labelled.test={path}"))
     assert all(refs[name].digest == digest for name, digest in made.items() if name.startswith("tagger"))
     store = Store(home / "store")
     evaluation = store.open(refs["evaluation/TagLM/seed-1/test"]).path
@@ -317,7 +318,7 @@ def test_bad_input_fails_with_file_and_line(tmp_path: Path, prefect_server: None
     bad = tmp_path / "bad.conll"
     bad.write_text("Mary B-PER\nsleeps O\n\nin\n")
     with pytest.raises(InputError, match=r"bad\.conll:4: found 1 column"):
-        pipeline(tiny(tmp_path, f"labelled.train={bad}", "run.tracking=false"))
+        pipeline(tiny(tmp_path, *DEMO_SOURCES, f"labelled.train={bad}", "run.tracking=false"))
 
 
 def test_mlflow_shows_variants_with_their_seeds(home: Path, made: dict[str, str]) -> None:

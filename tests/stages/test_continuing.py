@@ -18,6 +18,7 @@ from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
+from tests.building import DEMO_SOURCES
 from tests.stages.test_graph_and_plan import fill
 
 FORWARD = "language-model/main/forward"
@@ -34,7 +35,8 @@ class Weeks:
         """The experiment in the week whose text this is."""
         path = self.folder / "text.txt"  # one place: only its bytes tell the weeks apart
         path.write_text(text)
-        found = load_experiment(None, [f"unlabelled.path={path}", f"run.store={self.store.root}", LATEST, *changes])
+        fixed = [*DEMO_SOURCES, f"unlabelled.path={path}", f"run.store={self.store.root}", LATEST]
+        found = load_experiment(None, [*fixed, *changes])
         return settle_bases(self.store, found).experiment if settled else found
 
     def lines(self, text: str, *changes: str) -> str:
@@ -332,6 +334,7 @@ def test_a_run_of_an_experiment_that_continues_is_found_by_its_file(weeks: Weeks
     path = weeks.folder / "weekly.yaml"
     lines = [
         f"unlabelled: {{path: {weeks.folder / 'text.txt'}}}",
+        "labelled: {train: demo:train, dev: demo:dev, test: demo:test}",
         "language_models: {main: {continue_from: latest}}",
         f"run: {{store: {weeks.store.root}}}",
     ]

@@ -14,6 +14,7 @@ from taglm_core.stages.planning import Action, Decision, plan
 from taglm_core.stages.steps import Graph, Stage
 from taglm_core.store.records import Manifest
 from taglm_core.store.store import Store, list_files
+from tests.building import DEMO_SOURCES
 
 
 def fill(store: Store, graph: Graph, experiment: Experiment) -> None:
@@ -168,7 +169,7 @@ def test_every_kind_of_source_is_drawn(tmp_path: Path) -> None:
 
 def test_missing_input_files_are_an_input_error(tmp_path: Path) -> None:
     """A path that leads nowhere is named, before anything runs."""
-    graph = build_graph(load_experiment(None, ["labelled.train=nowhere.conll"]))
+    graph = build_graph(load_experiment(None, [*DEMO_SOURCES, "labelled.train=nowhere.conll"]))
     with pytest.raises(InputError, match=r"nowhere\.conll"):
         plan(Store(tmp_path / "store"), graph)
 

@@ -1,0 +1,241 @@
+"""The corpora of an experiment as people look at them: one row a split, and what is suspicious about them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from taglm_core.config.data import FindingName
+from taglm_core.config.experiment import Experiment
+from taglm_core.corpus.conll import read_conll
+from taglm_core.corpus.findings import TEXT, TRAIN, Columns, Finding, SplitFacts, judge
+from taglm_core.corpus.parquet import read_corpus
+from taglm_core.corpus.schemes import Scheme, to_spans
+from taglm_core.corpus.sentence import StoredSentence
+from taglm_core.errors import CorpusRefused, InputError
+from taglm_core.stages.graph import STATISTICS
+from taglm_core.stages.steps import Graph, Step
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
+
+logger = logging.getLogger("taglm")
+SAMPLE = 5_000
+"""Sentences of each corpus that are looked at; counts are over all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusRow:
+    """One corpus as it was read.
+
+    Attributes:
+        split: train, dev, test or text.
+        source: the raw files as the experiment names them, or what it was drawn from.
+        sentences: number of sentences; None where it has not been read yet.
+        tokens: number of tokens.
+        entities: entities by type, most frequent first; empty for text.
+        scheme: tag scheme of the files.
+        columns: columns of word and tag.
+        first: its first sentence, with the tags of the file.
+    """
+
+    split: str
+    source: str
+    sentences: int | None = None
+    tokens: int = 0
+    entities: Mapping[str, int] | None = None
+    scheme: str = ""
+    columns: str = ""
+    first: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusReport:
+    """All corpora of an experiment, and the findings about them that it does not accept."""
+
+    rows: tuple[CorpusRow, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def stopping(self) -> tuple[Finding, ...]:
+        """Findings that make results meaningless."""
+        return tuple(finding for finding in self.findings if finding.stops)
+
+
+def report_corpora(experiment: Experiment, graph: Graph, refs: Mapping[str, Ref]) -> CorpusReport:
+    """Look at the stored corpora of an experiment; those that are not stored yet have a row without figures.
+
+    Args:
+        experiment: the experiment.
+        graph: its steps.
+        refs: its objects, as far as they are there, by step name.
+    """
+    store = Store(experiment.run.store)
+    corpora = {split: graph[f"corpus/{split}"] for split in (*experiment.splits, TEXT) if f"corpus/{split}" in graph}
+    samples = {
+        split: list(islice(read_corpus(store.folder(refs[step.name]), batch_size=SAMPLE), SAMPLE))
+        for split, step in corpora.items()
+        if step.name in refs
+    }
+    view = _View(graph, store, refs)
+    rows = tuple(view.row(split, step, samples.get(split)) for split, step in corpora.items())
+    if STATISTICS not in refs or samples.keys() != corpora.keys():
+        return CorpusReport(rows, ())
+    found = judge(view.facts(corpora, samples), view.columns(corpora.get(TRAIN)))
+    found += view.scheme_doubt()
+    accepted = {
+        False: experiment.labelled.accept if experiment.labelled else (),
+        True: experiment.unlabelled.accept if experiment.unlabelled else (),
+    }
+    kept = (finding for finding in found if finding.name not in accepted[finding.split == TEXT])
+    return CorpusReport(rows, tuple(view.located(finding, corpora[finding.split]) for finding in kept))
+
+
+def refuse_meaningless(report: CorpusReport) -> None:
+    """Stop where results would be meaningless.
+
+    Raises:
+        CorpusRefused: with each such finding, what settles it, and how to go on all the same.
+    """
+    if report.stopping:
+        raise CorpusRefused(
+            "\n".join(["the corpora were read, but cannot be used like this:", *map(line, report.stopping)])
+        )
+
+
+def line(finding: Finding) -> str:
+    """A finding in one line: where, what, the remedy, and the setting that accepts it."""
+    section = "unlabelled" if finding.split == TEXT else "labelled"
+    where = f"{finding.where}: " if finding.where else ""
+    accept = f"; if it is as it should be: {section}.accept=[{finding.name}]"
+    return f"{where}{finding.what}; {finding.remedy}{accept}"
+
+
+class _View:
+    """Looks into the objects of an experiment."""
+
+    def __init__(self, graph: Graph, store: Store, refs: Mapping[str, Ref]) -> None:
+        self._graph, self._store, self._refs = graph, store, refs
+
+    def row(self, split: str, step: Step, sample: Sequence[StoredSentence] | None) -> CorpusRow:
+        """The row of one corpus."""
+        source = self._source(step)
+        row = CorpusRow(split, source)
+        if sample is None:
+            return row
+        counts = self._counts(step)
+        return replace(
+            row,
+            sentences=counts["sentences"],
+            tokens=counts["tokens"],
+            entities=dict(sorted(counts["entities"].items(), key=lambda kind: (-kind[1], kind[0]))),
+            scheme=self._scheme(step),
+            columns=self._columns(step),
+            first=_shown(sample[0]),
+        )
+
+    def facts(self, corpora: Mapping[str, Step], samples: Mapping[str, list[StoredSentence]]) -> dict[str, SplitFacts]:
+        """What is judged, by split."""
+        statistics = self._json(STATISTICS, "statistics.json")
+        found = {}
+        for split, step in corpora.items():
+            figures, others = statistics["corpora"][split], statistics["overlap"].get(split, {})
+            found[split] = SplitFacts(
+                split,
+                figures["sentences"],
+                figures["tokens"],
+                figures["types"],
+                figures["length"]["longest"],
+                figures["duplicate_sentences"],
+                None if split == TEXT else figures["entities"],
+                {other: shared["sentence_share"] or 0.0 for other, shared in others.items()},
+                samples[split],
+                self._counts(self._first_source(step)).get("repaired_tags", 0),
+            )
+        return found
+
+    def columns(self, train: Step | None) -> Columns | None:
+        """The columns of the training file, if there are several that could hold the tags."""
+        if train is None:
+            return None
+        step = self._first_source(train)
+        if "columns" not in step.config or not step.files or step.config["columns"]["tag"] != -1:
+            return None  # generated, or the user has chosen
+        paths, word = step.raw_files_of("file"), step.config["columns"]["word"]
+        entities: dict[int, dict[str, int]] = {}
+        number = 0
+        while (types := _types_of_column(paths, word, number)) is not None:
+            entities[number] = types
+            number += 1
+        return Columns(number - 1, {column: types for column, types in entities.items() if types})
+
+    def scheme_doubt(self) -> list[Finding]:
+        """What the tags of the files leave open about their scheme."""
+        if "scheme" not in self._refs or self._graph["scheme"].kind != "tag-scheme":
+            return []
+        doubt = self._json("scheme", "evidence.json").get("doubt")
+        if not doubt:
+            return []
+        return [Finding(FindingName.SCHEME_DOUBT, TRAIN, doubt, "set labelled.scheme")]
+
+    def located(self, finding: Finding, step: Step) -> Finding:
+        """The finding with the file and line of the sentence that shows it."""
+        if finding.sentence is None or "file" not in step.files:
+            return finding
+        config = step.config
+        if "columns" not in config:
+            return replace(finding, where=f"{step.raw_files_of('file')[0]}")
+        sentences = read_conll(step.raw_files_of("file"), word_column=config["columns"]["word"], tag_column=None)
+        shown = next(islice(sentences, finding.sentence, None), None)
+        return finding if shown is None else replace(finding, where=f"{shown.path}:{shown.line}")
+
+    def _first_source(self, step: Step) -> Step:
+        """The corpus that a split was drawn from, or itself."""
+        while "source" in step.inputs:
+            step = self._graph[step.inputs["source"]]
+        return step
+
+    def _source(self, step: Step) -> str:
+        first = self._first_source(step)
+        named = first.files.get("file") or f"demo:{first.config.get('demo_file', '').partition('.')[0]}"
+        return named if first is step else f"drawn from {named}"
+
+    def _scheme(self, step: Step) -> str:
+        config, inputs = self._first_source(step).config, self._first_source(step).inputs
+        if "scheme" in config:
+            return str(config["scheme"])
+        return str(self._json(inputs["scheme"], "scheme.json")["scheme"]) if "scheme" in inputs else ""
+
+    def _columns(self, step: Step) -> str:
+        columns = self._first_source(step).config.get("columns")
+        return "" if columns is None else f"word {columns['word']}, tag {columns['tag']}"
+
+    def _counts(self, step: Step) -> Any:
+        return self._json(step.name, "counts.json")
+
+    def _json(self, step: str, name: str) -> Any:
+        path: Path = self._store.folder(self._refs[step]) / name
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _types_of_column(paths: Sequence[Path], word: int, column: int) -> dict[str, int] | None:
+    """Entities by type if a column held the tags; none if its values are no tags, None if there is no such column."""
+    found: dict[str, int] = {}
+    try:
+        for sentence in islice(read_conll(paths, word_column=word, tag_column=column), SAMPLE):
+            for kind, _, _ in to_spans(sentence.tags or (), Scheme.IOB1):
+                found[kind] = found.get(kind, 0) + 1
+    except InputError as error:
+        return None if "column" in error.expected else {}
+    return found
+
+
+def _shown(sentence: StoredSentence, longest: int = 12) -> str:
+    """The first words of a sentence; tokens with entity tags have them behind a slash."""
+    tags = sentence.source_tags or ("O",) * len(sentence.tokens)
+    words = [word if tag == "O" else f"{word}/{tag}" for word, tag in zip(sentence.tokens, tags, strict=True)]
+    return " ".join(words[:longest]) + (" ..." if len(words) > longest else "")
