@@ -14,6 +14,7 @@ from typing import Any
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.parquet import corpus_files, load_sentences
+from taglm_core.corpus.schemes import split_tag
 from taglm_core.corpus.word_vectors import WordVectors, load_vectors
 from taglm_core.errors import InputError
 from taglm_core.evaluation.calibration import Calibration, calibrate_spans, calibrate_tokens, pool
@@ -206,7 +207,10 @@ def build_report(bench: Bench) -> Built:
     })  # fmt: skip
     text = f"{to_markdown(comparison)}\n{errors_to_markdown(measured, dev, split)}"
     if unseen:
-        note = f"tags of the test split that no training sentence has, counted as errors: {', '.join(sorted(unseen))}"
+        known = {
+            kind for role in learnt_from for kind in _read_json(bench.inputs[role].path / "counts.json")["entities"]
+        }
+        note = f"entities of the {split} split that training has none of, counted as errors: {_in_words(unseen, known)}"
         logger.warning("%s", note)
         text += f"\nNote: {note}.\n"
     (bench.out / "report.md").write_text(text, encoding="utf-8")
@@ -247,6 +251,16 @@ def _errors(bench: Bench, split: str, learnt_from: Sequence[str], mistakes: int 
         temp_dir=bench.work / "duckdb",
         mistakes=mistakes,
     )
+
+
+_LENGTHS = {"S": "of one word", "B": "of several words", "E": "of several words", "I": "of three words or more"}
+
+
+def _in_words(unseen: set[str], known: set[str]) -> str:
+    """BIOES tags that training lacks, as people name them: types, or entity lengths of a known type."""
+    kinds = {split_tag(tag)[1] for tag in unseen} - known
+    lengths = {f"{kind} {_LENGTHS[prefix]}" for prefix, kind in map(split_tag, unseen) if kind in known}
+    return ", ".join([*(f"type {kind}" for kind in sorted(kinds)), *sorted(lengths)])
 
 
 def _read_json(path: Path) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.config.load import load_experiment
 from taglm_core.config.tagger import LmEntryConfig, TaggerConfig
@@ -174,3 +175,63 @@ def test_a_variants_preset_lies_between_the_section_and_its_own_settings() -> No
 def test_parts_of_a_tagger_that_do_not_fit(override: str, message: str) -> None:
     """Refused before anything runs, with the dotted path and what to do."""
     assert message in refusal(override)
+
+
+MINE = ("labelled.train=train", "labelled.dev=dev", "labelled.test=test", "unlabelled.path=text")
+
+
+@pytest.mark.parametrize("left_out", range(4))
+def test_a_forgotten_source_is_named_and_never_the_demos(left_out: int) -> None:
+    """Beside a source of the user's own each of the others is given, or null."""
+    assert f"{MINE[left_out].partition('=')[0]}: missing" in refusal(*MINE[:left_out], *MINE[left_out + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sources"),
+    [
+        ((), ("demo:train", "demo:dev", "demo:test", "demo:text")),
+        (("name=mine",), ("demo:train", "demo:dev", "demo:test", "demo:text")),
+        (("labelled.train_fraction=0.5", "unlabelled.shards=2"), ("demo:train", "demo:dev", "demo:test", "demo:text")),
+        (MINE, ("train", "dev", "test", "text")),
+        ((*MINE, "labelled.test=null"), ("train", "dev", None, "text")),
+        (
+            ("labelled.train=a", "labelled.dev_sentences=9", "labelled.test=c", "unlabelled.path=d"),
+            ("a", None, "c", "d"),
+        ),
+        ((*MINE[:3], "variants=[{name: baseline}]"), ("train", "dev", "test", None)),
+        ((*MINE[:3], "unlabelled=null", "variants=[{name: baseline}]"), ("train", "dev", "test", None)),
+        (MINE[3:], (None, None, None, "text")),
+    ],
+)
+def test_sources_are_the_demos_together_or_the_users(overrides: tuple[str, ...], sources: tuple[object, ...]) -> None:
+    """The demo stands in only where no source is named; text alone pretrains, labels alone need no text.
+
+    What a run is told of its experiment (all settings, written out) says the same.
+    """
+    experiment = load_experiment(None, overrides)
+    for found in (experiment, Experiment.model_validate(experiment.model_dump(mode="json"))):
+        labelled = found.labelled.splits() if found.labelled else dict.fromkeys(("train", "dev", "test"))
+        text = found.unlabelled.path if found.unlabelled else None
+        assert (*labelled.values(), text) == sources
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("labelled=null", "unlabelled=null"), "nothing to learn from"),
+        ((*MINE[:3], "unlabelled=null"), "variants.1 (TagLM) reads the language model main"),
+        ((MINE[3], "variants=[{name: baseline}]"), "labelled=null to train language models alone"),
+        ((MINE[3], "language_models.main.fine_tune.steps=9"), "language_models.main.fine_tune: reads the labelled"),
+        (("labelled.accept=[nonsense]",), "labelled.accept.0"),
+    ],
+)
+def test_sources_that_do_not_fit_are_refused(overrides: tuple[str, ...], message: str) -> None:
+    """What reads a source that is null is named."""
+    assert message in refusal(*overrides)
+
+
+def test_labelled_data_without_a_name_has_the_experiments() -> None:
+    """So that MLflow and the registry keep it apart from the demo."""
+    assert load_experiment(None, ["name=mine", *MINE]).data_set == "mine"
+    assert load_experiment(None, ["name=mine", *MINE, "labelled.name=other"]).data_set == "other"
+    assert load_experiment(None, ["name=mine"]).data_set == "demo"

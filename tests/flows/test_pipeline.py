@@ -18,7 +18,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.evaluation.predictions import read_predictions
-from taglm_core.evaluation.report import to_json
+from taglm_core.evaluation.report import read_report, to_json
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.planning import Action, plan
@@ -260,7 +260,7 @@ def test_another_test_file_is_evaluated_without_training_and_loses_nothing(
     assert scores["tags_unseen_in_training"] == ["B-VEHICLE", "E-VEHICLE"]
     assert scores["scores"]["per_type"]["VEHICLE"]["gold"] == 1
     report = (store.open(refs["report"]).path / "report.md").read_text(encoding="utf-8")
-    assert "no training sentence has, counted as errors: B-VEHICLE, E-VEHICLE" in report
+    assert "training has none of, counted as errors: type VEHICLE" in report
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
@@ -311,6 +311,22 @@ def test_language_models_go_on_with_new_text(home: Path, made: dict[str, str]) -
     assert run.data.tags["taglm.input.base"] == base
     assert run.data.metrics["heldout/perplexity_before"] == manifest.metrics["heldout/perplexity_before"]
     assert pretrain(new)["language-model/main/forward"].digest == digest
+
+
+def test_without_a_test_split_variants_are_compared_on_dev(home: Path, made: dict[str, str]) -> None:
+    """Taggers are reused, only the report is another one, and it says which split it is of."""
+    refs = pipeline(tiny(home, "labelled.test=null"))
+    assert {name for name, ref in refs.items() if made[name] != ref.digest} <= {"scheme", "statistics", "report"}
+    report = Store(home / "store").open(refs["report"]).path
+    assert read_report(report).split == "dev"
+    assert "no test split" in (report / "report.md").read_text(encoding="utf-8")
+
+
+def test_text_alone_pretrains(home: Path, made: dict[str, str]) -> None:
+    """Without labelled data a run ends with its language models."""
+    refs = pipeline(tiny(home, "labelled=null"))
+    assert refs["language-model/main/forward"].digest == made["language-model/main/forward"]
+    assert not any(name.startswith(("tagger", "embeddings", "report")) for name in refs)
 
 
 def test_bad_input_fails_with_file_and_line(tmp_path: Path, prefect_server: None) -> None:

@@ -174,6 +174,28 @@ def test_missing_input_files_are_an_input_error(tmp_path: Path) -> None:
         plan(Store(tmp_path / "store"), graph)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "gone"),
+    [
+        (["labelled=null"], {"scheme", "corpus/train", "corpus/dev", "corpus/test", "report"}),
+        (["labelled.test=null"], {"corpus/test", "evaluation/TagLM/seed-1/test", "embeddings/main/forward/test"}),
+        (
+            ["unlabelled=null", "variants=[{name: baseline}]"],
+            {"corpus/text", "vocabulary", "language-model/main/forward"},
+        ),
+    ],
+)
+def test_what_an_experiment_lacks_has_no_steps(overrides: list[str], gone: set[str]) -> None:
+    """Without labels no tagger, without a test split no test figures, without text no language model."""
+    whole, graph = build_graph(load_experiment(None)), build_graph(load_experiment(None, overrides))
+    assert gone <= whole.keys() - graph.keys()
+    assert "statistics" in graph
+    if "labelled=null" in overrides:
+        assert {step.stage for step in graph.values()} == {Stage.INGEST, Stage.PRETRAIN}
+    same = (whole.keys() & graph.keys()) - {"scheme", "statistics", "report"}
+    assert all(graph[name] == whole[name] for name in same)
+
+
 def test_unknown_demo_files_are_refused() -> None:
     """demo:x lists what there is."""
     with pytest.raises(ConfigError, match="demo:train"):
