@@ -22,7 +22,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, CorpusRefused, Interrupted, MissingObject, TagLMError
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.corpora import refuse_meaningless, report_corpora
+from taglm_core.stages.corpora import CorpusReport, refuse_meaningless, report_corpora
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
 from taglm_core.stages.needs import readers
@@ -233,10 +233,11 @@ def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of 
     loaded = load_experiment(experiment) if experiment is not None else Experiment()
     checks = check(loaded)
     console.print(table(checks))
+    bad = any(one.bad for one in checks)
     if experiment is not None:
         with contextlib.suppress(TagLMError):  # the table above says what is wrong
-            _show_corpora(loaded, plan(Store(loaded.run.store), build_graph(loaded)))
-    if any(one.bad for one in checks):
+            bad = bool(_show_corpora(loaded, plan(Store(loaded.run.store), build_graph(loaded))).stopping) or bad
+    if bad:
         raise typer.Exit(1)
 
 
@@ -296,13 +297,14 @@ def _refs(decisions: Mapping[str, Decision]) -> dict[str, Ref]:
     return {name: decision.ref for name, decision in decisions.items() if decision.ref is not None}
 
 
-def _show_corpora(experiment: Experiment, decisions: Mapping[str, Decision], *, rows: bool = True) -> None:
+def _show_corpora(experiment: Experiment, decisions: Mapping[str, Decision], *, rows: bool = True) -> CorpusReport:
     """What was read, one row a split, and below it what is suspicious about it."""
     report = report_corpora(experiment, build_graph(experiment), _refs(decisions))
     if rows:
         console.print(cli_views.corpora_table(report))
     for finding in cli_views.finding_lines(report):
         console.print(finding, soft_wrap=True)
+    return report
 
 
 def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:

@@ -23,6 +23,7 @@ _LONG, _UNBROKEN, _SHORT = 120, 500, 1.1  # mean tokens a sentence
 _RICHER = 20  # times the entities of the tag column
 _NESTED = 3  # times the entities of the tag column, where both columns have the same types
 _FEW_WORDS, _LARGE = 100, 5_000  # distinct words of so many tokens
+_ENOUGH = 500  # words to judge by
 _UNSEEN = 0.8  # share of the tokens whose word training lacks
 _FEW_ENTITIES = 30
 _REPEATED = 0.5
@@ -116,6 +117,7 @@ def judge(facts: Mapping[str, SplitFacts], columns: Columns | None = None) -> li
     if TRAIN in facts:
         train = facts[TRAIN]
         found += [finding for split in labelled if split is not train for finding in _against_train(split, train)]
+        found += _copied(facts["test"], "dev") if "test" in facts else ()
         if columns is not None:
             found += _other_columns(columns)
     if TEXT in facts:
@@ -162,12 +164,13 @@ def _labelled(split: SplitFacts) -> Iterator[Finding]:
             "set labelled.columns.tag to the column of the tags, or give a file with entities",
             0,
         )
-    elif name == "dev" and total < _FEW_ENTITIES:
+    elif name != TRAIN and total < _FEW_ENTITIES:
+        chance = "which epoch is best" if name == "dev" else "the difference between two variants"
         yield Finding(
             FindingName.FEW_ENTITIES,
             name,
-            f"dev has {total} entities: which epoch is best is chance",
-            "give more development sentences, or draw them: labelled.dev=null labelled.dev_sentences=...",
+            f"{name} has {total} entit{'y' if total == 1 else 'ies'}, so {chance} is mostly chance",
+            f"give more {name} sentences",
         )
     yield from _sentences(split, "labelled")
     yield from _spelling(split)
@@ -252,27 +255,36 @@ def _against_train(split: SplitFacts, train: SplitFacts) -> Iterator[Finding]:
             "give training sentences with them, or write the types the same way in all splits",
             _first_entity(split.sample, lacking),
         )
-    shared = split.shared.get(TRAIN)
-    if shared is not None and shared >= _SOME and split.sentences > 1:
-        copied = shared >= _MANY
-        yield Finding(
-            FindingName.SAME_SENTENCES if copied else FindingName.SHARED_SENTENCES,
-            name,
-            f"{100 * shared:.0f} % of the sentences of {name} are in train, too: F1 on {name} says "
-            f"{'nothing' if copied else 'too much'}",
-            f"give a {name} file of other sentences",
-            0 if copied else None,
-        )
-    seen = _words(train.sample)
-    words = _words(split.sample)
+    yield from _copied(split, TRAIN)
+    yield from _other_words(split, train)
+
+
+def _copied(split: SplitFacts, other: str) -> Iterator[Finding]:
+    name, shared = split.split, split.shared.get(other, 0.0)
+    if shared < _SOME or split.sentences == 1:
+        return
+    copied = shared >= _MANY
+    yield Finding(
+        FindingName.SAME_SENTENCES if copied else FindingName.SHARED_SENTENCES,
+        name,
+        f"{100 * shared:.0f} % of the sentences of {name} are in {other}, too: F1 on {name} says "
+        f"{'nothing' if copied else 'too much'}",
+        f"give a {name} file of other sentences",
+        0 if copied else None,
+    )
+
+
+def _other_words(split: SplitFacts, known: SplitFacts) -> Iterator[Finding]:
+    """Whether a corpus is of other words than the one that is to know them."""
+    name, seen, words = split.split, _words(known.sample), _words(split.sample)
     unseen = sum(count for word, count in words.items() if word not in seen)
     total = sum(words.values())
-    if total > 500 and sum(seen.values()) > 500 and unseen > _UNSEEN * total:
+    if total > _ENOUGH and sum(seen.values()) > _ENOUGH and unseen > _UNSEEN * total:
         yield Finding(
             FindingName.OTHER_WORDS,
             name,
-            f"{100 * unseen / total:.0f} % of the words of {name} are not in train",
-            f"look at the first sentence of each: is {name} of the same language, and its word column the same?",
+            f"{100 * unseen / total:.0f} % of the words of {name} are not in {known.split}",
+            "look at the first sentence of each: are both of one language, and split into words in the same way?",
             0,
         )
 
@@ -322,6 +334,8 @@ def _text(text: SplitFacts, labelled: Sequence[SplitFacts]) -> Iterator[Finding]
                 f"remove the sentences of {split.split} from the text",
             )
     train = next((split for split in labelled if split.split == TRAIN), None)
+    if train is not None:
+        yield from _other_words(train, text)
     if train is not None and _cased(train.sample) and not _cased(sample):
         yield Finding(
             FindingName.OTHER_CASE,
