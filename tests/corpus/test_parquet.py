@@ -100,7 +100,7 @@ def test_a_forbidden_tag_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "test.txt"
     path.write_text("a B-X\nb I-X\nc I-Y\n")
     with pytest.raises(InputError, match=r"test\.txt:3: found the tag 'I-Y'; expected B-Y or I-Y before it"):
-        write_corpus(read_conll([path], word_column=0, tag_column=1), tmp_path / "c", scheme=Scheme.IOB2)
+        write_corpus(read_conll([path], word_column=0, tag_column=1), tmp_path / "c", scheme=Scheme.IOB2, strict=True)
 
 
 def test_no_sentence_is_refused(tmp_path: Path) -> None:
