@@ -24,9 +24,22 @@ class Notation(StrEnum):
     BARE = "bare"
     PLAIN = "plain"
 
+    @classmethod
+    def with_prefix(cls) -> tuple[Notation, ...]:
+        """Return the notations that have prefixes; the usual one first."""
+        return (cls.PREFIX, cls.SUFFIX, cls.BARE)
+
 
 STANDARD = re.compile(r"O|[BIESLU]-.+", re.DOTALL)
 """Tags that need no conversion."""
+
+EXPECTED = {
+    Notation.PREFIX: "O, or one of B- I- E- S- (L- U- M- W-) followed by a type",
+    Notation.SUFFIX: "O, or a type followed by one of -B -I -E -S (-L -U -M -W)",
+    Notation.BARE: "O, or one of B I E S (L U M W) without a type",
+    Notation.PLAIN: "O, or a type without a prefix",
+}
+"""The tags of each notation, as a phrase that fits after "expected"."""
 
 BARE_TYPE = "ENTITY"
 """Type of entities whose tags have none."""
@@ -37,7 +50,7 @@ _PREFIX = re.compile(r"(?P<prefix>[BIESLUMW])(?P<joint>[-_:/|])(?P<kind>.+)", re
 _SUFFIX = re.compile(r"(?P<kind>.+)(?P<joint>[-_:/|])(?P<prefix>[BIESLUMW])", re.DOTALL | re.IGNORECASE)
 _BARE = re.compile(r"(?P<prefix>[BIESLUMW])-?", re.IGNORECASE)
 _PATTERNS = {Notation.PREFIX: _PREFIX, Notation.SUFFIX: _SUFFIX, Notation.BARE: _BARE}
-_BRACKETS = re.compile(r"\*|\([^()*\s]+\*?\)?|\*\)+")
+_BRACKETS = re.compile(r"(\([^()*\s]+)*\*\)*")
 _STANDARD_NAMES = {"M": "I", "W": "S"}
 
 
@@ -64,6 +77,11 @@ def is_outside(tag: str) -> bool:
     return tag in _OUTSIDE
 
 
+def is_word_for_outside(tag: str) -> bool:
+    """Return whether a tag stands for O, but could be a type as well."""
+    return tag in _OUTSIDE - _SYMBOLS
+
+
 def is_bracket(tag: str) -> bool:
     """Return whether a tag belongs to the bracket style of CoNLL-2005 and OntoNotes: `(PER*`, `*`, `*)`."""
     return _BRACKETS.fullmatch(tag) is not None
@@ -75,27 +93,29 @@ def choose_notation(tags: Mapping[str, int]) -> Notation:
     Args:
         tags: how often each tag occurs.
     """
-    entity_tags = {tag: count for tag, count in tags.items() if tag not in _OUTSIDE}
+    entity_tags = {tag: count for tag, count in tags.items() if tag.strip() and tag not in _OUTSIDE}
     fits = {
         notation: sum(count for tag, count in entity_tags.items() if canonical(tag, notation) is not None)
-        for notation in _PATTERNS
+        for notation in Notation.with_prefix()
     }
     best = max(fits, key=lambda notation: fits[notation])  # the first of equals: PREFIX
     return best if 2 * fits[best] >= sum(entity_tags.values()) else Notation.PLAIN
 
 
 def style_of(tag: str, notation: Notation) -> str:
-    """Describe how a tag differs from the standard, as a phrase that fits after "the tags have"."""
+    """Describe how a tag that the notation has differs from the standard, as a phrase that fits after "it has"."""
     if canonical(tag, notation) == "O":
         return "another word for O"
     if notation is Notation.SUFFIX:
         return "the type before the prefix"
     if notation is Notation.BARE:
-        return "prefixes and no types"
+        return "a prefix and no type"
     if notation is Notation.PLAIN:
-        return "types and no prefixes"
+        return "a type and no prefix"
     parts = _PREFIX.fullmatch(tag)
     assert parts is not None
     if parts["prefix"].upper() in _STANDARD_NAMES:
-        return "the prefixes of BMES or BMEWO"
-    return "lower-case prefixes" if parts["prefix"].islower() else f"{parts['joint']!r} after the prefix"
+        return "a prefix of BMES or BMEWO"
+    if parts["prefix"].islower():
+        return "a lower-case prefix"
+    return f"{parts['joint']!r} after the prefix" if parts["joint"] != "-" else "the prefix before the type"

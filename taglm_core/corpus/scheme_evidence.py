@@ -15,6 +15,7 @@ _EVIDENCE = (
     "b_after_o",
     "b_after_same_type",
     "b_after_other_type",
+    "b_alone",
     "invalid_in_bioes",
 )
 
@@ -38,18 +39,21 @@ class SchemeEvidence:
     def add(self, tags: Sequence[str], path: str, line: int) -> None:
         """Take the tags of one sentence, the first of which stands at path:line, the others in the lines below."""
         self.counts["sentences"] += 1
+        if all(tag == "O" for tag in tags):
+            return
         previous = ("O", "")
         for position, tag in enumerate(tags):
-            if tag == "O":
-                previous = ("O", "")
-                continue
-            current = split_tag(tag)
+            current = ("O", "") if tag == "O" else split_tag(tag)
+            if previous[0] == "B" and (current[0] not in ("I", "E") or current[1] != previous[1]):
+                self._count("b_alone", path, line + position - 1, tags[position - 1])
             name = _evidence_of(previous, current)
             if name is not None:
                 self._count(name, path, line + position, tag)
             if current[0] in ("E", "S"):
                 self._ending.add(path)
             previous = current
+        if previous[0] == "B":
+            self._count("b_alone", path, line + len(tags) - 1, tags[-1])
         for violation in violations(tags, Scheme.BIOES):
             self._count("invalid_in_bioes", path, line + violation.position, violation.tag)
             self._unended.setdefault(path, line + violation.position)
@@ -59,14 +63,14 @@ class SchemeEvidence:
         self.first.setdefault(name, (path, line, tag))
 
     def broken(self, scheme: Scheme) -> int:
-        """Return how many tags break a scheme."""
+        """Return how many tags break a scheme (a few are counted twice in BIOS)."""
         counts = self.counts
         begun = sum(counts[name] for name in ("b_after_o", "b_after_same_type", "b_after_other_type"))
         return {
             Scheme.IOB1: counts["e"] + counts["s"],
             Scheme.IOB2: counts["e"] + counts["s"] + counts["i_begins"],
             Scheme.BIOES: counts["invalid_in_bioes"],
-            Scheme.BIOS: counts["e"] + counts["i_begins"],
+            Scheme.BIOS: counts["e"] + counts["i_begins"] + counts["b_alone"],
             Scheme.IOE: begun + counts["s"],
             Scheme.IO: begun + counts["e"] + counts["s"],
         }[scheme]
@@ -94,8 +98,12 @@ class SchemeEvidence:
         return min(candidates, key=self.broken)
 
     def _by_majority(self) -> Scheme:
-        begun = self.counts["i_begins"]
-        return Scheme.IOB1 if begun and begun >= self.counts["b_after_o"] else Scheme.IOB2
+        begun, usual = self.counts["i_begins"], self._b_of_iob2()
+        return Scheme.IOB1 if begun and begun >= usual else Scheme.IOB2
+
+    def _b_of_iob2(self) -> int:
+        """How many B stand where IOB1 has I."""
+        return self.counts["b_after_o"] + self.counts["b_after_other_type"]
 
     def few_begin_with_i(self) -> bool:
         """Return whether the corpus is IOB1 by few tags, as an IOB2 corpus with faults would be."""
@@ -106,9 +114,9 @@ class SchemeEvidence:
         if self.few_begin_with_i():
             path, line, tag = self.first["i_begins"]
             return (
-                f"the tags are read as IOB1, because {self.counts['i_begins']:,} entities begin with I ({path}:{line}, "
-                f"{tag} is the first); {self.counts['b_after_o']:,} begin with B, as in IOB2. The entities are the "
-                "same either way; labelled.strict: true refuses such tags"
+                f"the tags are read as IOB1, because some entities begin with I ({self.counts['i_begins']:,} in all, "
+                f"the first is {tag} in {path}:{line}), though most begin with B ({self._b_of_iob2():,}), as in IOB2. "
+                "The entities are the same either way; labelled.strict: true refuses such tags"
             )
         others = [(path, line) for path, line in self._unended.items() if path not in self._ending]
         if not self._ending or not others:
@@ -127,7 +135,9 @@ class SchemeEvidence:
 
 
 def _evidence_of(previous: tuple[str, str], current: tuple[str, str]) -> str | None:
-    """Name what a tag other than O, after the tag before it (O at the start), is evidence of."""
+    """Name what a tag, after the tag before it (O at the start), is evidence of."""
+    if current[0] == "O":
+        return None
     if current[0] in ("E", "S"):
         return current[0].lower()
     begins = previous[0] in ("O", "E", "S") or previous[1] != current[1]

@@ -51,7 +51,7 @@ _RULES = {
     Scheme.IOB1: _Rules("BI"),
     Scheme.IOB2: _Rules("BI", begins_with_b=True),
     Scheme.BIOES: _Rules("BIES", begins_with_b=True, must_go_on="BI"),
-    Scheme.BIOS: _Rules("BIS", begins_with_b=True),
+    Scheme.BIOS: _Rules("BIS", begins_with_b=True, must_go_on="B"),
     Scheme.IOE: _Rules("IE"),
     Scheme.IO: _Rules("I"),
 }
@@ -142,17 +142,27 @@ def violations(tags: Sequence[str], scheme: Scheme) -> list[Violation]:
         prefix, kind = split_tag(tag)
         inside = before in ("B", "I") and kind_before == kind  # of an entity of this tag's type
         if prefix != "O" and prefix not in rules.prefixes:
-            only = " and ".join(", ".join(rules.prefixes).rsplit(", ", 1))
-            found.append(Violation(position, tag, f"only the prefixes {only} in a corpus in {name}"))
+            found.append(Violation(position, tag, f"no prefix but {_listed(rules.prefixes)} in a corpus in {name}"))
         elif rules.begins_with_b and prefix in ("I", "E") and not inside:
             found.append(Violation(position, tag, f"B-{kind} or I-{kind} before it, as {name} demands"))
         elif before in rules.must_go_on and not (prefix in ("I", "E") and inside):
-            found.append(Violation(position, tag, f"I-{kind_before} or E-{kind_before} here, as {name} demands"))
+            due = _either("IE", rules, kind_before)
+            found.append(Violation(position, tag, f"{due} here, as {name} demands"))
         before, kind_before = prefix, kind
     if before in rules.must_go_on and (not found or found[-1].position < len(tags) - 1):
-        rule = f"E-{kind_before} or S-{kind_before} at the end of an entity, as {name} demands"
-        found.append(Violation(len(tags) - 1, tags[-1], rule))
+        due = _either("ES", rules, kind_before)
+        found.append(Violation(len(tags) - 1, tags[-1], f"{due} at the end of an entity, as {name} demands"))
     return found
+
+
+def _either(prefixes: str, rules: _Rules, kind: str) -> str:
+    """Those of the prefixes that the scheme writes, as tags: `I-PER or E-PER`."""
+    return " or ".join(f"{prefix}-{kind}" for prefix in prefixes if prefix in rules.prefixes)
+
+
+def _listed(prefixes: str) -> str:
+    """The prefixes as words: `B, I and S`."""
+    return " and ".join(", ".join(prefixes).rsplit(", ", 1))
 
 
 @dataclass(frozen=True)

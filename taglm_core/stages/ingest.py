@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taglm_core.corpus.conll import Separator, read_conll
+from taglm_core.corpus.conll import read_conll
+from taglm_core.corpus.conll_faults import Columns, Separator
 from taglm_core.corpus.demo.generate import generate
 from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
 from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
@@ -65,14 +66,8 @@ def build_corpus(bench: Bench) -> Built:
         return _corpus_built(bench, counts, {})
     columns = config["columns"]
     layout = _layout(bench, paths)
-    sentences = read_conll(
-        paths,
-        word_column=columns["word"],
-        tag_column=columns["tag"],
-        separator=layout.separator,
-        notation=layout.notation,
-        counts=read,
-    )
+    where = Columns(columns["word"], columns["tag"], layout.separator, layout.notation)
+    sentences = read_conll(paths, where, counts=read)
     strict = config.get("strict", False)
     counts = write_corpus(
         sentences, bench.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
@@ -118,14 +113,15 @@ def _find_layout(bench: Bench, paths: Sequence[Path], scheme: Scheme | None) -> 
     config = bench.config
     found = find_layout(
         paths,
-        word_column=config["columns"]["word"],
-        tag_column=config["columns"]["tag"],
+        **config["columns"],
         separator=Separator(config["separator"]) if "separator" in config else None,
         scheme=scheme,
         strict=config.get("strict", False),
     )
     for remark in found.remarks:
-        logger.warning("%s", remark)
+        logger.info("%s", remark)
+    for doubt in found.doubts:
+        logger.warning("%s", doubt)
     return found
 
 

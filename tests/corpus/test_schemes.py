@@ -201,6 +201,6 @@ def test_an_iob2_corpus_with_a_fault_raises_doubt_and_real_iob1_does_not() -> No
     """Mostly B after O and one I after O: read as IOB1, and the one tag is named."""
     doubt = _evidence("B-X O B-X", "O I-X").doubt()
     assert doubt is not None
-    assert "read as IOB1, because 1 entities begin with I (file1:11, I-X is the first); 2 begin with B" in doubt
+    assert "begin with I (1 in all, the first is I-X in file1:11), though most begin with B (2), as in IOB2" in doubt
     assert _evidence("I-X O I-X", "O B-X").doubt() is None
     assert _evidence("B-X O B-X").doubt() is None
