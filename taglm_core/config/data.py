@@ -64,8 +64,8 @@ class LabelledConfig(Settings):
         "space (any run of spaces and tabs), or auto: space where that reads all files, else tab"
     )  # fmt: skip
     scheme: TagScheme = Field(
-        TagScheme.AUTO, description="tag scheme of the files; io also reads types without prefixes, and adjacent "
-        "entities of one type as one"
+        TagScheme.AUTO, description="tag scheme of the files (bioes is BILOU, BMES and BMEWO as well); io also reads "
+        "types without prefixes, and reads adjacent entities of one type as one"
     )  # fmt: skip
     strict: bool = Field(
         False,

@@ -28,22 +28,24 @@ class BadLine:
     line: int
     found: str
     expected: str
-    remedy: str = ""
+    remedy: str
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: found {self.found}; expected {self.expected}"
 
 
 def error_of(lines: Iterable[BadLine], count: int) -> InputError:
-    """Return the error that names bad lines.
+    """Return the error that names bad lines, each remedy once.
 
     Args:
         lines: at least one, in the order of files and lines; the first `MAX_NAMED` are named.
         count: how many there are altogether.
     """
     first, *others = list(lines)[:MAX_NAMED]
-    remedies = dict.fromkeys(line.remedy for line in (first, *others) if line.remedy)
-    named = [str(line) for line in others]
+    said, named = {first.remedy}, []
+    for line in others:
+        named.append(str(line) if line.remedy in said else f"{line}; {line.remedy}")
+        said.add(line.remedy)
     if count > len(named) + 1:
         named.append(f"and {count - len(named) - 1:,} more")
-    return InputError(first.path, first.line, first.found, first.expected, "; or ".join(remedies), named)
+    return InputError(first.path, first.line, first.found, first.expected, first.remedy, named)

@@ -115,8 +115,9 @@ class FileFaults:
     def bad_tag(self, width: Width, number: int, tag: str) -> None:
         """Note a line whose tag is none."""
         notation = self._columns.notation
-        found = f"the tag {_shorten(tag)!r}" if tag.strip() else "an empty tag"
-        expected, remedy = EXPECTED[notation], "correct the tag"
+        found, expected, remedy = f"the tag {_shorten(tag)!r}", EXPECTED[notation], "correct the tag"
+        if not tag.strip():
+            found, remedy = "an empty tag", "write the tag (O outside entities)"
         other = next((other for other in Notation.with_prefix() if canonical(tag, other) is not None), None)
         if other is not None:
             found += f" (it has {style_of(tag, other)})"

@@ -127,13 +127,13 @@ def _find_layout(bench: Bench, paths: Sequence[Path], scheme: Scheme | None) -> 
 
 def _say_what_was_met(counts: CorpusCounts, layout: Layout) -> None:
     if counts.comment_lines:
-        logger.info("%s comment lines (they begin with #) are skipped", f"{counts.comment_lines:,}")
+        logger.info("comment lines (they begin with #) that are skipped: %s", f"{counts.comment_lines:,}")
     if counts.repaired_tags:
         logger.warning(
-            "%s tags break the scheme %s and are read as conlleval reads them; labelled.strict: true refuses them. "
-            "The first of them:\n  %s",
-            f"{counts.repaired_tags:,}",
+            "tags that break the scheme %s: %s. They are read as conlleval reads them; labelled.strict: true refuses "
+            "them. The first of them:\n  %s",
             layout.scheme.upper(),
+            f"{counts.repaired_tags:,}",
             "\n  ".join(counts.repairs[:3]),
         )
 
