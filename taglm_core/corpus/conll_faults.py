@@ -97,7 +97,7 @@ class FileFaults:
         self.path, self._columns = path, columns
         self._widths: dict[int, Width] = {}
         self._comments, self._ranges = Faults(), Faults()
-        self._indexes = 0  # lines whose first column is a number, and not the word
+        self._indexes = self._no_indexes = 0  # first columns, other than the word, that are numbers; that are none
 
     def width(self, columns: int) -> Width:
         """Return what is known of token lines with so many columns."""
@@ -114,6 +114,9 @@ class FileFaults:
 
     def bad_tag(self, width: Width, number: int, tag: str) -> None:
         """Note a line whose tag is none."""
+        if width.faults.count >= MAX_NAMED:  # nobody reads more of them
+            width.faults.count += 1
+            return
         notation = self._columns.notation
         found, expected, remedy = f"the tag {_shorten(tag)!r}", EXPECTED[notation], "correct the tag"
         if not tag.strip():
@@ -122,7 +125,7 @@ class FileFaults:
         if other is not None:
             found += f" (it has {style_of(tag, other)})"
             expected += ", as most tags are"
-            remedy = "write all tags of all files in one way"
+            remedy = "write all tags of all files in one style"
         elif tag.lower() in _HEADERS:
             remedy = "remove the line if it is a header, or correct the tag"
         remedy += f", or set labelled.columns.tag to the column of the tags (it is {self._columns.tag} now)"
@@ -141,6 +144,8 @@ class FileFaults:
             found = f"a multiword token or an empty node of CoNLL-U ({_shorten(line)!r})"
             remedy = "remove the lines whose index is like 1-2 or 1.1"
             self._ranges.add(BadLine(self.path, number, found, "one line a word, and no others", remedy))
+        else:
+            self._no_indexes += 1
 
     def tags(self) -> Counter[str]:
         """Return how often each tag occurs, in lines with the usual number of columns."""
@@ -171,7 +176,7 @@ class FileFaults:
 
     def _others(self) -> list[Faults]:
         """Faults of lines with the usual number of columns, and of lines of no token."""
-        is_conllu = self._indexes > self._ranges.count
+        is_conllu = self._indexes > self._ranges.count and not self._no_indexes
         return [self._usual().faults, self._comments, *([self._ranges] if is_conllu else [])]
 
     def _usual(self) -> Width:
@@ -198,7 +203,9 @@ class FileFaults:
     def _wrong_width(self, width: Width, number: int, text: str) -> BadLine:
         usual = self._usual()
         expected = f"{usual.columns} as in line {usual.places[0][0]}"
-        remedy = "correct the line, or set labelled.columns to the columns of this file"
+        remedy = "correct the line"
+        if width.columns > usual.columns and self._columns.separator is Separator.SPACE:
+            remedy += " (where a word holds a space, write one tab between all columns)"
         if 2 * usual.count < sum(other.count for other in self._widths.values()):
             expected = "one token a line, with as many columns in each line"
             remedy = "convert the file to CoNLL columns"
