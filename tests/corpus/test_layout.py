@@ -70,6 +70,11 @@ def test_a_token_that_is_a_hash_stays_a_token(tmp_path: Path, text: str, expecte
     assert [tokens for tokens, _ in _read(tmp_path, text)] == expected
 
 
+def test_a_first_column_of_other_things_is_no_index(tmp_path: Path) -> None:
+    """Numbers such as 1.5 in a first column that holds words, too, are no empty nodes of CoNLL-U."""
+    assert _read(tmp_path, "1 a O\n2 b O\n1.5 c O\nx d O\n", word=1) == [("a|b|c|d", "O O O O")]
+
+
 def test_comments_open_documents_and_are_counted(tmp_path: Path) -> None:
     """`# newdoc` and `#begin document` open a document, other comments don't; the counts say how many there were."""
     path, read = tmp_path / "a", ReadCounts()
@@ -107,6 +112,7 @@ def test_the_separator_is_found_over_all_splits(tmp_path: Path) -> None:
     [
         ("a B-X\nb M-X\nc E-X\nd S-X\n", {"scheme": "bioes"}, "B-X I-X E-X S-X"),
         ("a B-X\nb M-X\nc E-X\nd W-X\n", {"scheme": "bioes"}, "B-X I-X E-X S-X"),
+        ("a W-X\nb O\n", {"scheme": "bioes"}, "S-X O"),
         ("a b-x\nb i-x\nc o\n", {"scheme": "iob2"}, "B-x E-x O"),
         ("a B_X\nb I_X\nc O\n", {"scheme": "iob2"}, "B-X E-X O"),
         ("a B:X\nb I:X\nc 0\n", {"scheme": "iob2"}, "B-X E-X O"),
@@ -152,6 +158,7 @@ def test_types_alone_need_the_setting(tmp_path: Path) -> None:
         (["1-2\tab\t_\tO\n1\ta\tX\tO\n2\tb\tX\tO\n"], {"word": 1}, r":1: found a multiword token .*of CoNLL-U"),
         (["New York\tB-X\nb\tO\n\tO\n"], {}, r":3: found an empty word \('\\tO'\)"),
         (["New York\tB-X\nb c\tO\nd\t\n"], {}, r":3: found an empty tag"),
+        (["a O\nb\tO\nc O\nd O x\n"], {}, r":4: found 3 columns \('d O x'\); expected 2"),
         (["New York\tB-X\nb\tO\n"], {"separator": Separator.SPACE}, r":2: found 2 columns .*expected 3"),
         (["a O\nb O\n"], {"separator": Separator.TAB}, r":1: found 1 column .*set labelled\.separator"),
         (["Mary,O\nruns,O\n"], {}, r":1: found 1 column .*a word and a tag in columns of their own"),
