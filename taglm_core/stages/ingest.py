@@ -38,7 +38,8 @@ def build_tag_scheme(bench: Bench) -> Built:
     paths = [*(path for files in bench.files.values() for path in files), *_demo_files(bench)]
     found = _find_layout(bench, paths, scheme=None)
     _write_json(bench.out / SCHEME_FILE, found.layout.to_dict())
-    _write_json(bench.out / "evidence.json", found.evidence.describe())
+    doubt = {"doubt": found.doubts[0]} if found.doubts else {}
+    _write_json(bench.out / "evidence.json", {**found.evidence.describe(), **doubt})
     return Built(not_payload=("evidence.json",))
 
 

@@ -57,6 +57,17 @@ def test_a_named_scheme_needs_no_step_and_reads_the_same(tmp_path: Path) -> None
     assert (sentence.tokens, sentence.tags) == (("New York", "b", "c"), ("B-X", "E-X", "O"))
 
 
+def test_the_doubt_about_the_scheme_is_kept(tmp_path: Path) -> None:
+    """Beside the scheme stands what a person should look at, where there is such a thing."""
+    told = []
+    for name, dev in (("few", "a O\nb I-X\n"), ("none", "a O\nb B-X\n")):
+        (tmp_path / name).mkdir()
+        store, refs = _ingest(tmp_path / name, "a B-X\nb O\nc B-X\n", dev)
+        told.append(json.loads((store.open(refs["scheme"]).path / "evidence.json").read_text()))
+    assert "dev.conll:2" in told[0]["doubt"]
+    assert "doubt" not in told[1]
+
+
 def test_repairs_are_logged_and_counted_and_strict_refuses_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
