@@ -62,7 +62,7 @@ def test_the_doubt_about_the_scheme_is_kept(tmp_path: Path) -> None:
     told = []
     for name, dev in (("few", "a O\nb I-X\n"), ("none", "a O\nb B-X\n")):
         (tmp_path / name).mkdir()
-        store, refs = _ingest(tmp_path / name, "a B-X\nb O\nc B-X\n", dev)
+        store, refs = _ingest(tmp_path / name, "a B-X\nb O\nc B-X\nd O\ne B-X\n", dev)
         told.append(json.loads((store.open(refs["scheme"]).path / "evidence.json").read_text()))
     assert "dev.conll:2" in told[0]["doubt"]
     assert "doubt" not in told[1]
