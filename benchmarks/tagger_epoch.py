@@ -26,7 +26,7 @@ from sentences import labelled
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.language_model import Direction
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.corpus.schemes import Scheme, to_bioes
+from taglm_core.corpus.schemes import to_bioes
 from taglm_core.lm.cache import INDEX, EmbeddingCache, part_name, write_index
 from taglm_core.lm.cache_parts import Scratch, write_part
 from taglm_core.lm.extraction import Tokens, cache_key, embed_online, embed_shard
@@ -117,7 +117,7 @@ def train_epoch(job: TaggerJob, one_in: int = 1) -> None:
 def split_labelled() -> tuple[list[Tokens], list[tuple[str, ...]]]:
     """Tokens and BIOES tags."""
     found = labelled()
-    return [tokens for tokens, _ in found], [to_bioes(tags, Scheme.IOB1) for _, tags in found]
+    return [tokens for tokens, _ in found], [to_bioes(tags) for _, tags in found]
 
 
 def epoch(preset: str) -> dict[str, Any]:

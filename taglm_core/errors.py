@@ -20,6 +20,7 @@ Each message says what was found, what was expected and what to do. Programming 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -40,15 +41,25 @@ class InputError(TagLMError):
         found: what is there.
         expected: what should be there.
         remedy: what the user can do.
+        others: further places of the same kind, a line of text each.
     """
 
-    def __init__(self, path: Path | str, line: int | None, found: str, expected: str, remedy: str) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        line: int | None,
+        found: str,
+        expected: str,
+        remedy: str,
+        others: Sequence[str] = (),
+    ) -> None:
         self.path, self.line, self.found, self.expected, self.remedy = str(path), line, found, expected, remedy
+        self.others = tuple(others)
         where = self.path if line is None else f"{self.path}:{line}"
-        super().__init__(f"{where}: found {found}; expected {expected}; {remedy}")
+        super().__init__("\n  ".join([f"{where}: found {found}; expected {expected}; {remedy}", *others]))
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.path, self.line, self.found, self.expected, self.remedy)
+        return type(self), (self.path, self.line, self.found, self.expected, self.remedy, self.others)
 
 
 class CorpusRefused(TagLMError):

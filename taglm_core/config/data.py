@@ -22,6 +22,17 @@ class TagScheme(StrEnum):
     IOB1 = "iob1"
     IOB2 = "iob2"
     BIOES = "bioes"
+    BIOS = "bios"
+    IOE = "ioe"
+    IO = "io"
+
+
+class ColumnSeparator(StrEnum):
+    """What stands between two columns; `auto` looks at all splits together."""
+
+    AUTO = "auto"
+    TAB = "tab"
+    SPACE = "space"
 
 
 class FindingName(StrEnum):
@@ -79,7 +90,18 @@ class LabelledConfig(Settings):
     dev: str | None = Field("demo:dev", description="same; null draws dev_sentences from train")
     test: str | None = Field("demo:test", description="same; null: variants are compared on dev, no test figures")
     columns: Columns = Columns()
-    scheme: TagScheme = Field(TagScheme.AUTO, description="tag scheme of the files")
+    separator: ColumnSeparator = Field(
+        ColumnSeparator.AUTO, description="what separates columns: tab (one tab, so that a token may hold spaces), "
+        "space (any run of spaces and tabs), or auto: space where that reads all files, else tab"
+    )  # fmt: skip
+    scheme: TagScheme = Field(
+        TagScheme.AUTO, description="tag scheme of the files (bioes is BILOU, BMES and BMEWO as well); io also reads "
+        "types without prefixes, and reads adjacent entities of one type as one"
+    )  # fmt: skip
+    strict: bool = Field(
+        False,
+        description="refuse tags that break their scheme, instead of a warning and conlleval's reading",
+    )
     dev_sentences: int | None = Field(None, ge=1, description="sentences drawn from train as dev where dev is null")
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of the training sentences kept (after dev)")
     sample_seed: int = Field(1, ge=0, description="seed of both draws")
@@ -99,6 +121,11 @@ class LabelledConfig(Settings):
         if (self.dev is None) == (self.dev_sentences is None):
             raise ValueError("give either dev (a path) or dev_sentences (with dev: null), not both and not neither")
         return self
+
+    def reading(self) -> dict[str, Any]:
+        """What steps say of how the files are read, where it is not the usual way."""
+        separator = {} if self.separator is ColumnSeparator.AUTO else {"separator": str(self.separator)}
+        return {**separator, **({"strict": True} if self.strict else {})}
 
     def splits(self) -> dict[str, str | None]:
         """Path of each split; None for a dev set that is drawn from train, and for a test set that is not there."""

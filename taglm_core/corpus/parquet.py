@@ -11,10 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from taglm_core.corpus.bad_lines import MAX_NAMED, BadLine, error_of
+from taglm_core.corpus.notation import Notation, canonical
 from taglm_core.corpus.parquet_writer import SCHEMA, CorpusCounts, CorpusWriter
-from taglm_core.corpus.schemes import Scheme, SchemeEvidence, SchemeViolation, to_bioes
+from taglm_core.corpus.scheme_evidence import SchemeEvidence
+from taglm_core.corpus.schemes import Scheme, to_bioes, violations
 from taglm_core.corpus.sentence import ReadCounts, Sentence, StoredSentence
-from taglm_core.errors import DamagedObject, InputError
+from taglm_core.errors import DamagedObject
 
 __all__ = [
     "SCHEMA",
@@ -35,56 +38,76 @@ def write_corpus(
     out_dir: Path,
     *,
     scheme: Scheme | None,
+    notation: Notation = Notation.PREFIX,
+    strict: bool = False,
     read: ReadCounts | None = None,
     sentences_per_file: int = 200_000,
     row_group: int = 50_000,
 ) -> CorpusCounts:
     """Writes sentences as Parquet, tags converted to BIOES; memory holds one row group.
 
+    Tags that break their scheme are read as conlleval reads them, and counted.
+
     Args:
         sentences: all with tags or all without.
         out_dir: made if absent; corpus files that are there already are replaced.
         scheme: scheme of the tags, None for unlabelled text.
+        notation: how the tags are written.
+        strict: refuse tags that break their scheme.
         read: the counts that the reader of `sentences` fills, taken over at the end.
         sentences_per_file: sentences in each file but the last.
         row_group: sentences in each Parquet row group.
 
     Raises:
-        InputError: no sentence at all, or tags that the scheme forbids (with file and line).
+        InputError: no sentence at all; with `strict`, tags that break the scheme (the first ones by file and line).
         ValueError: a sentence with tags and no scheme, or the other way round.
     """
     read = ReadCounts() if read is None else read
-    evidence = SchemeEvidence()
+    tagging = None if scheme is None else _Tagging(scheme, notation)
     with CorpusWriter(out_dir, sentences_per_file=sentences_per_file, row_group=row_group) as writer:
         buffer = _Buffer()
         for sentence in sentences:
-            if (sentence.tags is None) != (scheme is None):
+            if (sentence.tags is None) != (tagging is None):
                 raise ValueError(f"tags {sentence.tags is not None}, scheme {scheme}: both or neither must be given")
-            tags = None
-            if scheme is not None and sentence.tags is not None:
-                tags = _convert(sentence, sentence.tags, scheme)
-                if scheme is Scheme.IOB1:
-                    evidence.add(sentence.tags, sentence.path, sentence.line)
-            buffer.add(sentence, tags)
+            buffer.add(sentence, None if tagging is None else tagging.convert(sentence))
             if len(buffer.documents) == row_group or len(buffer.tokens) >= _BUFFER_TOKENS:
                 writer.write(buffer.take())
         if buffer.documents:
             writer.write(buffer.take())
-    boundaries = {name: number for name, number in evidence.counts.items() if name.startswith("b_after")}
-    return writer.counts(read, boundaries if scheme is Scheme.IOB1 else {})
+    if tagging is None:
+        return writer.counts(read)
+    if strict and tagging.broken:
+        raise error_of(tagging.first, tagging.broken)
+    return writer.counts(read, tagging.boundaries(), tagging.broken, [str(line) for line in tagging.first])
 
 
-def _convert(sentence: Sentence, tags: tuple[str, ...], scheme: Scheme) -> tuple[str, ...]:
-    try:
-        return to_bioes(tags, scheme)
-    except SchemeViolation as violation:
-        raise InputError(
-            sentence.path,
-            sentence.line + violation.position,
-            f"the tag {violation.tag!r}",
-            violation.rule,
-            "correct the tag, and write all splits in one tag scheme (IOB1, IOB2 or BIOES)",
-        ) from violation
+class _Tagging:
+    """Conversion of tags to BIOES; keeps count of those that break their scheme."""
+
+    def __init__(self, scheme: Scheme, notation: Notation) -> None:
+        self._scheme, self._notation = scheme, notation
+        self._evidence = SchemeEvidence()
+        self.broken = 0
+        self.first: list[BadLine] = []
+
+    def convert(self, sentence: Sentence) -> tuple[str, ...]:
+        source = sentence.tags or ()
+        tags = [canonical(tag, self._notation) or "O" for tag in source]
+        if self._scheme is Scheme.IOB1:
+            self._evidence.add(tags, sentence.path, sentence.line)
+        for position, _, rule in violations(tags, self._scheme):
+            self.broken += 1
+            if len(self.first) < MAX_NAMED:
+                line, found = sentence.line + position, f"the tag {source[position]!r}"
+                remedy = "correct the tag, or set labelled.strict: false to read it as conlleval does"
+                self.first.append(BadLine(sentence.path, line, found, rule, remedy))
+        return to_bioes(tags)
+
+    def boundaries(self) -> dict[str, int]:
+        """Where a B tag stood, in IOB1."""
+        if self._scheme is not Scheme.IOB1:
+            return {}
+        return {name: number for name, number in self._evidence.counts.items() if name.startswith("b_after")}
 
 
 class _Buffer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,9 @@ SCHEMA = pa.schema(
 _ROW_GROUP_BYTES = 256 * 2**20  # a row group of very long sentences is closed early
 
 
+_WHERE_ANY = ("comment_lines", "repaired_tags", "repairs")
+
+
 @dataclass(frozen=True)
 class CorpusCounts:
     """What a corpus holds.
@@ -43,6 +47,9 @@ class CorpusCounts:
         entities: entities by type, sorted by type; empty for unlabelled text.
         boundaries: for IOB1 sources, how often a B tag stood where the scheme needs none (`b_after_o`,
             `b_after_other_type`: accepted) and where it does (`b_after_same_type`).
+        comment_lines: lines of the raw files that begin with `#` and hold no token.
+        repaired_tags: tags that break their scheme and were read as conlleval reads them.
+        repairs: the first of them, as `file:line: found ...; expected ...`.
     """
 
     files: int
@@ -54,10 +61,14 @@ class CorpusCounts:
     longest: int
     entities: dict[str, int]
     boundaries: dict[str, int]
+    comment_lines: int = 0
+    repaired_tags: int = 0
+    repairs: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """Gives the counts for JSON, with the sum of the entities."""
-        return {**asdict(self), "entities_total": sum(self.entities.values())}
+        """Gives the counts for JSON, with the sum of the entities; comments and repairs only where there are any."""
+        told = {**asdict(self), "entities_total": sum(self.entities.values())}
+        return {name: value for name, value in told.items() if value or name not in _WHERE_ANY}
 
 
 class CorpusWriter:
@@ -111,8 +122,16 @@ class CorpusWriter:
             while self._pending_rows >= self._row_group or self._pending_bytes > _ROW_GROUP_BYTES:
                 self._write_row_group()
 
-    def counts(self, read: ReadCounts, boundaries: dict[str, int]) -> CorpusCounts:
+    def counts(
+        self, read: ReadCounts, boundaries: dict[str, int] | None = None, repaired: int = 0, repairs: Sequence[str] = ()
+    ) -> CorpusCounts:
         """Gives the counts of all that was written.
+
+        Args:
+            read: counts of the reader.
+            boundaries: as in `CorpusCounts`; so are the others.
+            repaired: `repaired_tags`.
+            repairs: the first of them.
 
         Raises:
             InputError: nothing was.
@@ -134,7 +153,10 @@ class CorpusWriter:
             tokens=self._tokens,
             longest=self._longest,
             entities=dict(sorted(self._entities.items())),
-            boundaries=boundaries,
+            boundaries=boundaries or {},
+            comment_lines=read.comment_lines,
+            repaired_tags=repaired,
+            repairs=tuple(repairs),
         )
 
     def _write_row_group(self) -> None:

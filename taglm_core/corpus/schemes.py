@@ -1,21 +1,21 @@
 """Tag schemes: what they allow, which one a corpus uses, conversion to BIOES and to spans.
 
-| tag sequence            | IOB1 | IOB2 | BIOES |
-|-------------------------|------|------|-------|
-| one entity of two words | I I  | B I  | B E   |
-| one of one word         | I    | B    | S     |
-| two touching, same type | I B  | B B  | S S   |
+| tag sequence            | IOB1 | IOB2 | BIOES | BIOS | IOE  | IO          |
+|-------------------------|------|------|-------|------|------|-------------|
+| one entity of two words | I I  | B I  | B E   | B I  | I E  | I I         |
+| one of one word         | I    | B    | S     | S    | E    | I           |
+| two touching, same type | I B  | B B  | S S   | S S  | E E  | (one of two) |
 
-BILOU is BIOES by other names (L is E, U is S). A type may contain hyphens: only the first one separates.
+BILOU is BIOES by other names (L is E, U is S). A type may contain hyphens: only the first one separates. All schemes
+have one reading, conlleval's. A sequence that breaks its scheme therefore has entities too: it is read, and counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-
-from taglm_core.errors import InputError
+from typing import NamedTuple
 
 Span = tuple[str, int, int]
 """An entity: type, first token, token after the last."""
@@ -27,23 +27,48 @@ class Scheme(StrEnum):
     IOB1 = "iob1"
     IOB2 = "iob2"
     BIOES = "bioes"
+    BIOS = "bios"
+    IOE = "ioe"
+    IO = "io"
 
 
-class SchemeViolation(ValueError):
-    """A tag sequence that a scheme forbids.
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a scheme demands.
 
-    Args:
-        position: index of the tag that breaks the rule, from 0.
-        tag: that tag.
-        rule: the rule, as a phrase that fits after "expected".
+    Attributes:
+        prefixes: those it writes.
+        begins_with_b: whether I and E stand only after B or I of their type.
+        must_go_on: prefixes that only I or E of the same type may follow.
     """
 
-    def __init__(self, position: int, tag: str, rule: str) -> None:
-        self.position, self.tag, self.rule = position, tag, rule
-        super().__init__(f"tag {tag!r} at position {position}: {rule}")
+    prefixes: str
+    begins_with_b: bool = False
+    must_go_on: str = ""
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.position, self.tag, self.rule)
+
+_RULES = {
+    Scheme.IOB1: _Rules("BI"),
+    Scheme.IOB2: _Rules("BI", begins_with_b=True),
+    Scheme.BIOES: _Rules("BIES", begins_with_b=True, must_go_on="BI"),
+    Scheme.BIOS: _Rules("BIS", begins_with_b=True, must_go_on="B"),
+    Scheme.IOE: _Rules("IE"),
+    Scheme.IO: _Rules("I"),
+}
+
+
+class Violation(NamedTuple):
+    """A tag that its scheme forbids.
+
+    Attributes:
+        position: index of the tag, from 0.
+        tag: the tag.
+        rule: what the scheme demands, as a phrase that fits after "expected".
+    """
+
+    position: int
+    tag: str
+    rule: str
 
 
 _CANONICAL = {"L": "E", "U": "S"}
@@ -55,15 +80,14 @@ def split_tag(tag: str) -> tuple[str, str]:
     return _CANONICAL.get(prefix, prefix), kind
 
 
-def to_spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
-    """Gives the entities of a tag sequence, in order.
+def to_spans(tags: Sequence[str]) -> list[Span]:
+    """Return the entities of a tag sequence, in order.
 
-    For IOB1 this is conlleval's rule: an entity begins at B, and at I after O or another type. A valid IOB2 or BIOES
-    sequence has one reading, and this gives it; validity is what `check_tags` is for.
+    The rule is conlleval's, for all schemes: an entity begins at B and S, and at I and E unless an entity of that type
+    is open. It ends after E and S, and where it does not go on.
 
     Args:
-        tags: T tags.
-        scheme: their scheme. The reading is the same for all of them on valid input.
+        tags: T tags of any scheme.
     """
     spans: list[Span] = []
     kind, start = "", -1  # the open entity; start -1: none
@@ -77,7 +101,7 @@ def to_spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
             continue
         if not goes_on:
             kind, start = tag_kind, position
-        if prefix in ("E", "S") and scheme is Scheme.BIOES:
+        if prefix in ("E", "S"):
             spans.append((kind, start, position + 1))
             start = -1
     if start >= 0:
@@ -91,7 +115,7 @@ def from_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str,
     Args:
         spans: entities that don't overlap, in order.
         length: T, the number of tokens.
-        scheme: the scheme to write.
+        scheme: the scheme to write: IOB1, IOB2 or BIOES.
     """
     tags = ["O"] * length
     last_kind, last_end = "", -1
@@ -106,39 +130,39 @@ def from_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str,
     return tuple(tags)
 
 
-def check_tags(tags: Sequence[str], scheme: Scheme) -> None:
-    """Refuses a sequence that the scheme forbids.
+def violations(tags: Sequence[str], scheme: Scheme) -> list[Violation]:
+    """Return the tags that the scheme forbids, at most one violation a tag.
 
     IOB1 forbids nothing but the prefixes E and S: real IOB1 files have a few B where I was due.
-
-    Raises:
-        SchemeViolation: the first tag that breaks a rule.
     """
-    if scheme is Scheme.BIOES:
-        _check_bioes(tags)
-        return
-    previous = ("O", "")
+    rules, name = _RULES[scheme], scheme.upper()
+    found = []
+    before, kind_before = "O", ""
     for position, tag in enumerate(tags):
         prefix, kind = split_tag(tag)
-        if prefix in ("E", "S"):
-            raise SchemeViolation(position, tag, f"only the prefixes B and I in a corpus in {scheme.upper()}")
-        if scheme is Scheme.IOB2 and prefix == "I" and (previous[0] == "O" or previous[1] != kind):
-            raise SchemeViolation(position, tag, f"B-{kind} or I-{kind} before it, as IOB2 demands")
-        previous = (prefix, kind)
+        inside = before in ("B", "I") and kind_before == kind  # of an entity of this tag's type
+        if prefix != "O" and prefix not in rules.prefixes:
+            found.append(Violation(position, tag, f"no prefix but {_listed(rules.prefixes)} in a corpus in {name}"))
+        elif rules.begins_with_b and prefix in ("I", "E") and not inside:
+            found.append(Violation(position, tag, f"B-{kind} or I-{kind} before it, as {name} demands"))
+        elif before in rules.must_go_on and not (prefix in ("I", "E") and inside):
+            due = _either("IE", rules, kind_before)
+            found.append(Violation(position, tag, f"{due} here, as {name} demands"))
+        before, kind_before = prefix, kind
+    if before in rules.must_go_on and (not found or found[-1].position < len(tags) - 1):
+        due = _either("ES", rules, kind_before)
+        found.append(Violation(len(tags) - 1, tags[-1], f"{due} at the end of an entity, as {name} demands"))
+    return found
 
 
-def _check_bioes(tags: Sequence[str]) -> None:
-    open_kind: str | None = None  # type of an entity begun and not ended
-    for position, tag in enumerate(tags):
-        prefix, kind = split_tag(tag)
-        if prefix in ("I", "E") and open_kind != kind:
-            raise SchemeViolation(position, tag, f"B-{kind} or I-{kind} before it, as BIOES demands")
-        if prefix in ("O", "B", "S") and open_kind is not None:
-            raise SchemeViolation(position, tag, f"I-{open_kind} or E-{open_kind} here, as BIOES demands")
-        open_kind = kind if prefix in ("B", "I") else None
-    if open_kind is not None:
-        rule = f"E-{open_kind} or S-{open_kind} at the end of an entity, as BIOES demands"
-        raise SchemeViolation(len(tags) - 1, tags[-1], rule)
+def _either(prefixes: str, rules: _Rules, kind: str) -> str:
+    """Those of the prefixes that the scheme writes, as tags: `I-PER or E-PER`."""
+    return " or ".join(f"{prefix}-{kind}" for prefix in prefixes if prefix in rules.prefixes)
+
+
+def _listed(prefixes: str) -> str:
+    """The prefixes as words: `B, I and S`."""
+    return " and ".join(", ".join(prefixes).rsplit(", ", 1))
 
 
 @dataclass(frozen=True)
@@ -156,21 +180,14 @@ class AllowedTags:
     end: tuple[bool, ...]
 
 
-_GOES_ON = {Scheme.IOB1: ("I",), Scheme.IOB2: ("I",), Scheme.BIOES: ("I", "E")}
-"""Prefixes that continue an entity of their type."""
-
-_MUST_GO_ON = {Scheme.IOB1: (), Scheme.IOB2: (), Scheme.BIOES: ("B", "I")}
-"""Prefixes that only a continuation may follow."""
-
-
 def allowed_tags(tags: Sequence[str], scheme: Scheme) -> AllowedTags:
     """Tables of what a scheme writes: a sequence fits if and only if it is what `from_spans` makes of its entities.
 
-    For IOB1 that is stricter than `check_tags`, which reads a B that no touching entity calls for.
+    For IOB1 that is stricter than `violations`, which reads a B that no touching entity calls for.
 
     Args:
         tags: K tags; those that a scheme never writes (E and S in IOB2) are allowed nowhere.
-        scheme: the scheme.
+        scheme: the scheme: IOB1, IOB2 or BIOES.
     """
     ends = [not _is_open(tag, scheme) and _is_written(tag, scheme) for tag in tags]
     return AllowedTags(
@@ -181,11 +198,12 @@ def allowed_tags(tags: Sequence[str], scheme: Scheme) -> AllowedTags:
 
 
 def _is_written(tag: str, scheme: Scheme) -> bool:
-    return scheme is Scheme.BIOES or split_tag(tag)[0] not in ("E", "S")
+    prefix = split_tag(tag)[0]
+    return prefix == "O" or prefix in _RULES[scheme].prefixes
 
 
 def _is_open(tag: str, scheme: Scheme) -> bool:
-    return split_tag(tag)[0] in _MUST_GO_ON[scheme]
+    return split_tag(tag)[0] in _RULES[scheme].must_go_on
 
 
 def _may_follow(one: str, other: str, scheme: Scheme) -> bool:
@@ -195,113 +213,12 @@ def _may_follow(one: str, other: str, scheme: Scheme) -> bool:
     if not _is_written(other, scheme):
         return False
     if _is_open(one, scheme):
-        return inside and prefix in _GOES_ON[scheme]
+        return inside and prefix in ("I", "E")
     if scheme is Scheme.IOB1:
         return inside if prefix == "B" else True
-    return inside if prefix in _GOES_ON[scheme] else True
+    return inside if prefix in ("I", "E") else True
 
 
-def to_bioes(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
-    """Converts a tag sequence to BIOES.
-
-    Raises:
-        SchemeViolation: the sequence is not valid in its scheme.
-    """
-    check_tags(tags, scheme)
-    return from_spans(to_spans(tags, scheme), len(tags), Scheme.BIOES)
-
-
-_EVIDENCE = (
-    "sentences",
-    "e_or_s",
-    "i_begins",
-    "b_after_o",
-    "b_after_same_type",
-    "b_after_other_type",
-    "invalid_in_bioes",
-)
-
-
-@dataclass
-class SchemeEvidence:
-    """What the tags of a corpus show about its scheme, collected in one pass over all its splits.
-
-    One split alone may lack the tag that tells (a small IOB1 file whose entities all touch, say), hence all together.
-
-    Attributes:
-        counts: how often each kind of evidence was met.
-        first: where it was met first, as (path, line, tag).
-    """
-
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_EVIDENCE, 0))
-    first: dict[str, tuple[str, int, str]] = field(default_factory=dict)
-    _bioes_violation: tuple[str, int, SchemeViolation] | None = None
-
-    def add(self, tags: Sequence[str], path: str, line: int) -> None:
-        """Takes the tags of one sentence, the first of which stands at path:line, the others in the lines below."""
-        self.counts["sentences"] += 1
-        previous = ("O", "")
-        for position, tag in enumerate(tags):
-            if tag == "O":
-                previous = ("O", "")
-                continue
-            current = split_tag(tag)
-            name = _evidence_of(previous, current)
-            if name is not None:
-                self.counts[name] += 1
-                self.first.setdefault(name, (path, line + position, tag))
-            previous = current
-        try:
-            _check_bioes(tags)
-        except SchemeViolation as violation:
-            self.counts["invalid_in_bioes"] += 1
-            if self._bioes_violation is None:
-                self._bioes_violation = (path, line + violation.position, violation)
-
-    def decide(self) -> Scheme:
-        """Gives the one scheme that fits all splits; without any entity IOB2.
-
-        Raises:
-            InputError: E or S (L or U) tags together with sequences that BIOES forbids.
-        """
-        if self.counts["e_or_s"]:
-            if self._bioes_violation is not None:
-                path, line, violation = self._bioes_violation
-                where = "{}:{} ({})".format(*self.first["e_or_s"])
-                raise InputError(
-                    path,
-                    line,
-                    f"the tag {violation.tag!r}",
-                    f"{violation.rule} (the corpus is in BIOES, see {where})",
-                    "write all splits in one tag scheme (IOB1, IOB2 or BIOES)",
-                )
-            return Scheme.BIOES
-        return Scheme.IOB1 if self.counts["i_begins"] else Scheme.IOB2
-
-    def doubt(self) -> str | None:
-        """What a person should look at: a corpus that is IOB1 by few tags, as an IOB2 corpus with faults would be."""
-        begun, usual = self.counts["i_begins"], self.counts["b_after_o"]
-        if self.decide() is not Scheme.IOB1 or begun >= usual:
-            return None
-        return (
-            f"the tags are read as IOB1, because {begun:,} entities begin with I ({{}}:{{}}, {{}} is the first); "
-            f"{usual:,} begin with B, as in IOB2. The entities are the same either way; labelled.scheme: iob2 stops at "
-            "each such tag"
-        ).format(*self.first["i_begins"])
-
-    def describe(self) -> dict[str, object]:
-        """Gives the counts and the first places, for JSON."""
-        first = {name: f"{path}:{line} ({tag})" for name, (path, line, tag) in self.first.items()}
-        return {"scheme": self.decide().value, "counts": dict(self.counts), "first": first}
-
-
-def _evidence_of(previous: tuple[str, str], current: tuple[str, str]) -> str | None:
-    """Names what a tag other than O, after the tag before it (O at the start), is evidence of."""
-    if current[0] in ("E", "S"):
-        return "e_or_s"
-    begins = previous[0] in ("O", "E", "S") or previous[1] != current[1]
-    if current[0] == "I":
-        return "i_begins" if begins else None
-    if previous[0] == "O":
-        return "b_after_o"
-    return "b_after_same_type" if previous[1] == current[1] else "b_after_other_type"
+def to_bioes(tags: Sequence[str]) -> tuple[str, ...]:
+    """Convert a tag sequence of any scheme to BIOES; tags that break their scheme are read as conlleval reads them."""
+    return from_spans(to_spans(tags), len(tags), Scheme.BIOES)

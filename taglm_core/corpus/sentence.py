@@ -57,10 +57,12 @@ class ReadCounts:
         files: files read.
         document_marks: `-DOCSTART-` lines.
         empty_lines: lines of nothing but white space.
+        comment_lines: lines that begin with `#` and hold no token.
         last_path: the file read last, for messages.
     """
 
     files: int = 0
     document_marks: int = 0
     empty_lines: int = 0
+    comment_lines: int = 0
     last_path: str = ""

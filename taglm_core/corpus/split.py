@@ -65,7 +65,7 @@ def split_corpus(
             chosen = batch.filter(pa.array(is_drawn != complement))
             if chosen.num_rows:
                 writer.write(chosen)
-    return writer.counts(ReadCounts(), {})
+    return writer.counts(ReadCounts())
 
 
 def _number_to_draw(total: int, count: int | None, fraction: float | None) -> int:

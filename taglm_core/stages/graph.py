@@ -119,13 +119,13 @@ def _scheme_step(labelled: LabelledConfig) -> Step:
             files |= its_files
             if config:
                 demo[split] = config["demo_file"]
-    config = {"columns": _dump(labelled.columns), "demo_files": demo}
+    config = {"columns": _dump(labelled.columns), "demo_files": demo, **labelled.reading()}
     return Step("scheme", "tag-scheme", config, inputs, files, labelled.name)
 
 
 def _labelled_step(name: str, path: str, labelled: LabelledConfig) -> Step:
     inputs, files, config = _source("file", path)
-    config = {"format": "conll", "columns": _dump(labelled.columns), **config}
+    config = {"format": "conll", "columns": _dump(labelled.columns), **labelled.reading(), **config}
     if labelled.scheme is TagScheme.AUTO:
         inputs = {**inputs, "scheme": "scheme"}
     else:

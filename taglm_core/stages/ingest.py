@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from taglm_core.corpus.conll import read_conll
+from taglm_core.corpus.conll_faults import Columns, Separator
 from taglm_core.corpus.demo.generate import generate
+from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
 from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
-from taglm_core.corpus.schemes import Scheme, SchemeEvidence
+from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import ReadCounts, Sentence, map_tokens
 from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
@@ -29,20 +31,15 @@ def build_demo_corpus(bench: Bench) -> Built:
 
 
 def build_tag_scheme(bench: Bench) -> Built:
-    """Find the tag scheme of the labelled files, all splits together.
+    """Find the tag scheme of the labelled files, all splits together, and what is unusual in how they are written.
 
-    Only the scheme's name is payload: other test bytes of the same scheme change nothing downstream.
+    Nothing else is payload: other test bytes in the same layout change nothing downstream.
     """
-    evidence = SchemeEvidence()
-    columns = bench.config["columns"]
-    for path in (*(path for files in bench.files.values() for path in files), *_demo_files(bench)):
-        for sentence in read_conll([path], word_column=columns["word"], tag_column=columns["tag"]):
-            evidence.add(sentence.tags or (), sentence.path, sentence.line)
-    doubt = evidence.doubt()
-    if doubt is not None:
-        logger.warning("%s", doubt)
-    _write_json(bench.out / SCHEME_FILE, {"scheme": str(evidence.decide())})
-    _write_json(bench.out / "evidence.json", evidence.describe())
+    paths = [*(path for files in bench.files.values() for path in files), *_demo_files(bench)]
+    found = _find_layout(bench, paths, scheme=None)
+    _write_json(bench.out / SCHEME_FILE, found.layout.to_dict())
+    doubt = {"doubt": found.doubts[0]} if found.doubts else {}
+    _write_json(bench.out / "evidence.json", {**found.evidence.describe(), **doubt})
     return Built(not_payload=("evidence.json",))
 
 
@@ -69,8 +66,14 @@ def build_corpus(bench: Bench) -> Built:
         counts = write_corpus(read_text(paths, counts=read), bench.out, scheme=None, read=read)
         return _corpus_built(bench, counts, {})
     columns = config["columns"]
-    sentences = read_conll(paths, word_column=columns["word"], tag_column=columns["tag"], counts=read)
-    counts = write_corpus(sentences, bench.out, scheme=_scheme(bench), read=read)
+    layout = _layout(bench, paths)
+    where = Columns(columns["word"], columns["tag"], layout.separator, layout.notation)
+    sentences = read_conll(paths, where, counts=read)
+    strict = config.get("strict", False)
+    counts = write_corpus(
+        sentences, bench.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
+    )
+    _say_what_was_met(counts, layout)
     return _corpus_built(bench, counts, {})
 
 
@@ -100,11 +103,40 @@ def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
         yield Sentence(map_tokens(sentence.tokens, token_map), None, sentence.document_id, line=1)
 
 
-def _scheme(bench: Bench) -> Scheme:
+def _layout(bench: Bench, paths: Sequence[Path]) -> Layout:
+    """The layout found over all splits, or over this one where the experiment names the scheme."""
     if "scheme" in bench.config:
-        return Scheme(bench.config["scheme"])
-    found = json.loads((bench.inputs["scheme"].path / SCHEME_FILE).read_text(encoding="utf-8"))
-    return Scheme(found["scheme"])
+        return _find_layout(bench, paths, scheme=Scheme(bench.config["scheme"])).layout
+    return Layout.from_dict(json.loads((bench.inputs["scheme"].path / SCHEME_FILE).read_text(encoding="utf-8")))
+
+
+def _find_layout(bench: Bench, paths: Sequence[Path], scheme: Scheme | None) -> FoundLayout:
+    config = bench.config
+    found = find_layout(
+        paths,
+        **config["columns"],
+        separator=Separator(config["separator"]) if "separator" in config else None,
+        scheme=scheme,
+        strict=config.get("strict", False),
+    )
+    for remark in found.remarks:
+        logger.info("%s", remark)
+    for doubt in found.doubts:
+        logger.warning("%s", doubt)
+    return found
+
+
+def _say_what_was_met(counts: CorpusCounts, layout: Layout) -> None:
+    if counts.comment_lines:
+        logger.info("comment lines (they begin with #) that are skipped: %s", f"{counts.comment_lines:,}")
+    if counts.repaired_tags:
+        logger.warning(
+            "tags that break the scheme %s: %s. They are read as conlleval reads them; labelled.strict: true refuses "
+            "them. The first of them:\n  %s",
+            layout.scheme.upper(),
+            f"{counts.repaired_tags:,}",
+            "\n  ".join(counts.repairs[:3]),
+        )
 
 
 def _demo_files(bench: Bench) -> Iterator[Path]:

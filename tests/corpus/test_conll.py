@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taglm_core.corpus.conll import read_conll
+from taglm_core.corpus.conll_faults import Columns
 from taglm_core.corpus.sentence import ReadCounts, Sentence
 from taglm_core.errors import InputError
 
@@ -23,7 +24,7 @@ heads VBZ I-VP O
 
 def _read(path: Path, text: str, word: int = 0, tag: int | None = -1, counts: ReadCounts | None = None):
     path.write_bytes(text.encode())
-    return list(read_conll([path], word_column=word, tag_column=tag, counts=counts))
+    return list(read_conll([path], Columns(word, tag), counts=counts))
 
 
 def test_sentences_documents_and_lines(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_documents_are_numbered_over_all_files(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in "abc"]
     for path, text in zip(paths, ["x O\n", "-DOCSTART- O\n\ny O\n\n-DOCSTART- O\n\nz O\n", "w O\n"], strict=True):
         path.write_text(text)
-    sentences = list(read_conll(paths, word_column=0, tag_column=1))
+    sentences = list(read_conll(paths, Columns(0, 1)))
     assert [(sentence.tokens[0], sentence.document) for sentence in sentences] == [
         ("x", 0),
         ("y", 1),
@@ -93,7 +94,6 @@ def test_documents_are_numbered_over_all_files(tmp_path: Path) -> None:
         ("a O\n\nb PER\n", r"eng\.train:3: found the tag 'PER'; expected O, or one of B-"),
         ("a O\nb X-PER\n", r"eng\.train:2: found the tag 'X-PER'"),
         ("a B-\n", r"eng\.train:1: found the tag 'B-'"),
-        ("a o\n", r"eng\.train:1: found the tag 'o'"),
         ("a O\rb O\r", r"eng\.train:1: found a carriage return"),
         ("a O\n" * 100_001, r"eng\.train:1: found more than 100,000 tokens without a blank line"),
     ],
@@ -119,4 +119,4 @@ def test_two_files_may_have_different_numbers_of_columns(tmp_path: Path) -> None
     paths = [tmp_path / "a", tmp_path / "b"]
     paths[0].write_text("x O\n")
     paths[1].write_text("y NN O\n")
-    assert len(list(read_conll(paths, word_column=0, tag_column=-1))) == 2
+    assert len(list(read_conll(paths, Columns(0, -1)))) == 2

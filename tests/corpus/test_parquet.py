@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taglm_core.corpus.conll import read_conll
+from taglm_core.corpus.conll_faults import Columns
 from taglm_core.corpus.parquet import (
     SCHEMA,
     corpus_files,
@@ -51,7 +52,7 @@ def test_counts(tmp_path: Path) -> None:
     path = tmp_path / "train"
     path.write_text("-DOCSTART- O\n\nA I-X\nB B-X\nc O\n\nD B-Y\n\n-DOCSTART- O\n\ne O\n")
     read = ReadCounts()
-    sentences = read_conll([path], word_column=0, tag_column=1, counts=read)
+    sentences = read_conll([path], Columns(0, 1), counts=read)
     counts = write_corpus(sentences, tmp_path / "corpus", scheme=Scheme.IOB1, read=read)
     assert counts.to_dict() == {
         "files": 1,
@@ -100,7 +101,7 @@ def test_a_forbidden_tag_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "test.txt"
     path.write_text("a B-X\nb I-X\nc I-Y\n")
     with pytest.raises(InputError, match=r"test\.txt:3: found the tag 'I-Y'; expected B-Y or I-Y before it"):
-        write_corpus(read_conll([path], word_column=0, tag_column=1), tmp_path / "c", scheme=Scheme.IOB2)
+        write_corpus(read_conll([path], Columns(0, 1)), tmp_path / "c", scheme=Scheme.IOB2, strict=True)
 
 
 def test_no_sentence_is_refused(tmp_path: Path) -> None:

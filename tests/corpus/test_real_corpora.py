@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from taglm_core.corpus.conll import read_conll
+from taglm_core.corpus.conll_faults import Columns
 from taglm_core.corpus.files import resolve_files
 from taglm_core.corpus.parquet import CorpusCounts, write_corpus
-from taglm_core.corpus.schemes import Scheme, SchemeEvidence
+from taglm_core.corpus.scheme_evidence import SchemeEvidence
+from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
@@ -20,13 +22,13 @@ pytestmark = pytest.mark.real
 
 def _ingest(paths: list[Path], out: Path) -> tuple[Scheme, dict[str, CorpusCounts]]:
     evidence = SchemeEvidence()
-    for sentence in read_conll(paths, word_column=0, tag_column=-1):
+    for sentence in read_conll(paths, Columns(0, -1)):
         assert sentence.tags is not None
         evidence.add(sentence.tags, sentence.path, sentence.line)
     counts = {}
     for path in paths:
         read = ReadCounts()
-        sentences = read_conll([path], word_column=0, tag_column=-1, counts=read)
+        sentences = read_conll([path], Columns(0, -1), counts=read)
         counts[path.name] = write_corpus(sentences, out / path.name, scheme=evidence.decide(), read=read)
     return evidence.decide(), counts
 

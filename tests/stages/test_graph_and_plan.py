@@ -200,3 +200,13 @@ def test_unknown_demo_files_are_refused() -> None:
     """demo:x lists what there is."""
     with pytest.raises(ConfigError, match="demo:train"):
         build_graph(load_experiment(None, ["labelled.train=demo:trian"]))
+
+
+def test_how_files_are_read_is_in_keys_only_where_it_is_not_the_usual_way() -> None:
+    """The separator and `strict` are in the recipes of scheme and corpora once they are set, and in no others."""
+    usual = build_graph(load_experiment(None))
+    assert not {"separator", "strict"} & {*usual["scheme"].config, *usual["corpus/dev"].config}
+    graph = build_graph(load_experiment(None, ["labelled.separator=space", "labelled.strict=true"]))
+    for name in ("scheme", "corpus/dev"):
+        assert dict(graph[name].config) == {**usual[name].config, "separator": "space", "strict": True}
+    assert graph["corpus/text"].config == usual["corpus/text"].config

@@ -1,0 +1,51 @@
+"""Lines that cannot be read: collected, counted, and the first of them named in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from taglm_core.errors import InputError
+
+MAX_NAMED = 20
+"""So many lines are named in one error; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that breaks a rule.
+
+    Attributes:
+        path: the file.
+        line: 1-based line number.
+        found: what is there.
+        expected: what should be there.
+        remedy: what the user can do.
+    """
+
+    path: Path | str
+    line: int
+    found: str
+    expected: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: found {self.found}; expected {self.expected}"
+
+
+def error_of(lines: Iterable[BadLine], count: int) -> InputError:
+    """Return the error that names bad lines, each remedy once.
+
+    Args:
+        lines: at least one, in the order of files and lines; the first `MAX_NAMED` are named.
+        count: how many there are altogether.
+    """
+    first, *others = list(lines)[:MAX_NAMED]
+    said, named = {first.remedy}, []
+    for line in others:
+        named.append(str(line) if line.remedy in said else f"{line}; {line.remedy}")
+        said.add(line.remedy)
+    if count > len(named) + 1:
+        named.append(f"and {count - len(named) - 1:,} more")
+    return InputError(first.path, first.line, first.found, first.expected, first.remedy, named)
