@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taglm_core.corpus.bad_lines import error_of
-from taglm_core.corpus.conll_faults import Columns, FileFaults, Separator, Width
+from taglm_core.corpus.conll_faults import Columns, FileFaults, Width
 from taglm_core.corpus.files import open_text
 from taglm_core.corpus.notation import STANDARD, canonical
 from taglm_core.corpus.sentence import ReadCounts, Sentence
@@ -87,7 +87,7 @@ class ConllReader:
             file = _File(path, self)
             self._faults.append(file.faults)
             for number, line in open_text(path):
-                columns = file.split(line)
+                columns = self.columns.split(line)
                 comment = bool(columns) and line[0] == "#" and file.is_comment(line, columns)
                 mark = DOCUMENT_MARK in line and file.is_document_mark(columns)
                 if columns and not comment and not mark:
@@ -164,14 +164,6 @@ class _File:
         self.columns = self.reader.columns
         self.faults = FileFaults(self.path, self.columns)
         self.current = Width(0)  # what is known of lines as wide as the last one
-
-    def split(self, line: str) -> list[str]:
-        """Return the columns of a line; none for a blank line."""
-        if not line or line.isspace():
-            return []
-        if self.columns.separator is Separator.TAB:
-            return [column.strip(" ") or column[:1] for column in line.split("\t")]  # a blank may be a token
-        return [column for column in re.split("[ \t]+", line) if column]
 
     def is_document_mark(self, columns: list[str]) -> bool:
         """Whether the word column, or the first one (short marks stand alone on the line), is the mark."""

@@ -41,6 +41,14 @@ class Columns:
     separator: Separator = Separator.SPACE
     notation: Notation = Notation.PREFIX
 
+    def split(self, line: str) -> list[str]:
+        """Return the columns of a line; none for a blank line."""
+        if not line or line.isspace():
+            return []
+        if self.separator is Separator.TAB:
+            return [column.strip(" ") or column[:1] for column in line.split("\t")]  # a blank may be a token
+        return [column for column in re.split("[ \t]+", line) if column]
+
 
 @dataclass
 class Faults:

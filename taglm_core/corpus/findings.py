@@ -93,7 +93,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TagColumns:
     """Columns of the training file, looked at beside the tag column.
 
     Attributes:
@@ -105,7 +105,7 @@ class Columns:
     entities: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
-def judge(facts: Mapping[str, SplitFacts], columns: Columns | None = None) -> list[Finding]:
+def judge(facts: Mapping[str, SplitFacts], columns: TagColumns | None = None) -> list[Finding]:
     """Everything suspicious, in the order of harm.
 
     Args:
@@ -289,7 +289,7 @@ def _other_words(split: SplitFacts, known: SplitFacts) -> Iterator[Finding]:
         )
 
 
-def _other_columns(columns: Columns) -> Iterator[Finding]:
+def _other_columns(columns: TagColumns) -> Iterator[Finding]:
     own = columns.entities.get(columns.tag, {})
     mine = sum(own.values())
     for number, types in columns.entities.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,12 +13,15 @@ from typing import Any
 
 from taglm_core.config.data import FindingName
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.conll import read_conll
-from taglm_core.corpus.findings import TEXT, TRAIN, Columns, Finding, SplitFacts, judge
+from taglm_core.corpus.conll import ConllReader
+from taglm_core.corpus.conll_faults import Columns
+from taglm_core.corpus.files import open_text
+from taglm_core.corpus.findings import TEXT, TRAIN, Finding, SplitFacts, TagColumns, judge
+from taglm_core.corpus.layout import Layout
 from taglm_core.corpus.parquet import read_corpus
-from taglm_core.corpus.schemes import Scheme, to_spans
+from taglm_core.corpus.schemes import to_spans
 from taglm_core.corpus.sentence import StoredSentence
-from taglm_core.errors import CorpusRefused, InputError
+from taglm_core.errors import CorpusRefused
 from taglm_core.stages.graph import STATISTICS
 from taglm_core.stages.steps import Graph, Step
 from taglm_core.store.records import Ref
@@ -158,20 +162,18 @@ class _View:
             )
         return found
 
-    def columns(self, train: Step | None) -> Columns | None:
+    def columns(self, train: Step | None) -> TagColumns | None:
         """The columns of the training file, if there are several that could hold the tags."""
         if train is None:
             return None
         step = self._first_source(train)
         if "columns" not in step.config or not step.files or step.config["columns"]["tag"] != -1:
             return None  # generated, or the user has chosen
-        paths, word = step.raw_files_of("file"), step.config["columns"]["word"]
-        entities: dict[int, dict[str, int]] = {}
-        number = 0
-        while (types := _types_of_column(paths, word, number)) is not None:
-            entities[number] = types
-            number += 1
-        return Columns(number - 1, {column: types for column, types in entities.items() if types})
+        paths, usual = step.raw_files_of("file"), self._layout(step)
+        widths = Counter(len(usual.split(text)) for _, text in islice(open_text(paths[0]), SAMPLE))
+        width = max(widths, key=lambda columns: (columns > 0, widths[columns]))
+        entities = {number: _types_of_column(paths, replace(usual, tag=number)) for number in range(width)}
+        return TagColumns(width - 1, {number: types for number, types in entities.items() if types})
 
     def scheme_doubt(self) -> list[Finding]:
         """What the tags of the files leave open about their scheme."""
@@ -180,16 +182,15 @@ class _View:
         doubt = self._json("scheme", "evidence.json").get("doubt")
         if not doubt:
             return []
-        return [Finding(FindingName.SCHEME_DOUBT, TRAIN, doubt, "set labelled.scheme")]
+        return [Finding(FindingName.SCHEME_DOUBT, TRAIN, doubt, "look at the tags of these lines")]
 
     def located(self, finding: Finding, step: Step) -> Finding:
         """The finding with the file and line of the sentence that shows it."""
         if finding.sentence is None or "file" not in step.files:
             return finding
-        config = step.config
-        if "columns" not in config:
+        if "columns" not in step.config:
             return replace(finding, where=f"{step.raw_files_of('file')[0]}")
-        sentences = read_conll(step.raw_files_of("file"), word_column=config["columns"]["word"], tag_column=None)
+        sentences = ConllReader(step.raw_files_of("file"), self._layout(step))
         shown = next(islice(sentences, finding.sentence, None), None)
         return finding if shown is None else replace(finding, where=f"{shown.path}:{shown.line}")
 
@@ -214,6 +215,13 @@ class _View:
         columns = self._first_source(step).config.get("columns")
         return "" if columns is None else f"word {columns['word']}, tag {columns['tag']}"
 
+    def _layout(self, step: Step) -> Columns:
+        """Where a labelled file has its columns, and how they are separated and its tags written."""
+        unusual = self._counts(step).get("layout", {})
+        layout = Layout.from_dict({"scheme": "bioes", **unusual})
+        columns = step.config["columns"]
+        return Columns(columns["word"], columns["tag"], layout.separator, layout.notation)
+
     def _counts(self, step: Step) -> Any:
         return self._json(step.name, "counts.json")
 
@@ -222,16 +230,15 @@ class _View:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _types_of_column(paths: Sequence[Path], word: int, column: int) -> dict[str, int] | None:
-    """Entities by type if a column held the tags; none if its values are no tags, None if there is no such column."""
-    found: dict[str, int] = {}
-    try:
-        for sentence in islice(read_conll(paths, word_column=word, tag_column=column), SAMPLE):
-            for kind, _, _ in to_spans(sentence.tags or (), Scheme.IOB1):
-                found[kind] = found.get(kind, 0) + 1
-    except InputError as error:
-        return None if "column" in error.expected else {}
-    return found
+def _types_of_column(paths: Sequence[Path], columns: Columns) -> dict[str, int]:
+    """Entities by type if a column held the tags; none if its values are no tags."""
+    found: Counter[str] = Counter()
+    reader = ConllReader(paths, columns)
+    for sentence in islice(reader, SAMPLE):
+        found.update(kind for kind, _, _ in to_spans([reader.canonical(tag) or "O" for tag in sentence.tags or ()]))
+        if reader.bad_lines():
+            return {}
+    return dict(found)
 
 
 def _shown(sentence: StoredSentence, longest: int = 12) -> str:

@@ -74,7 +74,7 @@ def build_corpus(bench: Bench) -> Built:
         sentences, bench.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
     )
     _say_what_was_met(counts, layout)
-    return _corpus_built(bench, counts, {})
+    return _corpus_built(bench, counts, {}, layout)
 
 
 def build_statistics(bench: Bench) -> Built:
@@ -91,8 +91,10 @@ def build_statistics(bench: Bench) -> Built:
     return Built()
 
 
-def _corpus_built(bench: Bench, counts: CorpusCounts, seeds: dict[str, int]) -> Built:
+def _corpus_built(bench: Bench, counts: CorpusCounts, seeds: dict[str, int], layout: Layout | None = None) -> Built:
     told = counts.to_dict()
+    if layout is not None and layout != Layout(layout.scheme):  # an unusual one, for those who look at the file again
+        told["layout"] = layout.to_dict()
     _write_json(bench.out / "counts.json", told)
     numbers = {name: value for name, value in told.items() if isinstance(value, int)}
     return Built(counts=numbers, seeds=seeds, not_payload=("counts.json",))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from taglm_core.config.data import FindingName
-from taglm_core.corpus.findings import Columns, SplitFacts, judge
+from taglm_core.corpus.findings import SplitFacts, TagColumns, judge
 from taglm_core.corpus.sentence import StoredSentence
 
 WORDS = ["The", "quick", "Fox", ",", "said", "Ann", ",", "jumps", "over", "the", "lazy", "dog", "of", "Oslo"]
@@ -48,7 +48,7 @@ def labelled(split: str, **others: object) -> SplitFacts:
 TEXT = facts("text", sentences([" ".join([*WORDS, str(number)]) for number in range(40)]))
 
 
-def names(*corpora: SplitFacts, columns: Columns | None = None) -> dict[FindingName, bool]:
+def names(*corpora: SplitFacts, columns: TagColumns | None = None) -> dict[FindingName, bool]:
     """What is found in these corpora beside sound ones, and whether it stops the run."""
     sound = {split: labelled(split) for split in ("train", "dev", "test")} | {"text": TEXT}
     return {one.name: one.stops for one in judge(sound | {corpus.split: corpus for corpus in corpora}, columns)}
@@ -56,7 +56,7 @@ def names(*corpora: SplitFacts, columns: Columns | None = None) -> dict[FindingN
 
 def test_sound_corpora_have_no_findings() -> None:
     """Nothing is said of corpora as they should be, and of single splits that an experiment lacks."""
-    assert names(columns=Columns(3, {3: {"PER": 40, "LOC": 40}, 2: {"NP": 200}})) == {}
+    assert names(columns=TagColumns(3, {3: {"PER": 40, "LOC": 40}, 2: {"NP": 200}})) == {}
     assert judge({"text": TEXT}) == []
     assert judge({"train": labelled("train"), "dev": labelled("dev")}) == []
 
@@ -117,4 +117,4 @@ def test_what_is_suspicious_is_named(corpus: SplitFacts, name: FindingName, stop
 )
 def test_a_richer_column_is_named(own: dict[str, int], other: dict[str, int], found: bool) -> None:
     """The last column is the tag column by default; one with far more entities, or the outer ones, may be meant."""
-    assert names(columns=Columns(3, {3: own, 2: other})).get(FindingName.OTHER_COLUMN, False) is found
+    assert names(columns=TagColumns(3, {3: own, 2: other})).get(FindingName.OTHER_COLUMN, False) is found
