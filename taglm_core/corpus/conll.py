@@ -59,7 +59,7 @@ def read_conll(
         document += 1
         in_document = False  # a mark at the top of a file opens no second document
         state = _File(path, word_column, tag_column)
-        for number, line in open_text(path):
+        for number, line in open_text(path, counts):
             columns = [column for column in re.split("[ \t]+", line) if column]
             is_mark = bool(columns) and state.is_document_mark(columns)
             if columns and not is_mark and not line.isspace():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,11 @@ class ReadCounts:
         document_marks: `-DOCSTART-` lines.
         empty_lines: lines of nothing but white space.
         last_path: the file read last, for messages.
+        notes: what was peculiar in a file, for people.
     """
 
     files: int = 0
     document_marks: int = 0
     empty_lines: int = 0
     last_path: str = ""
+    notes: list[str] = field(default_factory=list)

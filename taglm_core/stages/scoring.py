@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import Direction
-from taglm_core.corpus.files import resolve_files
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.text import read_text
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.lm.model import load_language_model

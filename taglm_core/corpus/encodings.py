@@ -1,0 +1,114 @@
+"""Which encoding a file has that is not UTF-8: found out only after reading it has failed, to say what helps."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from charset_normalizer import from_bytes
+
+from taglm_core.corpus.content import COMPRESSED_SUFFIXES, fill, unpack_command
+from taglm_core.errors import InputError
+
+_LOOK_BYTES = 64 * 2**20  # of the file are judged, at most
+_SAMPLE_BYTES = 2**16  # of lines that are not UTF-8 are shown to the guesser
+_ICONV_NAMES = {
+    "cp1252": "WINDOWS-1252",
+    "cp1251": "WINDOWS-1251",
+    "cp1253": "WINDOWS-1253",
+    "cp1255": "WINDOWS-1255",
+    "cp1256": "WINDOWS-1256",
+    "koi8_r": "KOI8-R",
+    "gb18030": "GB18030",
+    "big5": "BIG5",
+    "shift_jis": "CP932",
+    "euc_jp": "EUC-JP",
+    "euc_kr": "CP949",
+}
+_NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # but for the escape of ISO-2022 text
+_BAD = re.compile("[\udc80-\udcff]")
+_GOOD = re.compile("[^\0-\x7f\udc80-\udcff]")
+
+
+def not_utf8(path: Path, line: int, text: bytes, error: UnicodeDecodeError, blocks: Iterable[bytes]) -> InputError:
+    """Give the error for a file that is not UTF-8.
+
+    A few wrong bytes among many right ones are a damaged line. Otherwise the whole file is in another encoding.
+
+    Args:
+        path: the file.
+        line: number of the first line that is not UTF-8.
+        text: where decoding failed.
+        error: how decoding failed.
+        blocks: the file's decompressed bytes, from its beginning.
+    """
+    shown = f"{text[error.start : error.start + 4].hex(' ')} in {_around(text, error.start)!r}"
+    bad, good, sample = _judge(blocks)
+    see = f"{_source(path)} | sed -n {line}p"
+    if bad <= good:
+        count = "1 byte" if bad == 1 else f"{bad:,} bytes"
+        drop = fill("iconv -c -f UTF-8 -t UTF-8 {path} > {plain}", path)
+        remedy = f"correct the line (show it: {see}), or leave such bytes out: {drop}"
+        return InputError(path, line, f"{count} that are not UTF-8 (first {shown})", "UTF-8 as in the rest of the file",
+                          remedy)  # fmt: skip
+    named = COMPRESSED_SUFFIXES.get(path.suffix.lower())
+    if named is not None and unpack_command(path) is None:
+        return InputError(path, line, f"neither {named} data nor UTF-8 text ({shown})", f"a whole {named} file",
+                          "copy or download the file again")  # fmt: skip
+    if _looks_binary(sample):
+        return InputError(path, line, f"binary data ({shown})", "UTF-8 text", "give a text file")
+    encoding = _guess(sample)
+    convert = fill(f"iconv -f {encoding} -t UTF-8 {{path}} > {{plain}}", path)
+    others = " (Central European text: WINDOWS-1250, Turkish: WINDOWS-1254)" if encoding == "WINDOWS-1252" else ""
+    remedy = f"convert the file: {convert}{others}; if only this line is damaged, correct it (show it: {see})"
+    return InputError(path, line, f"bytes that are not UTF-8 ({shown})", f"UTF-8 text; the file looks like {encoding}",
+                      remedy)  # fmt: skip
+
+
+def _judge(blocks: Iterable[bytes]) -> tuple[int, int, bytes]:
+    """Count wrong bytes and right characters beyond ASCII; a sample of the lines with the former."""
+    bad = good = seen = 0
+    sample = b""
+    for block in blocks:
+        text = block.decode("utf-8", errors="surrogateescape")
+        wrong = len(_BAD.findall(text))
+        bad += wrong
+        good += len(_GOOD.findall(text))
+        if wrong and len(sample) < _SAMPLE_BYTES:
+            sample += b"\n".join(_lines_beyond_ascii(block))[:_SAMPLE_BYTES]
+        seen += len(block)
+        if seen > _LOOK_BYTES:
+            break
+    return bad, good, sample
+
+
+def _lines_beyond_ascii(block: bytes) -> Iterator[bytes]:
+    return (line for line in block.split(b"\n") if not line.isascii())
+
+
+def _looks_binary(sample: bytes) -> bool:
+    """Whether control characters, which no text has, are frequent."""
+    return len(_CONTROL.findall(sample)) * 50 > len(sample)
+
+
+def _guess(sample: bytes) -> str:
+    """The name by which iconv knows the encoding of a text."""
+    found = from_bytes(sample, cp_isolation=list(_ICONV_NAMES)).best()
+    name = "WINDOWS-1252" if found is None else _ICONV_NAMES.get(found.encoding, "WINDOWS-1252")
+    return "ISO-8859-1" if name == "WINDOWS-1252" and _NOT_IN_1252.search(sample) else name
+
+
+def _around(text: bytes, place: int) -> str:
+    """What stands around a wrong byte, so that people find it in the line."""
+    begin = text.rfind(b"\n", 0, place) + 1
+    end = text.find(b"\n", place)
+    part = text[max(begin, place - 20) : min(len(text) if end < 0 else end, place + 20)]
+    return part.decode("utf-8", errors="replace")
+
+
+def _source(path: Path) -> str:
+    unpack = unpack_command(path)
+    return f"{unpack or 'cat'} {shlex.quote(str(path))}"
