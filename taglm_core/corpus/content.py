@@ -6,7 +6,6 @@ Compressed text is read as it is (`compression`). Everything that is certainly n
 
 from __future__ import annotations
 
-import codecs
 import re
 import shlex
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from taglm_core.errors import InputError
 HEAD_BYTES = 4096
 """So many bytes from the beginning suffice to recognise a file."""
 
+_UNPRINTABLE = re.compile(rb"[^\x20-\x7e\t\r\n]")
 _COMPRESSIONS = {
     "gzip": (re.compile(rb"\x1f\x8b"), "gzip -dc"),
     "zstd": (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd --long=31 -dc"),  # or a skippable frame
@@ -46,7 +46,7 @@ class Content:
 
 _ICONV = "convert the file: iconv -f {encoding} -t UTF-8 {{path}} > {{plain}}"
 _TABLES = "export the words and tags as text"
-_IMAGE = "give a text file"
+_OTHER = "give a text file"
 _POINTER = "the data themselves are not on this machine"
 
 
@@ -57,8 +57,6 @@ def _wide(encoding: str, mark: str = "") -> Content:
 _SIGNATURES = (  # regular expressions for the first bytes; the first that matches counts
     (rb"\xff\xfe\0\0|\0\0\xfe\xff", _wide("UTF-32", " (by its byte order mark)")),
     (rb"\xff\xfe|\xfe\xff", _wide("UTF-16", " (by its byte order mark)")),
-    (rb"%PDF-\d", Content("a PDF document", "extract its text: pdftotext {path} {plain}")),
-    (rb"\{\\rtf", Content("an RTF document", "save it as plain text in UTF-8")),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Content("an old Word or Excel document", "save it as plain text in UTF-8")),
     (rb"PK\x03\x04.{26,200}(\[Content_Types\]|_rels/|word/|xl/|ppt/|docProps/)",
      Content("a Word, Excel or PowerPoint document", "save it as plain text in UTF-8")),
@@ -82,19 +80,19 @@ _SIGNATURES = (  # regular expressions for the first bytes; the first that match
     (rb"\x93NUMPY", Content("a NumPy array", _TABLES)),
     (rb"\x80[\x02-\x05]", Content("a Python pickle", _TABLES)),
     (rb"\xba\x16\x4f\x2f", Content("a fastText model", "give the .vec file that comes with it")),
-    (rb"GGUF", Content("a GGUF model", _IMAGE)),
+    (rb"GGUF", Content("a GGUF model", _OTHER)),
     (rb".{6}\0\0\{\"", Content("a safetensors file", _TABLES)),
-    (rb"\x7fELF|MZ|\xca\xfe\xba\xbe|[\xce\xcf]\xfa\xed\xfe", Content("a program", _IMAGE)),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP", Content("an image", _IMAGE)),
-    (rb"ID3|OggS|fLaC|RIFF....WAVE|.{4}ftyp", Content("an audio or video file", _IMAGE)),
+    (rb"\x7fELF|MZ|\xca\xfe\xba\xbe|[\xce\xcf]\xfa\xed\xfe", Content("a program", _OTHER)),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP", Content("an image", _OTHER)),
+    (rb"ID3|OggS|fLaC|RIFF....WAVE|\0\0\0.ftyp", Content("an audio or video file", _OTHER)),
 )  # fmt: skip
-_TEXTS = (  # the same for files that are text
+_TEXTS = (  # the same for what can be read, whether or not binary data follow
     (rb"version https://git-lfs\.github\.com/spec/",
      Content("a Git LFS pointer", f"{_POINTER}: run git lfs pull in {{folder}}")),
     (rb"/annex/objects/", Content("a git-annex pointer", f"{_POINTER}: run git annex get {{path}}")),
     (rb"(md5: |outs:\n- md5: )[0-9a-f]{32}", Content("a DVC pointer", f"{_POINTER}: run dvc pull {{path}}")),
-    (rb"%PDF-\d", _SIGNATURES[2][1]),
-    (rb"\{\\rtf\d", _SIGNATURES[3][1]),
+    (rb"%PDF-\d", Content("a PDF document", "extract its text: pdftotext -enc UTF-8 {path} {plain}")),
+    (rb"\{\\rtf\d", Content("an RTF document", "save it as plain text in UTF-8")),
     (rb"-----BEGIN PGP MESSAGE-----", Content("an encrypted file", "decrypt it: gpg -o {unpacked} -d {path}")),
     (rb"(?i)\s*(<!--.{0,500}-->\s*)?<(!doctype html|html|head|body)\b", Content("an HTML page", certain=False)),
     (rb"\s*<\?xml|\s*<(TEI|teiCorpus|mediawiki|doc|corpus|text)\b[^\n]*>\s*\n", Content("XML", certain=False)),
@@ -164,25 +162,17 @@ def _identify(head: bytes) -> Content | None:
     if kind is not None:
         program = _COMPRESSIONS[kind][1]
         return Content(f"{kind} data inside compressed data", f"unpack it once: {program} {{path}} > {{unpacked}}")
-    if _is_text(head):
-        return next((content for pattern, content in _TEXTS if re.match(pattern, head)), None)
+    found = next((content for pattern, content in _TEXTS if re.match(pattern, head)), None)
+    if found is not None:
+        return found
     matches = ((re.match(pattern, head, re.DOTALL), content) for pattern, content in _SIGNATURES)
     found = next((content for match, content in matches if match and _is_telling(match[0], head)), None)
     return found or _wide_without_mark(head)
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether bytes are UTF-8; a character may be cut off at the end."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in head
-
-
 def _is_telling(signature: bytes, head: bytes) -> bool:
-    """Whether a signature can be no word at the beginning of a text in another encoding."""
-    return len(signature) > 4 or not (signature.isascii() and signature.isalnum()) or b"\0" in head
+    """Whether a signature is more than words with which a text may begin."""
+    return b"\0" in head or _UNPRINTABLE.search(signature) is not None
 
 
 def _wide_without_mark(head: bytes) -> Content | None:

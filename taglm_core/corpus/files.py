@@ -32,7 +32,7 @@ _BLOCK_BYTES = 2**20
 _PIECE_BYTES = 2**13  # of a file of zstd's --long: a piece may become a hundred MiB
 _ARROWS_WINDOW = 2**27
 _LARGEST_WINDOW = 2**31
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _TEXT = "UTF-8 text, plain or compressed"
 
 
@@ -91,8 +91,8 @@ def whole_lines(path: Path, expected: str = _TEXT) -> Iterator[bytes]:
     for number, block in enumerate(read_blocks(path)):
         if number == 0:
             refuse_foreign(path, block, expected)
-            block = block.removeprefix(_BOM)
-            _refuse_old_line_ends(path, block)
+            block = block.removeprefix(BOM)
+            refuse_old_line_ends(path, block)
         head, newline, tail = block.rpartition(b"\n")
         if newline:
             yield b"".join([*pending, head, newline])
@@ -168,8 +168,16 @@ def _read_long_zstd(path: Path) -> Iterator[bytes]:
         raise EOFError("Truncated compressed stream")
 
 
-def _refuse_old_line_ends(path: Path, block: bytes) -> None:
-    """Refuse a text whose lines end in CR alone: it would be one line."""
+def refuse_old_line_ends(path: Path, block: bytes) -> None:
+    """Refuse a text whose lines end in CR alone: it would be one line.
+
+    Args:
+        path: the file.
+        block: its beginning.
+
+    Raises:
+        InputError: there is no LF in it, but CR within it.
+    """
     if b"\n" in block or b"\r" not in block.rstrip(b"\r"):
         return
     source = f"{unpack_command(path) or 'cat'} {{path}}"

@@ -94,7 +94,7 @@ def test_documents_are_numbered_over_all_files(tmp_path: Path) -> None:
         ("a O\nb X-PER\n", r"eng\.train:2: found the tag 'X-PER'"),
         ("a B-\n", r"eng\.train:1: found the tag 'B-'"),
         ("a o\n", r"eng\.train:1: found the tag 'o'"),
-        ("a O\rb O\r", r"eng\.train:1: found a carriage return"),
+        ("a O\rb O\r", r"eng\.train:1: found line ends of old Macs"),
         ("a O\n" * 100_001, r"eng\.train:1: found more than 100,000 tokens without a blank line"),
     ],
 )

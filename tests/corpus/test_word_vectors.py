@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from taglm_core.corpus.vector_files import detect_format
+from taglm_core.corpus.vector_layout import find_layout
 from taglm_core.corpus.word_vectors import load_vectors, read_vectors, write_vectors
 from taglm_core.errors import DamagedObject, InputError
 
@@ -129,7 +129,7 @@ def test_formats_are_told_apart_by_their_beginning(tmp_path: Path, head: bytes, 
     """Also where the text is malformed or in another encoding: then the text's own error is the helpful one."""
     path = tmp_path / "x"
     path.write_bytes(head)
-    assert detect_format(path) == expected
+    assert find_layout(path).format == expected
 
 
 @pytest.mark.parametrize(
