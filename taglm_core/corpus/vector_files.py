@@ -157,10 +157,10 @@ def _is_plain(field: bytes, values: list[bytes]) -> bool:
 def _wrong_width(path: Path, number: int, line: bytes, found: int, dim: int, word: bytes = b"") -> InputError:
     """The error for a line with another number of values; `word`: what may be one with a number at its end."""
     shown, name = (text[:40].decode("utf-8", errors="replace") for text in (line, word))
-    remedy = FORMAT_REMEDY if not word else (
-        f"correct the line; if `{name}` is a word, put a line with the numbers of words and of values before all others, "
-        f"such as `400000 {dim}`"
-    )  # fmt: skip
+    remedy = FORMAT_REMEDY
+    if word:
+        first = f"a first line with the numbers of words and of values, such as `400000 {dim}`"
+        remedy = f"correct the line; if `{name}` is a word, add {first}"
     return InputError(path, number, f"{found} values ({shown!r})", f"{dim} as in other lines", remedy)
 
 

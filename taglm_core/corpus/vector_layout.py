@@ -1,8 +1,10 @@
-"""How a file of word vectors is laid out, by looking at its beginning, never by its name.
+"""How a file of word vectors is laid out.
 
-GloVe               the 0.418 0.24968 ...               one line a word
-word2vec, fastText  3000000 300                         first the numbers of words and of values, then as above
-word2vec, binary    3000000 300 / the <300 float32>       the same first line, then words and little-endian values
+    GloVe               the 0.418 0.24968 ...               one line a word
+    word2vec, fastText  3000000 300                         first the numbers of words and of values, then as above
+    word2vec, binary    3000000 300 / the <300 float32>       the same first line, then words and little-endian values
+
+The layout is found by looking at the beginning of the file, never by its name.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ _HEADER = re.compile(rb"\s*(\d+)[ \t]+(\d+)\s*")
 _HEAD_BYTES = 2**16
 _MOST_HEAD_BYTES = 2**22
 _LOOK_LINES = 1000
+_FEW_LINES = 3
 _REMEDIES = {  # where the general one is not the best
     "a zip archive": "unpack it (unzip {path}), and give the file of the size you want",
     "a Python pickle": "if gensim saved it, write it with `vectors.save_word2vec_format(path)`",
@@ -75,11 +78,7 @@ def find_layout(path: Path) -> Layout:
         raise InputError(path, 1, f"{promised:,} vectors of {dim} values", "at least one of each", FORMAT_REMEDY)
     if rest and _is_binary(rest, dim):
         return Layout(VectorFormat.BINARY, dim, promised)
-    usual = _usual_width(path, rest) if rest.strip() else dim
-    if usual not in (0, dim):
-        what, expected = f"vectors of {dim} values promised", f"{usual}, as most lines below have"
-        remedy = f"correct line 1 to `{promised} {usual}`, or download the file again"
-        raise InputError(path, 1, what, expected, remedy)
+    _require_width(path, rest, promised, dim)
     return Layout(VectorFormat.TEXT, dim, promised)
 
 
@@ -102,12 +101,26 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _usual_width(path: Path, text: bytes) -> int:
-    """The number of values that most lines of a file's beginning have: one damaged line does not decide."""
+def _require_width(path: Path, text: bytes, promised: int, dim: int) -> None:
+    """Refuse a first line whose number of values no line below has: values would be taken for words."""
+    lines = _sample(text)
+    if len(lines) >= _FEW_LINES and not any(dim in (_width(line), line.count(b" ")) for line in lines):
+        usual = _usual_width(path, text)
+        remedy = f"correct line 1 to `{promised} {usual}`, or download the file again"
+        raise InputError(path, 1, f"the promise of {dim} values a word", f"{usual}, as the lines below have", remedy)
+
+
+def _sample(text: bytes) -> list[bytes]:
+    """The first lines with something in them."""
     lines = text.split(b"\n")
     if len(text) >= _HEAD_BYTES and len(lines) > 1:
         lines.pop()  # its end may not be read yet
-    lines = [line for line in lines[:_LOOK_LINES] if line.strip()]
+    return [line for line in lines[:_LOOK_LINES] if line.strip()]
+
+
+def _usual_width(path: Path, text: bytes) -> int:
+    """The number of values that most lines of a file's beginning have: one damaged line does not decide."""
+    lines = _sample(text)
     if not lines:
         raise InputError(path, None, "0 vectors", "at least one", FORMAT_REMEDY)
     ((width, _),) = Counter(map(_width, lines)).most_common(1)  # of equally many the first
