@@ -20,6 +20,7 @@ from taglm_core.stages.building import Bench, Built
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
+MOST_NOTES = 5
 
 
 def build_demo_corpus(bench: Bench) -> Built:
@@ -67,10 +68,12 @@ def build_corpus(bench: Bench) -> Built:
     read = ReadCounts()
     if config["format"] == "text":
         counts = write_corpus(read_text(paths, counts=read), bench.out, scheme=None, read=read)
+        _say_notes(bench, read.notes)
         return _corpus_built(bench, counts, {})
     columns = config["columns"]
     sentences = read_conll(paths, word_column=columns["word"], tag_column=columns["tag"], counts=read)
     counts = write_corpus(sentences, bench.out, scheme=_scheme(bench), read=read)
+    _say_notes(bench, read.notes)
     return _corpus_built(bench, counts, {})
 
 
@@ -86,6 +89,13 @@ def build_statistics(bench: Bench) -> Built:
     result = {"corpora": figures, "overlap": overlap(corpora, **settings)}
     _write_json(bench.out / "statistics.json", result)
     return Built()
+
+
+def _say_notes(bench: Bench, notes: list[str]) -> None:
+    for note in notes[:MOST_NOTES]:
+        bench.journal.warning(0, note)
+    if len(notes) > MOST_NOTES:
+        bench.journal.warning(0, f"and so in {len(notes) - MOST_NOTES:,} more files")
 
 
 def _corpus_built(bench: Bench, counts: CorpusCounts, seeds: dict[str, int]) -> Built:
