@@ -44,8 +44,9 @@ class Content:
     certain: bool = True
 
 
-_ICONV = "convert the file: iconv -f {encoding} -t UTF-8 {{path}} > {{plain}}"
+_ICONV = "convert the file: `iconv -f {encoding} -t UTF-8 {{path}} > {{plain}}`"
 _TABLES = "export the words and tags as text"
+_UNPACK = "unpack it (`{} {{path}}`), and give the file that you want"
 _OTHER = "give a text file"
 _POINTER = "the data themselves are not on this machine"
 
@@ -64,11 +65,11 @@ _SIGNATURES = (  # regular expressions for the first bytes; the first that match
      Content("an OpenDocument file or an e-book", "save it as plain text in UTF-8")),
     (rb"PK\x03\x04.{26}[^\n]{1,80}\.npy", Content("a NumPy archive (.npz)", _TABLES)),
     (rb"PK\x03\x04.{26}[^\n]{1,80}/data\.pkl", Content("a PyTorch file", _TABLES)),
-    (rb"PK(\x03\x04|\x05\x06)", Content("a zip archive", "unpack it (unzip {path}), and give the file that you want")),
-    (rb"7z\xbc\xaf\x27\x1c", Content("a 7-Zip archive", "unpack it (7z x {path}), and give the file that you want")),
-    (rb"Rar!\x1a\x07", Content("a RAR archive", "unpack it (unrar x {path}), and give the file that you want")),
-    (rb".{257}ustar", Content("a tar archive", "unpack it (tar -xf {path}), and give the file that you want")),
-    (rb"\x1f[\x9d\xa0]", Content("data of Unix compress", "unpack it: gzip -dc {path} > {unpacked}")),
+    (rb"PK(\x03\x04|\x05\x06)", Content("a zip archive", _UNPACK.format("unzip"))),
+    (rb"7z\xbc\xaf\x27\x1c", Content("a 7-Zip archive", _UNPACK.format("7z x"))),
+    (rb"Rar!\x1a\x07", Content("a RAR archive", _UNPACK.format("unrar x"))),
+    (rb".{257}ustar", Content("a tar archive", _UNPACK.format("tar -xf"))),
+    (rb"\x1f[\x9d\xa0]", Content("data of Unix compress", "unpack it: `gzip -dc {path} > {unpacked}`")),
     (rb"PAR1", Content("a Parquet file", _TABLES)),
     (rb"ARROW1\0\0|\xff\xff\xff\xff.\0\0\0", Content("an Arrow file", _TABLES)),
     (rb"FEA1", Content("a Feather file", _TABLES)),
@@ -88,12 +89,12 @@ _SIGNATURES = (  # regular expressions for the first bytes; the first that match
 )  # fmt: skip
 _TEXTS = (  # the same for what can be read, whether or not binary data follow
     (rb"version https://git-lfs\.github\.com/spec/",
-     Content("a Git LFS pointer", f"{_POINTER}: run git lfs pull in {{folder}}")),
-    (rb"/annex/objects/", Content("a git-annex pointer", f"{_POINTER}: run git annex get {{path}}")),
-    (rb"(md5: |outs:\n- md5: )[0-9a-f]{32}", Content("a DVC pointer", f"{_POINTER}: run dvc pull {{path}}")),
-    (rb"%PDF-\d", Content("a PDF document", "extract its text: pdftotext -enc UTF-8 {path} {plain}")),
+     Content("a Git LFS pointer", f"{_POINTER}: run `git lfs pull` in {{folder}}")),
+    (rb"/annex/objects/", Content("a git-annex pointer", f"{_POINTER}: run `git annex get {{path}}`")),
+    (rb"(md5: |outs:\n- md5: )[0-9a-f]{32}", Content("a DVC pointer", f"{_POINTER}: run `dvc pull {{path}}`")),
+    (rb"%PDF-\d", Content("a PDF document", "extract its text: `pdftotext -enc UTF-8 {path} {plain}`")),
     (rb"\{\\rtf\d", Content("an RTF document", "save it as plain text in UTF-8")),
-    (rb"-----BEGIN PGP MESSAGE-----", Content("an encrypted file", "decrypt it: gpg -o {unpacked} -d {path}")),
+    (rb"-----BEGIN PGP MESSAGE-----", Content("an encrypted file", "decrypt it: `gpg -o {unpacked} -d {path}`")),
     (rb"(?i)\s*(<!--.{0,500}-->\s*)?<(!doctype html|html|head|body)\b", Content("an HTML page", certain=False)),
     (rb"\s*<\?xml|\s*<(TEI|teiCorpus|mediawiki|doc|corpus|text)\b[^\n]*>\s*\n", Content("XML", certain=False)),
     (rb'\s*\{\s*"[^"\n]*"\s*:[^\n]*\}\s*(\n|\Z)', Content("JSON lines", certain=False)),
@@ -161,7 +162,7 @@ def _identify(head: bytes) -> Content | None:
     kind = compression(head)
     if kind is not None:
         program = _COMPRESSIONS[kind][1]
-        return Content(f"{kind} data inside compressed data", f"unpack it once: {program} {{path}} > {{unpacked}}")
+        return Content(f"{kind} data inside compressed data", f"unpack it once: `{program} {{path}} > {{unpacked}}`")
     found = next((content for pattern, content in _TEXTS if re.match(pattern, head)), None)
     if found is not None:
         return found

@@ -70,7 +70,7 @@ def open_text(path: Path, counts: ReadCounts | None = None) -> Iterator[tuple[in
         counts.notes.append(f"{path}: the file is empty")
     if counts is not None and marks:
         counts.notes.append(
-            f"{path}:{first_mark}: {marks:,} byte order marks inside the file were left out; joined files have them"
+            f"{path}:{first_mark}: {marks:,} byte order mark{'s' * (marks > 1)} inside the file left out; joined files have them"
         )
 
 
@@ -182,7 +182,7 @@ def refuse_old_line_ends(path: Path, block: bytes) -> None:
         return
     source = f"{unpack_command(path) or 'cat'} {{path}}"
     raise InputError(path, 1, "line ends of old Macs (CR alone)", "LF or CRLF line ends",
-                     fill(f"convert them: {source} | tr '\\r' '\\n' > {{plain}}", path))  # fmt: skip
+                     fill(f"convert them: `{source} | tr '\\r' '\\n' > {{plain}}`", path))  # fmt: skip
 
 
 def _decode(path: Path, first_line: int, block: bytes) -> str:
@@ -202,6 +202,6 @@ def refuse_nul(path: Path, line: int) -> None:
     Raises:
         InputError: always.
     """
-    remove = f"{unpack_command(path) or 'cat'} {{path}} | tr -d '\\000' > {{plain}}"
+    remove = f"`{unpack_command(path) or 'cat'} {{path}} | tr -d '\\000' > {{plain}}`"
     raise InputError(path, line, "a NUL character", "UTF-8 text",
                      fill(f"look at the line, or remove all NUL characters: {remove}", path))  # fmt: skip

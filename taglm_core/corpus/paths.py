@@ -49,7 +49,8 @@ def resolve_files(pattern: str | Path) -> list[Path]:
             _require_readable(file)
     except OSError as error:  # a folder that may not be entered, or a name that is too long
         place = error.filename or path
-        _refuse(place, f"an error ({error.strerror})", f"check that you may read it (ls -ld {shlex.quote(str(place))})")
+        look = f"`ls -ld {shlex.quote(str(place))}`"
+        _refuse(place, f"an error ({error.strerror})", f"check that you may read it ({look} shows who may)")
     if not found:
         _refuse_nothing(pattern, path)
     return found
@@ -87,14 +88,14 @@ def _require_readable(file: Path) -> None:
     if not file.exists():
         target = file.readlink()
         annexed = ".git/annex/objects" in str(target)
-        fetch = f"fetch it (git annex get {shlex.quote(str(file))})" if annexed else "restore that file"
+        fetch = f"fetch it (`git annex get {shlex.quote(str(file))}`)" if annexed else "restore that file"
         _refuse(file, f"a symbolic link to {target}, which is not there", f"{fetch}, or remove the link")
     mode = file.stat().st_mode
     for is_special, name in _SPECIAL:
         if is_special(mode):
             _refuse(file, name, "write its content to a file first (every file is read more than once)")
     if not os.access(file, os.R_OK):
-        _refuse(file, "a file that you may not read", f"allow it: chmod u+r {shlex.quote(str(file))}")
+        _refuse(file, "a file that you may not read", f"allow it: `chmod u+r {shlex.quote(str(file))}`")
 
 
 def _refuse_nothing(pattern: str | Path, path: Path) -> NoReturn:

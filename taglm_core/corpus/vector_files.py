@@ -105,7 +105,9 @@ def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
                 path, line, values)  # fmt: skip
     if not is_binary and not_utf8 > max(_MOST_CUT_WORDS, beyond_ascii):
         what = f"{not_utf8:,} words that are not UTF-8, and {beyond_ascii:,} beyond ASCII that are"
-        remedy = fill("convert the file (from Western European: iconv -f WINDOWS-1252 -t UTF-8 {path} > {plain})", path)
+        remedy = fill(
+            "convert the file (from Western European: `iconv -f WINDOWS-1252 -t UTF-8 {path} > {plain}`)", path
+        )
         raise InputError(path, None, what, "words in UTF-8", remedy)
     return Rows(rows, total, layout.dim, not_utf8)
 

@@ -30,7 +30,7 @@ _MOST_HEAD_BYTES = 2**22
 _LOOK_LINES = 1000
 _FEW_LINES = 3
 _REMEDIES = {  # where the general one is not the best
-    "a zip archive": "unpack it (unzip {path}), and give the file of the size you want",
+    "a zip archive": "unpack it (`unzip {path}`), and give the file of the size you want",
     "a Python pickle": "if gensim saved it, write it with `vectors.save_word2vec_format(path)`",
     "a NumPy array": "write lines `word number number ...`",
     "an HDF5 file": "write lines `word number number ...`",
