@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -74,8 +75,9 @@ def _judge(blocks: Iterable[bytes]) -> tuple[int, int, bytes]:
     """Count wrong bytes and right characters beyond ASCII; a sample of the lines with the former."""
     bad = good = seen = 0
     sample = b""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")  # a character may lie across two blocks
     for block in blocks:
-        text = block.decode("utf-8", errors="surrogateescape")
+        text = decoder.decode(block)
         wrong = len(_BAD.findall(text))
         bad += wrong
         good += len(_GOOD.findall(text))

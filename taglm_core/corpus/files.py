@@ -69,9 +69,8 @@ def open_text(path: Path, counts: ReadCounts | None = None) -> Iterator[tuple[in
     if counts is not None and number == 1:
         counts.notes.append(f"{path}: the file is empty")
     if counts is not None and marks:
-        counts.notes.append(
-            f"{path}:{first_mark}: {marks:,} byte order mark{'s' * (marks > 1)} inside the file left out; joined files have them"
-        )
+        what = "1 byte order mark" if marks == 1 else f"{marks:,} byte order marks"
+        counts.notes.append(f"{path}:{first_mark}: {what} inside the file left out (joined files have them)")
 
 
 def whole_lines(path: Path, expected: str = _TEXT) -> Iterator[bytes]:

@@ -45,14 +45,14 @@ def resolve_files(pattern: str | Path) -> list[Path]:
             found = [path]
         else:
             found = [file for file in _matches(path) if not file.is_dir()]
+        if not found:
+            _refuse_nothing(pattern, path)
         for file in found:
             _require_readable(file)
     except OSError as error:  # a folder that may not be entered, or a name that is too long
         place = error.filename or path
         look = f"`ls -ld {shlex.quote(str(place))}`"
         _refuse(place, f"an error ({error.strerror})", f"check that you may read it ({look} shows who may)")
-    if not found:
-        _refuse_nothing(pattern, path)
     return found
 
 
@@ -109,14 +109,21 @@ def _refuse_nothing(pattern: str | Path, path: Path) -> NoReturn:
                 "use * and ?, or put the files into one folder")  # fmt: skip
     if "$" in text:
         _refuse(pattern, "nothing of that name (variables such as $HOME are not replaced)", "write the whole path")
+    if "\\" in text:
+        _refuse(pattern, "nothing of that name (with a backslash in it)", "write / between folders")
     folder = next(parent for parent in (*path.parents, Path()) if parent.is_dir())
-    missing = path.relative_to(folder).parts[0] if folder in path.parents else path.name
-    near = difflib.get_close_matches(missing, sorted(entry.name for entry in folder.iterdir()), 1)
-    hint = f"the nearest name is {near[0]!r}" if near else "check the path"
+    missing = path.relative_to(folder).parts[0]
+    stop = folder / missing
+    if stop.is_file():
+        _refuse(pattern, f"{stop}, which is a file and no folder", "check the path")
+    if os.path.lexists(stop):
+        _require_readable(stop)
+    names = {entry.name.lower(): entry.name for entry in sorted(folder.iterdir())}
+    near = difflib.get_close_matches(missing.lower(), names, 1)
+    hint = f"the nearest name is {names[near[0]]!r}" if near else "check the path"
     kind = "that matches" if glob.has_magic(missing) else f"named {missing!r}"
-    where = f"nothing {kind} in {folder.absolute()}"
     relative = "" if path.is_absolute() else f" (relative paths start at {Path.cwd()})"
-    _refuse(pattern, where, f"{hint}{relative}")
+    _refuse(pattern, f"nothing {kind} in {folder.absolute()}", f"{hint}{relative}")
 
 
 def _refuse(path: Path | str, found: str, remedy: str) -> NoReturn:

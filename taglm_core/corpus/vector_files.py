@@ -130,7 +130,7 @@ def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, list[byte
         total += 1
         yield *_split_line(path, number, line, layout), number
     if has_header and total != layout.promised:
-        remedy = f"correct line 1 to `{total} {layout.dim}`, or download the file again"
+        remedy = f"correct line 1 to `{total} {layout.dim}`, or download the file again" if total else FORMAT_REMEDY
         raise InputError(path, number, f"{total:,} vectors", f"{layout.promised:,}, as line 1 says", remedy)
 
 

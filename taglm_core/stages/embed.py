@@ -118,7 +118,7 @@ def _say_coverage(name: str, vectors: WordVectors, types: int, missing_rate: flo
     else:
         journal.message(0, said)
     if vectors.not_utf8:
-        journal.message(0, f"{name}: {vectors.not_utf8:,} words are cut off inside a character, and match nothing")
+        journal.message(0, f"{name}: words cut off inside a character, which match nothing: {vectors.not_utf8:,}")
 
 
 def build_word_vectors(bench: Bench) -> Built:
