@@ -101,8 +101,7 @@ def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
             if wanted is None and not is_text:
                 continue
         if key not in rows and len(rows) < most and (wanted is None or key in wanted):
-            rows[key] = _from_bytes(path, key, values, total) if isinstance(values, bytes) else _from_text(
-                path, line, values)  # fmt: skip
+            rows[key] = _from_bytes(path, key, values, total) if is_binary else _from_text(path, line, values)
     if not is_binary and not_utf8 > max(_MOST_CUT_WORDS, beyond_ascii):
         what = f"{not_utf8:,} words that are not UTF-8, and {beyond_ascii:,} beyond ASCII that are"
         remedy = fill(
@@ -112,7 +111,7 @@ def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
     return Rows(rows, total, layout.dim, not_utf8)
 
 
-def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, list[bytes], int]]:
+def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
     """The word, the values and the line of each vector of a text file. Blank lines may stand at its end."""
     number = total = blank = 0
     has_header = layout.promised is not None
@@ -134,12 +133,12 @@ def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, list[byte
         raise InputError(path, number, f"{total:,} vectors", f"{layout.promised:,}, as line 1 says", remedy)
 
 
-def _split_line(path: Path, number: int, line: bytes, layout: Layout) -> tuple[bytes, list[bytes]]:
+def _split_line(path: Path, number: int, line: bytes, layout: Layout) -> tuple[bytes, bytes]:
     """Split a line into its word and its values."""
     dim = layout.dim
     if line.count(b" ") == dim and line[:1] != b" " and b"\t" not in line and b"  " not in line:
         word, _, values = line.partition(b" ")
-        return word, values.split(b" ")
+        return word, values
     fields = BLANKS.split(line)  # a blank at the beginning gives an empty field
     parts, last = fields[:-dim], fields[-dim:]
     if not parts:
@@ -148,7 +147,7 @@ def _split_line(path: Path, number: int, line: bytes, layout: Layout) -> tuple[b
         parts = parts[1:]
     if len(parts) > 1 and layout.promised is None and is_number(parts[-1]) and not _is_plain(parts[-1], last):
         raise _wrong_width(path, number, line, len(fields) - 1, dim, b" ".join(parts))
-    return b" ".join(parts) or b" ", last
+    return b" ".join(parts) or b" ", b" ".join(last)
 
 
 def _is_plain(field: bytes, values: list[bytes]) -> bool:
@@ -166,7 +165,8 @@ def _wrong_width(path: Path, number: int, line: bytes, found: int, dim: int, wor
     return InputError(path, number, f"{found} values ({shown!r})", f"{dim} as in other lines", remedy)
 
 
-def _from_text(path: Path, line: int, values: list[bytes]) -> np.ndarray:
+def _from_text(path: Path, line: int, text: bytes) -> np.ndarray:
+    values = text.split(b" ")
     try:
         with np.errstate(over="ignore"):  # beyond float32: inf, refused below
             vector = np.array(list(map(float, values)), np.float64).astype(np.float32)

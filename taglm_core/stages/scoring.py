@@ -42,7 +42,7 @@ def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, source
 
     Args:
         experiment: whose language models are meant; they must be trained.
-        text: file, folder or glob of tokenised sentences, one a line; `.gz` and `.zst` are read.
+        text: file, folder or glob of tokenised sentences, one a line; compressed files are read.
         lm: name of the language model; None where the experiment has one only.
         source: file of the experiment, for the command in a message.
 

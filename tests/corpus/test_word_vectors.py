@@ -138,9 +138,10 @@ def test_a_word_cut_inside_a_character_is_counted_and_matches_nothing(tmp_path: 
 def _binary(folder: Path, rows: dict[str, list[float]], end: bytes = b"\n", name: str = "vectors.bin") -> Path:
     """A file as word2vec writes it (`end` after each vector), or gensim (nothing)."""
     dim = len(next(iter(rows.values())))
-    data = f"{len(rows)} {dim}\n".encode()
+    parts = [f"{len(rows)} {dim}\n".encode()]
     for word, values in rows.items():
-        data += word.encode("utf-8", "surrogateescape") + b" " + struct.pack(f"<{dim}f", *values) + end
+        parts += [word.encode("utf-8", "surrogateescape"), b" ", struct.pack(f"<{dim}f", *values), end]
+    data = b"".join(parts)
     path = folder / name
     path.write_bytes(
         gzip.compress(data) if name.endswith(".gz") else zstandard.compress(data) if name.endswith(".zst") else data
