@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taglm_core.corpus.conll import read_conll
-from taglm_core.corpus.files import resolve_files
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.parquet import CorpusCounts, write_corpus
 from taglm_core.corpus.schemes import Scheme, SchemeEvidence
 from taglm_core.corpus.sentence import ReadCounts
