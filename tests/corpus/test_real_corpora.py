@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from taglm_core.corpus.conll import read_conll
-from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.parquet import CorpusCounts, write_corpus
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.schemes import Scheme, SchemeEvidence
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.corpus.statistics import corpus_statistics, overlap
