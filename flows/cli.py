@@ -172,7 +172,7 @@ def compare(
 @app.command()
 def perplexity(
     experiment: ExperimentFile,
-    text: Annotated[str, typer.Argument(help="tokenised text, one sentence a line: file, folder or glob (.gz, .zst)")],
+    text: Annotated[str, typer.Argument(help="tokenised text, one sentence a line: file, folder or glob")],
     overrides: Sets = None,
     lm: Annotated[str | None, typer.Option("--lm", metavar="NAME", help="which language model")] = None,
 ) -> None:

@@ -23,13 +23,13 @@ from taglm_core.errors import ChildFailed, Interrupted
 from taglm_core.stages.building import build, clear_work
 from taglm_core.stages.child import ChildJob
 from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import CHILDREN, run_child, slot
+from taglm_core.stages.launch import CHILDREN, hand_on, run_child, slot
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.room import cores
 from taglm_core.store.store import Store
-from taglm_core.training.journal import Event
+from taglm_core.training.journal import JOURNAL, Event
 from tasks.options import Options
 from tasks.places import without_password
 from tasks.tracking.tracker import StageRun, open_tracker
@@ -70,9 +70,7 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
         if KINDS[this.kind].child:
             _build_in_child(experiment, this, store, recipe, inputs, tracked, refresh=refresh, made=made)
         else:
-            label = f"{experiment.name}/{step}"
-            build(store, this, inputs, run=experiment.run, label=label, refresh=refresh, made=made,
-                  stop=CHILDREN.asked)  # fmt: skip
+            _build_here(experiment, this, store, recipe, inputs, tracked, refresh=refresh, made=made)
         ref = store.find(recipe)
         if ref is None:
             raise ChildFailed(f"{step}: its process ended well, but its object is not in the store; run again")
@@ -127,8 +125,29 @@ def _build_in_child(
         run_child(job, store.work(recipe), experiment.run.threads, watcher, tracked.offset)
 
 
+def _build_here(
+    experiment: Experiment,
+    step: Step,
+    store: Store,
+    recipe: Recipe,
+    inputs: Mapping[str, Ref],
+    tracked: StageRun,
+    *,
+    refresh: bool,
+    made: Mapping[str, Any],
+) -> None:
+    """Build in this process. What the builder says in its journal is handed on when it ends, well or not."""
+    journal = store.work(recipe) / JOURNAL
+    before = journal.stat().st_size if journal.exists() else 0
+    label = f"{experiment.name}/{step.name}"
+    try:
+        build(store, step, inputs, run=experiment.run, label=label, refresh=refresh, made=made, stop=CHILDREN.asked)
+    finally:
+        hand_on(journal, before, _Watcher(step.name, tracked))
+
+
 class _Watcher:
-    """Hands a training process's journal on: to the tracking store, the log, and a progress artifact."""
+    """Hands a builder's journal on: to the tracking store, the log, and a progress artifact."""
 
     def __init__(self, step: str, tracked: StageRun) -> None:
         self._step, self._tracked = step, tracked
@@ -138,8 +157,9 @@ class _Watcher:
     def __call__(self, events: list[Event], offset: int) -> None:
         self._tracked.forward(events, offset)
         for event in events:
-            if event.kind == "message":
-                logger.info("%s: %s", self._step, event.text)
+            if event.kind in ("message", "warning"):
+                level = logging.WARNING if event.kind == "warning" else logging.INFO
+                logger.log(level, "%s: %s", self._step, event.text)
         progress = [event for event in events if event.kind == "progress"]
         now = time.monotonic()
         if progress and now - self._logged >= LOG_SECONDS:

@@ -86,7 +86,7 @@ class ConllReader:
             in_document = False  # a mark at the top of a file opens no second document
             file = _File(path, self)
             self._faults.append(file.faults)
-            for number, line in open_text(path):
+            for number, line in open_text(path, self.counts):
                 columns = self.columns.split(line)
                 comment = bool(columns) and line[0] == "#" and file.is_comment(line, columns)
                 mark = DOCUMENT_MARK in line and file.is_document_mark(columns)

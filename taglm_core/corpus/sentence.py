@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class ReadCounts:
         empty_lines: lines of nothing but white space.
         comment_lines: lines that begin with `#` and hold no token.
         last_path: the file read last, for messages.
+        notes: what was peculiar in a file, for people.
     """
 
     files: int = 0
@@ -66,3 +67,4 @@ class ReadCounts:
     empty_lines: int = 0
     comment_lines: int = 0
     last_path: str = ""
+    notes: list[str] = field(default_factory=list)

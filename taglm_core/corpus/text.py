@@ -30,7 +30,7 @@ def read_text(paths: Iterable[Path], *, counts: ReadCounts | None = None) -> Ite
         name = str(path)
         document += 1
         in_document = False
-        for number, line in open_text(path):
+        for number, line in open_text(path, counts):
             tokens = line.split()
             if tokens:
                 in_document = True

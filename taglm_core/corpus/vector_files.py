@@ -1,35 +1,35 @@
 """Files of word vectors, row by row: GloVe, word2vec (text and binary), fastText (.vec).
 
-    GloVe               the 0.418 0.24968 ...               one line a word
-    word2vec, fastText  3000000 300                         first the numbers of words and of values, then as above
-    word2vec, binary    3000000 300 / the <300 float32>       the same first line, then words and little-endian values
-
-The format is found by looking at the beginning, never by the file's name; `.gz` and `.zst` are read as they are. Files
-stream: memory holds one block, and the vectors that were asked for.
+`taglm_core.corpus.vector_layout` finds the format. Files stream, compressed ones too: memory holds one block, and the
+vectors that were asked for.
 """
 
 from __future__ import annotations
 
-import codecs
 import math
-import re
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from taglm_core.corpus.files import open_text, read_blocks
+from taglm_core.corpus.content import fill
+from taglm_core.corpus.files import read_blocks, refuse_nul, whole_lines
+from taglm_core.corpus.vector_layout import (
+    BLANKS,
+    EXPECTED,
+    FORMAT_REMEDY,
+    Layout,
+    VectorFormat,
+    find_layout,
+    is_number,
+)
 from taglm_core.errors import InputError
 
-
-class VectorFormat(StrEnum):
-    """How a file writes vectors; `text` is word2vec's text format, which fastText's .vec is as well."""
-
-    GLOVE = "glove"
-    TEXT = "text"
-    BINARY = "binary"
+_MAX_WORD_BYTES = 2**16
+_MOST_CUT_WORDS = 2
+_BINARY_REMEDY = "the file is damaged, or written by another machine's rules: download it again, or give a text file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,70 +40,40 @@ class Rows:
         vectors: [D] float32 of each key asked for and found; the first of several.
         total: vectors in the file.
         dim: D.
+        not_utf8: words that are not UTF-8, which match nothing.
     """
 
     vectors: dict[str, np.ndarray]
     total: int
     dim: int
-
-
-_HEADER = re.compile(rb"\s*(\d+) (\d+)\s*")
-_HEAD_BYTES = 2**16
-_MAX_WORD_BYTES = 2**16
-_EXPECTED = "word vectors of GloVe, word2vec (text or binary) or fastText (.vec)"
-_FORMAT_REMEDY = "give a text file with lines `word number number ...`, all of one length, or download it again"
-_FOREIGN = (  # what people give instead, by its first bytes
-    (b"\x1f\x8b", "gzip data", "give the file a name that ends in .gz"),
-    (b"\x28\xb5\x2f\xfd", "zstandard data", "give the file a name that ends in .zst"),
-    (b"PK\x03\x04", "a zip archive", "unpack it, and give the file of the size you want"),
-    (b"\xba\x16\x4f\x2f", "a fastText model", "give the .vec file that comes with it"),
-    (b"\x80", "a pickle, as gensim saves", "write it with `vectors.save_word2vec_format(path)`"),
-    (b"\x93NUMPY", "a numpy array", "write lines `word number number ...`"),
-    (b"\x89HDF", "an HDF5 file", "write lines `word number number ...`"),
-)
-
-
-def detect_format(path: Path) -> VectorFormat:
-    """Finds out how a file writes vectors.
-
-    Raises:
-        InputError: not readable, or something else that is known: an archive, a model of fastText, a pickle.
-    """
-    head = next(read_blocks(path), b"")[: _HEAD_BYTES + 2**10]
-    for magic, what, remedy in _FOREIGN:
-        if head.startswith(magic):
-            raise InputError(path, None, what, _EXPECTED, remedy)
-    first, _, rest = head.partition(b"\n")
-    header = _HEADER.fullmatch(first)
-    if header is None:
-        return VectorFormat.GLOVE
-    return VectorFormat.BINARY if _is_binary(rest, int(header[2])) else VectorFormat.TEXT
+    not_utf8: int = 0
 
 
 def read_rows(path: Path, wanted: Set[str]) -> Rows:
-    """Reads the vectors of the wanted keys.
+    """Read the vectors of the wanted keys.
 
-    A word of a text file may contain spaces, as a few of GloVe's do: the numbers are the last fields of a line. Keys of
-    a binary file that are no UTF-8 (some tools cut long words off) match nothing.
+    A word of a text file may contain blanks, or be one: the values are the last fields of a line. Words that are not
+    UTF-8 (some tools cut long words off) match nothing and are counted.
 
     Args:
-        path: plain, `.gz` or `.zst`.
+        path: plain or compressed.
         wanted: keys as the file writes them.
 
     Raises:
         InputError: a line with another number of values, a value that is no finite number, another number of vectors
             than the first line promises, or no vectors at all; with the line, in binary files the vector's number.
+            A text file in another encoding than UTF-8.
     """
     return _read(path, wanted)
 
 
 def read_all(path: Path, *, most: int) -> Rows:
-    """Reads the vectors of all words, or of the first `most`; of what comes after these, only the form is checked.
+    """Read the vectors of all words, or of the first `most`; of what comes after these, only the form is checked.
 
-    Keys of a binary file that are no UTF-8 are passed over.
+    Words that are not UTF-8 are passed over.
 
     Args:
-        path: plain, `.gz` or `.zst`.
+        path: plain or compressed.
         most: vectors to keep at most, all in memory.
 
     Raises:
@@ -117,129 +87,128 @@ def read_all(path: Path, *, most: int) -> Rows:
 
 def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
     """The vectors of the wanted keys (None: of all), so many at most."""
-    read = _read_binary if detect_format(path) is VectorFormat.BINARY else _read_text
-    return read(path, wanted, most)
-
-
-def _is_binary(rest: bytes, dim: int) -> bool:
-    """Whether what follows a first line `N D` is no text."""
-    fields = rest.partition(b"\n")[0].split()
-    if len(fields) > dim and all(map(_is_number, fields[len(fields) - dim :])):
-        return False
-    sample = rest[: min(_HEAD_BYTES, 4 * dim + 2**8)]
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample)  # a character cut off at the end is none of the file's
-    except UnicodeDecodeError:
-        return True
-    return b"\0" in sample
-
-
-def _read_text(path: Path, wanted: Set[str] | None, most: float) -> Rows:
+    layout = find_layout(path)
+    is_binary = layout.format is VectorFormat.BINARY
     rows: dict[str, np.ndarray] = {}
-    dim = total = number = 0
-    promised: int | None = None
-    for number, line in open_text(path):
-        line = line.rstrip()
-        if number == 1 and re.fullmatch(r"\d+ \d+", line):
-            promised, dim = map(int, line.split(" "))
-            continue
-        key, values = _split_line(path, number, line, dim)
-        dim = dim or len(values)
+    total = not_utf8 = beyond_ascii = 0
+    for word, values, line in (_binary_records if is_binary else _text_records)(path, layout):
         total += 1
+        key = word.decode("utf-8", errors="surrogateescape")  # no text holds surrogates, so those match nothing
+        if not word.isascii():
+            is_text = not any("\ud800" <= sign <= "\udfff" for sign in key)
+            beyond_ascii += is_text
+            not_utf8 += not is_text
+            if wanted is None and not is_text:
+                continue
         if key not in rows and len(rows) < most and (wanted is None or key in wanted):
-            rows[key] = _parse(path, number, values)
-    if not total or (promised is not None and total != promised):
-        expected = "at least one" if promised is None else f"{promised:,}, as line 1 says"
-        raise InputError(path, number or None, f"{total:,} vectors", expected, _FORMAT_REMEDY)
-    return Rows(rows, total, dim)
+            rows[key] = _from_bytes(path, key, values, total) if is_binary else _from_text(path, line, values)
+    if not is_binary and not_utf8 > max(_MOST_CUT_WORDS, beyond_ascii):
+        what = f"{not_utf8:,} words that are not UTF-8, and {beyond_ascii:,} beyond ASCII that are"
+        remedy = fill(
+            "convert the file (from Western European: `iconv -f WINDOWS-1252 -t UTF-8 {path} > {plain}`)", path
+        )
+        raise InputError(path, None, what, "words in UTF-8", remedy)
+    return Rows(rows, total, layout.dim, not_utf8)
 
 
-def _split_line(path: Path, number: int, line: str, dim: int) -> tuple[str, list[str]]:
-    """Splits a line into its word and its `dim` values (0: as many as there are)."""
-    fields = line.split(" ")
-    if "  " in line or "\t" in line:  # other separators than GloVe's, or a line of nothing
-        fields = line.split()
-    width = dim or len(fields) - 1
-    if not fields or width < 1 or len(fields) <= width:
-        expected = f"{dim} as in the lines before" if dim else "a word and its values"
-        raise InputError(path, number, f"{max(len(fields) - 1, 0)} values ({line[:40]!r})", expected, _FORMAT_REMEDY)
-    key, values = fields[:-width], fields[-width:]
-    if len(key) > 1 and _is_number(key[-1]):
-        # A word with spaces, or a value too many? GloVe's words with spaces end in no number.
-        raise InputError(path, number, f"{len(fields) - 1} values ({line[:40]!r})", f"{width} values", _FORMAT_REMEDY)
-    return " ".join(key), values
+def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
+    """The word, the values and the line of each vector of a text file. Blank lines may stand at its end."""
+    number = total = blank = 0
+    has_header = layout.promised is not None
+    lines = chain.from_iterable(block.removesuffix(b"\n").split(b"\n") for block in whole_lines(path, EXPECTED))
+    for number, line in enumerate(map(bytes.rstrip, lines), 1):
+        if number == 1 and has_header:
+            continue
+        if not line:
+            blank = blank or number
+            continue
+        if blank:
+            raise _wrong_width(path, blank, b"", 0, layout.dim)
+        if b"\0" in line:
+            refuse_nul(path, number)
+        total += 1
+        yield *_split_line(path, number, line, layout), number
+    if has_header and total != layout.promised:
+        remedy = f"correct line 1 to `{total} {layout.dim}`, or download the file again" if total else FORMAT_REMEDY
+        raise InputError(path, number, f"{total:,} vectors", f"{layout.promised:,}, as line 1 says", remedy)
 
 
-def _is_number(text: str | bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _split_line(path: Path, number: int, line: bytes, layout: Layout) -> tuple[bytes, bytes]:
+    """Split a line into its word and its values."""
+    dim = layout.dim
+    if line.count(b" ") == dim and line[:1] != b" " and b"\t" not in line and b"  " not in line:
+        word, _, values = line.partition(b" ")
+        return word, values
+    fields = BLANKS.split(line)  # a blank at the beginning gives an empty field
+    parts, last = fields[:-dim], fields[-dim:]
+    if not parts:
+        raise _wrong_width(path, number, line, len(fields) - 1, dim)
+    if len(parts) > 1 and not parts[0]:
+        parts = parts[1:]
+    if len(parts) > 1 and layout.promised is None and is_number(parts[-1]) and not _is_plain(parts[-1], last):
+        raise _wrong_width(path, number, line, len(fields) - 1, dim, b" ".join(parts))
+    return b" ".join(parts) or b" ", b" ".join(last)
 
 
-def _parse(path: Path, number: int, values: list[str]) -> np.ndarray:
+def _is_plain(field: bytes, values: list[bytes]) -> bool:
+    """Whether a number is written as no value is, and so belongs to the word: the 4 of `iPhone 4 0.25 -0.5`."""
+    return field.isdigit() and not any(value.isdigit() for value in values)
+
+
+def _wrong_width(path: Path, number: int, line: bytes, found: int, dim: int, word: bytes = b"") -> InputError:
+    """The error for a line with another number of values; `word`: what may be one with a number at its end."""
+    shown, name = (text[:40].decode("utf-8", errors="replace") for text in (line, word))
+    remedy = FORMAT_REMEDY
+    if word:
+        first = f"a first line with the numbers of words and of values, such as `400000 {dim}`"
+        remedy = f"correct the line; if `{name}` is a word, add {first}"
+    return InputError(path, number, f"{found} values ({shown!r})", f"{dim} as in other lines", remedy)
+
+
+def _from_text(path: Path, line: int, text: bytes) -> np.ndarray:
+    values = text.split(b" ")
     try:
         with np.errstate(over="ignore"):  # beyond float32: inf, refused below
             vector = np.array(list(map(float, values)), np.float64).astype(np.float32)
     except ValueError:
-        place = next(place for place, value in enumerate(values) if not _is_number(value))
+        place = next(place for place, value in enumerate(values) if not is_number(value))
     else:
         if np.isfinite(vector).all():
             return vector
         place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    raise InputError(path, number, f"{values[place]!r} as value {place + 1}", "a finite number", _FORMAT_REMEDY)
+    shown = repr(values[place].decode("utf-8", errors="replace"))
+    raise InputError(path, line, f"{shown} as value {place + 1}", "a finite number", FORMAT_REMEDY)
 
 
-def _read_binary(path: Path, wanted: Set[str] | None, most: float) -> Rows:
-    rows: dict[str, np.ndarray] = {}
-    total, dim, records = _open_binary(path)
-    for number, (word, values) in enumerate(records, 1):
-        key = word.decode("utf-8", errors="surrogateescape")  # no text holds surrogates, so those match nothing
-        if key not in rows and len(rows) < most and (_is_text(key) if wanted is None else key in wanted):
-            vector = np.frombuffer(values, "<f4").astype(np.float32)
-            if not np.isfinite(vector).all():
-                place = int(np.flatnonzero(~np.isfinite(vector))[0])
-                what = f"{vector[place]} as value {place + 1} of vector {number:,} ({key!r})"
-                raise InputError(path, None, what, "a finite number", _BINARY_REMEDY)
-            rows[key] = vector
-    return Rows(rows, total, dim)
+def _from_bytes(path: Path, key: str, values: bytes, number: int) -> np.ndarray:
+    vector = np.frombuffer(values, "<f4").astype(np.float32)
+    if np.isfinite(vector).all():
+        return vector
+    place = int(np.flatnonzero(~np.isfinite(vector))[0])
+    what = f"{vector[place]} as value {place + 1} of vector {number:,} ({key!r})"
+    raise InputError(path, None, what, "a finite number", _BINARY_REMEDY)
 
 
-def _is_text(key: str) -> bool:
-    return not any("\ud800" <= sign <= "\udfff" for sign in key)
-
-
-_BINARY_REMEDY = "the file is damaged, or written by another machine's rules: download it again, or give a text file"
-
-
-def _open_binary(path: Path) -> tuple[int, int, Iterator[tuple[bytes, bytes]]]:
-    """Number of vectors, values of each, and the (word, values) of each in turn."""
+def _binary_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
+    """The word and the values of each vector of a binary file, and no line."""
     blocks = read_blocks(path)
-    first, _, rest = next(blocks).partition(b"\n")
-    total, dim = map(int, first.split())
-    if not total or not dim:
-        raise InputError(path, 1, f"{total:,} vectors of {dim} values", "at least one of each", _BINARY_REMEDY)
-    return total, dim, _binary_records(path, blocks, rest, total, dim)
-
-
-def _binary_records(
-    path: Path, blocks: Iterator[bytes], buffer: bytes, total: int, dim: int
-) -> Iterator[tuple[bytes, bytes]]:
-    size, at = 4 * dim, 0
+    buffer = next(blocks)
+    while b"\n" not in buffer:
+        buffer += next(blocks)
+    assert layout.promised is not None
+    total, size, at = layout.promised, 4 * layout.dim, buffer.index(b"\n") + 1
+    expected = f"{total:,} vectors of {layout.dim} values, as line 1 says"
     for number in range(1, total + 1):
         space = buffer.find(b" ", at)
         while space < 0 or len(buffer) < space + 1 + size:
             block = next(blocks, b"")
             if not block or (space < 0 and len(buffer) - at > _MAX_WORD_BYTES):
                 what = "the end" if not block else f"a word of more than {_MAX_WORD_BYTES:,} bytes"
-                expected = f"{total:,} vectors of {dim} values, as line 1 says"
                 raise InputError(path, None, f"{what} in vector {number:,}", expected, _BINARY_REMEDY)
             buffer, at = buffer[at:] + block, 0
             space = buffer.find(b" ", at)
-        yield buffer[at:space].lstrip(b"\n"), buffer[space + 1 : space + 1 + size]
+        yield buffer[at:space].lstrip(b"\n"), buffer[space + 1 : space + 1 + size], 0
         at = space + 1 + size
     left = buffer[at:] + next(blocks, b"")
     if left.strip(b"\n"):
-        what = f"more after vector {total:,}"
-        raise InputError(path, None, what, f"{total:,} vectors of {dim} values, as line 1 says", _BINARY_REMEDY)
+        raise InputError(path, None, f"more after vector {total:,}", expected, _BINARY_REMEDY)

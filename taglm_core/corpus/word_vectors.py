@@ -1,4 +1,4 @@
-"""Word vectors from a file, for the words that a task needs (formats: `taglm_core.corpus.vector_files`).
+"""Word vectors from a file, for the words that a task needs (formats: `taglm_core.corpus.vector_layout`).
 
 A word is looked up as it stands, then in lower case, then in lower case with every digit as 0 (the form in which some
 vector files write numbers); what each step found is counted.
@@ -34,11 +34,13 @@ class WordVectors:
         matrix: [V, D] float32.
         coverage: for each of exact, lower, digits and missing the `types` and `tokens` looked up that way, and
             `rows`, the vectors in the file.
+        not_utf8: words of the file that are not UTF-8 and match nothing; not stored.
     """
 
     words: tuple[str, ...]
     matrix: np.ndarray
     coverage: dict[str, dict[str, int] | int]
+    not_utf8: int = 0
 
     @property
     def dim(self) -> int:
@@ -58,7 +60,7 @@ def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | No
     If a word occurs twice in the file, its first vector counts.
 
     Args:
-        path: of GloVe, word2vec (text or binary) or fastText (.vec); plain, `.gz` or `.zst`.
+        path: of GloVe, word2vec (text or binary) or fastText (.vec); plain or compressed.
         needed: words to look up.
         counts: how often the task has each word, for the coverage in tokens; 1 each if not given.
 
@@ -85,7 +87,7 @@ def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | No
     }
     coverage["rows"] = rows.total
     matrix = np.stack(vectors) if vectors else np.empty((0, rows.dim), np.float32)
-    return WordVectors(tuple(words), matrix, coverage)
+    return WordVectors(tuple(words), matrix, coverage, rows.not_utf8)
 
 
 def write_vectors(vectors: WordVectors, folder: Path) -> Path:

@@ -33,7 +33,7 @@ class PretrainedVectors:
 
     @classmethod
     def read(cls, path: Path) -> PretrainedVectors:
-        """The vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_files`).
+        """The vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_layout`).
 
         Raises:
             InputError: no such file, or a damaged one.

@@ -22,7 +22,7 @@ from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.room import clear_when_full
 from taglm_core.store.store import Artifact, Store, Work, list_files
-from taglm_core.training.journal import JOURNAL, Journal
+from taglm_core.training.journal import JOURNAL, Journal, log_to_journal
 from taglm_core.training.stopping import StopRequest
 
 if TYPE_CHECKING:  # a flow builds what needs no torch, and does without its import
@@ -132,7 +132,8 @@ def build(
         files = step.raw_files()
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             bench = Bench(step.config, opened, files, out, work, run, journal, stop, store.root / "locks", ranks)
-            built = _builder(step.kind)(bench)
+            with log_to_journal(journal) if KINDS[step.kind].child else contextlib.nullcontext():
+                built = _builder(step.kind)(bench)
         if KINDS[step.kind].child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)
         manifest = Manifest(

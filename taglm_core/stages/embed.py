@@ -12,7 +12,7 @@ from pathlib import Path
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.corpus.parquet import load_sentences, read_corpus
 from taglm_core.corpus.sentence import map_tokens
-from taglm_core.corpus.word_vectors import read_vectors, write_vectors
+from taglm_core.corpus.word_vectors import WordVectors, read_vectors, write_vectors
 from taglm_core.errors import NoRoom
 from taglm_core.lm.cache import INDEX, write_index
 from taglm_core.lm.extraction import cache_key
@@ -27,6 +27,7 @@ from taglm_core.training.devices import open_device, reserved
 from taglm_core.training.journal import Journal
 
 COVERAGE = "coverage.json"
+MANY_MISSING = 0.5  # of all tokens
 MACHINE = "machine.json"  # in the work folder: what finished shards were computed on
 
 
@@ -109,6 +110,17 @@ def unknown_rates(lm: TrainedLm, corpus: Path, token_map: Mapping[str, str]) -> 
             for name, found in shares.items() if found}  # fmt: skip
 
 
+def _say_coverage(name: str, vectors: WordVectors, types: int, missing_rate: float, journal: Journal) -> None:
+    missing = types - len(vectors.words)
+    said = f"{name} has no vectors for {missing:,} of {types:,} different words ({missing_rate:.1%} of all tokens)"
+    if missing_rate > MANY_MISSING:
+        journal.warning(0, f"{said}: is it a file of this language, with words written and split as in the corpus?")
+    else:
+        journal.message(0, said)
+    if vectors.not_utf8:
+        journal.message(0, f"{name}: words cut off inside a character, which match nothing: {vectors.not_utf8:,}")
+
+
 def build_word_vectors(bench: Bench) -> Built:
     """The rows of a vector file that the words of one split look up, with a coverage report."""
     counts = Counter(token for tokens, _ in load_sentences(bench.inputs["corpus"].path) for token in tokens)
@@ -122,6 +134,5 @@ def build_word_vectors(bench: Bench) -> Built:
         "missing_rate": missing["tokens"] / total if total else 0.0,
         "missing_rate_types": missing["types"] / len(counts) if counts else 0.0,
     }
-    of_tokens = f"{metrics['missing_rate']:.1%} of all tokens"
-    bench.journal.message(0, f"{path.name} lacks {missing['types']:,} of {len(counts):,} different words, {of_tokens}")
+    _say_coverage(path.name, vectors, len(counts), metrics["missing_rate"], bench.journal)
     return Built({"rows": len(vectors.words), "size": vectors.dim}, metrics, not_payload=(COVERAGE,))

@@ -22,6 +22,7 @@ from taglm_core.stages.building import Bench, Built
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
+MOST_NOTES = 5
 
 
 def build_demo_corpus(bench: Bench) -> Built:
@@ -64,6 +65,7 @@ def build_corpus(bench: Bench) -> Built:
     read = ReadCounts()
     if config["format"] == "text":
         counts = write_corpus(read_text(paths, counts=read), bench.out, scheme=None, read=read)
+        _say_notes(bench, read.notes)
         return _corpus_built(bench, counts, {})
     columns = config["columns"]
     layout = _layout(bench, paths)
@@ -73,6 +75,7 @@ def build_corpus(bench: Bench) -> Built:
     counts = write_corpus(
         sentences, bench.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
     )
+    _say_notes(bench, read.notes)
     _say_what_was_met(counts, layout)
     return _corpus_built(bench, counts, {}, layout)
 
@@ -89,6 +92,13 @@ def build_statistics(bench: Bench) -> Built:
     result = {"corpora": figures, "overlap": overlap(corpora, **settings)}
     _write_json(bench.out / "statistics.json", result)
     return Built()
+
+
+def _say_notes(bench: Bench, notes: list[str]) -> None:
+    for note in notes[:MOST_NOTES]:
+        bench.journal.warning(0, note)
+    if len(notes) > MOST_NOTES:
+        bench.journal.warning(0, f"and so in {len(notes) - MOST_NOTES:,} more files")
 
 
 def _corpus_built(bench: Bench, counts: CorpusCounts, seeds: dict[str, int], layout: Layout | None = None) -> Built:

@@ -106,7 +106,7 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
         with CHILDREN.start(command, log, environment) as process:
             while True:
                 ended = process.poll() is not None  # asked before reading, so that nothing is missed
-                offset = _hand_on(work / JOURNAL, offset, on_events)
+                offset = hand_on(work / JOURNAL, offset, on_events)
                 if ended:
                     break
                 if CHILDREN.late:
@@ -184,7 +184,17 @@ def slot(locks: Path, count: int) -> Iterator[None]:
         yield
 
 
-def _hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], None]) -> int:
+def hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], None]) -> int:
+    """Give the new events of a journal to whoever watches.
+
+    Args:
+        journal: its file.
+        offset: bytes that were handed on before.
+        on_events: gets the events and the offset after them.
+
+    Returns:
+        The offset after them.
+    """
     found = list(read_events(journal, offset))
     if not found:
         return offset

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.files import resolve_files
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
 from taglm_core.stages.graph import BASE, SPLITS, build_graph
 from taglm_core.stages.needs import Place, order_of, readers

@@ -16,7 +16,7 @@ from taglm_core.errors import InputError
 from taglm_core.evaluation.curves import CURVE, language_model_curve
 from taglm_core.lm.job import Intervals, LmJob
 from taglm_core.lm.model import TrainedLm, WordTable, build_network, load_language_model, save_language_model
-from taglm_core.lm.pretrained import PretrainedVectors
+from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
 from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
@@ -83,7 +83,7 @@ def build_language_model(bench: Bench) -> Built:
     text = TokenIds.open(folder)
     base = _base(bench, config, direction)
     vocabulary = _most_frequent(words_file, config) if base is None else base.vocabulary
-    vectors = _vectors(bench, config) if base is None else base.vectors
+    vectors = _vectors(bench, config, vocabulary) if base is None else base.vectors
     words = _all_words(words_file, folder)
     table = WordTable(words, vocabulary, config, vectors)
     heldout = _reading_order(text.heldout, direction)
@@ -163,7 +163,7 @@ def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabular
     )
 
 
-def _vectors(bench: Bench, config: LanguageModelConfig) -> PretrainedVectors | None:
+def _vectors(bench: Bench, config: LanguageModelConfig, vocabulary: LmVocabulary) -> PretrainedVectors | None:
     if config.vectors is None:
         return None
     (path,) = bench.files[VECTORS]
@@ -173,6 +173,9 @@ def _vectors(bench: Bench, config: LanguageModelConfig) -> PretrainedVectors | N
             0,
             f"the first {len(vectors.words):,} words of {path.name} are read, of {vectors.in_file:,} vectors in it",
         )
+    missing, known = int((vectors.rows(vocabulary.words) == NO_ROW).sum()), len(vocabulary.words)
+    say = bench.journal.warning if 2 * missing > known else bench.journal.message
+    say(0, f"{path.name} has no vectors for {missing:,} of the {known:,} words that this language model knows")
     return vectors
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import Direction
-from taglm_core.corpus.files import resolve_files
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.text import read_text
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.lm.model import load_language_model
@@ -42,7 +42,7 @@ def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, source
 
     Args:
         experiment: whose language models are meant; they must be trained.
-        text: file, folder or glob of tokenised sentences, one a line; `.gz` and `.zst` are read.
+        text: file, folder or glob of tokenised sentences, one a line; compressed files are read.
         lm: name of the language model; None where the experiment has one only.
         source: file of the experiment, for the command in a message.
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from taglm_core.corpus.files import resolve_files
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.errors import ConfigError, InputError
 
 VECTORS = "vectors"  # role of a file of word vectors

@@ -33,7 +33,7 @@ class OnlineVectors:
     found, and what not, is kept. Many sentences a call are therefore much faster than one.
 
     Args:
-        path: the file that the tagger was trained with, in any of the formats of `taglm_core.corpus.vector_files`.
+        path: the file that the tagger was trained with, in any of the formats of `taglm_core.corpus.vector_layout`.
         words: trainable words of the tagger; they have vectors of their own.
         size: D of the tagger.
         expected: `samples` of the tagger.

@@ -7,7 +7,9 @@ checkpoint are said again, with the same numbers, and the reader passes over ste
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ class Event:
     """One line of the journal.
 
     Attributes:
-        kind: `metrics`, `progress` or `message`.
+        kind: `metrics`, `progress`, `message` or `warning`.
         step: optimiser step (LM), epoch (tagger) or shard (embeddings) it belongs to.
         values: numbers by name for `metrics`; `done` and `total` for `progress`.
         text: for people.
@@ -56,6 +58,10 @@ class Journal:
         """A line for people."""
         self._append(Event("message", step, text=text))
 
+    def warning(self, step: int, text: str) -> None:
+        """A line for people, about what may make the result worse than they expect."""
+        self._append(Event("warning", step, text=text))
+
     def close(self) -> None:
         """Nothing more will be said."""
         self._file.close()
@@ -74,6 +80,30 @@ class Journal:
         if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
             with path.open("ab") as file:
                 file.write(b"\n")
+
+
+@contextlib.contextmanager
+def log_to_journal(journal: Journal) -> Iterator[None]:
+    """Write what the core logs into the journal: nobody reads a training process's own log while all goes well."""
+    logger, handler = logging.getLogger("taglm"), _JournalHandler(journal)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _JournalHandler(logging.Handler):
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.INFO)
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write = self._journal.warning if record.levelno >= logging.WARNING else self._journal.message
+        write(0, record.getMessage())
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:

@@ -94,7 +94,7 @@ def test_documents_are_numbered_over_all_files(tmp_path: Path) -> None:
         ("a O\n\nb PER\n", r"eng\.train:3: found the tag 'PER'; expected O, or one of B-"),
         ("a O\nb X-PER\n", r"eng\.train:2: found the tag 'X-PER'"),
         ("a B-\n", r"eng\.train:1: found the tag 'B-'"),
-        ("a O\rb O\r", r"eng\.train:1: found a carriage return"),
+        ("a O\rb O\r", r"eng\.train:1: found line ends of old Macs"),
         ("a O\n" * 100_001, r"eng\.train:1: found more than 100,000 tokens without a blank line"),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.conll_faults import Columns
-from taglm_core.corpus.files import resolve_files
 from taglm_core.corpus.parquet import CorpusCounts, write_corpus
+from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.scheme_evidence import SchemeEvidence
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import ReadCounts

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from taglm_core.corpus.vector_files import detect_format
+from taglm_core.corpus.vector_files import read_all
+from taglm_core.corpus.vector_layout import find_layout
 from taglm_core.corpus.word_vectors import load_vectors, read_vectors, write_vectors
 from taglm_core.errors import DamagedObject, InputError
 
@@ -58,15 +59,30 @@ def test_tabs_and_trailing_spaces_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 1 2 3\nb 1 2\n", r"vectors\.txt:2: found 2 values \('b 1 2'\); expected 3 as in the lines before"),
+        ("a 1 2 3\nb 1 2\n", r"vectors\.txt:2: found 2 values \('b 1 2'\); expected 3 as in other lines"),
         ("a 1 2 3\nb 1 2 3 4\n", r"vectors\.txt:2: found 4 values"),
         ("a 1 2 3\nb 1 x 3\n", r"vectors\.txt:2: found 'x' as value 2; expected a finite number"),
         ("a 1 2 3\nb 1 nan 3\n", r"vectors\.txt:2: found 'nan' as value 2; expected a finite number"),
         ("a 1 2 3\nb 1 1e99 3\n", r"vectors\.txt:2: found '1e99' as value 2; expected a finite number"),
         ("a 1 2 3\n\nb 1 2 3\n", r"vectors\.txt:2: found 0 values"),
         ("3 2\na 1 2\nb 1 2\n", r"vectors\.txt:3: found 2 vectors; expected 3, as line 1 says"),
-        ("word\n", r"vectors\.txt:1: found 0 values"),
+        ("word\n", r"vectors\.txt:1: found no numbers at the ends of lines \('word'\)"),
         ("", r"vectors\.txt: found 0 vectors; expected at least one"),
+        ("a 1 2\nb 1 2 3\nc 1 2 3\n", r"vectors\.txt:1: found 2 values .*expected 3 as in other lines"),
+        ("a 1 2 3 4\nb 1 2 3\nc 1 2 3\n", r"vectors\.txt:1: found 4 values"),
+        (
+            "a 0.1 0.2\nWin 3.1 0.1 0.2\nb 0.1 0.2\n",
+            r"vectors\.txt:2: found 3 values.*`Win 3\.1` is a word",
+        ),
+        ("3 2\na 1 2 3\nb 1 2 3\nc 1 2 3\n", r"vectors\.txt:1: .* 2 values a word; expected 3.*to `3 3`"),
+        (
+            "1 2\na 1 2\nb 1 2\n",
+            r"vectors\.txt:3: found 2 vectors; expected 1, as.*line 1 to `2 2`",
+        ),
+        ("<!DOCTYPE html>\n<html>\n", r"vectors\.txt:1: found an HTML page"),
+        ("a,1,2\nb,1,2\n", r"vectors\.txt:1: found no numbers at the ends of lines"),
+        ("a 1 2\rb 1 2\r", r"vectors\.txt:1: found line ends of old Macs"),
+        ("a 1 2\nb\0 1 2\n", r"vectors\.txt:2: found a NUL character"),
     ],
 )
 def test_malformed_lines_stop_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
@@ -75,12 +91,57 @@ def test_malformed_lines_stop_with_file_and_line(tmp_path: Path, text: str, mess
         read_vectors(_write(tmp_path, text), {"a", "b"})
 
 
+NBSP = "\u00a0"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the 0.1 0.2\n  0.5 0.6\nof 3 4\n", {"the": [0.1, 0.2], " ": [0.5, 0.6], "of": [3, 4]}),
+        ("  0.5 0.6\nthe 0.1 0.2\n", {" ": [0.5, 0.6], "the": [0.1, 0.2]}),
+        ("2 2\n  0.5 0.6\nthe 0.1 0.2\n", {" ": [0.5, 0.6], "the": [0.1, 0.2]}),
+        ("the\t0.1\t0.2\n \t0.5\t0.6\n", {" ": [0.5, 0.6], "the": [0.1, 0.2]}),
+        (f"the 0.1 0.2\n{NBSP} 0.5 0.6\n", {NBSP: [0.5, 0.6]}),
+        (f"the\t0.1\t0.2\n10{NBSP}000\t3\t4\n", {f"10{NBSP}000": [3, 4]}),
+        ("2 2\niPhone 4 0.1 0.2\nof 3 4\n", {"iPhone 4": [0.1, 0.2], "of": [3, 4]}),
+        ("of 0.3 0.4\niPhone 4 0.1 0.2\na 0.1 0.2\n", {"iPhone 4": [0.1, 0.2]}),
+        ("iPhone 4 0.1 0.2\nof 0.3 0.4\na 0.1 0.2\n", {"iPhone 4": [0.1, 0.2], "of": [0.3, 0.4]}),
+        ("3 2\nWindows 3.1 0.1 0.2\nof 3 4\na 1 2\n", {"Windows 3.1": [0.1, 0.2]}),
+        (" 2 2\nthe 1 2\nof 3 4\n", {"of": [3, 4]}),
+        ("\ufeff2\t2 \r\nthe 1 2\r\nof 3 4\r\n", {"of": [3, 4]}),
+        ("2 2\nthe 1 2\nof 3 4\n\n \n", {"of": [3, 4]}),
+        ("5 1 2\n6 3 4\n7 5 6\n", {"6": [3, 4]}),
+        (" the 0.1 0.2\n of 0.3 0.4\n", {"the": [0.1, 0.2], "of": [0.3, 0.4]}),
+        ("<unk> 1e-5 -2E+3\nof 3 4\nof 5 6\n", {"<unk>": [1e-5, -2000], "of": [3, 4]}),
+    ],
+)
+def test_unusual_words_and_lines_of_sound_files(tmp_path: Path, text: str, expected: dict[str, list[float]]) -> None:
+    """Blanks as words and in them, numbers at their ends, header lines with more blanks, blank lines at the end."""
+    vectors = read_vectors(_write(tmp_path, text), set(expected))
+    assert vectors.words == tuple(sorted(expected))
+    np.testing.assert_allclose(vectors.matrix, [expected[word] for word in vectors.words], rtol=1e-6)
+
+
+@pytest.mark.parametrize("header", ["", "3 2\n"])
+def test_a_word_cut_inside_a_character_is_counted_and_matches_nothing(tmp_path: Path, header: str) -> None:
+    """One such word says nothing of the others; several, and no right ones, are another encoding."""
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(header.encode() + b"ab\xe4\xb8 1 2\nthe 3 4\n\xc3\xa9t\xc3\xa9 5 6\n")
+    vectors = read_vectors(path, {"the", "\u00e9t\u00e9", "ab"})
+    assert (vectors.words, vectors.not_utf8, vectors.coverage["rows"]) == (("the", "\u00e9t\u00e9"), 1, 3)
+    assert set(read_all(path, most=9).vectors) == set(vectors.words)
+    path.write_bytes("".join(f"\u00e9{number} 1 2\n" for number in range(9)).encode("latin-1"))
+    with pytest.raises(InputError, match=r"9 words that are not UTF-8.*iconv -f WINDOWS-1252"):
+        read_vectors(path, {"the"})
+
+
 def _binary(folder: Path, rows: dict[str, list[float]], end: bytes = b"\n", name: str = "vectors.bin") -> Path:
     """A file as word2vec writes it (`end` after each vector), or gensim (nothing)."""
     dim = len(next(iter(rows.values())))
-    data = f"{len(rows)} {dim}\n".encode()
+    parts = [f"{len(rows)} {dim}\n".encode()]
     for word, values in rows.items():
-        data += word.encode("utf-8", "surrogateescape") + b" " + struct.pack(f"<{dim}f", *values) + end
+        parts += [word.encode("utf-8", "surrogateescape"), b" ", struct.pack(f"<{dim}f", *values), end]
+    data = b"".join(parts)
     path = folder / name
     path.write_bytes(
         gzip.compress(data) if name.endswith(".gz") else zstandard.compress(data) if name.endswith(".zst") else data
@@ -129,16 +190,15 @@ def test_formats_are_told_apart_by_their_beginning(tmp_path: Path, head: bytes, 
     """Also where the text is malformed or in another encoding: then the text's own error is the helpful one."""
     path = tmp_path / "x"
     path.write_bytes(head)
-    assert detect_format(path) == expected
+    assert find_layout(path).format == expected
 
 
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (gzip.compress(b"the 1 2\n"), r"found gzip data; expected word vectors of GloVe.*name that ends in \.gz"),
         (b"PK\x03\x04glove", "found a zip archive.*unpack it"),
         (b"\xba\x16\x4f\x2f\x0c\0\0\0", r"found a fastText model.*\.vec"),
-        (b"\x80\x04\x95", "found a pickle.*save_word2vec_format"),
+        (b"\x80\x04\x95", "found a Python pickle.*save_word2vec_format"),
         (b"2 3\nthe " + struct.pack("<3f", 1, 2, 3), "found the end in vector 2; expected 2 vectors of 3 values"),
         (b"1 3\nthe " + struct.pack("<4f", 1, 2, 3, 4), "found more after vector 1; expected 1 vectors"),
         (b"1 3\nthe " + struct.pack("<3f", 1, float("nan"), 3), r"nan as value 2 of vector 1 \('the'\)"),

@@ -79,8 +79,8 @@ def test_status_of_an_empty_store(tmp_path: Path) -> None:
         (("run", "DEMO", "--from", "tag", "--to", "embed"), "comes after"),
         (("run", "DEMO", "--only", "tag", "--to", "tag"), "--only STAGE is short for"),
         (("tag", "DEMO", "--only"), "make it with `taglm embed"),
-        (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing there"),
-        (("perplexity", "DEMO", os.devnull), "found nothing there"),
+        (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing named 'no'"),
+        (("perplexity", "DEMO", os.devnull), "found a device"),
         (("perplexity", "DEMO", __file__), "train with `taglm pretrain"),
         (
             ("perplexity", "DEMO", __file__, "--lm", "large"),

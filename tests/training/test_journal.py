@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from taglm_core.training.journal import Journal, read_events
+from taglm_core.training.journal import Journal, log_to_journal, read_events
 
 
 def test_events_are_read_once_by_offset(tmp_path: Path) -> None:
@@ -36,3 +37,16 @@ def test_a_line_still_being_written_waits(tmp_path: Path) -> None:
 def test_no_journal_is_no_event(tmp_path: Path) -> None:
     """A process that has not said anything yet is no error."""
     assert list(read_events(tmp_path / "none")) == []
+
+
+def test_what_the_core_logs_in_a_training_process_is_in_the_journal(tmp_path: Path) -> None:
+    """Messages and warnings, each as what it is; afterwards the journal gets nothing more."""
+    journal, logger = Journal(tmp_path / "events.jsonl"), logging.getLogger("taglm")
+    with log_to_journal(journal):
+        logger.info("%d words", 3)
+        logger.warning("few words")
+        logger.debug("for developers")
+    logger.warning("later")
+    journal.close()
+    found = [(event.kind, event.text) for event, _ in read_events(tmp_path / "events.jsonl")]
+    assert found == [("message", "3 words"), ("warning", "few words")]
