@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.findings import Finding
+from taglm_core.corpus.split_facts import Finding
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
 from taglm_core.stages.corpora import report_corpora

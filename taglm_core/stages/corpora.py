@@ -16,11 +16,12 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.conll import ConllReader
 from taglm_core.corpus.conll_faults import Columns
 from taglm_core.corpus.files import open_text
-from taglm_core.corpus.findings import TEXT, TRAIN, Finding, SplitFacts, TagColumns, judge
+from taglm_core.corpus.findings import judge
 from taglm_core.corpus.layout import Layout
 from taglm_core.corpus.parquet import read_corpus
 from taglm_core.corpus.schemes import to_spans
 from taglm_core.corpus.sentence import StoredSentence
+from taglm_core.corpus.split_facts import TEXT, TRAIN, Finding, SplitFacts, TagColumns
 from taglm_core.errors import CorpusRefused
 from taglm_core.stages.graph import STATISTICS
 from taglm_core.stages.steps import Graph, Step

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from taglm_core.corpus.findings import Finding
+from taglm_core.corpus.split_facts import Finding
 from taglm_core.stages.corpora import line
 from taglm_core.stages.steps import Stage
 

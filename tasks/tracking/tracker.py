@@ -13,7 +13,7 @@ from pathlib import Path
 
 import taglm_core
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.findings import Finding
+from taglm_core.corpus.split_facts import Finding
 from taglm_core.errors import Interrupted, StoreError, TagLMError
 from taglm_core.stages.graph import STATISTICS, build_graph
 from taglm_core.stages.steps import Step

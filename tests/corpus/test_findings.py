@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from taglm_core.config.data import FindingName
-from taglm_core.corpus.findings import SplitFacts, TagColumns, judge
+from taglm_core.corpus.findings import judge
 from taglm_core.corpus.sentence import StoredSentence
+from taglm_core.corpus.split_facts import SplitFacts, TagColumns
 
 WORDS = ["The", "quick", "Fox", ",", "said", "Ann", ",", "jumps", "over", "the", "lazy", "dog", "of", "Oslo"]
 

@@ -25,8 +25,6 @@ def _ingest(folder: Path, train: str, dev: str, *overrides: str) -> tuple[Store,
     splits = [f"labelled.{name}={path}" for name, path in paths.items()]
     sources = [*splits, f"labelled.test={paths['dev']}", "unlabelled.path=demo:text"]
     experiment = load_experiment(None, [*sources, *overrides])
-        None, [*splits, "unlabelled.path=demo:text", f"labelled.test={paths['dev']}", *overrides]
-    )
     store, graph, refs = Store(folder / "store"), build_graph(experiment), {}
     for name in ("scheme", "corpus/train", "corpus/dev"):
         if name in graph:
