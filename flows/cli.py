@@ -28,7 +28,7 @@ from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_r
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, spare_untold, tell_missed
+from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, record_uses, spare_untold, tell_missed
 
 app = typer.Typer(
     name="taglm",
@@ -281,8 +281,10 @@ def _run(
 
 def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
     """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+    refs = {name: decision.ref for name, decision in decisions.items() if decision.ref is not None}
     if "report" in decisions:
-        leave_word(experiment, {name: decision.ref for name, decision in decisions.items() if decision.ref is not None})
+        leave_word(experiment, refs)
+    record_uses(experiment, refs)
     if has_word(experiment.run):
         tell_missed(experiment.run)
         left = has_word(experiment.run)

@@ -18,6 +18,7 @@ from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY,
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store, raw_digest
+from taglm_core.store.uses import Use, uses_of
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
 RAW = "raw"
@@ -67,6 +68,7 @@ class Thing:
         kind: of object; `raw` for raw input.
         digest: content digest.
         label: experiment and step that first made it; of raw input the path in that experiment.
+        uses: by all experiments that are known to have made or used it, the first one first.
         there: whether it is in the store; of raw input, whether its files are as they were when they were read.
         bytes: of all its files; 0 where it is gone.
         seconds: wall-clock time of building.
@@ -86,6 +88,7 @@ class Thing:
     mlflow_run: str | None = None
     prefect_run: str | None = None
     files: tuple[RawFile, ...] = ()
+    uses: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +304,7 @@ def _thing(store: Store, kind: str, digest: str, pointers: Mapping[Place, Pointe
     manifest, pointer = _manifest(store, kind, digest), pointers.get((kind, digest))
     if manifest is None:
         label, time = ("", None) if pointer is None else (pointer.label, pointer.time)
-        return Thing(kind, digest, label, there=False, time=time)
+        return Thing(kind, digest, label, there=False, time=time, uses=uses_of(store, kind, digest))
     made = manifest.made
     return Thing(
         kind,
@@ -312,4 +315,5 @@ def _thing(store: Store, kind: str, digest: str, pointers: Mapping[Place, Pointe
         time=made.get("time"),
         mlflow_run=made.get("mlflow_run"),
         prefect_run=made.get("prefect_run"),
+        uses=uses_of(store, kind, digest),
     )
