@@ -201,7 +201,7 @@ def lineage(
     loaded = load_experiment(experiment, overrides or ())
     kind, digest = cli_lineage.find(thing, loaded, named=experiment is not None)
     wide = Console(highlight=False, width=cli_lineage.WIDTH)
-    for part in cli_lineage.show(loaded, kind, digest):
+    for part in cli_lineage.show(loaded, kind, digest, named=experiment is not None):
         wide.print(part, soft_wrap=True)
 
 
