@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from flows import cli_views
+from flows.cli_promote import promote
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, Interrupted, MissingObject, TagLMError
@@ -218,6 +219,9 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
 
     for line in cli_views.link_lines(find_links(loaded), experiment):
         console.print(line, soft_wrap=True)
+
+
+app.command()(promote)
 
 
 @app.command()
