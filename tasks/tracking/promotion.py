@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from taglm_core.errors import ConfigError, TrackingAway
 from taglm_core.store.durable import locked
+from tasks.tracking.aliases import registered_models
 from tasks.tracking.connection import AWAY, Connection, not_answering
 from tasks.tracking.decisions import CHAMPION, DEV_F1, PROMOTED
 from tasks.tracking.registry import champion_of, registry_lock, write_pages
@@ -72,7 +72,7 @@ def _find(client: MlflowClient, address: str, model: str, version: str) -> Model
     Raises:
         ConfigError: it is not there; says what is.
     """
-    names = sorted(one.name for one in _models(client))
+    names = sorted(one.name for one in registered_models(client))
     if model not in names:
         known = f"the registered models are {', '.join(names)}" if names else "no model is registered there yet"
         raise ConfigError(f"found no registered model {model!r} in {address}; {known}")
@@ -89,13 +89,3 @@ def _described(version: ModelVersion) -> str:
     if DEV_F1 not in tags:
         return f"{version.version}{holds}"
     return f"{version.version} ({tags.get('taglm.variant')}, dev F1 {100 * float(tags[DEV_F1]):.2f}{holds})"
-
-
-def _models(client: MlflowClient) -> Iterator[RegisteredModel]:
-    token = None
-    while True:
-        page = client.search_registered_models(page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
