@@ -84,10 +84,18 @@ def leave_word(experiment: Experiment, refs: Mapping[str, Ref]) -> None:
     """
     if experiment.run.tracking:
         outcome, store = Outcome(_address(experiment.run), experiment, refs), Store(experiment.run.store)
-        uses = [use for use in uses_of(store, "report", refs["report"].digest) if use.experiment == experiment.name]
-        was_heard = any(use.pipeline_run for use in uses)
-        if not outcome.path(store.root).exists() and (outcome.was_begun(store.root) or not was_heard):
+        owed = outcome.was_begun(store.root) or _is_found(store, experiment.name, refs["report"])
+        if owed and not outcome.path(store.root).exists():
             outcome.save(store.root)
+
+
+def _is_found(store: Store, experiment: str, report: Ref) -> bool:
+    """Whether a report was made by another experiment, and this one has no run in MLflow that says that it uses it."""
+    pointer = store.pointer(report.kind, report.key)
+    if pointer is None or pointer.label.partition("/")[0] == experiment:
+        return False
+    uses = uses_of(store, report.kind, report.digest)
+    return not any(use.pipeline_run for use in uses if use.experiment == experiment)
 
 
 def spare_untold(run: RunConfig, found: Survey) -> Survey:

@@ -213,5 +213,8 @@ def _object(store: Store, kind: str, digest: str) -> Artifact:
         MissingObject: it is not in the store.
         DamagedObject: it is not whole.
     """
-    manifest = store.manifest(kind, digest)
+    try:
+        manifest = store.manifest(kind, digest)
+    except MissingObject as error:
+        raise MissingObject(f"{kind} {digest[:12]} is not in {store.root} any more") from error
     return store.open(Ref(kind, manifest.recipe.key, digest, manifest.counts))

@@ -635,7 +635,10 @@ def test_two_taggers_are_measured_on_a_dev_split_that_is_new_to_one(done: Done, 
 
 @pytest.mark.parametrize(
     ("champion", "words"),
-    [(None, "the champion was measured on it for this comparison"), ("0" * 32, "cannot be measured on this one")],
+    [
+        (None, "the champion was measured on it for this comparison"),
+        ("0" * 32, "cannot be measured on this one: tagger 000000000000 is not in"),
+    ],
     ids=["in the store", "gone"],
 )
 def test_a_champion_of_another_dev_split_is_measured_on_the_new_one(
