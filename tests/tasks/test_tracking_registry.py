@@ -44,7 +44,7 @@ from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.store.uses import uses_of
 from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.stopping import StopRequest
-from tasks.housekeeping import has_word, needs_of
+from tasks.housekeeping import has_word, leave_word, needs_of
 from tasks.results import publish_results
 from tasks.tracking.aliases import registered_object
 from tasks.tracking.decisions import Match, decide, model_note
@@ -732,7 +732,9 @@ def test_scores_of_another_experiment_leave_finished_runs_alone(done: Done) -> N
 def test_an_experiment_that_finds_all_in_the_store_has_runs_of_its_own(done: Done) -> None:
     """Its variants with the report, which lead to the taggers of whoever trained them; the others stay as they are."""
     done.tracker.publish(done.refs)
-    before = all_runs(done)
+    before, owed = all_runs(done), of_store(done).model_copy(update={"name": "other"})
+    leave_word(owed, done.refs)
+    assert outcome_files(done) == [".json"]
     for _ in range(2):
         other(done).publish(done.refs)
     after = all_runs(done)
@@ -743,6 +745,8 @@ def test_an_experiment_that_finds_all_in_the_store_has_runs_of_its_own(done: Don
         assert "Variant" in run.data.tags["mlflow.note.content"]
         assert "(trained for tiny, used here)" in run.data.tags["mlflow.note.content"]
         assert run.data.metrics["seeds"] == 2
+    leave_word(owed, done.refs)
+    assert outcome_files(done) == []
     (use,) = [use for use in uses_of(done.store, "tagger", done.refs[TAGGER].digest) if use.experiment == "other"]
     assert use.label == f"other/{TAGGER}"
     assert done.client.get_run(str(use.pipeline_run)).data.tags["taglm.experiment"] == "other"
