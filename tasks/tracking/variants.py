@@ -143,11 +143,15 @@ def variants_of_report(entry: Entry) -> dict[str, Variant]:
 
 
 def _taggers(entry: Entry, variant: str) -> dict[str, str]:
-    """Digests of the taggers of a variant that a report compares, by the role of their evaluation on test."""
+    """Digests of the taggers of a variant that a report compares, by the role of their evaluation.
+
+    Those on test: on dev, the forerunner of a tagger that was trained on dev is measured. On dev where there is no test.
+    """
     store, found = Store(Path(entry.store)), {}
+    split = "test" if any(role.startswith("test/") for role in entry.inputs) else "dev"
     for role, ref in entry.inputs.items():
-        pointer = store.pointer(ref.kind, ref.key) if role.startswith(f"test/{variant}/") else None
-        if pointer is not None and role.rpartition("/")[0] == f"test/{variant}":
+        pointer = store.pointer(ref.kind, ref.key) if role.rpartition("/")[0] == f"{split}/{variant}" else None
+        if pointer is not None:
             found[role] = pointer.recipe.inputs["tagger"]
     return found
 
