@@ -145,7 +145,7 @@ def variants_of_report(entry: Entry) -> dict[str, Variant]:
 def _taggers(entry: Entry, variant: str) -> dict[str, str]:
     """Digests of the taggers of a variant that a report compares, by the role of their evaluation.
 
-    Those on test: on dev, the forerunner of a tagger that was trained on dev is measured. On dev where there is no test.
+    Those on test, since on dev the forerunner of a tagger on train and dev is measured; on dev where there is no test.
     """
     store, found = Store(Path(entry.store)), {}
     split = "test" if any(role.startswith("test/") for role in entry.inputs) else "dev"
