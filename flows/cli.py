@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from flows import cli_views
+from flows.cli_promote import promote
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, CorpusRefused, Interrupted, MissingObject, TagLMError
@@ -31,7 +32,7 @@ from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, spare_untold, tell_missed
+from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, record_uses, spare_untold, tell_missed
 
 app = typer.Typer(
     name="taglm",
@@ -205,7 +206,7 @@ def lineage(
     loaded = load_experiment(experiment, overrides or ())
     kind, digest = cli_lineage.find(thing, loaded, named=experiment is not None)
     wide = Console(highlight=False, width=cli_lineage.WIDTH)
-    for part in cli_lineage.show(loaded, kind, digest):
+    for part in cli_lineage.show(loaded, kind, digest, named=experiment is not None):
         wide.print(part, soft_wrap=True)
 
 
@@ -222,6 +223,9 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
 
     for line in cli_views.link_lines(find_links(loaded), experiment):
         console.print(line, soft_wrap=True)
+
+
+app.command()(promote)
 
 
 @app.command()
@@ -309,8 +313,10 @@ def _show_corpora(experiment: Experiment, decisions: Mapping[str, Decision], *, 
 
 def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
     """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+    refs = _refs(decisions)
     if "report" in decisions:
-        leave_word(experiment, _refs(decisions))
+        leave_word(experiment, refs)
+    record_uses(experiment, refs)
     if has_word(experiment.run):
         tell_missed(experiment.run)
         left = has_word(experiment.run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from rich.markup import escape
@@ -65,11 +65,18 @@ def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
         raise type(error)(f"{error}; steps alike: {', '.join(alike)}") from error
 
 
-def show(experiment: Experiment, kind: str, digest: str) -> list[Tree | str]:
-    """What it is, what it was made from, what was made from it, and by which runs."""
-    lineage = Lineage(Store(experiment.run.store))
+def show(experiment: Experiment, kind: str, digest: str, *, named: bool = False) -> list[Tree | str]:
+    """What it is, what it was made from, what was made from it, by which runs, and which experiments use it.
+
+    Args:
+        experiment: whose store is looked at.
+        kind: of the object.
+        digest: of the object.
+        named: whether the user gave the experiment, so that its own names are shown.
+    """
+    lineage = Lineage(Store(experiment.run.store), experiment.name if named else None)
     above, below = lineage.inputs(kind, digest), lineage.users(kind, digest)
-    shown: list[Tree | str] = [f"[bold]{kind} {digest}[/]", *_facts(above.thing)]
+    shown: list[Tree | str] = [f"[bold]{kind} {digest}[/]", *_facts(above.thing), *_experiments(above.thing)]
     shown += ["\n[bold]made from[/]", _tree(above), "\n[bold]used by[/]", _tree(below)]
     if not below.below:
         shown[-1] = "nothing in the store"
@@ -80,7 +87,16 @@ def _facts(thing: Thing) -> list[str]:
     if not thing.there:
         return ["not in the store any more; its key tells what it was made from. The next run that needs it makes it"]
     when = "" if thing.time is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(thing.time))
-    return [f"first made for {escape(thing.label)}, {when}, in {duration(thing.seconds)}; {size_text(thing.bytes)}"]
+    return [f"first made for {escape(thing.made_for)}, {when}, in {duration(thing.seconds)}; {size_text(thing.bytes)}"]
+
+
+def _experiments(thing: Thing) -> list[str]:
+    """The experiments that made or used it, each by the name of its own step."""
+    if not thing.uses:
+        return []
+    since = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(use.time)) for use in thing.uses]
+    lines = [f"{escape(use.label)}  since {when}" for use, when in zip(thing.uses, since, strict=True)]
+    return ["\n[bold]made or used by the experiments[/]", *lines]
 
 
 def _tree(node: Node) -> Tree:
@@ -103,25 +119,40 @@ def _line(node: Node) -> str:
     state = size_text(thing.bytes) if thing.there else "[yellow]not in the store any more[/]"
     run = f"  [cyan]run {thing.mlflow_run[:8]}[/]" if thing.mlflow_run else ""
     label = f"  {escape(thing.label)}" if thing.label else ""  # gone with its key, it has none
-    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}{label}  {state}{run}{more}"
+    return f"{role}[bold]{thing.kind}[/] {thing.digest[:12]}{label}{_others(thing)}  {state}{run}{more}"
+
+
+def _others(thing: Thing) -> str:
+    """The experiments beside the one that a thing is labelled with."""
+    known = [thing.made_for.partition("/")[0], *(use.experiment for use in thing.uses)]
+    others = [name for name in dict.fromkeys(known) if name not in ("", thing.label.partition("/")[0])]
+    return f"  [dim](also {escape(', '.join(others))})[/]" if others else ""
 
 
 def _runs(found: Sequence[Thing], base: str) -> list[str]:
-    """Addresses of all runs that made the things."""
-    mlflow = _by_run({thing: thing.mlflow_run for thing in found})
-    prefect = _by_run({thing: thing.prefect_run for thing in found})
+    """Addresses of all runs that made or used the things."""
+    made = [(thing.made_for, thing.mlflow_run, thing.prefect_run) for thing in found]
+    uses = [use for thing in found for use in thing.uses]
+    used = [(use.label, use.mlflow_run, use.prefect_run) for use in uses]
+    pipelines = [(use.label, use.pipeline_run) for use in uses]
+    mlflow = _by_run([*((label, run) for label, run, _ in (*made, *used)), *pipelines])
+    prefect = _by_run([(label, run) for label, _, run in (*made, *used)])
     if not mlflow and not prefect:
         return ["\nno runs are known: they were made without tracking"]
     lines = ["\n[bold]runs[/]"]
-    lines += [f"MLflow   {run_by_id_link(base, run)}  {escape(made)}" for run, made in mlflow.items()]
-    return lines + [f"Prefect  {prefect_run(run)}  {escape(made)}" for run, made in prefect.items()]
+    lines += [f"MLflow   {run_by_id_link(base, run)}  {escape(label)}" for run, label in mlflow.items()]
+    return lines + [f"Prefect  {prefect_run(run)}  {escape(label)}" for run, label in prefect.items()]
 
 
-def _by_run(runs: Mapping[Thing, str | None]) -> dict[str, str]:
-    """What each run made: the first thing's label, and how many more."""
-    made: dict[str, list[str]] = {}
-    for thing, run in runs.items():
+def _by_run(runs: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    """What each run made or used: the first label, and how many more.
+
+    Args:
+        runs: label and run of each thing.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for label, run in runs:
         if run is not None:
-            made.setdefault(run, []).append(thing.label)
-    more = {run: f" and {len(labels) - 1} more" if len(labels) > 1 else "" for run, labels in made.items()}
-    return {run: f"{labels[0]}{more[run]}" for run, labels in made.items()}
+            found.setdefault(run, {})[label] = None
+    more = {run: f" and {len(labels) - 1} more" if len(labels) > 1 else "" for run, labels in found.items()}
+    return {run: f"{next(iter(labels))}{more[run]}" for run, labels in found.items()}

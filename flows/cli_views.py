@@ -129,7 +129,7 @@ def survey_parts(store: Store, found: Survey) -> list[Table | str]:
     rows: list[tuple[str, str, str, str, str]] = []
     small: dict[tuple[str, str], list[Garbage]] = {}
     for one in found.garbage:
-        if one.kind in ("pointer", "temporary", "raw", "lock"):
+        if one.kind in ("pointer", "temporary", "raw", "lock", "use"):
             small.setdefault((one.kind, one.reason), []).append(one)
         else:
             age = duration(time.time() - one.time)

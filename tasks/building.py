@@ -29,9 +29,11 @@ from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.room import cores
 from taglm_core.store.store import Store
+from taglm_core.store.uses import record_use
 from taglm_core.training.journal import JOURNAL, Event
 from tasks.options import Options
 from tasks.places import without_password
+from tasks.tracking.entry import OWN_RUNS
 from tasks.tracking.tracker import StageRun, open_tracker
 
 logger = logging.getLogger("taglm")
@@ -55,13 +57,13 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
     store = Store(experiment.run.store)
     recipe = recipe_of(store, this, {role: ref.digest for role, ref in inputs.items()})
     refresh = this.stage in options.refresh
-    found = None if refresh else store.find(recipe)
+    found, prefect_run = None if refresh else store.find(recipe), _prefect_run()
     if found is not None:
         logger.info("%s: reused", step)
+        record_use(store, experiment.name, step, (found.kind, found.digest), prefect_run=prefect_run)
         return found
     begun = time.monotonic()
     logger.info("%s: started", step)
-    prefect_run = _prefect_run()
     tracker = open_tracker(experiment)
     read = {**inputs, **given_objects(store, this)}
     with tracker.stage_run(this, recipe, store.work(recipe), inputs=read, prefect_run=prefect_run) as tracked:
@@ -75,6 +77,8 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
         if ref is None:
             raise ChildFailed(f"{step}: its process ended well, but its object is not in the store; run again")
         tracked.finish(store.open(ref))
+    record_use(store, experiment.name, step, (ref.kind, ref.digest), mlflow_run=_own_run(this, tracked),
+               prefect_run=prefect_run, anew=True)  # fmt: skip
     clear_work(store, this, inputs)
     logger.info("%s: made in %.1f s", step, time.monotonic() - begun)
     return ref
@@ -178,6 +182,11 @@ class _Watcher:
                 self._artifact = create_progress_artifact(percent, description=self._step)
             else:
                 update_progress_artifact(self._artifact, percent)
+
+
+def _own_run(step: Step, tracked: StageRun) -> str | None:
+    """Id of the MLflow run of a step that has one of its own."""
+    return tracked.run_id if step.kind in OWN_RUNS else None
 
 
 def _prefect_run() -> str | None:

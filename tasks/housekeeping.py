@@ -11,6 +11,7 @@ from taglm_core.stages.housekeeping import Survey
 from taglm_core.stages.needs import Needs
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
+from taglm_core.store.uses import record_use, uses_of
 from tasks.environment import quiet_defaults
 from tasks.places import without_password
 from tasks.tracking.address import is_there, resolve_uri
@@ -64,17 +65,37 @@ def has_word(run: RunConfig) -> bool:
     return address in ends or bool(words(store, address) or orphans(store, address))
 
 
+def record_uses(experiment: Experiment, refs: Mapping[str, Ref]) -> None:
+    """Record that an experiment uses these objects, by step name."""
+    store = Store(experiment.run.store)
+    for name, ref in refs.items():
+        record_use(store, experiment.name, name, (ref.kind, ref.digest))
+
+
 def leave_word(experiment: Experiment, refs: Mapping[str, Ref]) -> None:
-    """Leave word of the end of a pipeline, if the run that made its report was killed before it could.
+    """Leave word of the end of a pipeline that MLflow has not heard of.
+
+    Either the run that made its report was killed before it could, or another experiment made it, so that this one has
+    no run yet.
 
     Args:
         experiment: the experiment.
         refs: all its objects, by step name.
     """
     if experiment.run.tracking:
-        outcome = Outcome(_address(experiment.run), experiment, refs)
-        if outcome.was_begun(root := Store(experiment.run.store).root):
-            outcome.save(root)
+        outcome, store = Outcome(_address(experiment.run), experiment, refs), Store(experiment.run.store)
+        owed = outcome.was_begun(store.root) or _is_found(store, experiment.name, refs["report"])
+        if owed and not outcome.path(store.root).exists():
+            outcome.save(store.root)
+
+
+def _is_found(store: Store, experiment: str, report: Ref) -> bool:
+    """Whether a report was made by another experiment, and this one has no run in MLflow that says that it uses it."""
+    pointer = store.pointer(report.kind, report.key)
+    if pointer is None or pointer.label.partition("/")[0] == experiment:
+        return False
+    uses = uses_of(store, report.kind, report.digest)
+    return not any(use.pipeline_run for use in uses if use.experiment == experiment)
 
 
 def spare_untold(run: RunConfig, found: Survey) -> Survey:

@@ -25,6 +25,7 @@ from taglm_core.store.store import Store
 from tasks.building import Refs
 from tasks.dead_runs import this_process
 from tasks.events import announce
+from tasks.housekeeping import record_uses
 from tasks.options import Options
 from tasks.server_away import wait_for_server
 from tasks.tracking.tracker import open_tracker
@@ -52,7 +53,9 @@ def run_stage(
         MissingObject: the stage may not run and something it makes is not in the store.
     """
     if not options.runs(stage):
-        return {**made, **look_up(experiment, stage)}
+        found = look_up(experiment, stage)
+        record_uses(experiment, found)
+        return {**made, **found}
     CHILDREN.start_afresh()
     known = set(Store(experiment.run.store).objects())
     futures: dict[str, Any] = dict(made)

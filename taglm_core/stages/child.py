@@ -21,6 +21,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, Interrupted, NoRoom, TagLMError
 from taglm_core.stages.building import build
 from taglm_core.stages.graph import build_graph
+from taglm_core.stages.steps import Step
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
@@ -44,6 +45,7 @@ class ChildJob:
         inputs: objects it reads, by role.
         refresh: build even if the object is there.
         made: further facts for the manifest.
+        beside: the step itself, where the experiment's graph has none of this name.
     """
 
     settings: dict[str, Any]
@@ -51,6 +53,7 @@ class ChildJob:
     inputs: dict[str, Ref]
     refresh: bool = False
     made: dict[str, Any] = field(default_factory=dict)
+    beside: Step | None = None
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -62,14 +65,16 @@ class ChildJob:
         data = read_json(path)
         if data is None:
             raise errors.ConfigError(f"{path}: no job of a training process; it is written by the stage that starts it")
-        return cls(**{**data, "inputs": {role: Ref(**ref) for role, ref in data["inputs"].items()}})
+        inputs = {role: Ref(**ref) for role, ref in data["inputs"].items()}
+        beside = data["beside"] and Step(**data["beside"])
+        return cls(**{**data, "inputs": inputs, "beside": beside})
 
 
 def run(path: Path, stop: StopRequest, ranks: Ranks | None = None) -> Ref:
     """Do what a job file says, alone or as one of several ranks."""
     job = ChildJob.load(path)
     experiment = Experiment.model_validate(job.settings)
-    step = build_graph(experiment)[job.step]
+    step = job.beside or build_graph(experiment)[job.step]
     return build(
         Store(experiment.run.store),
         step,

@@ -12,6 +12,7 @@ from taglm_core.store.durable import read_json
 from taglm_core.store.garbage import OLD_DAYS, Garbage, leftovers, remove_aside, size_of, take_aside, touched
 from taglm_core.store.room import free_disk
 from taglm_core.store.store import Pointer, Store
+from taglm_core.store.uses import USES
 
 GRACE_SECONDS = 3600.0  # what is younger may be about to be used by a run that has planned already
 
@@ -122,6 +123,7 @@ class _Survey:
         else:
             objects = sorted(self._objects(), key=lambda one: (-order_of(one.kind), one.label))
             garbage = [*objects, *self._pointers(), *self._unreadable(), *garbage]
+        garbage += self._uses({path for one in garbage for path in one.paths})
         return Survey(tuple(garbage), tuple(self._kept))
 
     def _objects(self) -> Iterator[Garbage]:
@@ -164,6 +166,17 @@ class _Survey:
     def _one_pointer(self, place: Place, label: str, reason: str, when: float) -> Garbage:
         file = _file(self._store, place)
         return Garbage("pointer", label, reason, size_of(file), when, (file,), (self._store.lock_file(*place),))
+
+    def _uses(self, going: set[Path]) -> Iterator[Garbage]:
+        """Records of who used an object that is in no store and that no key knows any more."""
+        store, needed = self._store, self._needed
+        for folder in sorted((store.root / USES).glob("[!.]*/[!.]*")):
+            place, when = (folder.parent.name, folder.name), touched(folder)
+            names = [store.root / "objects" / place[0] / place[1]] if place in needed.there else []
+            names += [_file(store, name) for name in needed.named.get(place, ())]
+            if when < self._before and going.issuperset(names):
+                label = f"{place[0]} {place[1][:12]}"
+                yield Garbage("use", label, "record of an object that is gone", size_of(folder), when, (folder,))
 
     def _reason(self, pointer: Pointer) -> str:
         if self._needs.experiments:

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
@@ -18,6 +18,7 @@ from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY,
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store, raw_digest
+from taglm_core.store.uses import Use, uses_of
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
 RAW = "raw"
@@ -66,7 +67,9 @@ class Thing:
     Attributes:
         kind: of object; `raw` for raw input.
         digest: content digest.
-        label: experiment and step that first made it; of raw input the path in that experiment.
+        label: experiment and step it is shown as; of raw input the path in the experiment that first made it.
+        made_for: experiment and step that first made it.
+        uses: by all experiments that are known to have made or used it, the first one first.
         there: whether it is in the store; of raw input, whether its files are as they were when they were read.
         bytes: of all its files; 0 where it is gone.
         seconds: wall-clock time of building.
@@ -79,6 +82,7 @@ class Thing:
     kind: str
     digest: str
     label: str = ""
+    made_for: str = ""
     there: bool = True
     bytes: int = 0
     seconds: float = 0.0
@@ -86,6 +90,7 @@ class Thing:
     mlflow_run: str | None = None
     prefect_run: str | None = None
     files: tuple[RawFile, ...] = ()
+    uses: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +161,11 @@ class Lineage:
 
     Args:
         store: the store; read once.
+        experiment: name of the experiment whose own steps label what it shares with others; None: the first makers'.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, experiment: str | None = None) -> None:
+        self._store, self._experiment = store, experiment
         self._of_digest: dict[str, list[str]] = defaultdict(list)
         for kind, digests in _kinds(store).items():
             for digest in digests:
@@ -178,8 +184,13 @@ class Lineage:
         """An object with all that was made from it, each told once."""
         return self._used(kind, digest, "", set())
 
-    def _inputs(self, kind: str, digest: str, role: str, told: set[str]) -> Node:
+    def _thing(self, kind: str, digest: str) -> Thing:
         thing = _thing(self._store, kind, digest, self._pointers)
+        own = next((use.label for use in thing.uses if use.experiment == self._experiment), thing.label)
+        return replace(thing, label=own)
+
+    def _inputs(self, kind: str, digest: str, role: str, told: set[str]) -> Node:
+        thing = self._thing(kind, digest)
         if digest in told:
             return Node(thing, role, repeated=bool(self._recipe(kind, digest).inputs))
         told.add(digest)
@@ -194,10 +205,10 @@ class Lineage:
         manifest = _manifest(self._store, *user)
         files, pattern = self._raw.of(digest, role, manifest), _pattern(role, manifest)
         unchanged = bool(files) and all(file.there for file in files)
-        return Node(Thing(RAW, digest, pattern or "", unchanged, files=files), role)
+        return Node(Thing(RAW, digest, pattern or "", there=unchanged, files=files), role)
 
     def _used(self, kind: str, digest: str, role: str, told: set[str]) -> Node:
-        thing = _thing(self._store, kind, digest, self._pointers)
+        thing = self._thing(kind, digest)
         users = {(pointer.recipe.kind, pointer.digest): pointer for pointer in self._users.get(digest, ())}
         if digest in told:
             return Node(thing, role, repeated=bool(users))
@@ -301,15 +312,17 @@ def _thing(store: Store, kind: str, digest: str, pointers: Mapping[Place, Pointe
     manifest, pointer = _manifest(store, kind, digest), pointers.get((kind, digest))
     if manifest is None:
         label, time = ("", None) if pointer is None else (pointer.label, pointer.time)
-        return Thing(kind, digest, label, there=False, time=time)
+        return Thing(kind, digest, label, label, there=False, time=time, uses=uses_of(store, kind, digest))
     made = manifest.made
     return Thing(
         kind,
         digest,
+        manifest.label,
         manifest.label,
         bytes=manifest.bytes,
         seconds=manifest.seconds,
         time=made.get("time"),
         mlflow_run=made.get("mlflow_run"),
         prefect_run=made.get("prefect_run"),
+        uses=uses_of(store, kind, digest),
     )

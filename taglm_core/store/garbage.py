@@ -29,7 +29,7 @@ class Garbage:
     """One thing that can go.
 
     Attributes:
-        kind: of the object; or pointer, work, damaged, temporary, raw, lock.
+        kind: of the object; or pointer, work, damaged, temporary, raw, lock, use.
         label: which one, for people.
         reason: why it can go.
         bytes: what is gained.
@@ -140,7 +140,8 @@ def _take(path: Path) -> Path | None:
 
 
 def _temporary(store: Store, before: float) -> Iterator[Garbage]:
-    for pattern in ("objects/*/.*", "keys/*/.*", "work/*/.*", "damaged/.*", "raw/.*", "tracking/.*", "tracking/*/.*"):
+    for pattern in ("objects/*/.*", "keys/*/.*", "work/*/.*", "damaged/.*", "raw/.*", "tracking/.*", "tracking/*/.*",
+                    "uses/*/.*", "uses/*/*/.*"):  # fmt: skip
         for path in sorted(store.root.glob(pattern)):
             mine = path.name.startswith(ASIDE)
             if mine or touched(path) < before:

@@ -6,6 +6,7 @@ work/<kind>/<key>/                 unfinished work: checkpoints, journal; resume
                                    recipe.json says what it reads
 damaged/                           objects whose bytes were not what their manifest said; deleted by `taglm gc` alone
 raw/                               digests of raw input files, by size, time and inode
+uses/<kind>/<content digest>/      which experiments made or used an object (uses.py)
 locks/                             one lock a key, so that two runs do not build the same thing at once; gc.lock is
                                    shared by those who build, for moments, and held alone by `taglm gc`
 .gc-*                              beside what it was: being removed

@@ -1,5 +1,8 @@
 """Steps whose results belong to runs of other steps: an evaluation's to its tagger's, a report's to the variants'.
 
+An evaluation leaves a tagger's run alone that another experiment made, or that has other scores on the split: it gets a
+run of its own then, below the variant of its experiment.
+
 Word of the object stands in the store from before its work begins until its results are told: a kill loses none.
 """
 
@@ -10,9 +13,12 @@ from pathlib import Path
 from taglm_core.store.store import Artifact, Store
 from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection, warn_away
-from tasks.tracking.entry import RUNNING, STATE_FILE, Entry, State, word_path
+from tasks.tracking.descriptions import NOTE, run_link
+from tasks.tracking.entry import FINISHED, PARENT, RUNNING, STATE_FILE, Entry, State, word_path
 from tasks.tracking.results import log_evaluation, log_report
 from tasks.tracking.runs import StageRun
+from tasks.tracking.variants import variant_of_evaluation, variant_run
+from tasks.tracking.views import experiment_tags
 
 
 class AddedResults(StageRun):
@@ -67,10 +73,40 @@ class AddedResults(StageRun):
             log_report(self._connection, self._entry, artifact)
             return True
         self.run_id = self._tagger_run()
-        if self.run_id is None:
-            return not self._tagger_waits()  # else it was trained without tracking
-        log_evaluation(self._connection, self.run_id, self._entry, artifact)
+        if self.run_id is None and self._tagger_waits():
+            return False
+        if self.run_id is not None and self._is_ours(self.run_id, artifact):
+            log_evaluation(self._connection, self.run_id, self._entry, artifact)
+        else:
+            self.run_id = self._own_run(self.run_id)
+            log_evaluation(self._connection, self.run_id, self._entry, artifact)
+            self._connection.client().set_terminated(self.run_id, FINISHED)
         return True
+
+    def _is_ours(self, tagger_run: str, artifact: Artifact) -> bool:
+        """Whether a tagger's run is of the same experiment, and has no other scores on the split."""
+        tags = self._connection.client().get_run(tagger_run).data.tags
+        known = tags.get(f"taglm.evaluation.{self._entry.step.config['split']}", artifact.ref.digest)
+        return (tags.get("taglm.experiment"), known) == (self._entry.experiment, artifact.ref.digest)
+
+    def _own_run(self, tagger_run: str | None) -> str:
+        """Id of the run of the evaluation itself, made if there is none."""
+        connection, entry = self._connection, self._entry
+        identity = {name: entry.tags()[name] for name in ("taglm.experiment", "taglm.kind", "taglm.key")}
+        found = connection.find_run(entry.mlflow_experiment, identity)
+        if found is not None:
+            return found
+        parent = variant_run(connection, entry.mlflow_experiment, variant_of_evaluation(entry))
+        client, where = (
+            connection.client(),
+            connection.experiment(entry.mlflow_experiment, experiment_tags(entry.step.stage)),
+        )
+        note = f"`{entry.step.name}` of {entry.experiment}; its tagger was not trained for this experiment's run"
+        if tagger_run is not None:
+            experiment_id = client.get_run(tagger_run).info.experiment_id
+            note += f": [the tagger's run]({run_link('', experiment_id, tagger_run)})"
+        tags = {**entry.tags(), PARENT: parent, NOTE: note}
+        return str(client.create_run(where, run_name=entry.step.name, tags=tags).info.run_id)
 
     def _tagger_run(self) -> str | None:
         if self._entry.step.kind != "evaluation":

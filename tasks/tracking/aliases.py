@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -53,16 +56,22 @@ def registered_object(uri: str, name: str) -> str:
     return str(version.tags["taglm.object"])
 
 
-def _ask(client: MlflowClient) -> dict[str, str]:
-    found: dict[str, str] = {}
+def registered_models(client: MlflowClient) -> Iterator[RegisteredModel]:
+    """All of a tracking store, page by page."""
     token = None
     while True:
         page = client.search_registered_models(page_token=token)
-        for model in page:
-            for alias, version in model.aliases.items():
-                tags = client.get_model_version(model.name, version).tags
-                who = f"`{alias}` of the registered model {model.name} (version {version})"
-                found |= {tags[tag]: who for tag in ("taglm.object", "taglm.report") if tag in tags}
+        yield from page
         token = page.token
         if not token:
-            return found
+            return
+
+
+def _ask(client: MlflowClient) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for model in registered_models(client):
+        for alias, version in model.aliases.items():
+            tags = client.get_model_version(model.name, version).tags
+            who = f"`{alias}` of the registered model {model.name} (version {version})"
+            found |= {tags[tag]: who for tag in ("taglm.object", "taglm.report") if tag in tags}
+    return found

@@ -17,6 +17,7 @@ from tasks.tracking.descriptions import experiment_name, flat_params, safe_name
 
 STATE_FILE = "tracking.json"
 LM_ROLE = "language-model/"
+SEEDS_TAG, REPORT_TAG = "taglm.seeds", "taglm.report"  # of a variant: its seeds, and the report that compares it
 PARENT = "mlflow.parentRunId"
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
 OWN_RUNS = ("corpus-statistics", "language-model", "embeddings", "tagger")  # kinds of steps that have one each
@@ -35,6 +36,7 @@ class Entry:
         prefect_run: id of the Prefect flow run.
         commit: of the program's sources.
         user: who runs it.
+        seeds: of the experiment it is built for.
     """
 
     experiment: str
@@ -45,6 +47,7 @@ class Entry:
     prefect_run: str | None = None
     commit: str | None = None
     user: str | None = None
+    seeds: tuple[int, ...] = ()
 
     @property
     def mlflow_experiment(self) -> str:
@@ -115,6 +118,7 @@ class Variant:
         digest: over everything of its taggers but the seed.
         config: settings of its taggers but the seed.
         inputs: digests of what its taggers read, by role.
+        seeds: of its taggers; none where they are not known.
     """
 
     name: str
@@ -122,27 +126,44 @@ class Variant:
     digest: str
     config: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, name: str, experiment: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Variant:
+    def of(
+        cls,
+        name: str,
+        experiment: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        seeds: Iterable[int] = (),
+    ) -> Variant:
         """From a tagger's config and the digests of its inputs."""
         rest = {key: value for key, value in config.items() if key != "seed"}
         shared = {role: digest for role, digest in inputs.items() if role != TRAIN_ONLY}  # that has a seed, too
         text = canonical_json({"config": rest, "inputs": shared})
-        return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest, shared)
+        return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest, shared, tuple(seeds))
 
     def params(self) -> dict[str, str]:
         """What its taggers share, by dotted path."""
         return {"variant": self.name, "lm": models_of(self.inputs), **flat_params(self.config)}
 
-    def tags(self) -> dict[str, str]:
-        """What the parent run is found by."""
+    @property
+    def seeds_text(self) -> str | None:
+        """Its seeds as a tag; None where they are not known."""
+        return ", ".join(map(str, self.seeds)) or None
+
+    def identity(self) -> dict[str, str]:
+        """Tags that its runs are found by."""
         return {
             "taglm.kind": "variant",
             "taglm.experiment": self.experiment,
             "taglm.variant": self.name,
             "taglm.variant_digest": self.digest,
         }
+
+    def tags(self) -> dict[str, str]:
+        """Tags of a new run."""
+        return self.identity() | ({SEEDS_TAG: self.seeds_text} if self.seeds_text else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +203,7 @@ class State:
             step = Step(**given["step"])
             inputs = {role: Ref(**ref) for role, ref in given["inputs"].items()}
             uri = without_password(data["uri"])  # which older versions wrote with it
-            return cls(**{**data, "uri": uri, "entry": Entry(**{**given, "step": step, "inputs": inputs})})
+            entry = Entry(**{**given, "step": step, "inputs": inputs, "seeds": tuple(given.get("seeds", ()))})
+            return cls(**{**data, "uri": uri, "entry": entry})
         except (TypeError, KeyError):
             return None

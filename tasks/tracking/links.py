@@ -14,6 +14,7 @@ from taglm_core.stages.steps import Stage
 from tasks.places import mlflow_ui
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.connection import AWAY, Connection, not_answering
+from tasks.tracking.decisions import DECISION, PROMOTED
 from tasks.tracking.descriptions import artifact_link, compare_link, experiment_name, model_link
 from tasks.tracking.registry import champion_of, is_registered, model_name
 from tasks.tracking.summary import CURVE_FIGURE
@@ -113,5 +114,6 @@ class _Links:
         yield Link("champion", question, model_link(self._base, name), "every version with its dev F1 and the decision")
         version = champion_of(self._client, name)
         if version is not None:
-            why = f"version {version.version}: {version.tags.get('taglm.decision', 'put there by hand')}"
+            said = version.tags.get(PROMOTED) and f"promoted by hand: {version.tags[PROMOTED]}"
+            why = f"version {version.version}: {said or version.tags.get(DECISION, 'put there by hand')}"
             yield Link("champion-version", question, model_link(self._base, name, str(version.version)), why)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from taglm_core.stages.graph import build_graph
 from taglm_core.store.records import Ref
+from taglm_core.store.uses import record_use
+from tasks.tracking.entry import Entry
 from tasks.tracking.home import Home
 from tasks.tracking.pipelines import pipeline_run
 from tasks.tracking.registry import Registration, register_best
+from tasks.tracking.results import log_report
+from tasks.tracking.variants import has_report, variants_of_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,11 @@ def publish(home: Home, refs: Mapping[str, Ref], prefect_run: str | None) -> Pub
         StoreError: an object is damaged or gone.
         MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
+    _complete_variants(home, refs)
     run_id = pipeline_run(home, refs, prefect_run)
+    for name, ref in refs.items():
+        record_use(home.store, home.experiment.name, name, (ref.kind, ref.digest), pipeline_run=run_id,
+                   prefect_run=prefect_run)  # fmt: skip
     opened = {name: home.store.open(ref) for name, ref in refs.items() if ref.kind in ("tagger", "language-model")}
     registration = register_best(
         home,
@@ -46,3 +55,16 @@ def publish(home: Home, refs: Mapping[str, Ref], prefect_run: str | None) -> Pub
         report=home.store.open(refs["report"]),
     )
     return Published(run_id, registration)
+
+
+def _complete_variants(home: Home, refs: Mapping[str, Ref]) -> None:
+    """Send a report that another experiment has made to the variants of this one, which have no run of it yet."""
+    step, report = build_graph(home.experiment)["report"], refs["report"]
+    inputs = {role: refs[name] for role, name in step.inputs.items()}
+    entry = Entry(home.experiment.name, step, report.key, inputs, str(home.store.root), seeds=home.experiment.seeds)
+    known = (
+        has_report(home.connection, entry.mlflow_experiment, variant, report.digest)
+        for variant in variants_of_report(entry).values()
+    )
+    if not all(known):
+        log_report(home.connection, entry, home.store.open(report))

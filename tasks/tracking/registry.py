@@ -1,4 +1,7 @@
-"""The registry: one model per data set; the alias `champion` is moved by dev F1 alone, never by test scores."""
+"""The registry: one model per data set; the alias `champion` is moved by dev F1 alone, never by test scores.
+
+Dev F1 compares on one dev split only. Where that has changed, the champion's tagger is measured on the new one first.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import taglm_core
-from taglm_core.errors import MissingObject
+from taglm_core.errors import MissingObject, StoreError
+from taglm_core.stages.measuring import compare_on_dev
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
-from tasks.tracking.decisions import CHAMPION, DECISION, decide, model_note, version_note
+from tasks.tracking.decisions import (
+    CHAMPION,
+    DECISION,
+    DEV_DIGEST,
+    DEV_F1,
+    Match,
+    decide,
+    model_note,
+    version_note,
+)
 from tasks.tracking.entry import LM_ROLE
 from tasks.tracking.home import Home
 
@@ -52,6 +65,16 @@ def model_name(group: str) -> str:
     return f"taglm-{group}"
 
 
+def registry_lock(locks: Path, model: str) -> Path:
+    """The file whose lock says who decides about a registered model.
+
+    Args:
+        locks: folder of the store's locks.
+        model: name of the registered model.
+    """
+    return locks / f"registry-{model.replace('/', '-')}.lock"
+
+
 def register_best(
     home: Home,
     group: str,
@@ -80,11 +103,11 @@ def register_best(
         return None
     step, tagger = best_tagger(taggers)
     client = home.connection.client()
-    with locked(home.locks / f"registry-{model_name(group)}.lock"):
+    with locked(registry_lock(home.locks, model_name(group))):
         version = _version_of(client, model_name(group), tagger.ref.digest)
         if version is None:
             version = _register(home, model_name(group), step, tagger, language_models, report)
-        return _settle(client, step, version)
+        return _settle(home, version)
 
 
 def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Artifact]) -> None:
@@ -146,8 +169,8 @@ def _register(
         "taglm.object": tagger.ref.digest,
         "taglm.variant": step.split("/")[1],
         "taglm.seed": str(recipe.config["seed"]),
-        "taglm.dev_f1": repr(tagger.manifest.metrics["dev/f1"]),
-        "taglm.dev_digest": recipe.inputs["dev/corpus"],
+        DEV_F1: repr(tagger.manifest.metrics["dev/f1"]),
+        DEV_DIGEST: recipe.inputs["dev/corpus"],
         "taglm.experiment": home.experiment.name,
     }
     if report is not None:
@@ -166,31 +189,76 @@ def _register(
     )
 
 
-def _settle(client: MlflowClient, step: str, version: ModelVersion) -> Registration:
+def _settle(home: Home, version: ModelVersion) -> Registration:
     """Decide about a version and say so on its pages, unless that is done: also of one that a kill left in between.
 
     The alias moves before the version calls itself champion; until all is said, the decision waits in the tag PENDING.
     """
-    name, number = version.name, str(version.version)
+    client, name, number = home.connection.client(), version.name, str(version.version)
     holder = champion_of(client, name)
-    on_it = holder is not None and str(holder.version) == number
+    on_it = _is(holder, version)
     if PENDING not in version.tags:
         return Registration(name, number, on_it, version.tags.get(DECISION, ""))
     decision = version.tags[PENDING]
     if on_it and not decision.startswith(CHAMPION):
         decision = f"{CHAMPION}: set by hand"  # while it waited
     if not on_it:
-        f1, digest = float(version.tags["taglm.dev_f1"]), version.tags["taglm.dev_digest"]
-        on_it, decision = decide(f1, digest, holder.tags if holder is not None else None)
+        on_it, decision = _decide(home, version, holder)
+        if not _is(champion_of(client, name), holder):  # a run on another machine moved the alias meanwhile
+            return _settle(home, version)
         client.set_model_version_tag(name, number, PENDING, decision)
         if on_it:
             client.set_registered_model_alias(name, CHAMPION, number)
-    run = client.get_run(version.run_id).info if version.run_id else None
-    client.update_model_version(name, number, version_note(step, {**version.tags, DECISION: decision}, run))
     client.set_model_version_tag(name, number, DECISION, decision)
-    client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name))
+    write_pages(client, name, number)
     client.delete_model_version_tag(name, number, PENDING)
     return Registration(name, number, on_it, decision)
+
+
+def write_pages(client: MlflowClient, name: str, number: str) -> None:
+    """Write the descriptions of a version that is decided about, and of its model.
+
+    Args:
+        client: of the tracking store.
+        name: of the registered model.
+        number: of the version.
+    """
+    version, holder = client.get_model_version(name, number), champion_of(client, name)
+    if DECISION in version.tags:
+        run = client.get_run(version.run_id).info if version.run_id else None
+        step = f"tagger/{version.tags['taglm.variant']}/seed-{version.tags['taglm.seed']}"
+        client.update_model_version(name, number, version_note(step, version.tags, run))
+    champion = None if holder is None else str(holder.version)
+    client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name, champion))
+
+
+def _is(one: ModelVersion | None, other: ModelVersion | None) -> bool:
+    numbers = [None if version is None else str(version.version) for version in (one, other)]
+    return numbers[0] == numbers[1]
+
+
+def _decide(home: Home, challenger: ModelVersion, champion: ModelVersion | None) -> tuple[bool, str]:
+    """Whether the alias moves to a version, and why. Both are measured on its dev split, where the champion was not."""
+
+    def match() -> Match:
+        assert champion is not None
+        digest = challenger.tags[DEV_DIGEST]
+        if champion.tags[DEV_DIGEST] == digest:
+            mine, its = (float(version.tags[DEV_F1]) for version in (challenger, champion))
+            return Match(mine, its, digest, _sentences(home, digest))
+        taggers = (challenger.tags["taglm.object"], champion.tags["taglm.object"])
+        found = compare_on_dev(home.experiment, taggers, digest)
+        return Match(*found.f1, digest, found.sentences, found.of, anew=True)
+
+    return decide(challenger.name, challenger, champion, match)
+
+
+def _sentences(home: Home, corpus: str) -> int | None:
+    """How many sentences a corpus has; None where it is gone."""
+    try:
+        return home.store.manifest("corpus", corpus).counts["sentences"]
+    except StoreError:
+        return None
 
 
 def _log_model(

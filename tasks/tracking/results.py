@@ -22,12 +22,13 @@ from taglm_core.training.journal import JOURNAL, read_events
 from tasks.places import prefect_line
 from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import LONGEST_TAG, NOTE
-from tasks.tracking.entry import Entry
+from tasks.tracking.entry import FINISHED, REPORT_TAG, Entry
 from tasks.tracking.figures import tagger_figure
 from tasks.tracking.variants import (
     comparison_metrics,
     input_metrics,
     models_in_words,
+    seeds_line,
     variant_run,
     variants_of_report,
 )
@@ -67,7 +68,7 @@ def log_own(client: MlflowClient, run_id: str, entry: Entry, artifact: Artifact)
 
 
 def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: Artifact) -> None:
-    """Scores on one split, told to the run of the tagger."""
+    """Scores on one split, for the run of the tagger or a run of the evaluation's own."""
     client, split = connection.client(), str(entry.step.config["split"])
     found = _json(artifact.path / "scores.json")
     scores, confusion = found["scores"], found["type_confusion"]
@@ -88,7 +89,7 @@ def log_evaluation(connection: Connection, run_id: str, entry: Entry, artifact: 
 
 
 def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None:
-    """Means, deviations and significance, told to the runs of the variants."""
+    """Send means, deviations and significance to the runs of the variants, which belong to this report from then on."""
     client, variants, store = connection.client(), variants_of_report(entry), Store(Path(entry.store))
     splits = measured_splits(store, entry)
     comparison = read_report(artifact.path)
@@ -97,17 +98,24 @@ def log_report(connection: Connection, entry: Entry, artifact: Artifact) -> None
         if path.is_file() and path.name != "manifest.json" and path.stat().st_size <= LARGEST_FILE
     ]  # fmt: skip
     for name, variant in variants.items():
-        run_id = variant_run(connection, entry.mlflow_experiment, variant)
+        run_id = variant_run(connection, entry.mlflow_experiment, variant, artifact.ref.digest)
         log_final(client, run_id, {**values[name], **input_metrics(store, variant.inputs)}, artifact)
         for path in small:
             client.log_artifact(run_id, str(path), None if path.suffix == ".png" else "report")
         if (models := models_in_words(store, variant.inputs)) is not None:
             client.set_tag(run_id, MODELS_TAG, models)
-        client.set_tag(run_id, "taglm.report", artifact.ref.digest)
         for split, digest in splits.items():
             client.set_tag(run_id, f"taglm.{split}_digest", digest)
-        note = f"Variant {name} of experiment {entry.experiment}\n\n{to_markdown(comparison)}"
-        client.set_tag(run_id, NOTE, note[:LONGEST_TAG])
+        seeds = seeds_line(connection, entry.mlflow_experiment, entry, name)
+        parts = [
+            f"Variant {name} of experiment {entry.experiment}",
+            *([seeds] if seeds else []),
+            to_markdown(comparison),
+        ]
+        client.set_tag(run_id, NOTE, "\n\n".join(parts)[:LONGEST_TAG])
+        if client.get_run(run_id).info.status != FINISHED:  # a seed failed once, and was made by another run since
+            client.set_terminated(run_id, FINISHED)
+        client.set_tag(run_id, REPORT_TAG, artifact.ref.digest)  # last: nothing changes the run after that
 
 
 def measured_splits(store: Store, entry: Entry) -> dict[str, str]:

@@ -22,7 +22,7 @@ from tasks.tracking.claim import Claim
 from tasks.tracking.connection import AWAY, Connection, warn_away
 from tasks.tracking.entry import FINISHED, KILLED, PARENT, RUNNING, Entry, State
 from tasks.tracking.results import datasets, log_own
-from tasks.tracking.variants import variant_of, variant_run
+from tasks.tracking.variants import update_status, variant_of, variant_run
 from tasks.tracking.views import experiment_tags
 
 LONGEST_PAUSE = 60.0  # seconds between two tries while the store is away
@@ -186,14 +186,14 @@ class TrackedRun(StageRun):
             run_id = str(client.create_run(experiment, run_name=entry.step.name, tags=tags).info.run_id)
             self._state = replace(self._state, run_id=run_id)
         self._state.save(self._path)
-        end_stale(client, experiment, entry, run_id)
+        end_stale(self._connection, experiment, entry, run_id)
         client.update_run(run_id, status=RUNNING)
         known = client.get_run(run_id).data.params  # work that was begun as another variant's keeps that name
         params = [Param(name, value) for name, value in entry.params().items() if name not in known]
         client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
         self._connection.log_inputs(run_id, datasets(entry))
         if variant is not None:
-            client.update_run(tags[PARENT], status=RUNNING)
+            update_status(self._connection, tags[PARENT])
         self._opened = True
         return client, run_id
 
@@ -210,11 +210,10 @@ class TrackedRun(StageRun):
         return client, run_id
 
     def _end(self, client: MlflowClient, run_id: str, status: str) -> None:
-        entry = self._state.entry
-        variant = variant_of(entry)
-        if variant is not None:
-            client.set_terminated(variant_run(self._connection, entry.mlflow_experiment, variant), status)
         client.set_terminated(run_id, status)
+        parent = client.get_run(run_id).data.tags.get(PARENT)
+        if parent is not None:
+            update_status(self._connection, parent)
         self._state = replace(self._state, status=status)
         self._state.save(self._path)
 
@@ -236,12 +235,15 @@ def fresh_metrics(events: Sequence[Event], last: Mapping[str, int]) -> tuple[lis
     return metrics, dict(last)
 
 
-def end_stale(client: MlflowClient, experiment: str, entry: Entry, own: str) -> None:
+def end_stale(connection: Connection, experiment: str, entry: Entry, own: str) -> None:
     """End runs of the same work, in the same store, whose process is gone: the work's lock is ours."""
+    client = connection.client()
     text = f"tags.`taglm.key` = '{entry.key}' and attributes.status = '{RUNNING}'"
     for run in client.search_runs([experiment], text):
         if run.info.run_id != own and run.data.tags.get("taglm.store") == entry.store:
             client.set_terminated(run.info.run_id, KILLED)
+            if (parent := run.data.tags.get(PARENT)) is not None:
+                update_status(connection, parent)
 
 
 def is_usable(client: MlflowClient, run_id: str) -> bool:

@@ -74,7 +74,7 @@ class Tracker(Home):
         """
         entry = Entry(
             self.experiment.name, step, recipe.key, dict(inputs), str(self.store.root), prefect_run, self._commit,
-            self._user,
+            self._user, self.experiment.seeds,
         )  # fmt: skip
         if step.kind == "report":
             write_json(begun_path(self.store.root, self.connection.address, self.experiment.name, recipe.key), {})

@@ -16,6 +16,7 @@ from taglm_core.stages.planning import recipe_of
 from taglm_core.stages.steps import KINDS
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
+from taglm_core.store.uses import record_use
 from tasks.tracking.links import Link
 
 CONLL = "Ada B-PER\nsleeps O\n\n"
@@ -62,6 +63,25 @@ def test_lineage_goes_down_to_the_raw_file_and_up_to_the_runs(corpus: Ref, tmp_p
     assert f"http://127.0.0.1:5000/#/runs/{'m' * 32}?workflowType=machine_learning  mine/corpus/text" in said
     assert "http://127.0.0.1:4200/runs/flow-run/p-1  mine/corpus/text" in said
     assert "nothing in the store" in said
+
+
+def test_lineage_names_all_experiments_that_use_an_object(corpus: Ref) -> None:
+    """With their steps and runs; the labels are those of the experiment that is asked for."""
+    store = Store(Path("data/store"))
+    record_use(store, "mine", "corpus/text", ("corpus", corpus.digest), pipeline_run="a" * 32)
+    record_use(store, "yours", "corpus/news", ("corpus", corpus.digest), pipeline_run="b" * 32, prefect_run="p-2")
+    said = lineage(corpus.digest)
+    assert "first made for mine/corpus/text" in said
+    assert [line.split("  ")[0] for line in said.splitlines() if "  since " in line] == [
+        "mine/corpus/text", "yours/corpus/news",
+    ]  # fmt: skip
+    for run, label in (("a", "mine/corpus/text"), ("b", "yours/corpus/news")):
+        assert f"http://127.0.0.1:5000/#/runs/{run * 32}?workflowType=machine_learning  {label}" in said
+    assert "http://127.0.0.1:4200/runs/flow-run/p-2  yours/corpus/news" in said
+    assert "mine/corpus/text (also yours)" in " ".join(said.split())
+    Path("yours.yaml").write_text(Path("mine.yaml").read_text().replace("name: mine", "name: yours"))
+    own = " ".join(lineage("corpus/text", "--experiment", "yours.yaml").split())
+    assert "yours/corpus/news (also mine)" in own
 
 
 def test_links_go_to_where_the_ui_is(corpus: Ref, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from taglm_core.stages.planning import Action, Decision, plan
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, Work, list_files
+from taglm_core.store.uses import record_use, uses_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("seeds=[1]", "name=small")
@@ -105,6 +106,23 @@ def test_objects_that_no_key_leads_to_go(store: Store, experiment: Experiment) -
     assert [one.kind for one in sweep(store, found, grace=0).removed] == ["corpus-statistics"]
     assert ("corpus-statistics", decision.ref.digest) not in store.objects()
     assert all(d.action is Action.REUSE for d in decided(store, experiment).values())
+
+
+def test_records_of_use_go_with_what_was_used(store: Store, experiment: Experiment) -> None:
+    """They keep nothing from going, stay as long as the object or a key that knows it, and young ones stay."""
+    old, kept = ref_of(store, experiment, "statistics"), ref_of(store, experiment, "corpus/dev")
+    for name, ref in (("statistics", old), ("corpus/dev", kept)):
+        record_use(store, "small", name, (ref.kind, ref.digest))
+    decision = decided(store, experiment)["statistics"]
+    assert decision.recipe is not None
+    make(store, decision.recipe, "small/statistics", "other")
+    assert kinds(survey(store)) == set()
+    found = survey(store, grace=0)
+    assert kinds(found) == {"corpus-statistics", "use"}
+    sweep(store, found, grace=0)
+    assert uses_of(store, old.kind, old.digest) == ()
+    assert [use.step for use in uses_of(store, kept.kind, kept.digest)] == ["corpus/dev"]
+    assert survey(store, grace=0).garbage == ()
 
 
 def test_objects_of_older_versions_go_with_their_pointers(

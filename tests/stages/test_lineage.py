@@ -18,6 +18,7 @@ from taglm_core.stages.steps import KINDS, TRAIN_ONLY
 from taglm_core.store.digests import content_digest
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
+from taglm_core.store.uses import record_use, uses_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,6 +120,32 @@ def test_users_are_followed_to_the_end(chain: Chain) -> None:
     assert made.keys() == {ref.digest for ref in (chain.corpus, chain.vocabulary, chain.ids, chain.model)}
     assert (made[chain.ids.digest].mlflow_run, made[chain.ids.digest].prefect_run) == ("m1", "p1")
     assert not Lineage(chain.store).users("language-model", chain.model.digest).below
+
+
+def test_a_shared_object_names_all_experiments_and_ones_own_first(chain: Chain) -> None:
+    """The manifest knows the first maker alone; each run records what it uses."""
+    place = ("corpus", chain.corpus.digest)
+    record_use(chain.store, "mine", "corpus/text", place, mlflow_run="m0")
+    record_use(chain.store, "yours", "corpus/news", place, pipeline_run="m9", prefect_run="p9")
+    first, own, never = (Lineage(chain.store, name).inputs(*place).thing for name in (None, "yours", "never"))
+    assert [use.label for use in first.uses] == ["mine/corpus/text", "yours/corpus/news"]
+    assert [(use.pipeline_run, use.prefect_run) for use in first.uses] == [(None, None), ("m9", "p9")]
+    assert (first.label, own.label, never.label) == ("mine/corpus/text", "yours/corpus/news", "mine/corpus/text")
+    assert own.made_for == "mine/corpus/text"
+
+
+def test_a_use_is_recorded_once(chain: Chain) -> None:
+    """Later runs add what the first did not know; a run that makes the object again replaces the runs."""
+    place, runs = ("corpus", chain.corpus.digest), []
+    for given in ({"prefect_run": "p1"}, {"prefect_run": "p2", "pipeline_run": "m1"}, {"prefect_run": "p3"}):
+        record_use(chain.store, "mine", "corpus/text", place, **given)
+    record_use(chain.store, "mine", "corpus/text", place, prefect_run="p4", mlflow_run="m4", anew=True)
+    for use in uses_of(chain.store, *place):
+        runs.append((use.prefect_run, use.pipeline_run, use.mlflow_run))
+    assert runs == [("p4", "m1", "m4")]
+    (path,) = (chain.store.root / "uses").rglob("*.json")
+    path.write_text('{"experiment": "half')
+    assert uses_of(chain.store, *place) == ()
 
 
 def test_what_was_removed_is_still_known_by_its_key(chain: Chain) -> None:

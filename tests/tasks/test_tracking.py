@@ -20,7 +20,7 @@ from prefect.exceptions import TerminationSignal
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ChildFailed, ConfigError, Interrupted
+from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.evaluation.curves import CURVE
 from taglm_core.stages.housekeeping import survey
 from taglm_core.stages.steps import Step
@@ -571,6 +571,39 @@ def test_seeds_are_children_of_their_variant(bench: Bench) -> None:
     assert len(runs) == 9
     assert all(run.info.status == "FINISHED" for run in runs.values())
     assert runs[first].data.params == {"variant": "TagLM", "lm": "none", "units": "[4, 4]"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ChildFailed("died"), "FAILED"), (Interrupted("stopped"), "KILLED"), (None, "FINISHED")]
+)
+def test_a_later_seed_leaves_a_finished_variant_alone(bench: Bench, error: BaseException | None, status: str) -> None:
+    """Once a variant has its report, seeds that are trained later get a run of the variant of their own."""
+    with bench.open(tagger_step("TagLM", 1)) as run:
+        parent = bench.client.get_run(run.run_id).data.tags["mlflow.parentRunId"]
+    bench.client.set_tag(parent, "taglm.report", "r" * 32)
+    before = {run.info.run_id: run.to_dictionary() for run in bench.runs("taglm/tag/conll")}
+    more = Tracker(bench.experiment.model_copy(update={"seeds": (1, 2, 3, 4)}), pace=0.0)
+    with contextlib.suppress(TagLMError), bench.open(tagger_step("TagLM", 4), more):
+        if error is not None:
+            raise error
+    after = {run.info.run_id: run for run in bench.runs("taglm/tag/conll")}
+    assert {run_id: after[run_id].to_dictionary() for run_id in before} == before
+    new = [run for run_id, run in after.items() if run_id not in before]
+    assert sorted(run.data.tags["taglm.kind"] for run in new) == ["tagger", "variant"]
+    assert {run.info.status for run in new} == {status}
+
+
+def test_a_variant_is_as_its_worst_seed_until_that_is_made(bench: Bench) -> None:
+    """A seed fails and another one ends well after it: the variant failed, and no more once the seed was made."""
+    first, second = tagger_step("TagLM", 1), tagger_step("TagLM", 2)
+    run = bench.broken_off(first, ChildFailed("died"), 1)
+    parent = bench.client.get_run(run.run_id).data.tags["mlflow.parentRunId"]
+    with bench.open(second):
+        assert bench.client.get_run(parent).info.status == "RUNNING"
+    assert bench.client.get_run(parent).info.status == "FAILED"
+    with bench.open(first) as again:
+        bench.say(first, again, 2)
+    assert bench.client.get_run(parent).info.status == "FINISHED"
 
 
 def test_a_variant_left_without_its_settings_gets_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

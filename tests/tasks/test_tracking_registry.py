@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from click.testing import Result
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.exceptions import MlflowException
@@ -25,19 +27,27 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import ConfigError, MismatchError, TrackingAway
+from taglm_core.corpus.parquet import load_sentences
+from taglm_core.errors import ConfigError, MismatchError, MissingObject, TrackingAway
+from taglm_core.evaluation.predictions import read_predictions
+from taglm_core.evaluation.scores import score
+from taglm_core.stages import child, measuring
 from taglm_core.stages.building import build, clear_work
+from taglm_core.stages.child import ChildJob
 from taglm_core.stages.comparing import find_run
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import survey, sweep
+from taglm_core.stages.measuring import Comparison, compare_on_dev
 from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store, list_files
+from taglm_core.store.uses import uses_of
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.housekeeping import has_word, needs_of
+from taglm_core.training.stopping import StopRequest
+from tasks.housekeeping import has_word, leave_word, needs_of
 from tasks.results import publish_results
 from tasks.tracking.aliases import registered_object
-from tasks.tracking.decisions import decide, model_note
+from tasks.tracking.decisions import Match, decide, model_note
 from tasks.tracking.entry import PARENT, Entry, State
 from tasks.tracking.home import Home
 from tasks.tracking.links import links
@@ -92,8 +102,16 @@ class Done:
     def of(self, kind: str) -> dict[str, Artifact]:
         return {name: self.store.open(ref) for name, ref in self.refs.items() if ref.kind == kind}
 
+    def learnt(self) -> dict[str, Artifact]:
+        """The taggers as if each had learnt more than the one before it: these tiny ones may find nothing."""
+        found = sorted(self.of("tagger").items(), key=lambda item: item[1].manifest.metrics["dev/f1"])
+        return {
+            name: replace(artifact, manifest=replace(artifact.manifest, metrics={"dev/f1": 0.2 + 0.1 * number}))
+            for number, (name, artifact) in enumerate(found)
+        }
+
     def register(self, *steps: str) -> object:
-        taggers = self.of("tagger")
+        taggers = self.learnt()
         chosen = {step: taggers[step] for step in steps} if steps else taggers
         return register_best(self.tracker, "demo", chosen, self.of("language-model"))
 
@@ -498,7 +516,7 @@ def test_the_best_tagger_by_dev_f1_is_registered_once(done: Done) -> None:
     first = done.register()
     assert done.register() == first
     version = done.client.get_model_version_by_alias("taglm-demo", "champion")
-    scores = {artifact.ref.digest: artifact.manifest.metrics["dev/f1"] for artifact in done.of("tagger").values()}
+    scores = {artifact.ref.digest: artifact.manifest.metrics["dev/f1"] for artifact in done.learnt().values()}
     assert scores[version.tags["taglm.object"]] == max(scores.values()) == float(version.tags["taglm.dev_f1"])
     assert version.tags["taglm.dev_digest"] == done.refs["corpus/dev"].digest
     assert version.tags["taglm.decision"].startswith("champion: the first one")
@@ -532,7 +550,7 @@ def test_a_registration_that_was_cut_off_leaves_one_copy(done: Done, monkeypatch
 
 def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
     """It is registered, with the reason; the alias moves only to a better one."""
-    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    order = list(done.learnt())
     worst, best = order[0], order[-1]
     assert [done.register(step).champion for step in (worst, best)] == [True, True]  # type: ignore[attr-defined]
     middle = done.register(order[1])
@@ -541,26 +559,208 @@ def test_a_worse_tagger_does_not_become_champion(done: Done) -> None:
     assert champion.tags["taglm.object"] == done.refs[best].digest
 
 
+def version(number: int, f1: float | None, digest: str = "a") -> ModelVersion:
+    """A version of taglm-demo as TagLM registers it; without a dev F1, one that somebody else made."""
+    tags = {} if f1 is None else {"taglm.dev_f1": repr(f1), "taglm.dev_digest": digest}
+    return ModelVersion("taglm-demo", str(number), 0, tags=[ModelVersionTag(*tag) for tag in tags.items()])
+
+
+def gone() -> Match:
+    raise MissingObject("tagger 123 has no readable manifest")
+
+
 @pytest.mark.parametrize(
-    ("f1", "digest", "moves", "words"),
+    ("f1", "champion", "found", "moves", "words"),
     [
-        (0.81, "a", True, "above"),
-        (0.80, "a", False, "not above"),
-        (0.99, "b", False, "another dev split (a), and these do not compare"),
+        (0.81, version(3, 0.8), Match(0.81, 0.8, "a", 1234), True,
+         ["dev F1 81.00 is above the 80.00 of version 3", "dev split a (1,234 sentences)",
+          "promote taglm-demo 3 --why"]),
+        (0.80, version(3, 0.8), Match(0.8, 0.8, "a", None), False,
+         ["dev F1 80.00 is not above the 80.00 of version 3", "dev split a.", "promote taglm-demo 4 --why"]),
+        (0.80, version(3, 0.99, "b"), Match(0.82, 0.81, "a", 90, 100, anew=True), True,
+         ["F1 82.00 is above the 81.00 of version 3", "the 90 of its 100 sentences that neither was trained on",
+          "measured on it for this comparison"]),
+        (0.99, version(3, 0.1, "b"), Match(0.7, 0.71, "a", 100, 100, anew=True), False,
+         ["F1 70.00 is not above the 71.00 of version 3", "(100 sentences)", "promote taglm-demo 4 --why"]),
+        (0.99, version(3, 0.8, "b"), None, False,
+         ["dev F1 99.00", "80.00 (version 3) on another dev split (b)", "cannot be measured on this one: tagger 123",
+          "promote taglm-demo 4 --why"]),
+        (0.99, version(3, None), None, False, ["set by hand", "promote taglm-demo 4 --why"]),
+        (0.10, version(3, 0.0, "b"), None, True, ["Version 3, the champion until now, had dev F1 0.00"]),
+        (0.10, None, None, True, ["the first one (dev F1 10.00"]),
+        (0.00, None, None, False, ["dev F1 0.00", "never becomes champion"]),
+        (math.nan, version(3, 0.0), None, False, ["never becomes champion"]),
     ],
-)
-def test_who_becomes_champion(f1: float, digest: str, moves: bool, words: str) -> None:
-    """Better on the same dev split; an equal one does not, and figures of two dev splits are not compared."""
-    decision = decide(f1, digest, {"taglm.dev_f1": "0.8", "taglm.dev_digest": "a"})
+)  # fmt: skip
+def test_who_becomes_champion(
+    f1: float, champion: ModelVersion | None, found: Match | None, moves: bool, words: list[str]
+) -> None:
+    """Who is better on the same dev sentences, and never one with a dev F1 of 0; figures and what to do are said."""
+    decision = decide("taglm-demo", version(4, f1), champion, gone if found is None else lambda: found)
     assert decision[0] is moves
-    assert words in decision[1]
+    assert decision[1].startswith("champion: " if moves else "not champion: ")
+    assert [part for part in words if part not in decision[1]] == []
 
 
-def test_a_champion_set_by_hand_stays() -> None:
-    """Somebody gave the alias to a version that says nothing of dev: it is not taken away, and nothing fails."""
-    moves, why = decide(0.99, "a", {})
-    assert not moves
-    assert "set by hand" in why
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What needs a process of its own runs in this one: starting Python and torch takes seconds."""
+
+    def run_here(job: ChildJob, *_: object) -> None:
+        job.save(tmp_path / "job.json")
+        child.run(tmp_path / "job.json", StopRequest())
+
+    monkeypatch.setattr(measuring, "run_child", run_here)
+
+
+def test_two_taggers_are_measured_on_a_dev_split_that_is_new_to_one(done: Done, in_process: None) -> None:
+    """With its own embeddings, on the sentences that neither was trained on; a second time nothing is made."""
+    taggers = (done.refs["tagger/baseline/seed-1"].digest, done.refs["tagger/TagLM/seed-1"].digest)
+    corpus = done.refs["corpus/test"]  # as if it were another dev split
+    trained_on = {tokens for tokens, _ in load_sentences(done.store.open(done.refs["corpus/train"]).path)}
+    expected = []
+    for variant in ("baseline", "TagLM"):
+        path = done.store.open(done.refs[f"evaluation/{variant}/seed-1/test"]).path / "predictions.parquet"
+        made = read_predictions(path)
+        new = [number for number, tokens in enumerate(made.tokens) if tuple(tokens) not in trained_on]
+        expected.append(score([made.gold[n] for n in new], [made.predicted[n] for n in new]).micro.f1)
+    found = compare_on_dev(done.tracker.experiment, taggers, corpus.digest)
+    assert found == Comparison((expected[0], expected[1]), len(new), corpus.counts["sentences"])
+    objects = done.store.objects()
+    assert compare_on_dev(done.tracker.experiment, taggers, corpus.digest) == found
+    assert done.store.objects() == objects
+    with pytest.raises(MissingObject, match="0 sentences that neither tagger was trained on"):
+        compare_on_dev(done.tracker.experiment, taggers, done.refs["corpus/train"].digest)
+
+
+@pytest.mark.parametrize(
+    ("champion", "words"),
+    [
+        (None, "the champion was measured on it for this comparison"),
+        ("0" * 32, "cannot be measured on this one: tagger 000000000000 is not in"),
+    ],
+    ids=["in the store", "gone"],
+)
+def test_a_champion_of_another_dev_split_is_measured_on_the_new_one(
+    done: Done, champion: str | None, words: str
+) -> None:
+    """Its tagger is in the store; where it is not, the page says so and what to do."""
+    first, second = done.learnt()[TAGGER], "tagger/baseline/seed-1"
+    done.register(TAGGER)
+    done.client.set_model_version_tag("taglm-demo", "1", "taglm.dev_digest", "d" * 32)
+    done.client.set_model_version_tag("taglm-demo", "1", "taglm.object", champion or first.ref.digest)
+    registration = done.register(second)
+    assert words in registration.decision  # type: ignore[attr-defined]
+    page = done.client.get_model_version("taglm-demo", "2").description
+    assert registration.decision in page  # type: ignore[attr-defined]
+    assert "taglm promote taglm-demo" in page
+    assert done.register(second) == registration
+
+
+def test_of_two_that_register_at_once_the_better_one_is_champion(done: Done) -> None:
+    """Whoever decides second sees the first."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(done.register, list(done.learnt())[-2:]))
+    champion = done.client.get_model_version_by_alias("taglm-demo", "champion")
+    assert champion.tags["taglm.object"] == done.refs[list(done.learnt())[-1]].digest
+    assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 2
+
+
+def promote(done: Done, *arguments: str) -> Result:
+    uri = f"run.tracking_uri={done.tracker.connection.uri}"
+    return CliRunner().invoke(app, ["promote", *arguments, "--set", uri])
+
+
+def test_the_alias_is_moved_by_hand_with_a_reason(done: Done) -> None:
+    """The reason is a tag and stands on both pages; the next better tagger takes the alias again."""
+    for step in list(done.learnt())[2:0:-1]:
+        done.register(step)
+    for _ in range(2):
+        said = promote(done, "taglm-demo", "2", "--why", "the labels of |ORG| were\nwrong")
+    assert "taglm-demo version 2 is champion now: the labels of |ORG| were wrong" in said.output
+    assert str(done.client.get_model_version_by_alias("taglm-demo", "champion").version) == "2"
+    version, model = done.client.get_model_version("taglm-demo", "2"), done.client.get_registered_model("taglm-demo")
+    assert version.tags["taglm.promoted"].startswith("the labels of |ORG| were wrong (")
+    assert version.description.startswith("Promoted by hand: the labels of |ORG| were wrong")
+    assert "promoted by hand: the labels of &#124;ORG&#124; were wrong" in model.description
+    assert model.description.startswith("Champion: [version 2]")
+    assert done.register(list(done.learnt())[-1]).champion  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_promoted_is_named_with_what_is_there(done: Done) -> None:
+    """An unknown model or version lists those that there are; a reason has to be given."""
+    done.register(TAGGER)
+    for arguments, words in (
+        (("taglm-nobody", "1", "x"), "found no registered model 'taglm-nobody' in .*; .*models are taglm-demo"),
+        (("taglm-demo", "7", "x"), r"found no version '7' of taglm-demo; its versions are 1 \(.*dev F1"),
+        (("taglm-demo", "one", "x"), "found no version 'one'"),
+        (("taglm-demo", "1", "  "), "--why: found 0 characters"),
+    ):
+        found = promote(done, *arguments[:2], "--why", arguments[2]).exception
+        assert isinstance(found, ConfigError)
+        assert re.search(words, str(found))
+
+
+def other(done: Done) -> Tracker:
+    """The tracker of another experiment with the same settings, thus with the same objects."""
+    experiment = done.tracker.experiment.model_copy(update={"name": "other"})
+    return Tracker(experiment, uri=done.tracker.connection.uri)
+
+
+def all_runs(done: Done) -> dict[str, dict[str, object]]:
+    """Everything that MLflow knows of the runs of this data set's taggers."""
+    return {run.info.run_id: run.to_dictionary() for run in done.client.search_runs([done.tracker.tag_experiment()])}
+
+
+def test_scores_of_another_experiment_leave_finished_runs_alone(done: Done) -> None:
+    """It evaluates a tagger that it found in the store: the scores get a run of their own, below its variant."""
+    before = all_runs(done)
+    for _ in range(2):
+        with told_by(other(done), done, EVALUATION) as told:
+            told.finish(done.store.open(done.refs[EVALUATION]))
+    after = all_runs(done)
+    assert {run_id: after[run_id] for run_id in before} == before
+    own = [done.client.get_run(run_id) for run_id in after.keys() - before.keys()]
+    (parent,) = [run for run in own if run.data.tags["taglm.kind"] == "variant"]
+    (scores,) = [run for run in own if run.data.tags["taglm.kind"] == "evaluation"]
+    assert scores.data.tags[PARENT] == parent.info.run_id
+    assert scores.data.tags["taglm.experiment"] == parent.data.tags["taglm.experiment"] == "other"
+    assert scores.data.metrics["test/f1"] == done.of("evaluation")[EVALUATION].manifest.metrics["test/f1"]
+    assert {run.info.status for run in own} == {"FINISHED"}
+
+
+def test_an_experiment_that_finds_all_in_the_store_has_runs_of_its_own(done: Done) -> None:
+    """Its variants with the report, which lead to the taggers of whoever trained them; the others stay as they are."""
+    done.tracker.publish(done.refs)
+    before, owed = all_runs(done), of_store(done).model_copy(update={"name": "other"})
+    leave_word(owed, done.refs)
+    assert outcome_files(done) == [".json"]
+    for _ in range(2):
+        other(done).publish(done.refs)
+    after = all_runs(done)
+    assert {run_id: after[run_id] for run_id in before} == before
+    own = [done.client.get_run(run_id) for run_id in after.keys() - before.keys()]
+    assert sorted(run.info.run_name for run in own) == ["TagLM", "baseline"]
+    for run in own:
+        assert "Variant" in run.data.tags["mlflow.note.content"]
+        assert "(trained for tiny, used here)" in run.data.tags["mlflow.note.content"]
+        assert run.data.metrics["seeds"] == 2
+    leave_word(owed, done.refs)
+    assert outcome_files(done) == []
+    (use,) = [use for use in uses_of(done.store, "tagger", done.refs[TAGGER].digest) if use.experiment == "other"]
+    assert use.label == f"other/{TAGGER}"
+    assert done.client.get_run(str(use.pipeline_run)).data.tags["taglm.experiment"] == "other"
+
+
+def test_another_report_gets_another_run_of_each_variant(done: Done) -> None:
+    """The same taggers compared in another way: what the first report said stays."""
+    before = all_runs(done)
+    refs = other_report(done)
+    with told_by(done.tracker, done, "report") as told:
+        told.finish(done.store.open(refs["report"]))
+    after = all_runs(done)
+    assert {run_id: after[run_id] for run_id in before} == before
+    assert len(after) == len(before) + 2
 
 
 def test_of_two_with_one_dev_f1_the_one_that_learnt_more_is_registered(done: Done) -> None:
@@ -810,7 +1010,7 @@ def test_older_experiments_get_the_views_and_keep_their_description(done: Done) 
 
 def test_the_registered_model_says_who_is_champion_and_why(done: Done) -> None:
     """On its page every decision, newest first; on a version's the object, the dev split and the run."""
-    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    order = list(done.learnt())
     for step in (order[-1], order[0]):
         done.register(step)
     page = done.client.get_registered_model("taglm-demo").description
@@ -852,7 +1052,7 @@ def test_a_decision_that_was_cut_off_heeds_who_is_champion_by_now(
     done: Done, monkeypatch: pytest.MonkeyPatch, better: bool
 ) -> None:
     """Another tagger was registered meanwhile: it stays champion unless the one that waited is better."""
-    order = sorted(done.of("tagger"), key=lambda name: done.of("tagger")[name].manifest.metrics["dev/f1"])
+    order = list(done.learnt())
     waits, other = (order[-1], order[0]) if better else (order[0], order[-1])
     cut_off(done, monkeypatch, "set_registered_model_alias", waits)
     assert done.register(other).champion  # type: ignore[attr-defined]
