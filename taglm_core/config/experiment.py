@@ -110,10 +110,8 @@ class Experiment(Settings):
         for index, variant in enumerate(self.variants):
             for lm in variant.lm:
                 if lm not in self.language_models:
-                    known = ", ".join(self.language_models)
-                    raise ValueError(
-                        f"variants.{index}.lm: no language model {lm!r}; language_models has: {known or 'nothing'}"
-                    )
+                    known = ", ".join(self.language_models) or "nothing"
+                    raise ValueError(f"variants.{index}.lm: no language model {lm!r}; language_models has: {known}")
                 missing = set(variant.directions) - set(self.language_models[lm].directions)
                 if missing:
                     raise ValueError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
@@ -36,15 +36,19 @@ _REMEDIES: Mapping[str, str] = {
     "found character '[@`%]'": "text that begins with @, ` or % needs quotes",
     "expected alphabetic or numeric character": "text that begins with * or & needs quotes",
     "could not find expected ':'": "a key without `: ` and a value, or a line that is not indented like its neighbours",
-    "expected <block end>|<document start>": "this line is not indented like its neighbours, or a list item stands among keys",
+    "expected <block end>|<document start>": (
+        "this line is not indented like its neighbours, or a list item stands among keys"
+    ),
     "expected ',' or ']'": "a list that begins with [ is not closed with ], or a comma is missing",
     "expected ',' or '}'": "a section that begins with { is not closed with }, or a comma is missing",
     "while scanning a quoted scalar|found unexpected end of stream": "a bracket or a quote is not closed",
     "could not determine a constructor": "YAML tags (`!name`) are not used; put text that begins with ! into quotes",
     "recursive": "a section or list refers to itself with `*`; remove that",
     "unhashable key": "a key must be text; put values that begin with { or [ into quotes",
-    "sequence entries are not allowed": "a list item (`- `) needs a line of its own; put text that begins with - into quotes",
-    "unknown escape character": "text in double quotes ends at a backslash; use single quotes for paths with backslashes",
+    "sequence entries are not allowed": (
+        "a list item (`- `) needs a line of its own; put text that begins with - into quotes"
+    ),
+    "unknown escape character": "put paths with backslashes into single quotes instead of double quotes",
 }
 
 
@@ -114,7 +118,7 @@ def _others() -> str:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's scalars, and keys as they are written."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # none of YAML 1.1
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # none of YAML 1.1
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
