@@ -118,7 +118,7 @@ def _others() -> str:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's scalars, and keys as they are written."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # none of YAML 1.1
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)

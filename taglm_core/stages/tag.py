@@ -28,7 +28,7 @@ from taglm_core.evaluation.predictions import (
 )
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.scores import score, type_confusion
-from taglm_core.evaluation.tables import to_markdown
+from taglm_core.evaluation.tables import markdown_text, to_markdown
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY
@@ -200,7 +200,7 @@ def build_report(bench: Bench) -> Built:
     if unseen:
         note = f"tags of the test split that no training sentence has, counted as errors: {', '.join(sorted(unseen))}"
         logger.warning("%s", note)
-        text += f"\nNote: {note}.\n"
+        text += f"\nNote: {markdown_text(note)}.\n"
     (bench.out / "report.md").write_text(text, encoding="utf-8")
     # Imported here: the processes that train and evaluate import this module, too, and draw nothing.
     from taglm_core.evaluation.figures import f1_bars, reliability_figure, strata_bars
