@@ -59,7 +59,7 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
     if found is not None:
         logger.info("%s: reused", step)
         return found
-    begun = time.monotonic()
+    begun = time.time()
     logger.info("%s: started", step)
     prefect_run = _prefect_run()
     tracker = open_tracker(experiment)
@@ -76,9 +76,14 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
         ref = store.find(recipe)
         if ref is None:
             raise ChildFailed(f"{step}: its process ended well, but its object is not in the store; run again")
-        tracked.finish(store.open(ref))
+        made_object = store.open(ref)
+        tracked.finish(made_object)
     clear_work(store, this, inputs)
-    logger.info("%s: made in %.1f s", step, time.monotonic() - begun)
+    manifest = made_object.manifest
+    if manifest.made["time"] < begun:  # made by somebody else meanwhile, or again with the same bytes: that one is kept
+        logger.info("%s: made; the same object was in the store", step)
+    else:
+        logger.info("%s: made in %.1f s", step, manifest.seconds)
     return ref
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ConfigError, DamagedObject, MissingObject
+from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph, evaluation_name
+from taglm_core.stages.naming import in_other_words
 from taglm_core.stages.planning import flat_settings, plan
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
@@ -80,7 +81,15 @@ def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int | None 
         for number, evaluation in run.evaluations.items():
             rows.append(EvaluationRow.read(label, number, evaluation.path))
     chance = Experiment().significance.seed if seed is None else seed
-    return build_comparison(rows, reference=labels[0], rounds=rounds, seed=chance)
+    try:
+        return build_comparison(rows, reference=labels[0], rounds=rounds, seed=chance)
+    except MismatchError as error:
+        names = {
+            evaluation.path: f"{label}, seed {number}"
+            for label, run in zip(labels, runs, strict=True)
+            for number, evaluation in run.evaluations.items()
+        }
+        raise in_other_words(error, names) from error
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:

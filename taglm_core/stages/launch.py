@@ -213,10 +213,10 @@ def _death(log: Path, work: Path, status: int) -> ChildFailed:
     work.mkdir(parents=True, exist_ok=True)
     kept = shutil.copyfile(log, work / LOG)
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-    lines = kept.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
-    hint = "; it may have run out of memory" if status == -signal.SIGKILL else ""
-    said = "\n  ".join(lines) if lines else "(nothing)"
+    lines = kept.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = f"its last words were: {lines[-1].strip()[:300]}" if lines else "it said nothing"
+    hint = " It may have run out of memory: set run.workers=1." if status == -signal.SIGKILL else ""
     return ChildFailed(
-        f"training process ended with {how}{hint}; the next run goes on from its last checkpoint. "
-        f"It said (all of it: {kept}):\n  {said}"
+        f"a training process ended with {how}; {said}.{hint} All it said is in {kept}. The same command goes on from "
+        "the last checkpoint; if it ends like this again, report it with that file"
     )

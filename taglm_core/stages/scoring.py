@@ -86,6 +86,6 @@ def _models(experiment: Experiment, store: Store, name: str, source: Path) -> di
     if missing:
         raise MissingObject(
             f"not trained yet: {', '.join(missing)} ({decisions[missing[0]].reason}); "
-            f"train with `taglm pretrain {source}` and the same --set"
+            f"train with `taglm pretrain {source}` and the same --set values"
         )
     return {way: ref for way, step in steps.items() if (ref := decisions[step].ref) is not None}

@@ -102,7 +102,7 @@ def build_tagger(bench: Bench) -> Built:
         embedding,
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
-    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
+    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check)):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
         network = build_network(spec, start, fixed).to(device.torch)
@@ -146,7 +146,7 @@ def build_evaluation(bench: Bench) -> Built:
     fixed = FixedVectors.none(spec.word_size)
     if f"{split}/word-vectors" in bench.inputs:
         fixed = FixedVectors.of(spec.words, [_vectors(bench, split)])
-    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
+    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check)):
         network = load_network(folder, spec, fixed, device.torch)
         data = encode(spec, fixed, tokens, _caches(bench, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taglm_core.errors import DamagedObject, MissingObject
+from taglm_core.errors import DamagedObject, MissingObject, StoreError
 from taglm_core.store.digests import file_sha256
 from taglm_core.store.durable import locked, read_json, sync_folder, sync_tree, write_json
 from taglm_core.store.records import FileEntry, Manifest, Recipe, Ref
@@ -70,10 +70,16 @@ class Store:
     Args:
         root: the folder; made when something is first written.
         verify_all: hash every object on first opening, whatever its size.
+
+    Raises:
+        StoreError: something else than a folder is there.
     """
 
     def __init__(self, root: Path, *, verify_all: bool = False) -> None:
         self.root = root.absolute()
+        if (self.root.exists() or self.root.is_symlink()) and not self.root.is_dir():
+            what = "a file" if self.root.exists() else "a link that leads nowhere"
+            raise StoreError(f"{self.root}: found {what}; expected the folder of the store; name another run.store")
         self._verify_all = verify_all
         self._verified: set[tuple[str, str]] = set()
 
@@ -110,13 +116,13 @@ class Store:
         """
         folder = self._object(ref.kind, ref.digest)
         if not folder.exists():
-            raise MissingObject(f"{ref.kind} {ref.digest} is not in {self.root}; run the stage that makes it")
+            raise MissingObject(f"{self._called(ref)} is not in {self.root}; run the stage that makes it")
         if (ref.kind, ref.digest) not in self._verified:
             data = read_json(folder / "manifest.json")
             size = sum(entry["bytes"] for entry in data["files"]) if data else 0
             problem = self.damage(ref.kind, ref.digest, hashes=self._verify_all or size <= HASH_UP_TO)
             if problem is not None:
-                raise DamagedObject(f"{ref.kind} {ref.digest}: {problem}; run again: it is set aside and rebuilt")
+                raise DamagedObject(f"{self._called(ref)}: {problem}; run again: it is set aside and rebuilt")
             self._verified.add((ref.kind, ref.digest))
         return Artifact(folder, ref, self.manifest(ref.kind, ref.digest))
 
@@ -240,6 +246,12 @@ class Store:
         sha256 = file_sha256(path)
         write_json(cached, {"stamp": stamp, "sha256": sha256})
         return sha256
+
+    def _called(self, ref: Ref) -> str:
+        """An object's name for people: what it was made for, where its key says that."""
+        pointer = self.pointer(ref.kind, ref.key)
+        name = f"{ref.kind} {ref.digest[:12]}"
+        return name if pointer is None else f"{pointer.label} ({name})"
 
     def _object(self, kind: str, digest: str) -> Path:
         return self.root / "objects" / kind / digest
