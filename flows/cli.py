@@ -31,7 +31,7 @@ from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_r
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, spare_untold, tell_missed
+from tasks.housekeeping import end_orphans, needs_of, spare_untold
 
 app = typer.Typer(
     name="taglm",
@@ -282,7 +282,9 @@ def _run(
         run_flow(console, experiment, start, end, stages)
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
     else:
-        _tell_missed(experiment, decisions)
+        from flows.cli_run import tell_missed_of
+
+        tell_missed_of(console, experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
@@ -292,16 +294,6 @@ def _run(
         console.print(line, markup=False, soft_wrap=True)
     done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
-
-
-def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
-    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
-    if "report" in decisions:
-        leave_word(experiment, {name: decision.ref for name, decision in decisions.items() if decision.ref is not None})
-    if has_word(experiment.run):
-        tell_missed(experiment.run)
-        left = has_word(experiment.run)
-        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
 
 
 def _load(path: Path, overrides: Sequence[str] | None) -> Experiment:

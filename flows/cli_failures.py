@@ -33,7 +33,7 @@ def report(console: Console, error: Exception, *, debug: bool) -> int:
     """
     if debug:
         traceback.print_exception(error)
-    known = error if isinstance(error, TagLMError) else _of_the_system(error)
+    known = error if isinstance(error, TagLMError) else _of_the_system(error) or _of_a_server(error)
     if known is not None:
         console.print(f"[bold red]{type(known).__name__}[/]: ", end="")
         console.print(str(known), markup=False, soft_wrap=True)
@@ -45,6 +45,17 @@ def report(console: Console, error: Exception, *, debug: bool) -> int:
 
 def _of_the_system(error: Exception) -> TagLMError | None:
     return system_error(error) if isinstance(error, OSError | MemoryError) else None
+
+
+def _of_a_server(error: Exception) -> TagLMError | None:
+    """A server that went away while it was used. What was not loaded has raised nothing."""
+    httpx = sys.modules.get("httpx")
+    if httpx is None or not isinstance(error, httpx.TransportError):
+        return None
+    return TagLMError(
+        f"Prefect's server does not answer ({_one_line(error)}); run the same command again: it goes on with what is "
+        "finished. `taglm doctor` says which servers are configured"
+    )
 
 
 def _one_line(error: Exception) -> str:

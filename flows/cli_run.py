@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -11,8 +12,10 @@ from rich.logging import RichHandler
 from flows.cli_services import somebody_answers
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
+from taglm_core.stages.planning import Decision
 from taglm_core.stages.steps import Stage
 from tasks.environment import quiet_defaults
+from tasks.housekeeping import has_word, leave_word, tell_missed
 from tasks.overview import OVERVIEW
 from tasks.places import without_password
 
@@ -67,6 +70,16 @@ def run_flow(
             embed_flow(experiment, options)
         case Stage.TAG:
             pipeline(experiment, options)
+
+
+def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
+    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+    if "report" in decisions:
+        leave_word(experiment, {name: decision.ref for name, decision in decisions.items() if decision.ref is not None})
+    if has_word(experiment.run):
+        tell_missed(experiment.run)
+        left = has_word(experiment.run)
+        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
 
 
 class _ForPeople(logging.Filter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from taglm_core.errors import InputError, TagLMError
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.steps import Graph, Step
 from taglm_core.store.store import Artifact
+
+_CORPUS_FILE = r"(?:/sentences-\d+\.parquet)?"  # says nothing to whoever gave the raw file
 
 
 def names_of(step: Step, inputs: Mapping[str, Artifact], experiment: Experiment | None) -> dict[Path, str]:
@@ -31,7 +34,7 @@ def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
 
     def renamed(text: str) -> str:
         for folder, name in names.items():
-            text = text.replace(str(folder), name)
+            text = name.join(re.split(rf"{re.escape(str(folder))}{_CORPUS_FILE}", text))
         return text
 
     if isinstance(error, InputError):

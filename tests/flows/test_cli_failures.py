@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -92,6 +93,7 @@ def test_an_unforeseen_error_is_one_message_and_a_file(
         (OSError(errno.EROFS, "", "s/keys"), 1, "StoreError: s/keys: found a read-only file system; make it writable"),
         (NotADirectoryError(errno.ENOTDIR, "", "s/x"), 1, "s/x: found a file where a folder is needed; move it away"),
         (OSError(errno.EMFILE, "", "s/x"), 1, "too many files are open; raise the limit (`ulimit -n 4096`)"),
+        (httpx.ConnectError("refused"), 1, "Prefect's server does not answer (ConnectError: refused); run the same"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
