@@ -14,6 +14,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
 from taglm_core.stages.planning import Decision
 from taglm_core.stages.steps import Stage
+from taglm_core.store.store import Store
 from tasks.environment import quiet_defaults
 from tasks.housekeeping import has_word, leave_word, tell_missed
 from tasks.overview import OVERVIEW
@@ -34,7 +35,9 @@ def run_flow(
 
     Raises:
         ConfigError: the Prefect server that is configured does not answer.
+        StoreError: the store cannot be written to.
     """
+    Store(experiment.run.store).require_writable()
     quiet_defaults()
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
     handler.addFilter(_ForPeople())
@@ -48,7 +51,8 @@ def run_flow(
             f"PREFECT_API_URL is {without_password(given)}, and nobody answers there; `make up` starts a server, or "
             "unset the variable: every run brings its own then"
         )
-    console.print(f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)")
+    server = f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)"
+    console.print(server, markup=False)
     from flows.embed import embed as embed_flow
     from flows.ingest import ingest as ingest_flow
     from flows.pipeline import pipeline

@@ -96,9 +96,10 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Any:
 def _text(path: Path) -> str:
     """Text of a UTF-8 file, without its byte order mark."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); {_others()}") from error
+        data = path.expanduser().read_bytes()  # no shell expands --experiment=~/x.yaml
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read ({why}); {_others()}") from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ConfigError(f"{path}:1: found UTF-16; expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {path}")
     try:

@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taglm_core.errors import DamagedObject, MissingObject, StoreError
+from taglm_core.errors import DamagedObject, MissingObject, NoRoom, StoreError
 from taglm_core.store.digests import file_sha256
 from taglm_core.store.durable import locked, read_json, sync_folder, sync_tree, write_json
 from taglm_core.store.records import FileEntry, Manifest, Recipe, Ref
+from taglm_core.store.system_errors import system_error
 
 WORK_RECIPE = "recipe.json"
 HASH_UP_TO = 4 * 2**30  # bytes of payload that a first opening hashes; above that it checks sizes
@@ -82,6 +84,25 @@ class Store:
             raise StoreError(f"{self.root}: found {what}; expected the folder of the store; name another run.store")
         self._verify_all = verify_all
         self._verified: set[tuple[str, str]] = set()
+
+    def require_writable(self) -> None:
+        """Make the folder, if it is not there, and try to write into it: before long work begins.
+
+        Raises:
+            StoreError: it cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            known = system_error(error)
+            if isinstance(known, NoRoom):
+                raise known from error
+            raise StoreError(
+                f"{self.root}: the store cannot be written to ({error.strerror}); give yourself the right to, or name "
+                "another run.store"
+            ) from error
 
     def find(self, recipe: Recipe) -> Ref | None:
         """The object a recipe gave, if its pointer and all its files (by size) are there."""

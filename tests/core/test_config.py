@@ -10,6 +10,7 @@ from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.config.load import load_experiment
 from taglm_core.config.tagger import LmEntryConfig, TaggerConfig
 from taglm_core.errors import ConfigError
+from tasks.tracking.address import resolve_uri
 
 
 def refusal(*overrides: str) -> str:
@@ -107,6 +108,9 @@ def test_home_is_expanded_in_what_runs_write_to(monkeypatch: pytest.MonkeyPatch,
     run = load_experiment(None, ["run.store=~/store", "run.tracking_uri=sqlite:///~/ml.db"]).run
     assert run.store == tmp_path / "store"
     assert run.tracking_uri == f"sqlite:///{tmp_path}/ml.db"
+    assert resolve_uri("sqlite:///~/ml.db") == f"sqlite:///{tmp_path}/ml.db"
+    (tmp_path / "x.yaml").write_text("name: mine\n")
+    assert load_experiment(Path("~/x.yaml")).name == "mine"
 
 
 def test_all_problems_are_reported_at_once() -> None:

@@ -135,6 +135,15 @@ def test_a_store_that_is_no_folder_is_refused_at_once(
     )
 
 
+def test_a_store_that_cannot_be_written_to_is_refused_before_anything_starts(taglm: Taglm) -> None:
+    """With why, and what to do; Prefect is not started."""
+    ended = taglm("run", experiment(), "--set", "run.store=/proc/nowhere/store")
+    assert ended.status == 1
+    assert "/proc/nowhere/store: the store cannot be written to (" in ended.printed
+    assert "name another run.store" in ended.printed
+    assert "Prefect" not in ended.printed
+
+
 def test_doctor_takes_settings(taglm: Taglm) -> None:
     """And refuses wrong ones."""
     assert "run.threads: found 0" in taglm("doctor", experiment(), "--set", "run.threads=0").printed
