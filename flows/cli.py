@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,16 +18,16 @@ from rich.markup import escape
 
 from flows import cli_views
 from flows.cli_failures import EXIT_STATUSES, report
-from flows.cli_views import Invocation
+from flows.cli_given import Invocation, require_before
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ConfigError, MissingObject
+from taglm_core.errors import ConfigError
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
 from taglm_core.stages.needs import readers
-from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_runs
+from taglm_core.stages.planning import plan, set_damaged_aside, what_runs
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
@@ -190,7 +190,8 @@ def perplexity(
     from taglm_core.stages.scoring import text_perplexity
 
     with console.status(escape(f"reading {text}")):
-        scores = list(text_perplexity(loaded, text, lm, source=experiment))
+        command = Invocation(experiment, overrides or ()).command("pretrain")
+        scores = list(text_perplexity(loaded, text, lm, command=command))
     console.print(cli_views.perplexity_table(scores))
 
 
@@ -273,7 +274,7 @@ def _run(
         console.print("\n".join(lines), style="yellow", markup=False)
         decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
     if start is not None:
-        _require(decisions, start, given)
+        require_before(decisions, start, given)
     waiting = what_runs(decisions)
     if waiting:
         console.print("\n".join(waiting), markup=False)
@@ -311,15 +312,6 @@ def _agreed() -> bool:
         return typer.confirm("remove all this?")
     console.print("nothing was removed: no terminal to ask at; the same command with --yes removes it")
     return False
-
-
-def _require(decisions: Mapping[str, Decision], first: Stage, given: Invocation) -> None:
-    missing = [d.step for d in decisions.values() if d.step.stage.place < first.place and d.ref is None]
-    if missing:
-        names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
-        last = max(missing, key=lambda step: step.stage.place).stage
-        command = given.command(last)
-        raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `{command}`")
 
 
 def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:

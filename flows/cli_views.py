@@ -7,14 +7,13 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli_given import Invocation
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
@@ -32,27 +31,6 @@ from tasks.tracking.descriptions import TRAINING_VIEW
 if TYPE_CHECKING:
     from taglm_core.stages.scoring import DirectionScore  # imports torch
     from tasks.tracking.links import Link  # imports MLflow
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """What a user gave to a command, so that a hint can repeat it.
-
-    Attributes:
-        path: file of the experiment.
-        overrides: values of --set.
-        refresh: values of --refresh.
-    """
-
-    path: Path
-    overrides: Sequence[str] = ()
-    refresh: Sequence[str] = ()
-
-    def command(self, name: str, *, refresh: bool = False) -> str:
-        """Another command on the same experiment, as a shell takes it; with --refresh where that is asked for."""
-        sets = [part for override in self.overrides for part in ("--set", override)]
-        stages = [part for stage in self.refresh for part in ("--refresh", stage)] if refresh else []
-        return shlex.join(["taglm", name, str(self.path), *sets, *stages])
 
 
 _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}

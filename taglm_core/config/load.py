@@ -34,9 +34,7 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
         raise ConfigError(f"{path}: found no settings; expected `key: value` lines; begin with `name: {path.stem}`")
     if not isinstance(settings, dict):
         found = "a list" if isinstance(settings, list) else f"{str(settings)[:60]!r}"
-        raise ConfigError(
-            f"{path}: found {found}; expected a mapping of settings (`key: value`, with a space after the colon)"
-        )
+        raise ConfigError(f"{path}: found {found}; expected settings (`key: value`, with a space after the colon)")
     for override in overrides:
         _set(settings, override)
     return settings

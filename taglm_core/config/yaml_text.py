@@ -25,13 +25,14 @@ _INT = r"0|[-+]?[1-9][0-9_]*|[-+]0|0[xX][0-9a-fA-F_]+|0o[0-7]+|0b[01_]+"
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 
-# What PyYAML says, and what a person can do about it.
-_REMEDIES: Mapping[str, str] = {
-    r"found character '\\t'|found a tab character": "a tab stands where YAML allows spaces only; indent with spaces",
+# What PyYAML says, and what it means for whoever wrote the file.
+_WORDS: Mapping[str, str] = {
+    r"found character '\\t'|found a tab character": "a tab stands where only spaces may stand; indent with spaces",
     "mapping values are not allowed": (
-        "a second `:` in one setting, or a line that is indented too far; put text that holds `: ` into quotes"
+        "a second `:` in one setting, a line above without `: `, or one that is indented too far; put text that holds "
+        "`: ` into quotes"
     ),
-    "expected a single document": "the file holds several documents; remove the line `---` and what follows it",
+    "another document": "the file holds several documents; remove this line (`---`) and what follows it",
     "found undefined alias": "`*` refers to an anchor that is nowhere; put text that begins with `*` into quotes",
     "found character '[@`%]'": "text that begins with @, ` or % needs quotes",
     "expected alphabetic or numeric character": "text that begins with * or & needs quotes",
@@ -41,7 +42,7 @@ _REMEDIES: Mapping[str, str] = {
     ),
     "expected ',' or ']'": "a list that begins with [ is not closed with ], or a comma is missing",
     "expected ',' or '}'": "a section that begins with { is not closed with }, or a comma is missing",
-    "while scanning a quoted scalar|found unexpected end of stream": "a bracket or a quote is not closed",
+    "unexpected end of stream": "a quote or a bracket is not closed",
     "could not determine a constructor": "YAML tags (`!name`) are not used; put text that begins with ! into quotes",
     "recursive": "a section or list refers to itself with `*`; remove that",
     "unhashable key": "a key must be text; put values that begin with { or [ into quotes",
@@ -75,22 +76,19 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Any:
     try:
         return yaml.load(text, _Loader)
     except _TwiceError as error:
-        where, problem, remedy = error.second, str(error), "put both into one section, or remove one"
+        line, problem = error.second, f"{error}; put both into one section, or remove one"
     except yaml.reader.ReaderError as error:
-        where = 1 + text.count("\n", 0, error.position)
-        problem, remedy = f"found the control character U+{error.character:04X}", "remove it; is this a text file?"
+        line = 1 + text.count("\n", 0, error.position)
+        problem = f"found the control character U+{error.character:04X}; remove it, or give a text file"
     except yaml.MarkedYAMLError as error:
-        unclosed = "<stream end>" in str(error.problem) or "end of stream" in str(error.problem)
+        said = str(error.problem)
+        unclosed = "<stream end>" in said or "end of stream" in said
         mark = (error.context_mark if unclosed else error.problem_mark) or error.problem_mark or error.context_mark
-        where, problem = (
-            1 if mark is None else mark.line + 1,
-            f"not valid YAML: {str(error.problem).removeprefix('but ')}",
-        )
-        remedy = _remedy(f"{error.context} {error.problem}")
+        line = 1 if mark is None else mark.line + 1
+        problem = f"not valid YAML: {_in_words(said)}"
     except RecursionError:
-        where, problem, remedy = 1, "not valid YAML: brackets are nested too deep", "close the brackets"
-    place = f"{source}:{where}" if lines else source
-    raise ConfigError(f"{place}: {problem}; {remedy}")
+        line, problem = 1, "not valid YAML: brackets are nested too deep; close them"
+    raise ConfigError(f"{source}:{line}: {problem}" if lines else f"{source}: {problem}")
 
 
 def _text(path: Path) -> str:
@@ -171,8 +169,6 @@ class _TwiceError(yaml.YAMLError):
         self.second = second
 
 
-def _remedy(problem: str) -> str:
-    for pattern, remedy in _REMEDIES.items():
-        if re.search(pattern, problem):
-            return remedy
-    return "correct this line, or put text with special characters into quotes"
+def _in_words(problem: str) -> str:
+    known = next((words for pattern, words in _WORDS.items() if re.search(pattern, problem)), None)
+    return known or f"{problem}; correct this line, or put text with special characters into quotes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,8 @@ def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[st
     for seed in experiment.seeds:
         ref = decisions[evaluation_name(variant, seed, split)].ref
         if ref is None:
-            raise MissingObject(f"{path}:{variant} seed {seed} is not evaluated on {split}; run `taglm run {path}`")
+            command = shlex.join(["taglm", "run", str(path), *(f"--set={override}" for override in overrides)])
+            raise MissingObject(f"{path}:{variant} seed {seed} is not evaluated on {split}; run `{command}`")
         found[seed] = _open(store, ref)
     return EvaluatedRun(f"{path}:{variant}", f"{path.stem}:{variant}", store, found)
 

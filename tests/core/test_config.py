@@ -121,7 +121,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def test_unreadable_files_are_explained(tmp_path: Path) -> None:
-    """No file, no YAML, no mapping: three different messages."""
+    """No file, no YAML, no settings: three different messages."""
     with pytest.raises(ConfigError, match="cannot be read"):
         load_experiment(tmp_path / "none.yaml")
     path = tmp_path / "x.yaml"
@@ -129,7 +129,7 @@ def test_unreadable_files_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_experiment(path)
     path.write_text("- a")
-    with pytest.raises(ConfigError, match="expected a mapping"):
+    with pytest.raises(ConfigError, match="expected settings"):
         load_experiment(path)
 
 

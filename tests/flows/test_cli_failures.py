@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from flows import cli, cli_views
-from flows.cli_views import Invocation
+from flows.cli_given import Invocation
 from taglm_core.errors import Interrupted, StoreError
 from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Step

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import cli, cli_views
-from flows.cli_views import Invocation
+from flows.cli_given import Invocation
 from taglm_core.config.load import build_experiment
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.stages.graph import build_graph
