@@ -136,6 +136,7 @@ def test_any_name_is_drawn_without_a_warning(monkeypatch: pytest.MonkeyPatch) ->
     labels._family_of.cache_clear()
     assert labels.drawable("人名") == "U+4EBA U+540D"
     assert labels.drawable("a人b") == "a U+4EBA b"
+    assert labels.drawable("a$b$c") == r"a\$b\$c"
     K = len(NAMES)
     confusion = TypeConfusion(types=NAMES, matrix=np.eye(K, dtype=int).tolist(), missed=[0] * K, spurious=[0] * K)
     per_type = {name: Sample(0.5, 0.1, 3) for name in NAMES}
