@@ -9,45 +9,56 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from flows import cli_views
+from flows.cli_corpora import show_corpora
+from flows.cli_failures import EXIT_STATUSES, report
+from flows.cli_given import Invocation, require_before
 from flows.cli_promote import promote
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ConfigError, CorpusRefused, Interrupted, MissingObject, TagLMError
+from taglm_core.errors import ConfigError, CorpusRefused, TagLMError
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.corpora import CorpusReport, refuse_meaningless, report_corpora
+from taglm_core.stages.corpora import refuse_meaningless, report_corpora
 from taglm_core.stages.graph import build_graph
 from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
 from taglm_core.stages.needs import readers
-from taglm_core.stages.planning import Decision, plan, set_damaged_aside, what_runs
+from taglm_core.stages.planning import plan, refs_of, set_damaged_aside, what_runs
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
-from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of, record_uses, spare_untold, tell_missed
+from tasks.housekeeping import end_orphans, needs_of, spare_untold
 
 app = typer.Typer(
     name="taglm",
-    help="TagLM: from raw text and few labels to a better sequence tagger.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a log has no width of its own
+WIDTH = None if sys.stdout.isatty() else 120  # a log has no width of its own
+console = Console(highlight=False, emoji=False, width=WIDTH)
 
+DEBUG = "--debug"  # taken out of the command line wherever it stands
 ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a setting, repeatable")]
 Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute again, repeatable")]
 Only = Annotated[bool, typer.Option("--only", help="this stage alone; refuses if what it needs is not there")]
+
+
+@app.callback(epilog=EXIT_STATUSES)
+def options(
+    debug: Annotated[bool, typer.Option(DEBUG, help="show the trace of an error; may stand anywhere")] = False,
+) -> None:
+    """TagLM: from raw text and few labels to a better sequence tagger."""
 
 
 @app.command()
@@ -95,7 +106,8 @@ def show_plan(experiment: ExperimentFile, overrides: Sets = None, refresh: Refre
     loaded = _load(experiment, overrides)
     decisions = plan(Store(loaded.run.store), build_graph(loaded), _stages(refresh))
     console.print(cli_views.plan_table(decisions))
-    console.print(cli_views.plan_summary(decisions, experiment))
+    given = Invocation(experiment, overrides or (), refresh or ())
+    console.print(cli_views.plan_summary(decisions, given), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -111,9 +123,10 @@ def status(
     console.print(cli_views.status_table(store, decisions, verify=verify))
     if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
         console.print(cli_views.caches_table(store, decisions, readers(store), running_jobs(store)))
-    _show_corpora(loaded, decisions)
-    console.print(cli_views.store_line(store, usage(store), survey(store).bytes), soft_wrap=True)
-    console.print(cli_views.plan_summary(decisions, experiment))
+    show_corpora(console, loaded, decisions)
+    console.print(cli_views.store_line(store, usage(store), survey(store).bytes), markup=False, soft_wrap=True)
+    given = Invocation(experiment, overrides or ())
+    console.print(cli_views.plan_summary(decisions, given), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -144,7 +157,7 @@ def gc(
         end_orphans(run)
         found = spare_untold(run, found)
     needs = needs_of(run, loaded, aliases=not no_aliases)  # asking may have taken a while
-    console.print(cli_views.swept_summary(sweep(store, found, needs, grace=grace * 60)))
+    console.print(cli_views.swept_summary(sweep(store, found, needs, grace=grace * 60)), markup=False)
 
 
 @app.command()
@@ -181,8 +194,9 @@ def perplexity(
     loaded = load_experiment(experiment, overrides or ())
     from taglm_core.stages.scoring import text_perplexity
 
-    with console.status(f"reading {text}"):
-        scores = list(text_perplexity(loaded, text, lm, source=experiment))
+    with console.status(escape(f"reading {text}")):
+        command = Invocation(experiment, overrides or ()).command("pretrain")
+        scores = list(text_perplexity(loaded, text, lm, command=command))
     console.print(cli_views.perplexity_table(scores))
 
 
@@ -205,7 +219,7 @@ def lineage(
 
     loaded = load_experiment(experiment, overrides or ())
     kind, digest = cli_lineage.find(thing, loaded, named=experiment is not None)
-    wide = Console(highlight=False, width=cli_lineage.WIDTH)
+    wide = Console(highlight=False, emoji=False, width=cli_lineage.WIDTH)
     for part in cli_lineage.show(loaded, kind, digest, named=experiment is not None):
         wide.print(part, soft_wrap=True)
 
@@ -221,7 +235,7 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
     quiet_defaults()
     from tasks.tracking.links import links as find_links
 
-    for line in cli_views.link_lines(find_links(loaded), experiment):
+    for line in cli_views.link_lines(find_links(loaded), Invocation(experiment, overrides or ())):
         console.print(line, soft_wrap=True)
 
 
@@ -229,36 +243,39 @@ app.command()(promote)
 
 
 @app.command()
-def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of the experiment")] = None) -> None:
+def doctor(
+    experiment: Annotated[Path | None, typer.Argument(help="YAML file of the experiment")] = None,
+    overrides: Sets = None,
+) -> None:
     """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
     from flows.cli_check import table
     from flows.cli_doctor import check
 
-    loaded = load_experiment(experiment) if experiment is not None else Experiment()
+    loaded = load_experiment(experiment, overrides or ())
     checks = check(loaded)
     console.print(table(checks))
     bad = any(one.bad for one in checks)
     if experiment is not None:
         with contextlib.suppress(TagLMError):  # the table above says what is wrong
-            bad = bool(_show_corpora(loaded, plan(Store(loaded.run.store), build_graph(loaded))).stopping) or bad
+            bad = (
+                bool(show_corpora(console, loaded, plan(Store(loaded.run.store), build_graph(loaded))).stopping) or bad
+            )
     if bad:
         raise typer.Exit(1)
 
 
 def main() -> None:
-    """Entry point: errors that are the user's come as one message, without a stack trace."""
+    """Entry point: whatever goes wrong comes as one message, without a stack trace."""
     try:
-        app()
-    except TagLMError as error:
-        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False)
-        sys.exit(75 if isinstance(error, Interrupted) else 1)
+        app(args=[argument for argument in sys.argv[1:] if argument != DEBUG])
+    except Exception as error:  # noqa: BLE001 (the last place where a trace can become a message)
+        sys.exit(report(console, error, debug=DEBUG in sys.argv))
 
 
 def _run(
     path: Path, overrides: Sequence[str] | None, refresh: Sequence[str] | None, *, first: str | None, last: str | None
 ) -> None:
-    begun = time.monotonic()
+    begun, given = time.time(), Invocation(path, overrides or (), refresh or ())
     experiment = _load(path, overrides)
     start = parse_stage(first) if first else None
     end = parse_stage(last) if last else Stage.TAG
@@ -271,7 +288,7 @@ def _run(
         console.print("\n".join(lines), style="yellow", markup=False)
         decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
     if start is not None:
-        _require(decisions, start, path)
+        require_before(decisions, start, given)
     waiting = what_runs(decisions)
     if waiting:
         console.print("\n".join(waiting), markup=False)
@@ -280,47 +297,24 @@ def _run(
         try:
             run_flow(console, experiment, start, end, stages)
         except CorpusRefused:
-            _show_corpora(experiment, plan(store, graph))
+            show_corpora(console, experiment, plan(store, graph))
             raise
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
     else:
-        refuse_meaningless(report_corpora(experiment, graph, _refs(decisions)))
-        _tell_missed(experiment, decisions)
+        from flows.cli_run import tell_missed_of
+
+        refuse_meaningless(report_corpora(experiment, graph, refs_of(decisions)))
+        tell_missed_of(console, experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
-    _show_corpora(experiment, decisions, rows=end is Stage.INGEST)
-    console.print(cli_views.stage_times(store, decisions))
-    for line in cli_views.places(experiment, path):
-        console.print(line, soft_wrap=True)
-    done = f"{time.monotonic() - begun:.1f} s" + ("" if waiting else "; everything was built already")
+    show_corpora(console, experiment, decisions, rows=end is Stage.INGEST)
+    if waiting:
+        console.print(cli_views.stage_times(store, decisions, begun))
+    for line in cli_views.places(experiment, given):
+        console.print(line, markup=False, soft_wrap=True)
+    done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
-
-
-def _refs(decisions: Mapping[str, Decision]) -> dict[str, Ref]:
-    return {name: decision.ref for name, decision in decisions.items() if decision.ref is not None}
-
-
-def _show_corpora(experiment: Experiment, decisions: Mapping[str, Decision], *, rows: bool = True) -> CorpusReport:
-    """What was read, one row a split, and below it what is suspicious about it."""
-    report = report_corpora(experiment, build_graph(experiment), _refs(decisions))
-    if rows:
-        console.print(cli_views.corpora_table(report))
-    for finding in cli_views.finding_lines(report):
-        console.print(finding, soft_wrap=True)
-    return report
-
-
-def _tell_missed(experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
-    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
-    refs = _refs(decisions)
-    if "report" in decisions:
-        leave_word(experiment, refs)
-    record_uses(experiment, refs)
-    if has_word(experiment.run):
-        tell_missed(experiment.run)
-        left = has_word(experiment.run)
-        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
 
 
 def _load(path: Path, overrides: Sequence[str] | None) -> Experiment:
@@ -336,16 +330,8 @@ def _agreed() -> bool:
     """Whether a person says so; nobody to ask means no."""
     if sys.stdin.isatty():
         return typer.confirm("remove all this?")
-    console.print("nothing was removed: no terminal to ask at; `taglm gc --yes` removes it")
+    console.print("nothing was removed: no terminal to ask at; the same command with --yes removes it")
     return False
-
-
-def _require(decisions: Mapping[str, Decision], first: Stage, path: Path) -> None:
-    missing = [d.step for d in decisions.values() if d.step.stage.place < first.place and d.ref is None]
-    if missing:
-        names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
-        last = max(missing, key=lambda step: step.stage.place).stage
-        raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `taglm {last} {path}`")
 
 
 def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:

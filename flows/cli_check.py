@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 INSTALL = "`make run` installs what requirements.lock says (rm .venv/installed first)"
@@ -33,10 +34,5 @@ def table(checks: list[Check]) -> Table:
     shown.add_column("what to do", overflow="fold")
     for one in checks:
         mark = "[bold red]bad[/]" if one.bad else "[green]good[/]"
-        shown.add_row(mark, one.what, _plain(one.found), _plain(one.remedy))
+        shown.add_row(mark, escape(one.what), escape(one.found), escape(one.remedy))
     return shown
-
-
-def _plain(text: str) -> str:
-    """Text that rich must not read as markup."""
-    return text.replace("[", r"\[")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -11,8 +12,11 @@ from rich.logging import RichHandler
 from flows.cli_services import somebody_answers
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
+from taglm_core.stages.planning import Decision, refs_of
 from taglm_core.stages.steps import Stage
+from taglm_core.store.store import Store
 from tasks.environment import quiet_defaults
+from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
 from tasks.overview import OVERVIEW
 from tasks.places import without_password
 
@@ -31,7 +35,9 @@ def run_flow(
 
     Raises:
         ConfigError: the Prefect server that is configured does not answer.
+        StoreError: the store cannot be written to.
     """
+    Store(experiment.run.store).require_writable()
     quiet_defaults()
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
     handler.addFilter(_ForPeople())
@@ -45,7 +51,8 @@ def run_flow(
             f"PREFECT_API_URL is {without_password(given)}, and nobody answers there; `make up` starts a server, or "
             "unset the variable: every run brings its own then"
         )
-    console.print(f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)")
+    server = f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)"
+    console.print(server, markup=False)
     from flows.embed import embed as embed_flow
     from flows.ingest import ingest as ingest_flow
     from flows.pipeline import pipeline
@@ -67,6 +74,18 @@ def run_flow(
             embed_flow(experiment, options)
         case Stage.TAG:
             pipeline(experiment, options)
+
+
+def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
+    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+    refs = refs_of(decisions)
+    if "report" in decisions:
+        leave_word(experiment, refs)
+    record_uses(experiment, refs)
+    if has_word(experiment.run):
+        tell_missed(experiment.run)
+        left = has_word(experiment.run)
+        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
 
 
 class _ForPeople(logging.Filter):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
-from taglm_core.config.experiment import Experiment
+from flows.cli_given import Invocation
+from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
-from taglm_core.stages.corpora import CorpusReport, line
 from taglm_core.stages.housekeeping import Survey, Swept, Usage
 from taglm_core.stages.planning import Action, Decision
 from taglm_core.stages.steps import Stage
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from taglm_core.stages.scoring import DirectionScore  # imports torch
     from tasks.tracking.links import Link  # imports MLflow
 
-MOST_TYPES = 12  # entity types that the table of corpora names
 _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}
 
 
@@ -41,19 +41,19 @@ def plan_table(decisions: Mapping[str, Decision]) -> Table:
     for decision in decisions.values():
         colour = _COLOURS[decision.action]
         table.add_row(
-            decision.step.stage, decision.step.name, f"[{colour}]{decision.action}[/]", _plain(decision.reason)
+            decision.step.stage, escape(decision.step.name), f"[{colour}]{decision.action}[/]", escape(decision.reason)
         )
     return table
 
 
-def plan_summary(decisions: Mapping[str, Decision], path: Path) -> str:
+def plan_summary(decisions: Mapping[str, Decision], given: Invocation) -> str:
     """How many steps are there, how many run, and the command that runs them."""
     counts = Counter(decision.action for decision in decisions.values())
     if counts[Action.REUSE] == len(decisions):
-        return f"\nall {len(decisions)} steps are in the store; `taglm run {path}` prints the report"
+        return f"\nall {len(decisions)} steps are in the store; `{given.command('run')}` prints the report"
     return (
         f"\n{counts[Action.REUSE]} steps reused, {counts[Action.RUN]} to run, {counts[Action.DEPENDS]} depending on "
-        f"them; `taglm run {path}` runs them"
+        f"them; `{given.command('run', refresh=True)}` runs them"
     )
 
 
@@ -63,15 +63,17 @@ def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: boo
     for decision in decisions.values():
         ref = decision.ref
         if ref is None:
-            reason = f"[yellow]{_plain(decision.reason)}[/]"
-            table.add_row(decision.step.stage, decision.step.name, "", "", "", "", reason)
+            reason = f"[yellow]{escape(decision.reason)}[/]"
+            table.add_row(decision.step.stage, escape(decision.step.name), "", "", "", "", reason)
             continue
         manifest = store.manifest(ref.kind, ref.digest)
         problem = store.damage(ref.kind, ref.digest, hashes=True) if verify else None
-        state = f"[red]damaged: {problem}[/]" if problem else "[green]verified[/]" if verify else "[green]there[/]"
+        state = "[green]verified[/]" if verify else "[green]there[/]"
+        if problem:
+            state = f"[red]damaged: {escape(problem)}[/]"
         age = f"{duration(time.time() - manifest.made['time'])} ago"
         row = (ref.digest[:12], size_text(manifest.bytes), age, duration(manifest.seconds), state)
-        table.add_row(decision.step.stage, decision.step.name, *row)
+        table.add_row(decision.step.stage, escape(decision.step.name), *row)
     return table
 
 
@@ -93,14 +95,14 @@ def caches_table(
         counts, config = manifest.counts, manifest.recipe.config
         layers = config.get("layers", "top")
         table.add_row(
-            decision.step.name.removeprefix("embeddings/"),
+            escape(decision.step.name.removeprefix("embeddings/")),
             size_text(manifest.bytes),
             *(f"{counts[name]:,}" if name in counts else "-" for name in ("tokens", "rows", "size")),
             config.get("precision", "float16"),
             layers if isinstance(layers, str) else ", ".join(map(str, layers)),
             config.get("context", "sentence"),
             f"{duration(time.time() - manifest.made['time'])} ago",
-            _plain(_readers(ref, readers, jobs)),
+            escape(_readers(ref, readers, jobs)),
         )
     return table
 
@@ -120,8 +122,14 @@ def store_line(store: Store, used: Usage, removable: int) -> str:
         f"{size_text(used.damaged)}; {size_text(used.free)} free on its disk"
     )
     if removable > min(0.1 * used.total, 1e9):
-        line += f"\nup to {size_text(removable)} of it nobody needs: `taglm gc` shows what, and removes it"
+        line += f"\nup to {size_text(removable)} of it nobody needs: `{_gc_command(store)}` shows what, and removes it"
     return line
+
+
+def _gc_command(store: Store) -> str:
+    """The command that tidies a store; without an experiment it means the usual one."""
+    usual = RunConfig().store.absolute() == store.root
+    return shlex.join(["taglm", "gc", *([] if usual else ["--set", f"run.store={store.root}"])])
 
 
 def survey_parts(store: Store, found: Survey) -> list[Table | str]:
@@ -138,13 +146,13 @@ def survey_parts(store: Store, found: Survey) -> list[Table | str]:
         label = several[0].label if len(several) == 1 else f"{len(several)} files"
         oldest = time.time() - min(one.time for one in several)
         rows.append((kind, label, size_text(sum(one.bytes for one in several)), duration(oldest), reason))
-    kept = [_plain(f"stays: {line}") for line in found.kept]
+    kept = [escape(f"stays: {line}") for line in found.kept]
     if not rows:
-        return [*kept, f"nothing to remove in {store.root}"]
-    total = f"\n{size_text(found.bytes)} in {len(found.garbage)} things of {store.root}"
+        return [*kept, escape(f"nothing to remove in {store.root}")]
+    total = escape(f"\n{size_text(found.bytes)} in {len(found.garbage)} things of {store.root}")
     table = Table("kind", "what", "size", "age", "why it goes", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*(escape(cell) for cell in row))
     return [table, *kept, total]
 
 
@@ -153,7 +161,7 @@ def swept_summary(swept: Swept) -> str:
     lines = [f"removed {size_text(sum(one.bytes for one in swept.removed))} in {len(swept.removed)} things"]
     lines += [f"left: {one.kind} {one.label}: in use, or needed again by now" for one in swept.left]
     lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.stuck]
-    return "\n".join(_plain(line) for line in lines)
+    return "\n".join(lines)
 
 
 def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]:
@@ -194,33 +202,6 @@ def comparison(found: Comparison, title: str) -> list[Table | str]:
     return [_table(title, *overall), _table("F1 by entity type", *type_table_rows(found))]
 
 
-def corpora_table(report: CorpusReport) -> Table:
-    """One row a split: how it was read."""
-    table = Table(title="\ncorpora as they were read", title_justify="left", title_style="bold", header_style="bold")
-    for header in ("split", "sentences", "tokens", "entities", "scheme", "columns", "first sentence"):
-        table.add_column(header, justify="right" if header in ("sentences", "tokens") else "left", overflow="fold")
-    for row in report.rows:
-        if row.sentences is None:
-            table.add_row(row.split, "", "", "", "", "", f"[yellow]not read yet:[/] {_plain(row.source)}")
-            continue
-        kinds = list((row.entities or {}).items())
-        shown = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
-        more = [f"{len(kinds) - MOST_TYPES} more types"] if len(kinds) > MOST_TYPES else []
-        entities = ", ".join([*shown, *more])
-        cells = (row.split, f"{row.sentences:,}", f"{row.tokens:,}", entities, row.scheme, row.columns, row.first)
-        table.add_row(*map(_plain, cells))
-    return table
-
-
-def finding_lines(report: CorpusReport) -> list[str]:
-    """What is suspicious about the corpora, worst first."""
-    return [
-        f"[{'bold red' if finding.stops else 'yellow'}]{finding.name}{' (stops the run)' if finding.stops else ''}[/]: "
-        f"{_plain(line(finding))}"
-        for finding in report.findings
-    ]
-
-
 def differences(labels: Sequence[str], settings: Mapping[str, Sequence[str]]) -> Table | str:
     """What the runs were made from, where it differs."""
     if not settings:
@@ -244,53 +225,67 @@ def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
     return _table("exact perplexity; tokens are the words and one mark a sentence", headers, rows)
 
 
-def stage_times(store: Store, decisions: Mapping[str, Decision]) -> Table:
-    """Time each stage took when its objects were made: work added up, and the longest single step."""
-    table = Table("stage", "steps", "work", "longest step", title="time per stage", title_justify="left", box=None)
+def stage_times(store: Store, decisions: Mapping[str, Decision], since: float) -> Table:
+    """What a run did: steps made and reused by stage, the work of the made ones added up, and the longest of them.
+
+    Args:
+        store: where the objects are.
+        decisions: the plan after the run.
+        since: when it began, in seconds since 1970.
+    """
+    headers = ("stage", "made", "reused", "work", "longest step")
+    table = Table(*headers, title="what this run did", title_justify="left", box=None)
     for stage in Stage:
-        refs = {d.step.name: d.ref for d in decisions.values() if d.step.stage is stage and d.ref is not None}
-        if refs:
-            seconds = {name: store.manifest(ref.kind, ref.digest).seconds for name, ref in refs.items()}
+        mine = [d for d in decisions.values() if d.step.stage is stage and d.ref is not None]
+        seconds = {d.step.name: _seconds(store, d) for d in mine if _made_since(store, d, since)}
+        work, slowest = "-", "-"
+        if seconds:
             longest = max(seconds, key=lambda name: seconds[name])
-            slowest = f"{longest} ({duration(seconds[longest])})"
-            table.add_row(stage, str(len(refs)), duration(sum(seconds.values())), slowest)
+            work, slowest = duration(sum(seconds.values())), f"{longest} ({duration(seconds[longest])})"
+        if mine:
+            table.add_row(stage, str(len(seconds)), str(len(mine) - len(seconds)), work, escape(slowest))
     return table
 
 
-def places(experiment: Experiment, path: Path) -> list[str]:
+def _made_since(store: Store, decision: Decision, since: float) -> bool:
+    """Whether the key of a step was written since a moment, be it for an object that was there before."""
+    pointer = None if decision.recipe is None else store.pointer(decision.recipe.kind, decision.recipe.key)
+    return pointer is not None and pointer.time >= since
+
+
+def _seconds(store: Store, decision: Decision) -> float:
+    return 0.0 if decision.ref is None else store.manifest(decision.ref.kind, decision.ref.digest).seconds
+
+
+def places(experiment: Experiment, given: Invocation) -> list[str]:
     """Where things are, and the one command that opens each UI."""
     lines = [f"store    {experiment.run.store.absolute()}"]
     if experiment.run.tracking:
         uri = resolve_uri(experiment.run.tracking_uri)
         opens = "" if is_server(uri) else "make mlflow   then "
         lines.append(f"MLflow   {opens}{mlflow_ui(uri)}/#/experiments?{TRAINING_VIEW}")
-        lines.append(f"         `taglm links {path}` has a link for each question")
+        lines.append(f"         `{given.command('links')}` has a link for each question")
     opens = "" if "PREFECT_API_URL" in os.environ else "make prefect  then "
     return [*lines, f"Prefect  {opens}{prefect_ui()}/runs"]
 
 
-def link_lines(found: Sequence[Link], path: Path) -> list[str]:
-    """Addresses below the question that they answer."""
+def link_lines(found: Sequence[Link], given: Invocation) -> list[str]:
+    """Addresses below the question that they answer, in rich's markup."""
     if not found:
-        return [f"nothing was logged for this experiment yet; `taglm run {path}` does"]
+        return [escape(f"nothing was logged for this experiment yet; `{given.command('run')}` does")]
     lines = []
     for question, several in groupby(found, key=lambda link: link.question):
-        lines += [f"[bold]{question}[/]", *(f"  {link.url}\n    {_plain(link.what)}" for link in several)]
+        lines += [f"[bold]{question}[/]", *(escape(f"  {link.url}\n    {link.what}") for link in several)]
     return lines
 
 
 def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=f"\n{_plain(title)}", title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=f"\n{escape(title)}", title_justify="left", title_style="bold", header_style="bold")
     for number, header in enumerate(headers):
-        table.add_column(_plain(header), justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(escape(header), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*(escape(cell) for cell in row))
     return table
-
-
-def _plain(text: str) -> str:
-    """Text that rich must not read as markup, such as `[10.9, 13.6]`."""
-    return text.replace("[", r"\[")
 
 
 def duration(seconds: float) -> str:

@@ -62,7 +62,7 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
         logger.info("%s: reused", step)
         record_use(store, experiment.name, step, (found.kind, found.digest), prefect_run=prefect_run)
         return found
-    begun = time.monotonic()
+    begun = time.time()
     logger.info("%s: started", step)
     tracker = open_tracker(experiment)
     read = {**inputs, **given_objects(store, this)}
@@ -76,11 +76,16 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
         ref = store.find(recipe)
         if ref is None:
             raise ChildFailed(f"{step}: its process ended well, but its object is not in the store; run again")
-        tracked.finish(store.open(ref))
+        made_object = store.open(ref)
+        tracked.finish(made_object)
     record_use(store, experiment.name, step, (ref.kind, ref.digest), mlflow_run=_own_run(this, tracked),
                prefect_run=prefect_run, anew=True)  # fmt: skip
     clear_work(store, this, inputs)
-    logger.info("%s: made in %.1f s", step, time.monotonic() - begun)
+    manifest = made_object.manifest
+    if manifest.made["time"] < begun:  # made by somebody else meanwhile, or again with the same bytes: that one is kept
+        logger.info("%s: made; the same object was in the store", step)
+    else:
+        logger.info("%s: made in %.1f s", step, manifest.seconds)
     return ref
 
 

@@ -105,7 +105,7 @@ def look_up(experiment: Experiment, stage: Stage) -> Refs:
     if missing:
         raise MissingObject(
             f"not in the store: {', '.join(missing)}; made by the {stage} stage: "
-            f"run `taglm {stage}` with this experiment's file, or leave out --only / --from"
+            f"run `taglm {stage}` with this experiment's file and settings, or leave out --only / --from"
         )
     return {decision.step.name: decision.ref for decision in mine if decision.ref is not None}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,20 @@ class Settings(BaseModel):
     """Base of every configuration record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+
+def home_expanded(path: Path) -> Path:
+    """A path of a user's settings with `~` replaced by the home folder.
+
+    Raises:
+        ValueError: the home folder is not known, or the path begins with a variable of the shell.
+    """
+    if str(path).startswith("$"):
+        raise ValueError(f"found {str(path)!r}; variables are not replaced in settings; write the whole path, or ~/...")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"found {str(path)!r}, and nobody knows that home folder; write the whole path") from error
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +57,6 @@ def over_preset(given: Any, presets: Mapping[str, Mapping[str, Any]], base: Mapp
     if not isinstance(given, Mapping) or given.get("preset") is None:
         return given if base is None else merge(base, given)
     name = given["preset"]
-    if name not in presets:
+    if not isinstance(name, str) or name not in presets:
         raise ValueError(f"no preset {name!r}; there are {', '.join(presets)}")
     return merge(merge(base or {}, presets[name]), {key: value for key, value in given.items() if key != "preset"})

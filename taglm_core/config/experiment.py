@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from taglm_core.config.base import Settings, over_preset
+from taglm_core.config.base import Settings, home_expanded, over_preset
 from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig, complete_sources
 from taglm_core.config.embedding import EmbeddingConfig
-from taglm_core.config.explain import explain
+from taglm_core.config.explain import explain_all
 from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.config.tagger import PRESETS, TaggerConfig, VariantConfig
+
+_SQLITE = "sqlite:///"
 
 
 class SignificanceConfig(Settings):
@@ -54,6 +57,26 @@ class RunConfig(Settings):
     memory_limit: str = Field("2GB", description="memory DuckDB may use before it spills")
     tracking: bool = Field(True, description="log to MLflow")
     tracking_uri: str | None = Field(None, description="MLflow store; null: sqlite in data/, or MLFLOW_TRACKING_URI")
+
+    @field_validator("store", mode="after")
+    @classmethod
+    def _home_is_expanded(cls, store: Path) -> Path:
+        return home_expanded(store)
+
+    @field_validator("tracking_uri", mode="after")
+    @classmethod
+    def _home_of_a_database_is_expanded(cls, uri: str | None) -> str | None:
+        """`sqlite:///~/mlflow.db` is a file in the home folder, not in a folder named `~`."""
+        if uri is None or not uri.startswith(_SQLITE):
+            return uri
+        return f"{_SQLITE}{home_expanded(Path(uri.removeprefix(_SQLITE)))}"
+
+    @field_validator("memory_limit", mode="after")
+    @classmethod
+    def _is_a_size(cls, limit: str) -> str:
+        if not re.fullmatch(r"\d+(\.\d+)?\s*(%|[KMGT](i?B)?|(kilo|mega|giga|tera)bytes?)", limit, re.IGNORECASE):
+            raise ValueError(f"found {limit!r}; expected a number and a unit, such as 2GB or 500MB")
+        return limit
 
 
 class Experiment(Settings):
@@ -115,7 +138,7 @@ class Experiment(Settings):
         for index, variant in enumerate(self.variants):
             for lm in variant.lm:
                 if lm not in self.language_models:
-                    known = ", ".join(self.language_models)
+                    known = ", ".join(self.language_models) or "nothing"
                     raise ValueError(f"variants.{index}.lm: no language model {lm!r}; language_models has: {known}")
                 missing = set(variant.directions) - set(self.language_models[lm].directions)
                 if missing:
@@ -129,7 +152,7 @@ class Experiment(Settings):
         try:
             config = self.tagger_of(variant)
         except ValidationError as error:
-            lines = "; ".join(explain(detail, TaggerConfig) for detail in error.errors())
+            lines = "; ".join(explain_all(error, TaggerConfig))
             raise ValueError(f"variants.{index}.tagger: {lines}") from error
         except ValueError as error:  # an unknown preset
             raise ValueError(f"variants.{index}.tagger: {error}") from error

@@ -138,7 +138,7 @@ def _base_as_written(given: Any) -> Any:
     ways = [str(way) for way in Direction]
     if not isinstance(given, Mapping) or not given or not set(map(str, given)) <= set(ways):
         raise ValueError(
-            f"expected null, {LATEST}, or a mapping {{{': DIGEST, '.join(ways)}: DIGEST}}, found {given!r}"
+            f"expected null, {LATEST}, or a section {{{': DIGEST, '.join(ways)}: DIGEST}}, found {given!r}"
         )
     for way, digest in given.items():
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{6,32}", digest):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.explain import explain
+from taglm_core.config.explain import explain_all
+from taglm_core.config.yaml_text import parse_yaml, read_yaml
 from taglm_core.errors import ConfigError
 
 
@@ -29,18 +29,12 @@ def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experim
 
 def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The settings as written, before validation (what a deployment is given as its parameter)."""
-    settings: Any = {}
-    if path is not None:
-        try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError) as error:
-            near = sorted(str(p) for p in Path("experiments").glob("*.yaml"))
-            hint = f"; experiments here: {', '.join(near)}" if near else ""
-            raise ConfigError(f"{path}: cannot be read ({error}){hint}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    settings: Any = {} if path is None else read_yaml(path)
+    if path is not None and not settings:
+        raise ConfigError(f"{path}: found no settings; expected `key: value` lines; begin with `name: {path.stem}`")
     if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings at the top, found {type(settings).__name__}")
+        found = "a list" if isinstance(settings, list) else f"{str(settings)[:60]!r}"
+        raise ConfigError(f"{path}: found {found}; expected settings (`key: value`, with a space after the colon)")
     for override in overrides:
         _set(settings, override)
     return settings
@@ -51,35 +45,31 @@ def build_experiment(settings: dict[str, Any], source: str) -> Experiment:
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
-        lines = [explain(detail, Experiment) for detail in error.errors()]
+        lines = explain_all(error, Experiment)
         raise ConfigError(f"{source}: " + "\n  ".join(["cannot be used:", *lines])) from error
 
 
 def _set(settings: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path.strip():
+    dotted, equals, text = override.partition("=")
+    *parents, last = (part.strip() for part in dotted.split("."))
+    if not equals or not all([*parents, last]):
         raise ConfigError(f"--set {override!r}: expected dotted.path=value, as in --set seeds=[1,2]")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
-    *parents, last = path.strip().split(".")
+    value = parse_yaml(text, f"--set {override!r}", lines=False)
     node: Any = settings
     for parent in parents:
         if isinstance(node, list):
-            node = _item(node, parent, override)
+            index = _index(node, parent, override)
+            if not isinstance(node[index], dict | list):
+                node[index] = {}
+            node = node[index]
         else:
             if not isinstance(node.get(parent), dict | list):
                 node[parent] = {}
             node = node[parent]
-    if isinstance(node, list):
-        _item(node, last, override)
-        node[int(last)] = value
-    else:
-        node[last] = value
+    node[_index(node, last, override) if isinstance(node, list) else last] = value
 
 
-def _item(items: list[Any], index: str, override: str) -> Any:
-    if not index.isdigit() or int(index) >= len(items):
-        raise ConfigError(f"--set {override!r}: {index!r} is not an item number of a list of {len(items)}")
-    return items[int(index)]
+def _index(items: list[Any], text: str, override: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < len(items)):
+        raise ConfigError(f"--set {override!r}: {text!r} is not an item number of a list of {len(items)}, from 0 on")
+    return int(text)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import duckdb
 
+from taglm_core.errors import NoRoom
+
 
 @contextmanager
 def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -31,5 +33,10 @@ def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterato
     )
     try:
         yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise NoRoom(
+            f"counting needs more than run.memory_limit ({memory_limit}), and cannot spill it to {temp_dir}; raise "
+            "run.memory_limit, and see that this disk has room"
+        ) from error
     finally:
         connection.close()

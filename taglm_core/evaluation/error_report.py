@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from taglm_core.evaluation.errors import OUTCOMES, STRATA, WORDS, VariantErrors
 from taglm_core.evaluation.report import Sample
-from taglm_core.evaluation.tables import Table, format_sample, markdown_table
+from taglm_core.evaluation.tables import Table, format_sample, markdown_table, markdown_text
 
 Errors = Mapping[str, VariantErrors]
 """Error analyses by variant, on one split."""
@@ -83,7 +83,7 @@ def errors_to_markdown(measured: Errors, dev: Errors, split: str = "test") -> st
         "Share of tokens with the right tag, in per cent.\n",
     ]
     for variant, found in dev.items():
-        parts.append(f"\n## Most frequent mistakes of {variant} (dev, all seeds together)\n\n")
+        parts.append(f"\n## Most frequent mistakes of {markdown_text(variant)} (dev, all seeds together)\n\n")
         parts.append(markdown_table(_mistake_rows(found), text_columns=3) if found.mistakes else "None.\n")
     return "".join(parts)
 

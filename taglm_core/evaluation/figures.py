@@ -16,8 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from numpy.typing import NDArray
 
 from taglm_core.evaluation.calibration import Calibration
+from taglm_core.evaluation.labels import drawable, with_fonts
 from taglm_core.evaluation.report import Comparison, Sample
 from taglm_core.evaluation.scores import TypeConfusion
 
@@ -26,24 +28,27 @@ Points = Sequence[tuple[float, float]]
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _HATCHES = ("", "//", "..", "xx")
+_MOST_TYPES = 30  # in a figure; of more entity types the most frequent ones are shown
+_WIDEST = 100.0  # inches; a picture has at most 65,535 pixels a side
 _FEW_POINTS = 30  # up to here each measured point of a curve is marked
 
 
 def f1_bars(comparison: Comparison) -> Figure:
     """F1 of each variant over all spans and by type: mean, sample standard deviation, and a dot for each seed."""
     variants = comparison.variants
-    counts = {"all": sum(comparison.type_counts.values()), **comparison.type_counts}
-    samples = {
-        variant.variant: [variant.f1, *(variant.per_type[name] for name in comparison.type_counts)]
-        for variant in variants
-    }
-    figure, axes, places = _grouped_bars([f"{name}\n{n:,}" for name, n in counts.items()], samples)
+    types = comparison.type_counts
+    frequent = sorted(types, key=lambda name: -types[name])[:_MOST_TYPES]
+    shown = {name: n for name, n in types.items() if name in frequent}
+    samples = {variant.variant: [variant.f1, *(variant.per_type[name] for name in shown)] for variant in variants}
+    labels = [f"all\n{sum(types.values()):,}", *(f"{drawable(name)}\n{n:,}" for name, n in shown.items())]
+    figure, axes, places = _grouped_bars(labels, samples)
     for variant, (left, width) in zip(variants, places, strict=True):
         seeds = [100 * f1 for f1 in variant.f1_by_seed]
         beside = left - 0.25 * width  # the whisker
         axes.scatter([beside] * len(seeds), seeds, s=16, color="black", edgecolors="white", linewidths=0.6, zorder=3)
-    axes.set_xlabel("entity type, with its number of gold spans")
-    return figure
+    most = f" (the {len(shown)} most frequent of {len(types):,})" if len(shown) < len(types) else ""
+    axes.set_xlabel(f"entity type, with its number of gold spans{most}")
+    return with_fonts(figure)
 
 
 def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figure:
@@ -57,7 +62,7 @@ def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figur
     labels = [f"{textwrap.fill(name, 14)}\n{gold:,}" for name, (gold, _) in strata.items()]
     figure, axes, _ = _grouped_bars(labels, samples)
     axes.set_xlabel("kind of entity, with its number of gold spans")
-    return figure
+    return with_fonts(figure)
 
 
 def _grouped_bars(
@@ -65,7 +70,8 @@ def _grouped_bars(
 ) -> tuple[Figure, Axes, list[tuple[float, float]]]:
     """Bars of F1 with whiskers, one group a label and one bar a variant; where each variant begins, and its width."""
     count = max(1, len(samples))
-    figure = Figure(figsize=(max(5.0, 1.6 + 0.45 * len(labels) * (count + 1)), 4.4), layout="constrained")
+    wide = min(_WIDEST, max(5.0, 1.6 + 0.45 * len(labels) * (count + 1)))
+    figure = Figure(figsize=(wide, 4.4), layout="constrained")
     axes = figure.add_subplot()
     width, begins = 0.8 / count, []
     for index, (name, its) in enumerate(samples.items()):
@@ -77,7 +83,7 @@ def _grouped_bars(
             # NaN draws no whisker: one seed has no deviation, which is not a deviation of zero.
             yerr=[math.nan if sample.deviation is None else 100 * sample.deviation for sample in its],
             capsize=3,
-            label=f"{name} ({_seeds(its[0])})",
+            label=f"{drawable(name)} ({_seeds(its[0])})",
             color=_COLOURS[index % len(_COLOURS)],
             hatch=_HATCHES[index // len(_COLOURS) % len(_HATCHES)],
             edgecolor="white",
@@ -98,14 +104,10 @@ def confusion_figure(type_confusion: TypeConfusion) -> Figure:
     """Gold type by predicted type for spans with the right boundaries, beside them missed and spurious spans.
 
     A cell's colour is its share of the row's gold spans; the number is the count. The last row, the spurious spans,
-    has no gold spans and no colour.
+    has no gold spans and no colour. Of more than 30 types the rarer ones share a row and a column.
     """
-    types = type_confusion["types"]
+    types, counts = _confusion_counts(type_confusion)
     K = len(types)
-    counts = np.zeros((K + 1, K + 1), dtype=np.int64)
-    counts[:K, :K] = np.reshape(type_confusion["matrix"], (K, K))
-    counts[:K, K] = type_confusion["missed"]
-    counts[K, :K] = type_confusion["spurious"]
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     shares[K] = np.nan
     size = 2.8 + 0.7 * (K + 1)
@@ -116,14 +118,33 @@ def confusion_figure(type_confusion: TypeConfusion) -> Figure:
         if (row, column) != (K, K):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(K + 1), [*types, "missed"], rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(K + 1), [*types, "spurious"])
+    axes.set_xticks(range(K + 1), [*map(drawable, types), "missed"], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(K + 1), [*map(drawable, types), "spurious"])
     axes.axhline(K - 0.5, color="black", linewidth=1)
     axes.axvline(K - 0.5, color="black", linewidth=1)
     axes.set_xlabel("predicted type (spans)")
     axes.set_ylabel("gold type (spans)")
     figure.colorbar(image, ax=axes, label="share of the row's gold spans (%)", shrink=0.8)
-    return figure
+    return with_fonts(figure)
+
+
+def _confusion_counts(type_confusion: TypeConfusion) -> tuple[list[str], NDArray[np.int64]]:
+    """Names of K types and their counts [K + 1, K + 1], missed and spurious spans last; rare types as one."""
+    types = type_confusion["types"]
+    K = len(types)
+    counts = np.zeros((K + 1, K + 1), dtype=np.int64)
+    counts[:K, :K] = np.reshape(type_confusion["matrix"], (K, K))
+    counts[:K, K] = type_confusion["missed"]
+    counts[K, :K] = type_confusion["spurious"]
+    if K <= _MOST_TYPES:
+        return types, counts
+    totals = counts[:K].sum(axis=1) + counts[:, :K].sum(axis=0)
+    kept = np.sort(np.argsort(-totals, kind="stable")[: _MOST_TYPES - 1])
+    place = np.full(K + 1, len(kept))  # of the rare ones
+    place[kept], place[K] = np.arange(len(kept)), len(kept) + 1
+    merged = np.zeros((len(kept) + 2, len(kept) + 2), dtype=np.int64)
+    np.add.at(merged, (place[:, None], place[None, :]), counts)
+    return [*(types[index] for index in kept), f"{K - len(kept):,} other types"], merged
 
 
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
@@ -145,7 +166,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
             linestyle=_DASHES[index % len(_DASHES)],
             marker="o",
             markersize=4,
-            label=f"{name}: error {100 * found.error:.1f} % of {found.count:,}",
+            label=f"{drawable(name)}: error {100 * found.error:.1f} % of {found.count:,}",
         )
         places = [100 * (part.low + part.high) / 2 for part in bins]
         lower.plot(places, [part.count for part in bins], color=colour, marker="o", markersize=3, linewidth=1)
@@ -157,7 +178,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     for axes in (upper, lower):
         _quiet(axes)
     upper.legend(frameon=False, fontsize=8, loc="upper left")
-    return figure
+    return with_fonts(figure)
 
 
 def curve_figure(series: Mapping[str, Points], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
@@ -171,7 +192,7 @@ def curve_figure(series: Mapping[str, Points], xlabel: str, ylabel: str, log_y: 
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     _draw_curves(figure.add_subplot(), series, xlabel, ylabel, log_y=log_y)
-    return figure
+    return with_fonts(figure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +217,7 @@ def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
             [point.sentences for point in points],
             [100 * point.f1 for point in points],
             yerr=[math.nan if point.deviation is None else 100 * point.deviation for point in points],
-            label=name,
+            label=drawable(name),
             color=_COLOURS[index % len(_COLOURS)],
             linestyle=_DASHES[index % len(_DASHES)],
             marker="o",
@@ -211,7 +232,7 @@ def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
     axes.set_ylabel("F1 on test (%), mean ± standard deviation over seeds")
     _quiet(axes)
     axes.legend(frameon=False)
-    return figure
+    return with_fonts(figure)
 
 
 def language_model_figure(perplexity: Mapping[str, Points], sampled_loss: Points, xlabel: str) -> Figure:
@@ -234,11 +255,11 @@ def language_model_figure(perplexity: Mapping[str, Points], sampled_loss: Points
 def _draw_curves(axes: Axes, series: Mapping[str, Points], xlabel: str, ylabel: str, *, log_y: bool = False) -> None:
     for index, (name, points) in enumerate(series.items()):
         steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
-        drawable = np.isfinite(values) & ((values > 0) | (not log_y))
+        positive = np.isfinite(values) & ((values > 0) | (not log_y))
         axes.plot(
             steps,
-            np.where(drawable, values, np.nan),
-            label=name,
+            np.where(positive, values, np.nan),
+            label=drawable(name),
             color=_COLOURS[index % len(_COLOURS)],
             # The dashes change with the colour, so that neither alone has to be told apart.
             linestyle=_DASHES[index % len(_DASHES)],
@@ -260,7 +281,7 @@ def _draw_curves(axes: Axes, series: Mapping[str, Points], xlabel: str, ylabel: 
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)
     elif series:
-        axes.set_title(next(iter(series)), fontsize=10)
+        axes.set_title(drawable(next(iter(series))), fontsize=10)
 
 
 def _seeds(sample: Sample) -> str:

@@ -153,7 +153,7 @@ class SpanArrays(NamedTuple):
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    type: NDArray[np.integer]
+    type: NDArray[np.int64]
 
 
 class SpanPair:
@@ -291,7 +291,12 @@ def _conlleval_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> 
     is_begin |= opens
     is_begin[1:] |= type_[1:] != type_[:-1]
     first, last = _runs(is_begin & inside, inside)
-    return SpanArrays(first, last, type_[first] - 1)
+    return SpanArrays(first, last, _type_indices(type_[first]))
+
+
+def _type_indices(types: NDArray[np.integer]) -> NDArray[np.int64]:
+    """From 1 to from 0, [N], wide enough for arithmetic: the packed numbers are narrow, and K times K is not."""
+    return types.astype(np.int64) - 1
 
 
 def _strict_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
@@ -305,4 +310,4 @@ def _strict_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> Spa
     follows = can_follow & ((prefix == I) | (prefix == E)) & ~opens
     first, last = _runs(~follows, np.ones(len(prefix), dtype=bool))
     whole = (prefix[first] == S) | ((prefix[first] == B) & (prefix[last] == E))
-    return SpanArrays(first[whole], last[whole], type_[first[whole]] - 1)
+    return SpanArrays(first[whole], last[whole], _type_indices(type_[first[whole]]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from taglm_core.evaluation.report import Comparison, Difference, Sample
 
 Table = tuple[list[str], list[list[str]]]
@@ -97,6 +99,17 @@ def _percent(share: float) -> str:
 
 def markdown_table(table: Table, *, text_columns: int = 1) -> str:
     """Headers and rows in Markdown; the first columns are text, the others are numbers."""
-    headers, rows = table
-    lines = [headers, [*["---"] * text_columns, *["---:"] * (len(headers) - text_columns)], *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    headers, rows = ([[markdown_text(cell) for cell in line] for line in lines] for lines in ([table[0]], table[1]))
+    lines = [*headers, [*["---"] * text_columns, *["---:"] * (len(table[0]) - text_columns)], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def markdown_text(text: str) -> str:
+    """One line of text that Markdown and HTML show as it is: words and types may hold any character.
+
+    Escaped is what could be read as markup, and no more, so that the source stays readable.
+    """
+    shown = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
+    shown = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", shown)
+    shown = re.sub(r"[\\`*|~$]|\](?=[(\[])", r"\\\g<0>", shown)
+    return re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda found: r"\_" * len(found[0]), shown)  # not inside a word

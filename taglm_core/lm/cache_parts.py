@@ -97,7 +97,8 @@ def encode(states: NDArray[np.float32], key: CacheKey) -> Rows:
     parts = states.reshape(len(states), len(key.layers), key.size)
     scales = np.abs(parts).max(axis=2) / np.float32(127)
     numbers = np.rint(parts / np.where(scales == 0, np.float32(1), scales)[:, :, None])
-    return Rows(numbers.astype(np.int8).reshape(states.shape), scales)
+    # a scale is rounded, too: of numbers near the smallest float32 so much that 127 would not be the largest
+    return Rows(np.clip(numbers, -127, 127).astype(np.int8).reshape(states.shape), scales)
 
 
 class Scratch:

@@ -83,13 +83,14 @@ class LmJob:
         if config.average is not None:
             self._average = {name: weight.detach().clone() for name, weight in network.layers.named_parameters()}
         self._losses: list[float] = []  # since the last journal line
-        self._best = 0.0  # steps a second that the machine's matrix products would allow; 0: not measured
+        self._operations = 0  # floating-point operations of a step; 0: not measured
+        self._product_rate = 0.0  # operations a second of one large matrix product, when training began
         self._started: tuple[float, int] | None = None  # time and step, for tokens per second of this process
 
     def measure(self) -> None:
-        """Find out how many steps a second the machine's matrix products would allow; changes no number."""
-        rate = gemm_rate(self._state.hidden.device, self._device.multiplies_in)
-        self._best = rate / self.count_operations()
+        """Find out what a step costs, and how fast this machine multiplies matrices now; changes no number."""
+        self._product_rate = gemm_rate(self._state.hidden.device, self._device.multiplies_in)
+        self._operations = self.count_operations()
 
     def count_operations(self) -> int:
         """Floating-point operations of one step: forward and backward on the next text; changes no number."""
@@ -157,15 +158,21 @@ class LmJob:
             self._losses = []
             rate = learning_rate(self._config, self.step - 1)
             values = {self._loss_name: mean, "learning_rate": rate}
-            if self._best:
-                values["gemm_share"] = self.steps_per_second() / self._best
+            if self._operations:
+                values["gemm_share"] = self._operations * self.steps_per_second() / self._product_rate
             journal.metrics(self.step, values)
             journal.progress(self.step, self.step, self._config.steps, self._progress(mean))
         if self.step % self._intervals.evaluate == 0 or last:
             value = self.heldout_perplexity()
             journal.metrics(self.step, {"heldout/perplexity": value})
-            share = f"; {100 * self.steps_per_second() / self._best:.0f} % of the GEMM rate" if self._best else ""
-            journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{share}")
+            journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{self._speed()}")
+
+    def _speed(self) -> str:
+        """Rates of the training and of one matrix product. No share: the machine may be less busy than at the start."""
+        if not self._operations:
+            return ""
+        rate = self._operations * self.steps_per_second()
+        return f"; {rate / 1e9:,.0f} GFLOP/s (one large matrix product at the start: {self._product_rate / 1e9:,.0f})"
 
     def heldout_perplexity(self) -> float:
         """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence.

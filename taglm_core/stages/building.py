@@ -10,13 +10,14 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taglm_core.config.experiment import RunConfig
-from taglm_core.errors import MissingObject
+from taglm_core.config.experiment import Experiment, RunConfig
+from taglm_core.errors import MissingObject, TagLMError
+from taglm_core.stages.naming import in_other_words, names_of
 from taglm_core.stages.planning import given_objects, recipe_of
 from taglm_core.stages.steps import KINDS, Step
 from taglm_core.store.records import Manifest, Recipe, Ref
@@ -29,6 +30,26 @@ if TYPE_CHECKING:  # a flow builds what needs no torch, and does without its imp
     from taglm_core.training.ranks import Ranks
 
 LIBRARIES = ("torch", "numpy", "pyarrow", "duckdb", "seqeval", "safetensors")
+
+
+class WorkClock:
+    """Seconds of work since it was made: what is waited for does not count."""
+
+    def __init__(self) -> None:
+        self._begun, self._waited = time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time that passed, without the waits."""
+        return time.monotonic() - self._begun - self._waited
+
+    @contextlib.contextmanager
+    def once_in(self, place: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+        """Hold a place; the wait for it does not count."""
+        asked = time.monotonic()
+        with place:
+            self._waited += time.monotonic() - asked
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +67,7 @@ class Bench:
         stop: to be looked at in long work.
         locks: folder of the store's locks.
         ranks: the processes that do this work together; the first one alone fills `out`. None: one process.
+        clock: how long the work takes.
     """
 
     config: Mapping[str, Any]
@@ -58,6 +80,7 @@ class Bench:
     stop: StopRequest
     locks: Path
     ranks: Ranks | None = None
+    clock: WorkClock = field(default_factory=WorkClock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +147,20 @@ def build(
         out = work / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        begun = time.monotonic()
+        clock = WorkClock()
         store.begin(Work(recipe, label, (made or {}).get("experiment")))
         opened = _opened(store, step, inputs)
         if ranks is not None:
             ranks.first_says(False)  # it is to be made, and its inputs are whole
         files = step.raw_files()
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
-            bench = Bench(step.config, opened, files, out, work, run, journal, stop, store.root / "locks", ranks)
-            with log_to_journal(journal) if KINDS[step.kind].child else contextlib.nullcontext():
-                built = _builder(step.kind)(bench)
+            bench = Bench(step.config, opened, files, out, work, run, journal, stop, store.root / "locks", ranks,
+                          clock)  # fmt: skip
+            try:
+                with log_to_journal(journal) if KINDS[step.kind].child else contextlib.nullcontext():
+                    built = _builder(step.kind)(bench)
+            except TagLMError as error:
+                raise in_other_words(error, names_of(step, opened, _experiment(made))) from error
         if KINDS[step.kind].child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)
         manifest = Manifest(
@@ -143,7 +170,7 @@ def build(
             counts=built.counts,
             metrics=built.metrics,
             seeds=built.seeds,
-            seconds=round(time.monotonic() - begun, 3),
+            seconds=round(clock.seconds, 3),
             made={**_environment(), **built.machine, **(made or {})},
         )
         ref = store.publish(out, manifest)
@@ -175,6 +202,12 @@ def _build_along(
     if ref is None:
         raise MissingObject(f"{recipe.kind} {recipe.key} was made, but is not in {store.root} any more; run again")
     return ref
+
+
+def _experiment(made: Mapping[str, Any] | None) -> Experiment | None:
+    """Whose step is built, where the caller has said."""
+    settings = (made or {}).get("experiment")
+    return None if settings is None else Experiment.model_validate(settings)
 
 
 def _opened(store: Store, step: Step, inputs: Mapping[str, Ref]) -> dict[str, Artifact]:

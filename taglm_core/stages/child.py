@@ -25,6 +25,7 @@ from taglm_core.stages.steps import Step
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
+from taglm_core.store.system_errors import system_error
 from taglm_core.training.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -120,6 +121,11 @@ def main() -> int:
     except TagLMError as error:
         save_error(error_file(path, rank), error)
         return STOPPED if isinstance(error, Interrupted) else USER_ERROR
+    except (OSError, MemoryError) as error:
+        if (known := system_error(error)) is None:
+            raise
+        save_error(error_file(path, rank), known)
+        return USER_ERROR
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every step imports
             raise

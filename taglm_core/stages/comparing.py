@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ConfigError, DamagedObject, MissingObject
+from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
 from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.graph import build_graph, evaluation_name
+from taglm_core.stages.naming import in_other_words
 from taglm_core.stages.planning import flat_settings, plan
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
@@ -80,7 +82,15 @@ def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int | None 
         for number, evaluation in run.evaluations.items():
             rows.append(EvaluationRow.read(label, number, evaluation.path))
     chance = Experiment().significance.seed if seed is None else seed
-    return build_comparison(rows, reference=labels[0], rounds=rounds, seed=chance)
+    try:
+        return build_comparison(rows, reference=labels[0], rounds=rounds, seed=chance)
+    except MismatchError as error:
+        names = {
+            evaluation.path: f"{label}, seed {number}"
+            for label, run in zip(labels, runs, strict=True)
+            for number, evaluation in run.evaluations.items()
+        }
+        raise in_other_words(error, names) from error
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
@@ -158,7 +168,8 @@ def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[st
     for seed in experiment.seeds:
         ref = decisions[evaluation_name(variant, seed, split)].ref
         if ref is None:
-            raise MissingObject(f"{path}:{variant} seed {seed} is not evaluated on {split}; run `taglm run {path}`")
+            command = shlex.join(["taglm", "run", str(path), *(f"--set={override}" for override in overrides)])
+            raise MissingObject(f"{path}:{variant} seed {seed} is not evaluated on {split}; run `{command}`")
         found[seed] = _open(store, ref)
     return EvaluatedRun(f"{path}:{variant}", f"{path.stem}:{variant}", store, found)
 

@@ -38,7 +38,7 @@ def build_embeddings(bench: Bench) -> Built:
     folder, corpus = bench.inputs["language-model"], bench.inputs["corpus"]
     layout = lay_out(sentences_of(corpus.path), shard_tokens=config.shard_tokens, context=config.context)
     _say_long_documents(layout, config, bench.journal)
-    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
+    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check)):
         _require_memory(memory_needed(folder.path, max(layout.rows, default=0), config.batch_sentences))
         lm = load_language_model(folder.path, device.torch, predicts=False)
         key = cache_key(lm, config, language_model=folder.ref.digest, corpus=corpus.ref.digest,
@@ -48,6 +48,7 @@ def build_embeddings(bench: Bench) -> Built:
         missing = work.tidy()
         most = 1 if device.name != "cpu" else bench.run.workers or cores()
         require_disk(bench.work, work.disk_needed(missing, most), f"the cache of {sum(layout.rows):,} tokens")
+        _say_repeated_sentences(layout, bench.journal)
         fill(work, lm, bench, missing, most - 1)
     largest = 0.0
     for number in range(len(work.rows)):
@@ -93,6 +94,12 @@ def _say_long_documents(layout: Layout, config: EmbeddingConfig, journal: Journa
             f"a document of about {longest:,} tokens is one unit of work; where a corpus has no marks of documents "
             "(-DOCSTART-, or a file each), all of it is one: embedding.context=sentence may be meant",
         )
+
+
+def _say_repeated_sentences(layout: Layout, journal: Journal) -> None:
+    if (read := sum(layout.rows)) < layout.tokens:
+        text = f"the corpus has {layout.tokens:,} tokens; identical sentences are embedded once, which leaves {read:,}"
+        journal.message(0, text)
 
 
 def unknown_rates(lm: TrainedLm, corpus: Path, token_map: Mapping[str, str]) -> dict[str, float]:

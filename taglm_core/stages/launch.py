@@ -116,7 +116,7 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
             said = _error_of(job_file, ranks)
             if said is None and CHILDREN.asked.requested:  # before it could listen, or it would not
                 said = Interrupted("stopped without a word; the next run goes on from its last checkpoint")
-            raise said or _death(log, work, process.returncode)
+            raise said or _death(job.step, log, work, process.returncode)
 
 
 def ranks_of(job: ChildJob) -> int:
@@ -218,15 +218,15 @@ def _stopped_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
                 process.wait()
 
 
-def _death(log: Path, work: Path, status: int) -> ChildFailed:
+def _death(step: str, log: Path, work: Path, status: int) -> ChildFailed:
     """The error for a process that said none; its log is kept in the work folder."""
     work.mkdir(parents=True, exist_ok=True)
     kept = shutil.copyfile(log, work / LOG)
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-    lines = kept.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
-    hint = "; it may have run out of memory" if status == -signal.SIGKILL else ""
-    said = "\n  ".join(lines) if lines else "(nothing)"
+    lines = kept.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = lines[-1].strip()[:300] if lines else "it said nothing"
+    hint = " It may have run out of memory: set run.workers=1." if status == -signal.SIGKILL else ""
     return ChildFailed(
-        f"training process ended with {how}{hint}; the next run goes on from its last checkpoint. "
-        f"It said (all of it: {kept}):\n  {said}"
+        f"{step}: its process ended with {how} ({said}).{hint} The same command goes on from its last checkpoint; if "
+        f"it ends like this again, report it with all that it said: {kept}"
     )

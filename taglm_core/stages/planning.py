@@ -89,6 +89,11 @@ def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[st
     return decisions
 
 
+def refs_of(decisions: Mapping[str, Decision]) -> dict[str, Ref]:
+    """Return the objects that are in the store, by step name."""
+    return {name: decision.ref for name, decision in decisions.items() if decision.ref is not None}
+
+
 def what_runs(decisions: Mapping[str, Decision]) -> list[str]:
     """A line for each stage of a plan that has something to do, with the first reason."""
     lines = []

@@ -92,7 +92,7 @@ def build_language_model(bench: Bench) -> Built:
             "what the language model reads", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with reserved(device, bench.locks, bench.run.device_share, ranks, bench.stop.check):
+    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, ranks, bench.stop.check)):
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)

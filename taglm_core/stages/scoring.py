@@ -37,14 +37,14 @@ class DirectionScore:
     heldout: Mapping[str, float]
 
 
-def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, source: Path) -> Iterator[DirectionScore]:
+def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, command: str) -> Iterator[DirectionScore]:
     """Score a text with every direction of one language model, one after the other.
 
     Args:
         experiment: whose language models are meant; they must be trained.
         text: file, folder or glob of tokenised sentences, one a line; compressed files are read.
         lm: name of the language model; None where the experiment has one only.
-        source: file of the experiment, for the command in a message.
+        command: what trains them, for a message.
 
     Raises:
         ConfigError: no such language model, or more than one to choose from.
@@ -56,7 +56,7 @@ def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, source
     if next(read_text(files), None) is None:
         raise InputError(text, None, "no sentence", "at least one tokenised sentence a line", "check the file")
     store = Store(experiment.run.store)
-    models = _models(settle_bases(store, experiment).experiment, store, name, source)
+    models = _models(settle_bases(store, experiment).experiment, store, name, command)
     device = open_device(experiment.run.device, experiment.run.threads)
     for direction, ref in models.items():
         artifact = store.open(ref)
@@ -76,7 +76,7 @@ def _choose(experiment: Experiment, wanted: str | None) -> str:
     return wanted
 
 
-def _models(experiment: Experiment, store: Store, name: str, source: Path) -> dict[Direction, Ref]:
+def _models(experiment: Experiment, store: Store, name: str, command: str) -> dict[Direction, Ref]:
     """The trained models by direction; only what they depend on is looked at."""
     graph = build_graph(experiment)
     steps = {way: language_model_name(name, way) for way in experiment.language_models[name].directions}
@@ -85,7 +85,6 @@ def _models(experiment: Experiment, store: Store, name: str, source: Path) -> di
     missing = [step for step in steps.values() if decisions[step].ref is None]
     if missing:
         raise MissingObject(
-            f"not trained yet: {', '.join(missing)} ({decisions[missing[0]].reason}); "
-            f"train with `taglm pretrain {source}` and the same --set"
+            f"not trained yet: {', '.join(missing)} ({decisions[missing[0]].reason}); train with `{command}`"
         )
     return {way: ref for way, step in steps.items() if (ref := decisions[step].ref) is not None}

@@ -29,7 +29,7 @@ from taglm_core.evaluation.predictions import (
 )
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.scores import score, type_confusion
-from taglm_core.evaluation.tables import to_markdown
+from taglm_core.evaluation.tables import markdown_text, to_markdown
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY
@@ -103,7 +103,7 @@ def build_tagger(bench: Bench) -> Built:
         embedding,
     )
     fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
-    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
+    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check)):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
         network = build_network(spec, start, fixed).to(device.torch)
@@ -147,7 +147,7 @@ def build_evaluation(bench: Bench) -> Built:
     fixed = FixedVectors.none(spec.word_size)
     if f"{split}/word-vectors" in bench.inputs:
         fixed = FixedVectors.of(spec.words, [_vectors(bench, split)])
-    with reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check):
+    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check)):
         network = load_network(folder, spec, fixed, device.torch)
         data = encode(spec, fixed, tokens, _caches(bench, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)
@@ -212,7 +212,7 @@ def build_report(bench: Bench) -> Built:
         }
         note = f"entities of the {split} split that training has none of, counted as errors: {_in_words(unseen, known)}"
         logger.warning("%s", note)
-        text += f"\nNote: {note}.\n"
+        text += f"\nNote: {markdown_text(note)}.\n"
     (bench.out / "report.md").write_text(text, encoding="utf-8")
     # Imported here: the processes that train and evaluate import this module, too, and draw nothing.
     from taglm_core.evaluation.figures import f1_bars, reliability_figure, strata_bars

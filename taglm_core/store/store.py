@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taglm_core.errors import DamagedObject, MissingObject
+from taglm_core.errors import DamagedObject, MissingObject, NoRoom, StoreError
 from taglm_core.store.digests import file_sha256
 from taglm_core.store.durable import locked, read_json, sync_folder, sync_tree, write_json
 from taglm_core.store.records import FileEntry, Manifest, Recipe, Ref
+from taglm_core.store.system_errors import system_error
 
 WORK_RECIPE = "recipe.json"
 HASH_UP_TO = 4 * 2**30  # bytes of payload that a first opening hashes; above that it checks sizes
@@ -71,12 +73,37 @@ class Store:
     Args:
         root: the folder; made when something is first written.
         verify_all: hash every object on first opening, whatever its size.
+
+    Raises:
+        StoreError: something else than a folder is there.
     """
 
     def __init__(self, root: Path, *, verify_all: bool = False) -> None:
         self.root = root.absolute()
+        if (self.root.exists() or self.root.is_symlink()) and not self.root.is_dir():
+            what = "a file" if self.root.exists() else "a link that leads nowhere"
+            raise StoreError(f"{self.root}: found {what}; expected the folder of the store; name another run.store")
         self._verify_all = verify_all
         self._verified: set[tuple[str, str]] = set()
+
+    def require_writable(self) -> None:
+        """Make the folder, if it is not there, and try to write into it: before long work begins.
+
+        Raises:
+            StoreError: it cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            known = system_error(error)
+            if isinstance(known, NoRoom):
+                raise known from error
+            raise StoreError(
+                f"{self.root}: the store cannot be written to ({error.strerror}); give yourself the right to, or name "
+                "another run.store"
+            ) from error
 
     def find(self, recipe: Recipe) -> Ref | None:
         """The object a recipe gave, if its pointer and all its files (by size) are there."""
@@ -111,13 +138,13 @@ class Store:
         """
         folder = self._object(ref.kind, ref.digest)
         if not folder.exists():
-            raise MissingObject(f"{ref.kind} {ref.digest} is not in {self.root}; run the stage that makes it")
+            raise MissingObject(f"{self._called(ref)} is not in {self.root}; run the stage that makes it")
         if (ref.kind, ref.digest) not in self._verified:
             data = read_json(folder / "manifest.json")
             size = sum(entry["bytes"] for entry in data["files"]) if data else 0
             problem = self.damage(ref.kind, ref.digest, hashes=self._verify_all or size <= HASH_UP_TO)
             if problem is not None:
-                raise DamagedObject(f"{ref.kind} {ref.digest}: {problem}; run again: it is set aside and rebuilt")
+                raise DamagedObject(f"{self._called(ref)}: {problem}; run again: it is set aside and rebuilt")
             self._verified.add((ref.kind, ref.digest))
         return Artifact(folder, ref, self.manifest(ref.kind, ref.digest))
 
@@ -245,6 +272,12 @@ class Store:
         sha256 = file_sha256(path)
         write_json(cached, {"stamp": stamp, "sha256": sha256})
         return sha256
+
+    def _called(self, ref: Ref) -> str:
+        """An object's name for people: what it was made for, where its key says that."""
+        pointer = self.pointer(ref.kind, ref.key)
+        name = f"{ref.kind} {ref.digest[:12]}"
+        return name if pointer is None else f"{pointer.label} ({name})"
 
     def _object(self, kind: str, digest: str) -> Path:
         return self.root / "objects" / kind / digest

@@ -22,7 +22,7 @@ def resolve_uri(configured: str | None = None) -> str:
     """
     uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATA / 'mlflow.db'}"
     if uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).expanduser().absolute()}"
     if urlsplit(uri).scheme in ("", "file"):
         raise ConfigError(
             f"tracking store {uri!r}: found a folder; expected a database or a server, as in sqlite:///data/mlflow.db "

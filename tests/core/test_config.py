@@ -11,6 +11,7 @@ from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.config.load import load_experiment
 from taglm_core.config.tagger import LmEntryConfig, TaggerConfig
 from taglm_core.errors import ConfigError
+from tasks.tracking.address import resolve_uri
 
 
 def refusal(*overrides: str) -> str:
@@ -30,14 +31,14 @@ def refusal(*overrides: str) -> str:
         ("variants=[{name: a, tagger: {untis: [1, 2]}}]", "variants.0.tagger: untis: unknown key; did you mean units?"),
         ("variants=[{name: a, lm: x}]", "no language model 'x'; language_models has: main"),
         ("labelled.dev=null", "either dev (a path) or dev_sentences"),
-        ("labelled.columns.word=x", "labelled.columns.word: Input should be a valid integer"),
+        ("labelled.columns.word=x", "labelled.columns.word: found 'x'; expected a whole number"),
         ("language_models.full={unts: 3}", "did you mean language_models.full.units?"),
         ("language_models.main.softmax={kind: full, full: 1}", "language_models.main.softmax.full: unknown key"),
         ("tagger.characters={kind: gru, unts: 3}", "did you mean tagger.characters.units?"),
-        ("tagger.characters={kind: cnn, width: 0}", "tagger.characters.width: Input should be greater"),
+        ("tagger.characters={kind: cnn, width: 0}", "tagger.characters.width: found 0; expected 1 or more"),
         ("tagger.annealing=[{epochs: 1, rate: 2}]", "tagger.annealing.0.rate: unknown key; valid here: epochs"),
-        ("tagger.words=none", "tagger.words: Input should be"),
-        ("run.threads=0", "run.threads: Input should be greater than or equal to 1"),
+        ("tagger.words=none", "tagger.words: found 'none'; expected a section"),
+        ("run.threads=0", "run.threads: found 0; expected 1 or more"),
         ("seeds=[1, 1]", "seeds: must differ"),
         ("language_models.main.projection=4096", "must not be larger than units"),
         ("language_models.main={units: 8, projection: 8}", "leave nothing of projection 8"),
@@ -50,6 +51,69 @@ def test_refusals_name_path_and_remedy(override: str, message: str) -> None:
     assert message in refusal(override)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("name=10", "name: found 10; expected text; put it into quotes: '10'"),
+        ("name=a b", "name: found 'a b'; expected a name that begins with a letter"),
+        ("run.store=3", "run.store: found 3; expected a path; put it into quotes: '3'"),
+        ("run.store=$HOME/store", "run.store: found '$HOME/store'; variables are not replaced in settings"),
+        ("run.store=~nobody-has-this-name/x", "nobody knows that home folder"),
+        ("run.memory_limit=lots", "run.memory_limit: found 'lots'; expected a number and a unit, such as 2GB"),
+        ("run.tracking=maybe", "run.tracking: found 'maybe'; expected true or false"),
+        ("run.device=gpu", "run.device: found 'gpu'; expected one of 'auto', 'cpu', 'cuda'"),
+        ("run.checkpoint_seconds=10 s", "run.checkpoint_seconds: found '10 s'; expected a number"),
+        ("seeds=3", "seeds: found 3; expected a list, such as [a, b]; write [3]"),
+        ("seeds=[1.5]", "seeds.0: found 1.5; expected a whole number"),
+        ("tagger.batch_size=1,000", "found '1,000'; expected a whole number; write 1000"),
+        ("tagger=null", "tagger: found nothing (null); expected a section"),
+        ("variants=baseline", "variants: found 'baseline'; expected a list of sections"),
+        ("variants.0.name=x", "variants: found a section with 0; expected a list of sections"),
+        ("variants=[{lm: main}]", "variants.0.name: is missing"),
+        ("variants=[{name: a, directions: [up]}]", "found 'up'; expected one of 'forward', 'backward'"),
+        ("tagger.characters={dim: 3}", "tagger.characters.kind: is missing"),
+        ("tagger.characters={kind: x}", "tagger.characters.kind: found 'x'; expected one of 'cnn', 'gru'"),
+        ("language_models={}", "language_models has: nothing"),
+        ("language_models.main.preset=[a]", "no preset ['a']; there are"),
+        ("variants=&a [*a]", "refers to itself"),
+        ("a..b=1", "expected dotted.path=value"),
+    ],
+)
+def test_refusals_are_in_the_words_of_the_file(override: str, message: str) -> None:
+    """What was found as YAML writes it, what was expected without Python's names for it."""
+    said = refusal(override)
+    assert message in said
+    for word in ("Input should", "<class", "tuple", "Tuple", "dictionary", "integer", "instance of"):
+        assert word not in said
+
+
+def test_a_list_with_a_wrong_item_is_not_called_short() -> None:
+    """The item alone is named."""
+    assert "items" not in refusal("seeds=[a]")
+
+
+def test_an_override_below_a_value_replaces_it(tmp_path: Path) -> None:
+    """An item or key that is no section becomes one: no trace of Python."""
+    path = tmp_path / "x.yaml"
+    path.write_text("name: x\nvariants: [a]\nseeds: [1, 2]\n")
+    assert load_experiment(path, ["variants.0.name=b"]).variants[0].name == "b"
+    with pytest.raises(ConfigError, match=r"seeds\.0: found a section with a"):
+        load_experiment(path, ["variants.0.name=b", "seeds.0.a=3"])
+    with pytest.raises(ConfigError, match=r"'²' is not an item number of a list of 2"):
+        load_experiment(path, ["seeds.²=3"])
+
+
+def test_home_is_expanded_in_what_runs_write_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No folder named `~` appears."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = load_experiment(None, ["run.store=~/store", "run.tracking_uri=sqlite:///~/ml.db"]).run
+    assert run.store == tmp_path / "store"
+    assert run.tracking_uri == f"sqlite:///{tmp_path}/ml.db"
+    assert resolve_uri("sqlite:///~/ml.db") == f"sqlite:///{tmp_path}/ml.db"
+    (tmp_path / "x.yaml").write_text("name: mine\n")
+    assert load_experiment(Path("~/x.yaml")).name == "mine"
+
+
 def test_all_problems_are_reported_at_once() -> None:
     """Two mistakes, two lines."""
     text = refusal("tagger.unts=1", "run.treads=1")
@@ -58,7 +122,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def test_unreadable_files_are_explained(tmp_path: Path) -> None:
-    """No file, no YAML, no mapping: three different messages."""
+    """No file, no YAML, no settings: three different messages."""
     with pytest.raises(ConfigError, match="cannot be read"):
         load_experiment(tmp_path / "none.yaml")
     path = tmp_path / "x.yaml"
@@ -66,7 +130,7 @@ def test_unreadable_files_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_experiment(path)
     path.write_text("- a")
-    with pytest.raises(ConfigError, match="expected a mapping"):
+    with pytest.raises(ConfigError, match="expected settings"):
         load_experiment(path)
 
 
@@ -162,12 +226,12 @@ def test_a_variants_preset_lies_between_the_section_and_its_own_settings() -> No
     ("override", "message"),
     [
         ("tagger={units: [9], lm: {position: layer-2-output}}", "lm.position is layer-2-output, but units [9] are 1"),
-        ("tagger.units=[]", "tagger.units: Tuple should have at least 1 item"),
-        ("tagger.units=[1, 2, 3, 4, 5]", "tagger.units: Tuple should have at most 4 items"),
-        ("tagger.units=[3, 0]", "tagger.units.1: Input should be greater than or equal to 1"),
+        ("tagger.units=[]", "tagger.units: found 0 items; expected at least 1"),
+        ("tagger.units=[1, 2, 3, 4, 5]", "tagger.units: found 5 items; expected at most 4"),
+        ("tagger.units=[3, 0]", "tagger.units.1: found 0; expected 1 or more"),
         ("tagger.lm={mix: true, scale: true}", "tagger.lm: mix has a learned scale already"),
         ("tagger.lm.activation=relu", "tagger.lm: activation relu comes after a projection"),
-        ("tagger.lm.position=middle", "tagger.lm.position: Input should be 'input', 'layer-1-output'"),
+        ("tagger.lm.position=middle", "tagger.lm.position: found 'middle'; expected one of 'input', 'layer-1-output'"),
         ("tagger.characters={kind: lstm, unts: 3}", "did you mean tagger.characters.units?"),
         ("tagger.lm.position=only", "variants.0: tagger.lm.position is only, and a variant without lm has nothing"),
     ],

@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from taglm_core.errors import ConfigError, MismatchError
 from taglm_core.evaluation.predictions import Predictions, write_predictions
@@ -26,6 +27,8 @@ from taglm_core.evaluation.tables import (
     format_difference,
     format_p,
     format_sample,
+    markdown_table,
+    markdown_text,
     table_rows,
     to_markdown,
     type_table_rows,
@@ -156,3 +159,24 @@ def test_rows_that_do_not_belong_together_are_refused(tmp_path: Path, rows: list
     other = _row(tmp_path, "taglm", 9, gold=[["S-PER", *tags[1:]] for tags in GOLD])
     with pytest.raises(MismatchError, match="found other gold than"):
         build_comparison([*rows, other], reference="baseline", rounds=1)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["<NUM>", "</S>", "a|b", "`x`", "``", "*x*", "**", "_x_", "a_b", "__init__", "a_", "p < 0.001", "[a](b)", "[a][b]",
+     "![a](b)", "&amp;", "AT&T", "&#65;", "~~x~~", "$x$", "\\|", "C:\\x", "\\", "<!-- -->", "<http://x>",
+     "gold > a", "x*y*z", "<b>x</b>", "人名"],
+)  # fmt: skip
+def test_any_word_stands_in_a_markdown_table_as_it_is(word: str) -> None:
+    """What a Markdown reader shows is the word, in a cell of its own."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    tokens = parser.parse(markdown_table((["word", "number"], [[word, "1"]])))
+    cells = [token.children for token in tokens if token.type == "inline" and token.children is not None]
+    assert ["".join(part.content for part in cell) for cell in cells] == ["word", "number", word, "1"]
+    assert {part.type for cell in cells for part in cell} <= {"text", "text_special"}
+
+
+def test_figures_of_tables_are_not_escaped() -> None:
+    """The source of a report is read by people, too."""
+    assert markdown_text("+20.04 [16.9, 23.3] p < 0.001") == "+20.04 [16.9, 23.3] p < 0.001"
+    assert markdown_text("a\nb") == "a b"

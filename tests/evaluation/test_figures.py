@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from taglm_core.evaluation import labels
 from taglm_core.evaluation.figures import (
     LearningPoint,
     confusion_figure,
@@ -95,6 +99,65 @@ def test_curves_leave_gaps_where_nothing_can_be_drawn(log_y: bool) -> None:
     assert "training steps" in words(figure)
     assert "backward" in words(figure)
     assert png(figure)
+
+
+MANY = TypeConfusion(
+    types=[f"T{index:03}" for index in range(300)],
+    matrix=[[index if row == index else 1 for index in range(300)] for row in range(300)],
+    missed=[2] * 300,
+    spurious=[3] * 300,
+)
+
+
+def test_of_many_types_the_frequent_ones_are_drawn() -> None:
+    """300 types fit a picture: no span is lost, the rare types are one, and the figure says so."""
+    figure = confusion_figure(MANY)
+    shown = words(figure)
+    assert "271 other types" in shown
+    assert "T299" in shown
+    assert "T001" not in shown
+    cells = [text.get_text() for text in figure.axes[0].texts]
+    total = sum(map(sum, MANY["matrix"])) + sum(MANY["missed"]) + sum(MANY["spurious"])
+    assert sum(int(cell.replace(",", "")) for cell in cells) == total
+    types = {f"T{index:03}": index for index in range(300)}
+    per_type = {name: Sample(0.5, 0.1, 3) for name in types}
+    arms = [replace(variant(name, 0.7, 3), per_type=per_type) for name in ("a", "b", "c", "d", "e")]
+    bars = f1_bars(replace(comparison(*arms), type_counts=types))
+    assert "the 30 most frequent of 300" in words(bars)
+    assert max(*figure.get_size_inches(), *bars.get_size_inches()) * 120 < 2**16
+
+
+NAMES = ["人名", "a$b$c", r"\frac$x$", "x" * 200, "人" * 50, "שלום", "a_b^c", "<NUM>", "a人b", "100%"]
+
+
+def test_any_name_is_drawn_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Missing characters become code points, `$` no formula, long names are cut (warnings are errors here)."""
+    monkeypatch.setattr(labels, "_installed", dict)
+    labels._family_of.cache_clear()
+    assert labels.drawable("人名") == "U+4EBA U+540D"
+    assert labels.drawable("a人b") == "a U+4EBA b"
+    assert labels.drawable("a$b$c") == r"a\$b\$c"
+    K = len(NAMES)
+    confusion = TypeConfusion(types=NAMES, matrix=np.eye(K, dtype=int).tolist(), missed=[0] * K, spurious=[0] * K)
+    per_type = {name: Sample(0.5, 0.1, 3) for name in NAMES}
+    arms = [replace(variant(name, 0.7, 3), per_type=per_type) for name in NAMES[1:2]]
+    bars = f1_bars(replace(comparison(*arms), type_counts=dict.fromkeys(NAMES, 1)))
+    for figure in (confusion_figure(confusion), bars, curve_figure({name: [(1, 1.0)] for name in NAMES}, "x", "y")):
+        assert png(figure)
+        assert all(len(line) < 60 for text in figure.findobj(Text) for line in text.get_text().splitlines())
+    labels._family_of.cache_clear()
+
+
+def test_installed_fonts_are_tried_before_code_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A character that only another font has stays, and is drawn in that font."""
+    monkeypatch.setattr(labels, "_usual_characters", lambda: frozenset(map(ord, "PERall\n")))
+    monkeypatch.setattr(labels, "_installed", lambda: {"DejaVu Serif": frozenset(map(ord, "Ж"))})
+    labels._family_of.cache_clear()
+    assert labels.drawable("Жx") == "Ж U+0078"
+    figure = curve_figure({"Ж": [(1, 1.0)]}, "", "")
+    assert figure.axes[0].title.get_fontfamily()[-1] == "DejaVu Serif"
+    assert png(figure)
+    labels._family_of.cache_clear()
 
 
 def test_no_global_state() -> None:

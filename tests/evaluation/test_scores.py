@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from seqeval.scheme import IOBES
 
 from taglm_core.evaluation import scores as scores_module
 from taglm_core.evaluation.scores import Scores, SeqevalScores, score, seqeval_scores, type_confusion
+from taglm_core.evaluation.spans import encode_tags, span_counts
 
 GOLD = [["B-LOC", "E-LOC", "O", "S-PER"], ["S-ORG", "O"], []]
 PREDICTED = [["B-LOC", "I-LOC", "O", "S-ORG"], ["S-ORG", "S-PER"], []]
@@ -45,6 +47,30 @@ def test_scores_agree_with_seqeval_and_survive_json(corpus: list[list[tuple[str,
     if found.micro.gold and found.micro.predicted:  # seqeval's strict mode cannot count nothing
         strict = f1_score(gold, predicted, mode="strict", scheme=IOBES, zero_division=0)
         assert found.f1_strict == pytest.approx(strict)
+
+
+@pytest.mark.parametrize("K", [2, 181, 182, 300])
+def test_confusion_of_many_types_counts_as_plain_integers_do(K: int) -> None:
+    """Whatever the number of types, each span is in the cell of its two types."""
+    numbers = [0, 1, K // 2, K - 2, K - 1]
+    names = [f"T{number:05}" for number in range(K)]
+    # every type occurs, so that codes reach their highest; each pair of some types occurs once in sentences of its own
+    pairs = [(names[a], names[b]) for a in numbers for b in numbers]
+    gold = [[f"S-{name}" for name in names], *([f"B-{a}", f"E-{a}"] for a, _ in pairs)]
+    predicted = [[f"S-{name}" for name in names], *([f"B-{b}", f"E-{b}"] for _, b in pairs)]
+    found = type_confusion(gold, predicted)
+    wanted = Counter([*((name, name) for name in names), *pairs])
+    assert found["types"] == names
+    cells = {
+        (names[row], names[column]): count
+        for row, counts in enumerate(found["matrix"])
+        for column, count in enumerate(counts)
+        if count
+    }
+    assert cells == wanted
+    assert set(found["missed"]) == set(found["spurious"]) == {0}
+    correct = K + sum(a == b for a, b in pairs)
+    assert span_counts(*encode_tags(gold, predicted)).micro == (K + len(pairs), K + len(pairs), correct)
 
 
 def test_gold_type_never_predicted_counts_as_missed() -> None:

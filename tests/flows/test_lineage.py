@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import cli, cli_views
+from flows.cli_given import Invocation
 from taglm_core.config.load import build_experiment
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.stages.graph import build_graph
@@ -124,10 +125,10 @@ def test_a_step_of_an_experiment_can_be_asked_for(corpus: Ref) -> None:
 def test_links_stand_below_their_question() -> None:
     """Once a question; with nothing logged, what to do."""
     found = [Link("a", "Which?", "http://one", "[one]"), Link("b", "Which?", "http://two", "two")]
-    lines = cli_views.link_lines(found, Path("mine.yaml"))
+    lines = cli_views.link_lines(found, Invocation(Path("mine.yaml")))
     assert sum("Which?" in line for line in lines) == 1
     assert [url in lines[n + 1] for n, url in enumerate(("http://one", "http://two"))] == [True, True]
-    assert "`taglm run mine.yaml`" in cli_views.link_lines([], Path("mine.yaml"))[0]
+    assert "`taglm run mine.yaml`" in cli_views.link_lines([], Invocation(Path("mine.yaml")))[0]
 
 
 def test_asking_makes_no_tracking_store(corpus: Ref) -> None:
@@ -148,12 +149,16 @@ def test_links_of_an_experiment_without_tracking_are_refused(corpus: Ref) -> Non
 def test_the_end_of_a_run_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """How each UI is opened, unless a server is there already; and the command for the links."""
     path, experiment = Path("mine.yaml"), build_experiment({}, "mine")
-    said = "\n".join(cli_views.places(experiment, path))
+    said = "\n".join(cli_views.places(experiment, Invocation(path)))
     assert "make mlflow   then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning" in said
     assert "make prefect  then http://127.0.0.1:4200/runs" in said
     assert "`taglm links mine.yaml`" in said
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api")
-    said = "\n".join(cli_views.places(build_experiment({"run": {"tracking_uri": "http://tracking"}}, "mine"), path))
+    said = "\n".join(
+        cli_views.places(build_experiment({"run": {"tracking_uri": "http://tracking"}}, "mine"), Invocation(path))
+    )
     assert "MLflow   http://tracking/#/experiments" in said
     assert "Prefect  http://prefect:4200/runs" in said
-    assert "links" not in "\n".join(cli_views.places(build_experiment({"run": {"tracking": False}}, "mine"), path))
+    assert "links" not in "\n".join(
+        cli_views.places(build_experiment({"run": {"tracking": False}}, "mine"), Invocation(path))
+    )

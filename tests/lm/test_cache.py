@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.errors import ConfigError, InputError, MismatchError
 from taglm_core.lm.cache import INDEX, EmbeddingCache, Place, part_name, token_digest, write_index
-from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, read_part, write_part
+from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, encode, read_part, write_part
 from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_online, embed_shard
 from taglm_core.lm.shards import Layout, lay_out, shards
 from tests.lm.conftest import Small, states_of
@@ -193,6 +193,15 @@ def test_states_that_the_precision_cannot_hold_are_refused(precision: str, value
         check_states(states, precision, lambda row: (("a", "b"), row - 1))
     assert ("float32" in str(caught.value)) is (precision == "float16")
     check_states(states[:2], precision, lambda row: (("a", "b"), row))
+
+
+def test_int8_never_wraps_around() -> None:
+    """A scale near the smallest float32 is rounded by half of itself; no sign turns all the same."""
+    smallest = np.float32(2**-149)
+    states = np.array([[sign * count * smallest] for count in range(1, 600) for sign in (1, -1)], np.float32)
+    key = CacheKey("lm", "corpus", (1,), 1, "int8", "sentence", {}, 1)
+    values = encode(states, key).values.astype(int)
+    assert (np.sign(values[:, 0]) * np.sign(states[:, 0]) >= 0).all()
 
 
 def test_token_digests_see_token_borders() -> None:

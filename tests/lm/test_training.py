@@ -217,7 +217,7 @@ def test_measuring_changes_no_number(tmp_path: Path) -> None:
     journal.close()
     events = [event for event, _ in read_events(tmp_path / JOURNAL)]
     assert any(event.values.get("gemm_share", 0) > 0 for event in events)
-    assert any("% of the GEMM rate" in event.text for event in events)
+    assert any("GFLOP/s (one large matrix product at the start: " in event.text for event in events)
 
 
 def test_the_average_is_what_is_read_and_saved_and_not_what_is_trained(tmp_path: Path) -> None:

@@ -223,9 +223,9 @@ def test_a_base_that_is_not_there_is_refused_with_what_is(weeks: Weeks) -> None:
     [
         (
             "newest",
-            "language_models.main.continue_from: expected null, latest, or a mapping {forward: DIGEST, backward:",
+            "language_models.main.continue_from: expected null, latest, or a section {forward: DIGEST, backward:",
         ),
-        ("{forwards: abcdef}", "expected null, latest, or a mapping"),
+        ("{forwards: abcdef}", "expected null, latest, or a section"),
         ("{forward: abc}", "forward: expected the beginning (6 characters or more)"),
         ("{forward: 1234567}", "put it into quotes, or YAML takes it for a number"),
     ],

@@ -1,0 +1,62 @@
+"""What the command line shows of corpora: how each was read, and what is suspicious about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.stages.corpora import CorpusReport, line, report_corpora
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.planning import Decision, refs_of
+
+MOST_TYPES = 12  # entity types that the table names
+
+
+def show_corpora(
+    console: Console, experiment: Experiment, decisions: Mapping[str, Decision], *, rows: bool = True
+) -> CorpusReport:
+    """Print one row a split, and below it what is suspicious.
+
+    Args:
+        console: where.
+        experiment: the experiment.
+        decisions: its plan, which says what is stored.
+        rows: False prints the findings alone.
+    """
+    report = report_corpora(experiment, build_graph(experiment), refs_of(decisions))
+    if rows:
+        console.print(corpora_table(report))
+    for finding in finding_lines(report):
+        console.print(finding, soft_wrap=True)
+    return report
+
+
+def corpora_table(report: CorpusReport) -> Table:
+    """One row a split: how it was read."""
+    table = Table(title="\ncorpora as they were read", title_justify="left", title_style="bold", header_style="bold")
+    for header in ("split", "sentences", "tokens", "entities", "scheme", "columns", "first sentence"):
+        table.add_column(header, justify="right" if header in ("sentences", "tokens") else "left", overflow="fold")
+    for row in report.rows:
+        if row.sentences is None:
+            table.add_row(row.split, "", "", "", "", "", f"[yellow]not read yet:[/] {escape(row.source)}")
+            continue
+        kinds = list((row.entities or {}).items())
+        shown = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
+        more = [f"{len(kinds) - MOST_TYPES} more types"] if len(kinds) > MOST_TYPES else []
+        entities = ", ".join([*shown, *more])
+        cells = (row.split, f"{row.sentences:,}", f"{row.tokens:,}", entities, row.scheme, row.columns, row.first)
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def finding_lines(report: CorpusReport) -> list[str]:
+    """What is suspicious about the corpora, worst first."""
+    return [
+        f"[{'bold red' if finding.stops else 'yellow'}]{finding.name}{' (stops the run)' if finding.stops else ''}[/]: "
+        f"{escape(line(finding))}"
+        for finding in report.findings
+    ]

@@ -1,0 +1,47 @@
+"""What a user gave to a command, so that messages can give the next one as a shell takes it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from taglm_core.errors import MissingObject
+from taglm_core.stages.planning import Decision
+from taglm_core.stages.steps import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a user gave to a command, so that a hint can repeat it.
+
+    Attributes:
+        path: file of the experiment.
+        overrides: values of --set.
+        refresh: values of --refresh.
+    """
+
+    path: Path
+    overrides: Sequence[str] = ()
+    refresh: Sequence[str] = ()
+
+    def command(self, name: str, *, refresh: bool = False) -> str:
+        """Another command on the same experiment, as a shell takes it; with --refresh where that is asked for."""
+        sets = [part for override in self.overrides for part in ("--set", override)]
+        stages = [part for stage in self.refresh for part in ("--refresh", stage)] if refresh else []
+        return shlex.join(["taglm", name, str(self.path), *sets, *stages])
+
+
+def require_before(decisions: Mapping[str, Decision], first: Stage, given: Invocation) -> None:
+    """Refuse to begin with a stage that needs what is not there.
+
+    Raises:
+        MissingObject: names what is missing, and the command that makes it.
+    """
+    missing = [d.step for d in decisions.values() if d.step.stage.place < first.place and d.ref is None]
+    if missing:
+        names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
+        last = max(missing, key=lambda step: step.stage.place).stage
+        command = given.command(last)
+        raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `{command}`")

@@ -1,0 +1,51 @@
+"""Errors about an input, in a user's words: the split and the raw file instead of a folder of the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import InputError, TagLMError
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.steps import Graph, Step
+from taglm_core.store.store import Artifact
+
+_CORPUS_FILE = r"(?:/sentences-\d+\.parquet)?"  # says nothing to whoever gave the raw file
+
+
+def names_of(step: Step, inputs: Mapping[str, Artifact], experiment: Experiment | None) -> dict[Path, str]:
+    """Name of each input's folder: its step, and for a corpus the raw files.
+
+    Args:
+        step: what reads them.
+        inputs: by role.
+        experiment: whose step it is, where that is known.
+    """
+    graph = Graph([]) if experiment is None else build_graph(experiment)
+    return {artifact.path: _name(step.inputs.get(role, role), graph) for role, artifact in inputs.items()}
+
+
+def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
+    """The error with names in place of folders; the same error where it names none of them."""
+    if not any(str(folder) in str(error) for folder in names):
+        return error
+
+    def renamed(text: str) -> str:
+        for folder, name in names.items():
+            text = name.join(re.split(rf"{re.escape(str(folder))}{_CORPUS_FILE}", text))
+        return text
+
+    if isinstance(error, InputError):
+        return InputError(renamed(error.path), error.line, *map(renamed, (error.found, error.expected, error.remedy)))
+    return type(error)(renamed(str(error)))
+
+
+def _name(step: str, graph: Graph) -> str:
+    """Such as `corpus/train (data/mine/train.conll)`."""
+    if step not in graph or graph[step].kind != "corpus":
+        return step
+    above = [graph[name] for name in (step, *sorted(graph.above(step)))]
+    files = dict.fromkeys(file for one in above if one.kind == "corpus" for file in one.files.values())
+    return f"{step} ({', '.join(files)})" if files else step

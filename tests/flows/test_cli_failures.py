@@ -1,0 +1,190 @@
+"""How commands end when something goes wrong, in this process: one message, an exit status, no trace."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from flows import cli, cli_views
+from flows.cli_given import Invocation
+from taglm_core.errors import Interrupted, StoreError
+from taglm_core.stages.planning import Action, Decision
+from taglm_core.stages.steps import Step
+from taglm_core.store.store import Store
+from taglm_core.store.system_errors import system_error
+from tests.flows.test_cli import publish
+
+
+class Ended:
+    """What a command printed, on one line, and its exit status."""
+
+    def __init__(self, status: object, printed: str) -> None:
+        self.status, self.printed = status, " ".join(printed.split())
+
+
+Taglm = Callable[..., Ended]
+
+
+@pytest.fixture
+def taglm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Taglm:
+    """Run a command line."""
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["taglm", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return Ended(ended.value.code, captured.out + captured.err)
+
+    return run
+
+
+def experiment(name: str = "x.yaml") -> str:
+    Path(name).write_text("name: x\n")
+    return name
+
+
+def test_an_unforeseen_error_is_one_message_and_a_file(
+    taglm: Taglm,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What it is, where the trace stands, how to report it; --debug shows it."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("no [such] thing")
+
+    monkeypatch.setattr(cli, "_load", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = taglm("plan", experiment(), "--set", "a b=c")
+    assert ended.status == 1
+    assert "unexpected error: KeyError: 'no [such] thing'; this is a fault of taglm" in ended.printed
+    assert "please report it" in ended.printed
+    assert "Traceback" not in ended.printed
+    (kept,) = tmp_path.glob("taglm-error-*.txt")
+    assert str(kept) in ended.printed
+    text = kept.read_text()
+    assert "Traceback (most recent call last)" in text
+    assert "command: taglm plan x.yaml --set 'a b=c'" in text
+    assert "Traceback" in taglm("plan", experiment(), "--debug").printed
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert "run the command again with --debug" in taglm("plan", experiment()).printed
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (StoreError("a [b] c"), 1, "StoreError: a [b] c"),
+        (Interrupted("stopped"), 75, "Interrupted: stopped"),
+        (MemoryError(), 1, "NoRoom: the memory is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "NoRoom: the disk is full"),
+        (
+            PermissionError(errno.EACCES, "", "s/objects"),
+            1,
+            "StoreError: s/objects: found no permission; give yourself",
+        ),
+        (OSError(errno.EROFS, "", "s/keys"), 1, "StoreError: s/keys: found a read-only file system; make it writable"),
+        (NotADirectoryError(errno.ENOTDIR, "", "s/x"), 1, "s/x: found a file where a folder is needed; move it away"),
+        (OSError(errno.EMFILE, "", "s/x"), 1, "too many files are open; raise the limit (`ulimit -n 4096`)"),
+        (httpx.ConnectError("refused"), 1, "Prefect's server does not answer (ConnectError: refused); run the same"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_common_errors_have_words_of_their_own(
+    taglm: Taglm,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+    message: str,
+) -> None:
+    """What was found, where, and what to do."""
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_load", broken)
+    ended = taglm("plan", experiment())
+    assert ended.status == status
+    assert message in ended.printed
+    assert "Traceback" not in ended.printed
+
+
+def test_what_the_system_does_not_explain_stays_unforeseen() -> None:
+    """An error without a file, or of a kind that nobody knows a remedy for."""
+    assert system_error(ProcessLookupError(errno.ESRCH, "")) is None
+    assert system_error(PermissionError(errno.EPERM, "")) is None
+
+
+@pytest.mark.parametrize("make", [lambda path: path.touch(), lambda path: path.symlink_to("nowhere")])
+def test_a_store_that_is_no_folder_is_refused_at_once(
+    taglm: Taglm, make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Planning says it, before anything runs."""
+    make(tmp_path / "store")
+    ended = taglm("plan", experiment(), "--set", "run.store=store")
+    assert ended.status == 1
+    assert re.search(
+        r"StoreError: \S+/store: found a (file|link that leads nowhere); expected the folder", ended.printed
+    )
+
+
+def test_a_store_that_cannot_be_written_to_is_refused_before_anything_starts(taglm: Taglm) -> None:
+    """With why, and what to do; Prefect is not started."""
+    ended = taglm("run", experiment(), "--set", "run.store=/proc/nowhere/store")
+    assert ended.status == 1
+    assert "/proc/nowhere/store: the store cannot be written to (" in ended.printed
+    assert "name another run.store" in ended.printed
+    assert "Prefect" not in ended.printed
+
+
+def test_doctor_takes_settings(taglm: Taglm) -> None:
+    """And refuses wrong ones."""
+    assert "run.threads: found 0" in taglm("doctor", experiment(), "--set", "run.threads=0").printed
+
+
+def test_names_are_shown_as_they_are(taglm: Taglm) -> None:
+    """No markup, no emoji: the hint is the command, with what was set, as a shell takes it."""
+    name = experiment("mine[new] :smile:.yaml")
+    printed = taglm("plan", name, "--set", "seeds=[1, 2]", "--refresh", "tag").printed
+    assert "`taglm run 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]' --refresh tag` runs them" in printed
+    assert "found 'a[b]c'" in taglm("plan", name, "--set", "run.device=a[b]c").printed
+    printed = taglm("tag", name, "--only", "--set", "seeds=[1, 2]").printed
+    assert "make it with `taglm embed 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]'`" in printed
+
+
+def test_hints_repeat_what_was_given() -> None:
+    """Each hint is a command that a shell takes as it stands."""
+    given = Invocation(Path("a b.yaml"), ["name=c d", "seeds=[1]"], ["tag"])
+    for command, refresh in ((given.command("run", refresh=True), ["--refresh", "tag"]), (given.command("links"), [])):
+        words = shlex.split(command)
+        assert [words[0], *words[2:]] == ["taglm", "a b.yaml", "--set", "name=c d", "--set", "seeds=[1]", *refresh]
+
+
+def test_the_table_of_a_run_lists_what_it_did(tmp_path: Path) -> None:
+    """Reused steps are counted, and their time is not."""
+    store = Store(tmp_path / "store")
+    decisions = {}
+    for number, kind in enumerate(("vocabulary", "token-ids", "tagger")):
+        ref = publish(store, kind, {"number": number}, {})
+        step = Step(f"{kind}[x]", kind, {})
+        decisions[step.name] = Decision(step, Action.REUSE, "", store.pointers(kind)[0].recipe, ref)
+    begun = store.pointers("token-ids")[0].time
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(cli_views.stage_times(store, decisions, begun))
+    rows = [line.split() for line in captured.get().splitlines()]
+    assert ["pretrain", "1", "1", "0.0", "s", "token-ids[x]", "(0.0", "s)"] in rows
+    assert ["tag", "1", "0", "0.0", "s", "tagger[x]", "(0.0", "s)"] in rows
+
+
+def test_gc_hints_name_the_store() -> None:
+    """`taglm gc` alone means the usual store."""
+    assert cli_views._gc_command(Store(Path("data/store"))) == "taglm gc"
+    assert cli_views._gc_command(Store(Path("my store"))) == f"taglm gc --set 'run.store={Path.cwd()}/my store'"

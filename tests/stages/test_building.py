@@ -1,0 +1,115 @@
+"""Building a step: what is work, and how errors name what was read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taglm_core.config.load import load_experiment
+from taglm_core.errors import ChildFailed, InputError, MismatchError, StoreError
+from taglm_core.stages import building, child
+from taglm_core.stages.building import Bench, Built, WorkClock
+from taglm_core.stages.graph import build_graph
+from taglm_core.stages.launch import _death
+from taglm_core.stages.naming import in_other_words, names_of
+from taglm_core.store.store import Store
+from tests.building import build_up_to
+
+
+def test_waiting_is_no_work() -> None:
+    """The wait for a place does not count, the time in it does."""
+
+    @contextlib.contextmanager
+    def crowded() -> Iterator[None]:
+        time.sleep(0.2)
+        yield
+
+    clock = WorkClock()
+    with clock.once_in(crowded()):
+        time.sleep(0.05)
+    assert 0.05 <= clock.seconds < 0.2
+
+
+def test_the_manifest_has_the_seconds_of_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `made in` and the tables say."""
+
+    @contextlib.contextmanager
+    def crowded() -> Iterator[None]:
+        time.sleep(0.3)
+        yield
+
+    def builder(bench: Bench) -> Built:
+        with bench.clock.once_in(crowded()):
+            (bench.out / "x").touch()
+        return Built()
+
+    monkeypatch.setattr(building, "_builder", lambda _: builder)
+    experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
+    ref = build_up_to(experiment, "demo")["demo"]
+    assert Store(experiment.run.store).manifest(ref.kind, ref.digest).seconds < 0.3
+
+
+def test_errors_name_split_and_raw_file(tmp_path: Path) -> None:
+    """In place of a folder of the store, in each part of a message."""
+    settings = ["labelled.train=data/a.conll", "labelled.dev=null", "labelled.dev_sentences=3", "labelled.test=t.conll"]
+    experiment = load_experiment(None, settings)
+    folder = tmp_path / "objects" / "corpus" / "3f2a"
+    inputs: Any = {"train/corpus": SimpleNamespace(path=folder)}
+    names = names_of(build_graph(experiment)["tagger/baseline/seed-1"], inputs, experiment)
+    assert names == {folder: "corpus/train (data/a.conll)"}
+    told = in_other_words(InputError(folder / "sentences-00000.parquet", 3, f"no {folder}", "a", "b"), names)
+    assert str(told) == "corpus/train (data/a.conll):3: found no corpus/train (data/a.conll); expected a; b"
+    assert str(in_other_words(MismatchError(f"{folder}: other"), names)) == "corpus/train (data/a.conll): other"
+    other = StoreError("something else")
+    assert in_other_words(other, names) is other
+
+
+def test_a_builder_s_error_names_the_step_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the object's digest."""
+    real = building._builder
+
+    def builder(bench: Bench) -> Built:
+        raise MismatchError(f"{bench.inputs['demo'].path}/train.conll: broken")
+
+    monkeypatch.setattr(building, "_builder", lambda kind: builder if kind == "corpus" else real(kind))
+    sizes = [f"demo.{name}_sentences=5" for name in ("train", "dev", "test", "unlabelled")]
+    experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}", *sizes])
+    with pytest.raises(MismatchError, match=r"^demo/train\.conll: broken$"):
+        build_up_to(experiment, "corpus/train")
+
+
+def test_errors_of_the_system_cross_the_process_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, as one that a user can act on."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "store/work")
+
+    class Deaf:
+        def listen(self) -> None: ...
+        def follow_parent(self, _: object) -> None: ...
+
+    monkeypatch.setattr(child, "run", refused)
+    monkeypatch.setattr(child, "StopRequest", Deaf)
+    monkeypatch.setattr(sys, "argv", ["child", str(tmp_path / "job.json")])
+    assert child.main() == child.USER_ERROR
+    error = child.load_error(child.error_file(tmp_path / "job.json", 0))
+    assert isinstance(error, StoreError)
+    assert str(error).startswith("store/work: found no permission; give yourself the right")
+
+
+def test_a_process_that_broke_is_one_line(tmp_path: Path) -> None:
+    """Its step, the last line of its trace, and the file with the rest."""
+    (tmp_path / "log").write_text("Traceback (most recent call last):\n  File x\nKeyError: 'y'\n")
+    error = _death("tagger/a/seed-1", tmp_path / "log", tmp_path / "work", 1)
+    assert isinstance(error, ChildFailed)
+    assert str(error).startswith("tagger/a/seed-1: its process ended with status 1 (KeyError: 'y'). The same command")
+    assert "\n" not in str(error)
+    assert "Traceback" in (tmp_path / "work" / "child.log").read_text()
