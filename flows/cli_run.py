@@ -8,13 +8,11 @@ import os
 from rich.console import Console
 from rich.logging import RichHandler
 
-from flows.cli_services import somebody_answers
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import ConfigError
 from taglm_core.stages.steps import Stage
-from tasks.environment import quiet_defaults
 from tasks.overview import OVERVIEW
 from tasks.places import without_password
+from tasks.preflight.check import require_environment
 
 
 def run_flow(
@@ -30,9 +28,9 @@ def run_flow(
         refresh: stages computed again.
 
     Raises:
-        ConfigError: the Prefect server that is configured does not answer.
+        ConfigError: something in the environment keeps a run from working.
     """
-    quiet_defaults()
+    require_environment(experiment.run)
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
     handler.addFilter(_ForPeople())
     progress = logging.getLogger("taglm")
@@ -40,11 +38,6 @@ def run_flow(
     progress.addHandler(handler)
     progress.propagate = False  # Prefect shows what reaches the root logger a second time
     given = os.environ.get("PREFECT_API_URL")
-    if given and not somebody_answers(f"{given.rstrip('/')}/health"):
-        raise ConfigError(
-            f"PREFECT_API_URL is {without_password(given)}, and nobody answers there; `make up` starts a server, or "
-            "unset the variable: every run brings its own then"
-        )
     console.print(f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)")
     from flows.embed import embed as embed_flow
     from flows.ingest import ingest as ingest_flow

@@ -16,6 +16,23 @@ ASK_SECONDS = 5.0
 BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between two attempts: SQLite is locked for a moment
 NOBODY = (OSError, ValueError, OverflowError, HTTPException)  # refused, no answer, no address, no port, no HTTP
 PREFECT_SAYS = b"true"  # asked for its health
+# Answers that another attempt may change: the server is busy, restarting, or not up yet behind its proxy.
+PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def may_pass(status: int) -> bool:
+    """Whether a later attempt may get another answer than this status: 5xx, 408, 429."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING
+
+
+def reason(error: BaseException) -> str:
+    """Return why a request failed in a few words: libraries wrap `Connection refused` in several layers of their own."""
+    innermost, causes = error, [error]
+    while (cause := innermost.__cause__ or innermost.__context__) is not None and cause not in causes:
+        innermost = cause
+        causes.append(cause)
+    system = next((one.strerror for one in reversed(causes) if isinstance(one, OSError) and one.strerror), None)
+    return str(system or error or type(error).__name__).strip().partition("\n")[0] or type(error).__name__
 
 
 def answers(url: str, says: bytes | None = None) -> bool:
