@@ -1,4 +1,4 @@
-"""`taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry. Of Prefect only settings are imported."""
+"""`taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry. Prefect's server is not imported."""
 
 from __future__ import annotations
 
@@ -123,6 +123,8 @@ def _sqlite(path: Path) -> Check:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)) as opened:
             return Check("MLflow", f"{path}, {opened.execute('SELECT count(*) FROM runs').fetchone()[0]} runs")
     except sqlite3.Error as error:
+        if "locked" in str(error):
+            return Check("MLflow", f"{path} is busy: {error}", remedy="ask again in a moment")
         return Check("MLflow", f"{path}: {error}", remedy="the next run makes the tables of MLflow there")
 
 

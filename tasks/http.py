@@ -6,6 +6,7 @@ import base64
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
@@ -25,13 +26,20 @@ def may_pass(status: int) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        yield current
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+
+
 def reason(error: BaseException) -> str:
-    """Return why a request failed in a few words: libraries wrap `Connection refused` in several layers of their own."""
-    innermost, causes = error, [error]
-    while (cause := innermost.__cause__ or innermost.__context__) is not None and cause not in causes:
-        innermost = cause
-        causes.append(cause)
-    system = next((one.strerror for one in reversed(causes) if isinstance(one, OSError) and one.strerror), None)
+    """Return why a request failed, in a few words: of libraries' layers around `Connection refused` the innermost."""
+    innermost_first = list(causes(error))[::-1]
+    system = next((one.strerror for one in innermost_first if isinstance(one, OSError) and one.strerror), None)
     return str(system or error or type(error).__name__).strip().partition("\n")[0] or type(error).__name__
 
 

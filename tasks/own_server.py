@@ -49,6 +49,8 @@ class _GuardedServer(SubprocessASGIServer):
         Raises:
             ServerFailed: it ended, or does not answer in time; with the end of its log.
         """
+        if self.running:  # each of Prefect's clients calls this
+            return
         self.running = True
         atexit.register(self.stop)
         for _ in range(ATTEMPTS):
@@ -119,7 +121,6 @@ def start_own_server() -> None:
     if PREFECT_API_URL.value():
         return
     server = _GuardedServer()  # one object a process, for the parent class, too: Prefect's clients find it running
-    if not server.running:
-        server.start()
+    server.start()
     with contextlib.suppress(OSError):  # a matter of looks: no reason not to run
         end_dead(server.api_url.removesuffix("/api"))

@@ -74,7 +74,6 @@ def sqlite_fault(what: str, path: Path, remedy: str) -> Fault | None:
     except OSError as error:
         return Fault(what, f"{path} cannot be written ({error.strerror})", remedy)
     except sqlite3.Error as error:
-        if "locked" in str(error):
-            return Fault(what, f"{path} is busy ({error})", "ask again in a moment", passing=True)
-        return Fault(what, f"{path}: {error}", remedy)
+        if "locked" not in str(error):  # else somebody writes: it passes in a moment
+            return Fault(what, f"{path}: {error}", remedy)
     return None

@@ -1,4 +1,4 @@
-"""Whether Prefect can be used: its settings as Prefect itself reads them, the server they name, or one of the run's own.
+"""Whether Prefect can be used: its settings as Prefect reads them, the server they name, or one of the run's own.
 
 Prefect's settings come from the environment, `.env`, `prefect.toml`, `pyproject.toml` and a profile. Reading them takes
 two seconds, so `plan` and `status` do not. Prefect's server part is not imported: with the wrong versions it cannot be.
@@ -129,7 +129,7 @@ def _database_faults(connection_url: SecretStr | None) -> Iterator[Fault]:
         yield Fault("Prefect", f"{DATABASE} begins with {url.drivername}://; expected {expected}", remedy)
     elif url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(("file:", ":memory:")):
         remedy = f"move it away (the next start makes a new one), or set {DATABASE} to another file"
-        if (fault := sqlite_fault("Prefect", Path(url.database), remedy)) is not None and not fault.passing:
+        if (fault := sqlite_fault("Prefect", Path(url.database), remedy)) is not None:
             yield fault
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
-from tasks.http import ASK_SECONDS, may_pass, reason
+from tasks.http import ASK_SECONDS, causes, may_pass, reason
 from tasks.places import is_server, without_password
 from tasks.preflight.fault import Fault, sqlite_fault
 from tasks.tracking.address import SQLITE, resolve_uri
@@ -126,11 +126,9 @@ def _server_fault(uri: str) -> Fault | None:
 def _no_answer(shown: str, error: Exception) -> Fault:
     import requests
 
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-        causes.append(cause)
+    layers = list(causes(error))
     lasting = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-    if any(isinstance(one, lasting) for one in causes) or not any(isinstance(one, OSError) for one in causes):
+    if any(isinstance(one, lasting) for one in layers) or not any(isinstance(one, OSError) for one in layers):
         return Fault("MLflow", f"{shown} cannot be asked ({reason(error)})", f"correct the address, or {OTHER}")
     return Fault("MLflow", f"{shown} does not answer ({reason(error)})", LATER, passing=True)
 
