@@ -6,8 +6,10 @@ either: it prints the report from the store. `perplexity` imports torch when it 
 
 from __future__ import annotations
 
+import io
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -211,9 +213,9 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
     loaded = load_experiment(experiment, overrides or ())
     if not loaded.run.tracking:
         raise ConfigError("run.tracking is false: nothing is in MLflow")
-    from tasks.environment import quiet_defaults
+    from tasks.preflight.tracking_store import require_mlflow_settings
 
-    quiet_defaults()
+    require_mlflow_settings()
     from tasks.tracking.links import links as find_links
 
     for line in cli_views.link_lines(find_links(loaded), experiment):
@@ -235,6 +237,10 @@ def doctor(experiment: Annotated[Path | None, typer.Argument(help="YAML file of 
 
 def main() -> None:
     """Entry point: errors that are the user's come as one message, without a stack trace."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries say about libraries is nothing that a user could mend
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows another one
     try:
         app()
     except TagLMError as error:

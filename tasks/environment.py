@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from pathlib import Path
 
 DATA = Path("data")
@@ -59,8 +60,9 @@ def quiet_defaults(data: Path = DATA) -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     bypass_proxy(*LOOPBACK)
-    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+    if "error" in os.environ.setdefault("PYTHONWARNINGS", "ignore"):
         os.environ["PYTHONWARNINGS"] = "default"
+        warnings.simplefilter("default")
     home = os.environ.setdefault("PREFECT_HOME", str((data / "prefect").absolute()))
     with contextlib.suppress(OSError):  # Prefect makes no folders above its own; where none can be made it says so
         Path(home).parent.mkdir(parents=True, exist_ok=True)

@@ -51,18 +51,18 @@ def folder_fault(what: str, folder: Path, remedy: str) -> Fault | None:
     return None
 
 
-def sqlite_fault(what: str, path: Path, remedy: str) -> Fault | None:
+def sqlite_fault(what: str, path: Path, other: str) -> Fault | None:
     """Return why a file cannot be used as an SQLite database; None if it can, or if nobody has made it yet.
 
     Args:
         what: the database is for.
         path: of the file.
-        remedy: what to do.
+        other: how to choose another place.
     """
-    if (fault := folder_fault(what, path.parent, remedy)) is not None or not path.exists():
+    if (fault := folder_fault(what, path.parent, other)) is not None or not path.exists():
         return fault
     if path.is_dir():
-        return Fault(what, f"{path} is a folder; expected a database file", remedy)
+        return Fault(what, f"{path} is a folder; expected a database file", other)
     try:
         with path.open("r+b"):  # may it be written
             pass
@@ -72,8 +72,8 @@ def sqlite_fault(what: str, path: Path, remedy: str) -> Fault | None:
         finally:
             connection.close()
     except OSError as error:
-        return Fault(what, f"{path} cannot be written ({error.strerror})", remedy)
+        return Fault(what, f"{path} cannot be written ({error.strerror})", other)
     except sqlite3.Error as error:
         if "locked" not in str(error):  # else somebody writes: it passes in a moment
-            return Fault(what, f"{path}: {error}", remedy)
+            return Fault(what, f"{path}: {error}", f"move it away (the next run makes a new one), or {other}")
     return None

@@ -7,6 +7,8 @@ two seconds, so `plan` and `status` do not. Prefect's server part is not importe
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import os
 import warnings
@@ -34,7 +36,8 @@ VARIABLE = "PREFECT_API_URL"
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 SHOW = "`.venv/bin/prefect config view --show-sources` shows which file sets it"
-OWN = "`make up` starts a server here; without PREFECT_API_URL every run starts its own"
+OWN_SERVER = "every run then starts its own server"
+OWN = f"`make up` starts a server on this machine; or unset PREFECT_API_URL: {OWN_SERVER}"
 MAJOR = "3"
 
 
@@ -46,7 +49,8 @@ def prefect_settings() -> Settings:
     """
     quiet_defaults()
     try:
-        with warnings.catch_warnings(record=True) as said:
+        # what cannot be read is said below, once; Prefect says it on stderr as well
+        with warnings.catch_warnings(record=True) as said, contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("always")
             from prefect.settings import Settings
 
@@ -88,11 +92,15 @@ def _wrong_values(error: ValidationError) -> Iterator[str]:
     for one in error.errors(include_url=False):
         if one["type"] == "default_factory_not_called":  # a consequence of another one
             continue
+        message = one["msg"].removeprefix("Value error, ")
+        if not one["loc"]:  # about several settings together
+            yield f"Prefect cannot use its settings ({message}); {SHOW}"
+            continue
         field, value = str(one["loc"][-1]).upper(), str(one["input"])
         names = [name for name, text in os.environ.items() if name.startswith("PREFECT_") and text == value]
         ours = [name for name in names if name.endswith(field)] or names
         name = ours[0] if ours else f"Prefect's setting {field.lower()} of {error.title}"
-        yield f"{name} is {value!r}: {one['msg'][:1].lower()}{one['msg'][1:]}; " + (
+        yield f"{name} is {value!r}: {message[:1].lower()}{message[1:]}; " + (
             f"correct or unset {name}" if ours else SHOW
         )
 
@@ -128,7 +136,7 @@ def _database_faults(connection_url: SecretStr | None) -> Iterator[Fault]:
         expected = " or ".join(dict.fromkeys(f"{driver}://" for driver in DRIVERS.values()))
         yield Fault("Prefect", f"{DATABASE} begins with {url.drivername}://; expected {expected}", remedy)
     elif url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(("file:", ":memory:")):
-        remedy = f"move it away (the next start makes a new one), or set {DATABASE} to another file"
+        remedy = f"set {DATABASE} to another file"
         if (fault := sqlite_fault("Prefect", Path(url.database), remedy)) is not None:
             yield fault
 
@@ -143,14 +151,13 @@ def _server_fault(settings: Settings, url: str) -> Fault | None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if parts_wrong := (not url.lower().startswith(("http://", "https://")) or not host):
-        guess = url.partition("://")[2] or url
-        whole = guess if "/" in guess else f"{guess}/api"
-        remedy = f"set {VARIABLE}=http://{without_password(whole)}, or unset it: every run then starts its own server"
-    if parts_wrong:
-        return Fault(
-            "Prefect", f"{VARIABLE} is {shown!r}; expected an address such as http://127.0.0.1:4200/api", remedy
-        )
+    is_http = url.lower().startswith(("http://", "https://"))
+    if not is_http or not host:
+        whole = shown.rpartition("://")[2]
+        wanted = f"{VARIABLE}=http://{whole if '/' in whole else f'{whole}/api'}"
+        remedy = "correct its host and port" if is_http else f"set {wanted}"
+        expected = "expected an address such as http://127.0.0.1:4200/api"
+        return Fault("Prefect", f"{VARIABLE} is {shown!r}; {expected}", f"{remedy}, or unset it: {OWN_SERVER}")
     _reach_directly(host)
     try:
         with _client(settings) as client:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from socket import EAI_NONAME, gaierror
 
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError
@@ -33,8 +34,7 @@ def tracking_faults(run: RunConfig) -> list[Fault]:
     if faults := list(_setting_faults()):
         return faults
     if uri.startswith(SQLITE):
-        remedy = f"move it away (the next run makes a new one), or {OTHER}"
-        fault = sqlite_fault("MLflow", Path(uri.removeprefix(SQLITE)), remedy)
+        fault = sqlite_fault("MLflow", Path(uri.removeprefix(SQLITE)), OTHER)
     else:
         fault = _server_fault(uri) if is_server(uri) else _driver_fault(uri)
     return [fault] if fault is not None else []
@@ -99,6 +99,7 @@ def _driver_fault(uri: str) -> Fault | None:
 
 def _server_fault(uri: str) -> Fault | None:
     """Ask for something that costs little, with the user's credentials: `/health` would answer without."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -107,7 +108,7 @@ def _server_fault(uri: str) -> Fault | None:
     try:
         answer = http_request(
             get_default_host_creds(uri.rstrip("/")), SEARCH, "POST",
-            json={"max_results": 1}, max_retries=0, timeout=ASK_SECONDS, raise_on_status=False,
+            json={"max_results": 1}, timeout=min(ASK_SECONDS, MLFLOW_HTTP_REQUEST_TIMEOUT.get()), raise_on_status=False,
         )  # fmt: skip
     except (MlflowException, OSError, ValueError) as error:
         return _no_answer(shown, error)
@@ -127,8 +128,13 @@ def _no_answer(shown: str, error: Exception) -> Fault:
     import requests
 
     layers = list(causes(error))
+    unknown_host = any(isinstance(one, gaierror) and one.errno == EAI_NONAME for one in layers)
     lasting = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-    if any(isinstance(one, lasting) for one in layers) or not any(isinstance(one, OSError) for one in layers):
+    if (
+        unknown_host
+        or any(isinstance(one, lasting) for one in layers)
+        or not any(isinstance(one, OSError) for one in layers)
+    ):
         return Fault("MLflow", f"{shown} cannot be asked ({reason(error)})", f"correct the address, or {OTHER}")
     return Fault("MLflow", f"{shown} does not answer ({reason(error)})", LATER, passing=True)
 
