@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as
 from taglm_core.errors import ServerFailed
 from tasks.dead_runs import end_dead
 from tasks.http import PREFECT_SAYS, answers
+from tasks.places import without_password
 
 LOG = "own-server.log"  # in Prefect's home
 APPLICATION = ("--app-dir", str(Path(prefect.__file__).parent), "--factory", "prefect.server.api.server:create_app")
@@ -64,7 +65,7 @@ class _GuardedServer(SubprocessASGIServer):
         ended = self.server_process is not None and self.server_process.poll() is not None
         raise ServerFailed(
             f"the Prefect server that a run starts for itself {'ended' if ended else 'does not answer'} "
-            f"({self._last_line()}); {self._log} has its log; `taglm doctor` looks for the cause"
+            f"({self._last_line()}); its log is {self._log}; {_remedy()}"
         )
 
     def _answers_within(self, seconds: float) -> bool:
@@ -110,6 +111,15 @@ class _GuardedServer(SubprocessASGIServer):
         lines = [line.strip() for line in self._said().splitlines() if line.strip()]
         errors = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
         return (errors or lines or ["it said nothing"])[-1]
+
+
+def _remedy() -> str:
+    """What to do about the part that is the user's: the database."""
+    address = get_current_settings().server.database.connection_url
+    shown = without_password(address.get_secret_value()) if address is not None else ""
+    if shown.startswith("sqlite"):
+        return "mend what the log says, or set PREFECT_HOME to a new folder"
+    return f"start its database ({shown}), or unset PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 def start_own_server() -> None:

@@ -31,6 +31,12 @@ class Fault:
         return f"{self.what}: {self.found}; {self.remedy}" if self.remedy else f"{self.what}: {self.found}"
 
 
+def refused(what: str, error: Exception) -> Fault:
+    """Return the fault that an error names; its last clause says what to do."""
+    found, _, remedy = str(error).rpartition("; ")
+    return Fault(what, found or remedy, remedy if found else "")
+
+
 def folder_fault(what: str, folder: Path, remedy: str) -> Fault | None:
     """Return why nothing can be written to a folder, or made where it is missing; None if it can.
 

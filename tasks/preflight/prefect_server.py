@@ -26,7 +26,7 @@ from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
 from tasks.http import ASK_SECONDS, PREFECT_SAYS, may_pass, reason
 from tasks.places import without_password
-from tasks.preflight.fault import Fault, folder_fault, sqlite_fault
+from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
 
 if TYPE_CHECKING:
     import httpx
@@ -74,7 +74,7 @@ def prefect_faults() -> list[Fault]:
     try:
         settings = prefect_settings()
     except ConfigError as error:
-        return [Fault("Prefect", str(error))]
+        return [refused("Prefect", error)]
     url = settings.api.url
     if url is None:
         return list(_own_server_faults(settings))

@@ -14,7 +14,7 @@ from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
 from tasks.http import ASK_SECONDS, causes, may_pass, reason
 from tasks.places import is_server, without_password
-from tasks.preflight.fault import Fault, sqlite_fault
+from tasks.preflight.fault import Fault, refused, sqlite_fault
 from tasks.tracking.address import SQLITE, resolve_uri
 
 SEARCH = "/api/2.0/mlflow/experiments/search"
@@ -30,7 +30,7 @@ def tracking_faults(run: RunConfig) -> list[Fault]:
     try:
         uri = resolve_uri(run.tracking_uri)
     except ConfigError as error:
-        return [Fault("MLflow", str(error))]
+        return [refused("MLflow", error)]
     if faults := list(_setting_faults()):
         return faults
     if uri.startswith(SQLITE):
