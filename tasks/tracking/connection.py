@@ -174,7 +174,7 @@ def warn_away(connection: Connection, error: Exception) -> None:
     """Say that the store is away, or refuses."""
     said = in_words(error)
     logger.warning(
-        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.address, said
+        "tracking store %s does not answer (%s); work goes on, and results are sent later", connection.address, said
     )
 
 
