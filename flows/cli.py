@@ -7,8 +7,10 @@ either: it prints the report from the store. `perplexity` imports torch when it 
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -230,9 +232,9 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
     loaded = load_experiment(experiment, overrides or ())
     if not loaded.run.tracking:
         raise ConfigError("run.tracking is false: nothing is in MLflow")
-    from tasks.environment import quiet_defaults
+    from tasks.preflight.tracking_store import require_mlflow_settings
 
-    quiet_defaults()
+    require_mlflow_settings()
     from tasks.tracking.links import links as find_links
 
     for line in cli_views.link_lines(find_links(loaded), Invocation(experiment, overrides or ())):
@@ -266,6 +268,10 @@ def doctor(
 
 def main() -> None:
     """Entry point: whatever goes wrong comes as one message, without a stack trace."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries say about libraries is nothing that a user could mend
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows another one
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != DEBUG])
     except Exception as error:  # noqa: BLE001 (the last place where a trace can become a message)

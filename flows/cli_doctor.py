@@ -1,6 +1,6 @@
 """`taglm doctor`: what on this machine would keep an experiment from running, and what to do about it.
 
-Prefect is not imported: with the wrong versions it could not be. Torch and MLflow are, where they are looked at.
+Of Prefect only the settings are imported: with the wrong versions its server could not be. Torch and MLflow are, too.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from taglm_core.stages.planning import plan
 from taglm_core.stages.steps import Graph
 from taglm_core.store.room import size_text
 from taglm_core.store.store import Store
-from tasks.environment import quiet_defaults
 from tasks.places import mlflow_ui, prefect_run
+from tasks.preflight.tracking_store import require_mlflow_settings
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.descriptions import run_by_id_link
 
@@ -46,7 +46,7 @@ def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
         uri = resolve_uri(experiment.run.tracking_uri)
         if not is_there(uri):
             raise ConfigError(f"{text}: there is no {uri} yet, so no registered model; run an experiment first")
-        quiet_defaults()
+        require_mlflow_settings()
         from tasks.tracking.aliases import registered_object
 
         return find_object(store, f"tagger/{registered_object(uri, text.removeprefix(_MODEL))}")

@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.logging import RichHandler
 
-from flows.cli_services import somebody_answers
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import ConfigError
 from taglm_core.stages.planning import Decision, refs_of
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
-from tasks.environment import quiet_defaults
 from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
 from tasks.overview import OVERVIEW
 from tasks.places import without_password
+from tasks.preflight.check import require_environment
 
 
 def run_flow(
@@ -34,11 +32,11 @@ def run_flow(
         refresh: stages computed again.
 
     Raises:
-        ConfigError: the Prefect server that is configured does not answer.
+        ConfigError: something in the environment keeps a run from working.
         StoreError: the store cannot be written to.
     """
     Store(experiment.run.store).require_writable()
-    quiet_defaults()
+    require_environment(experiment.run)
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
     handler.addFilter(_ForPeople())
     progress = logging.getLogger("taglm")
@@ -46,11 +44,6 @@ def run_flow(
     progress.addHandler(handler)
     progress.propagate = False  # Prefect shows what reaches the root logger a second time
     given = os.environ.get("PREFECT_API_URL")
-    if given and not somebody_answers(f"{given.rstrip('/')}/health"):
-        raise ConfigError(
-            f"PREFECT_API_URL is {without_password(given)}, and nobody answers there; `make up` starts a server, or "
-            "unset the variable: every run brings its own then"
-        )
     server = f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)"
     console.print(server, markup=False)
     from flows.embed import embed as embed_flow

@@ -1,4 +1,4 @@
-"""`taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry. Prefect is asked, not imported."""
+"""`taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry. Prefect's server is not imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -18,24 +18,42 @@ from taglm_core.errors import ConfigError
 from tasks.environment import DEFAULTS, quiet_defaults
 from tasks.http import ASK_SECONDS, NOBODY, PREFECT_SAYS, answers, request_to
 from tasks.places import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
+from tasks.preflight.fault import Fault
+from tasks.preflight.machine import machine_faults
+from tasks.preflight.prefect_server import prefect_faults
+from tasks.preflight.tracking_store import tracking_faults
 from tasks.tracking.address import SQLITE, resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
 
 
 def check_services(experiment: Experiment) -> list[Check]:
     """Look at the servers that an experiment may use, where their pages are, and what they report to their makers."""
-    return [_prefect(), _worker(), _mlflow(experiment), *_pages(experiment), _telemetry()]
+    quiet_defaults()
+    faults = [*machine_faults(), *_prefect_faults()]
+    return [
+        *_rows(faults, "Prefect", _prefect), _worker(), *_mlflow(experiment), *_pages(experiment), _telemetry()
+    ]  # fmt: skip
+
+
+def _rows(faults: list[Fault], what: str, good: Callable[[], Check]) -> list[Check]:
+    """One row for each fault; the row of what works where there is none about it."""
+    bad = [Check(fault.what, fault.found, True, fault.remedy) for fault in faults]
+    return bad if any(fault.what == what for fault in faults) else [*bad, good()]
+
+
+def _prefect_faults() -> list[Fault]:
+    try:
+        return prefect_faults()
+    except ImportError as error:
+        return [Fault("Prefect", f"cannot be imported: {error}", INSTALL)]
 
 
 def _prefect() -> Check:
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        if answers(f"{prefect_api()}/health", PREFECT_SAYS):
-            return Check("Prefect", f"{prefect_ui()} answers; runs of the command line bring their own")
-        return Check("Prefect", "none running; every run brings its own", remedy="`make up` keeps one running")
-    bad = not answers(f"{url.rstrip('/')}/health", PREFECT_SAYS)
-    remedy = "`make up` starts a server here; without PREFECT_API_URL every run brings its own" if bad else ""
-    return Check("Prefect", f"{without_password(url)} {'does not answer' if bad else 'answers'}", bad, remedy)
+    if url := os.environ.get("PREFECT_API_URL"):
+        return Check("Prefect", f"{without_password(url)} answers")
+    if answers(f"{prefect_api()}/health", PREFECT_SAYS):
+        return Check("Prefect", f"{prefect_ui()} answers; runs of the command line bring their own")
+    return Check("Prefect", "none running; every run brings its own", remedy="`make up` keeps one running")
 
 
 def _worker() -> Check:
@@ -77,42 +95,37 @@ def _pages(experiment: Experiment) -> Iterator[Check]:
         yield Check(name, shown, remedy="" if is_open else f"`{command}` opens it")
 
 
-def _mlflow(experiment: Experiment) -> Check:
+def _mlflow(experiment: Experiment) -> list[Check]:
     if not experiment.run.tracking:
-        return Check("MLflow", "off (run.tracking is false)")
+        return [Check("MLflow", "off (run.tracking is false)")]
     try:
-        quiet_defaults()
-        import mlflow  # noqa: F401 (does it come at all?)
-
-        uri = resolve_uri(experiment.run.tracking_uri)
-    except ConfigError as error:
-        return Check("MLflow", "cannot be used", True, str(error))
+        import mlflow.environment_variables  # noqa: F401 (does it come at all?)
     except ImportError as error:
-        return Check("MLflow", f"cannot be imported: {error}", True, INSTALL)
+        return [Check("MLflow", f"cannot be imported: {error}", True, INSTALL)]
+    except ValueError:  # a variable that it cannot read
+        pass
+    return _rows(tracking_faults(experiment.run), "MLflow", lambda: _store(resolve_uri(experiment.run.tracking_uri)))
+
+
+def _store(uri: str) -> Check:
     if uri.startswith(SQLITE):
         return _sqlite(Path(uri.removeprefix(SQLITE)))
-    if not is_server(uri):
-        return Check("MLflow", f"database {without_password(uri)} (not asked)")
-    bad = not answers(f"{uri.rstrip('/')}/health")
-    remedy = "start it, or set run.tracking_uri; work goes on without it and is told later" if bad else ""
-    return Check("MLflow", f"{without_password(uri)} {'does not answer' if bad else 'answers'}", bad, remedy)
+    return Check(
+        "MLflow",
+        f"{without_password(uri)} answers" if is_server(uri) else f"database {without_password(uri)} (not asked)",
+    )
 
 
 def _sqlite(path: Path) -> Check:
     if not path.exists():
         return Check("MLflow", f"{path} (made by the first run)")
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)
-        try:
-            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-        finally:
-            connection.close()
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)) as opened:
+            return Check("MLflow", f"{path}, {opened.execute('SELECT count(*) FROM runs').fetchone()[0]} runs")
     except sqlite3.Error as error:
         if "locked" in str(error):
             return Check("MLflow", f"{path} is busy: {error}", remedy="ask again in a moment")
-        remedy = "move it away (the next run makes a new one), or set run.tracking_uri"
-        return Check("MLflow", f"{path}: {error}", True, remedy)
-    return Check("MLflow", f"{path}, {runs} runs")
+        return Check("MLflow", f"{path}: {error}", remedy="the next run makes the tables of MLflow there")
 
 
 def _telemetry() -> Check:
@@ -122,14 +135,3 @@ def _telemetry() -> Check:
     if changed:
         return Check("telemetry", f"set by you: {', '.join(changed)}", remedy="unset them to have it off")
     return Check("telemetry", "off (Prefect, MLflow)")
-
-
-def somebody_answers(url: str) -> bool:
-    """Whether there is a server at an address, though it may want to know who asks."""
-    try:
-        with urllib.request.urlopen(request_to(url), timeout=ASK_SECONDS):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except NOBODY:
-        return False

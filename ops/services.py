@@ -25,7 +25,7 @@ from server import create_pool, put_automations
 from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
 from tasks.dead_runs import end_dead, end_workerless, online_workers
-from tasks.environment import DATA
+from tasks.environment import DATA, quiet_defaults
 from tasks.http import NOBODY
 from tasks.places import POOL, ports_file, started_ports
 
@@ -297,6 +297,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of everything (default: data)")
     parser.add_argument("--no-mlflow", action="store_true", help="up: without MLflow")
     given = parser.parse_args()
+    quiet_defaults(given.data.absolute())  # before anything is asked: servers of this machine, without a proxy
     try:
         services = _known(given.data.absolute())
         match given.command:

@@ -1,7 +1,7 @@
 """Every error that a user can meet.
 
     TagLMError
-    ├── ConfigError            an experiment file or --set that cannot be used
+    ├── ConfigError            an experiment file, --set or variable of the environment that cannot be used
     ├── InputError             a raw input file that cannot be read (carries file and line)
     ├── CorpusRefused          corpora that were read, but whose results would be meaningless
     ├── StoreError
@@ -13,6 +13,7 @@
     │   ├── NonFiniteLoss      the loss became inf or nan
     │   └── Interrupted        stopped on request, checkpoint written
     ├── ChildFailed            a training process ended without a result
+    ├── ServerFailed           a server that a run starts for itself does not start
     └── TrackingAway           MLflow does not answer, and the answer matters
 
 Each message says what was found, what was expected and what to do. Programming errors stay ValueError and TypeError.
@@ -29,7 +30,7 @@ class TagLMError(Exception):
 
 
 class ConfigError(TagLMError):
-    """An experiment file, or a value given with --set, that cannot be used."""
+    """An experiment file, a value given with --set, or a variable of the environment, that cannot be used."""
 
 
 class InputError(TagLMError):
@@ -100,6 +101,10 @@ class Interrupted(TrainingError):
 
 class ChildFailed(TagLMError):
     """A training process ended without a result."""
+
+
+class ServerFailed(TagLMError):
+    """A server that a run starts for itself does not start."""
 
 
 class TrackingAway(TagLMError):

@@ -12,8 +12,8 @@ from taglm_core.stages.needs import Needs
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.store.uses import record_use, uses_of
-from tasks.environment import quiet_defaults
 from tasks.places import without_password
+from tasks.preflight.tracking_store import require_mlflow_settings
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.entry import State
 from tasks.tracking.outcome import Outcome, outcomes
@@ -35,7 +35,7 @@ def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases:
     named: dict[str, str] = {}
     for uri in uris:
         if aliases and is_there(uri):
-            quiet_defaults()
+            require_mlflow_settings()
             from tasks.tracking.aliases import aliased_objects
 
             named |= aliased_objects(uri)
@@ -50,7 +50,7 @@ def end_orphans(run: RunConfig) -> None:
 
 def tell_missed(run: RunConfig) -> None:
     """Tell MLflow what it has missed; a database file that nobody has made yet is made."""
-    quiet_defaults()
+    require_mlflow_settings()
     from tasks.tracking.tracker import Tracker
 
     Tracker(Experiment(run=run)).catch_up()

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
@@ -16,6 +17,30 @@ ASK_SECONDS = 5.0
 BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between two attempts: SQLite is locked for a moment
 NOBODY = (OSError, ValueError, OverflowError, HTTPException)  # refused, no answer, no address, no port, no HTTP
 PREFECT_SAYS = b"true"  # asked for its health
+# Answers that another attempt may change: the server is busy, restarting, or not up yet behind its proxy.
+PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def may_pass(status: int) -> bool:
+    """Whether a later attempt may get another answer than this status: 5xx, 408, 429."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        yield current
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+
+
+def reason(error: BaseException) -> str:
+    """Return why a request failed, in a few words: of libraries' layers around `Connection refused` the innermost."""
+    innermost_first = list(causes(error))[::-1]
+    system = next((one.strerror for one in innermost_first if isinstance(one, OSError) and one.strerror), None)
+    return str(system or error or type(error).__name__).strip().partition("\n")[0] or type(error).__name__
 
 
 def answers(url: str, says: bytes | None = None) -> bool:

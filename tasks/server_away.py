@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
+import httpx
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL
+
+from tasks.http import may_pass, reason
 
 logger = logging.getLogger("taglm")
 PATIENCE, PACE = 1800.0, 5.0  # seconds
@@ -25,11 +28,17 @@ def wait_for_server(patience: float = PATIENCE) -> None:
     end, told = time.monotonic() + patience, False
     while (trouble := _trouble()) is not None and time.monotonic() < end:
         if not told:
-            logger.warning("Prefect's server does not answer (%s); waiting for it, %.0f s at most", trouble, patience)
+            logger.warning(
+                "Prefect's server does not answer (%s); waiting for it, %.0f s at most", reason(trouble), patience
+            )
             told = True
         time.sleep(PACE)
 
 
 def _trouble() -> Exception | None:
+    """What may pass; a server that refuses us answers, and waiting would not change what it says."""
     with get_client(sync_client=True) as client:
-        return client.api_healthcheck()
+        error = client.api_healthcheck()
+    if isinstance(error, httpx.HTTPStatusError) and not may_pass(error.response.status_code):
+        return None
+    return error

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
 from tasks.environment import DATA
+from tasks.http import reason
 from tasks.places import without_password
 from tasks.tracking.address import SQLITE
 from tasks.tracking.descriptions import NOTE
@@ -32,9 +33,8 @@ logger = logging.getLogger("taglm")
 
 
 def in_words(error: Exception) -> str:
-    """The first line of what a store that is away says, without user and password; of a database its own words."""
-    cause = getattr(error.__cause__, "orig", None) or error
-    line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    """Why a store does not answer, in one line without user and password; of a database its own words."""
+    line = reason(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error)
     return re.sub(r"://[^/\s]+@", "://", line)
 
 
@@ -174,7 +174,7 @@ def warn_away(connection: Connection, error: Exception) -> None:
     """Say that the store is away, or refuses."""
     said = in_words(error)
     logger.warning(
-        "tracking store %s cannot be told now (%s); work goes on, and is told later", connection.address, said
+        "tracking store %s does not answer (%s); work goes on, and results are sent later", connection.address, said
     )
 
 

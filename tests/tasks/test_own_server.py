@@ -139,3 +139,25 @@ def test_none_is_started_where_one_is_configured(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     assert said == "None"
+
+
+@pytest.mark.parametrize("address", ["", "postgresql+asyncpg://user:secret@127.0.0.1:1/x"])
+def test_one_that_ends_is_not_waited_for(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last error is said at once, with its log and its database; Prefect would wait for two minutes."""
+    from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
+
+    from taglm_core.errors import ServerFailed
+    from tasks import own_server
+
+    fails = [sys.executable, "-c", "raise OSError('no database')"]
+    popen = subprocess.Popen
+    monkeypatch.setattr(own_server.subprocess, "Popen", lambda command, **rest: popen(
+        fails if "uvicorn" in command else command, **rest
+    ))  # fmt: skip
+    settings = {PREFECT_HOME: tmp_path} | ({PREFECT_SERVER_DATABASE_CONNECTION_URL: address} if address else {})
+    server = own_server._GuardedServer(port=1)  # an object of its own: the others are those of a process
+    with temporary_settings(settings), pytest.raises(ServerFailed, match="no database") as failed:
+        server.start()
+    server.stop()
+    assert str(tmp_path / own_server.LOG) in str(failed.value)
+    assert ("(postgresql+asyncpg://127.0.0.1:1/x)" in str(failed.value)) is bool(address)

@@ -1,0 +1,146 @@
+"""Whether MLflow can be used: its own variables, the address, the database or server there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from socket import EAI_NONAME, gaierror
+
+from taglm_core.config.experiment import RunConfig
+from taglm_core.errors import ConfigError
+from tasks.environment import quiet_defaults
+from tasks.http import ASK_SECONDS, causes, may_pass, reason
+from tasks.places import is_server, without_password
+from tasks.preflight.fault import Fault, refused, sqlite_fault
+from tasks.tracking.address import SQLITE, resolve_uri
+
+SEARCH = "/api/2.0/mlflow/experiments/search"
+LATER = "start it, or set run.tracking_uri; work goes on without it, and results are sent when it is back"
+OTHER = "set run.tracking_uri to another place, or run.tracking=false to do without"
+
+
+def tracking_faults(run: RunConfig) -> list[Fault]:
+    """Return what keeps a run from reporting to MLflow, as it is configured."""
+    if not run.tracking:
+        return []
+    quiet_defaults()
+    try:
+        uri = resolve_uri(run.tracking_uri)
+    except ConfigError as error:
+        return [refused("MLflow", error)]
+    if faults := list(_setting_faults()):
+        return faults
+    if uri.startswith(SQLITE):
+        fault = sqlite_fault("MLflow", Path(uri.removeprefix(SQLITE)), OTHER)
+    else:
+        fault = _server_fault(uri) if is_server(uri) else _driver_fault(uri)
+    return [fault] if fault is not None else []
+
+
+def require_mlflow_settings() -> None:
+    """Refuse before MLflow is used for something else than a run.
+
+    Raises:
+        ConfigError: a variable that MLflow cannot read.
+    """
+    quiet_defaults()
+    if faults := list(_setting_faults()):
+        raise ConfigError("\n".join(map(str, faults)))
+
+
+def _setting_faults() -> Iterator[Fault]:
+    """Let MLflow read every variable of its own: it reads some when it is imported, others in the middle of a run."""
+    try:
+        from mlflow import environment_variables
+    except ValueError as error:
+        yield _unreadable(error)
+        return
+    known = [one for one in vars(environment_variables).values() if hasattr(one, "get") and hasattr(one, "name")]
+    for variable in known:
+        if variable.name in os.environ:
+            try:
+                variable.get()
+            except ValueError as error:
+                yield _unreadable(error)
+
+
+def _unreadable(error: ValueError) -> Fault:
+    """MLflow's message has the value, and mostly the name."""
+    text = str(error)
+    given = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_") and value}
+    named = [name for name in given if name in text] or [name for name, value in given.items() if value in text]
+    names = ", ".join(named[:1]) or "one of the MLFLOW_ variables"
+    value = f" is {given[named[0]]!r}" if named else ""
+    return Fault("MLflow", f"{names}{value}, which MLflow cannot read ({text})", f"correct or unset {names}")
+
+
+def _driver_fault(uri: str) -> Fault | None:
+    """Whether the Python package is there by which SQLAlchemy talks to a database; the database is not asked."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    shown = without_password(uri)
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        wanted = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}.get(error.name or "", error.name)
+        remedy = f"`.venv/bin/uv pip install --python .venv/bin/python {wanted}`, or {OTHER}"
+        return Fault("MLflow", f"{shown} needs the Python package {error.name}, which is not installed", remedy)
+    except NoSuchModuleError:
+        driver = uri.partition(":")[0]
+        return Fault("MLflow", f"{shown}: SQLAlchemy knows no driver {driver}", f"write {driver.partition('+')[0]}://")
+    except (ArgumentError, ValueError) as error:
+        return Fault("MLflow", f"{shown} is no address of a database ({error})", OTHER)
+    return None
+
+
+def _server_fault(uri: str) -> Fault | None:
+    """Ask for something that costs little, with the user's credentials: `/health` would answer without."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    shown = without_password(uri)
+    try:
+        answer = http_request(
+            get_default_host_creds(uri.rstrip("/")), SEARCH, "POST",
+            json={"max_results": 1}, timeout=min(ASK_SECONDS, MLFLOW_HTTP_REQUEST_TIMEOUT.get()), raise_on_status=False,
+        )  # fmt: skip
+    except (MlflowException, OSError, ValueError) as error:
+        return _no_answer(shown, error)
+    status = answer.status_code
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN)"
+        return Fault("MLflow", f"{shown} does not let us in (HTTP {status})", remedy)
+    if may_pass(status):
+        return Fault("MLflow", f"{shown} answers HTTP {status}", LATER, passing=True)
+    if status != HTTPStatus.OK or not _is_mlflow(answer.text):
+        said = f"HTTP {status}" if status != HTTPStatus.OK else "something else"
+        return Fault("MLflow", f"{shown}: {said} answers there, not MLflow's API", f"correct the address, or {OTHER}")
+    return None
+
+
+def _no_answer(shown: str, error: Exception) -> Fault:
+    import requests
+
+    layers = list(causes(error))
+    unknown_host = any(isinstance(one, gaierror) and one.errno == EAI_NONAME for one in layers)
+    lasting = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+    if (
+        unknown_host
+        or any(isinstance(one, lasting) for one in layers)
+        or not any(isinstance(one, OSError) for one in layers)
+    ):
+        return Fault("MLflow", f"{shown} cannot be asked ({reason(error)})", f"correct the address, or {OTHER}")
+    return Fault("MLflow", f"{shown} does not answer ({reason(error)})", LATER, passing=True)
+
+
+def _is_mlflow(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
