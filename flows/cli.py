@@ -22,22 +22,20 @@ from rich.markup import escape
 from flows import cli_views
 from flows.cli_corpora import show_corpora
 from flows.cli_failures import EXIT_STATUSES, report
-from flows.cli_given import Invocation, require_before
+from flows.cli_gc import gc
+from flows.cli_given import ExperimentFile, Invocation, Sets, console, load, require_before
 from flows.cli_promote import promote
-from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, CorpusRefused, TagLMError
 from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
-from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.corpora import refuse_meaningless, report_corpora
 from taglm_core.stages.graph import build_graph
-from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep, usage
+from taglm_core.stages.housekeeping import survey, usage
 from taglm_core.stages.needs import readers
 from taglm_core.stages.planning import plan, refs_of, set_damaged_aside, what_runs
 from taglm_core.stages.steps import Stage, parse_stage
 from taglm_core.store.garbage import running_jobs
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, needs_of, spare_untold
 
 app = typer.Typer(
     name="taglm",
@@ -46,12 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-WIDTH = None if sys.stdout.isatty() else 120  # a log has no width of its own
-console = Console(highlight=False, emoji=False, width=WIDTH)
-
 DEBUG = "--debug"  # taken out of the command line wherever it stands
-ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment", show_default=False)]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a setting, repeatable")]
 Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute again, repeatable")]
 Only = Annotated[bool, typer.Option("--only", help="this stage alone; refuses if what it needs is not there")]
 
@@ -105,7 +98,7 @@ def tag(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = N
 @app.command(name="plan")
 def show_plan(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None) -> None:
     """Say what would run, and why. Computes nothing."""
-    loaded = _load(experiment, overrides)
+    loaded = load(experiment, overrides)
     decisions = plan(Store(loaded.run.store), build_graph(loaded), _stages(refresh))
     console.print(cli_views.plan_table(decisions))
     given = Invocation(experiment, overrides or (), refresh or ())
@@ -119,7 +112,7 @@ def status(
     verify: Annotated[bool, typer.Option("--verify", help="compare the bytes of every object, not only sizes")] = False,
 ) -> None:
     """Show what is in the store for an experiment, and why the rest is not."""
-    loaded = _load(experiment, overrides)
+    loaded = load(experiment, overrides)
     store = Store(loaded.run.store)
     decisions = plan(store, build_graph(loaded))
     console.print(cli_views.status_table(store, decisions, verify=verify))
@@ -129,37 +122,6 @@ def status(
     console.print(cli_views.store_line(store, usage(store), survey(store).bytes), markup=False, soft_wrap=True)
     given = Invocation(experiment, overrides or ())
     console.print(cli_views.plan_summary(decisions, given), markup=False, soft_wrap=True)
-
-
-@app.command()
-def gc(
-    experiments: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[EXPERIMENT...]", help="keep what these use, and nothing else", show_default=False),
-    ] = None,
-    overrides: Sets = None,
-    yes: Annotated[bool, typer.Option("--yes", help="remove without asking")] = False,
-    grace: Annotated[float, typer.Option(min=0, metavar="MINUTES", help="keep what is younger")] = GRACE_SECONDS / 60,
-    no_aliases: Annotated[bool, typer.Option("--no-aliases", help="do not ask MLflow which taggers it names")] = False,
-) -> None:
-    """Show what nobody needs (no key, no alias, no running job) and remove it. Without experiments every key counts."""
-    loaded = [_load(path, overrides) for path in experiments or ()]
-    run = (loaded[0] if loaded else load_experiment(None, overrides or ())).run
-    if len({each.run.store.absolute() for each in loaded}) > 1:
-        raise ConfigError("the experiments have several stores; give those of one store, or --set run.store=...")
-    store = Store(run.store)
-    found = survey(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
-    if no_aliases:
-        found = spare_untold(run, found)
-    for part in cli_views.survey_parts(store, found):
-        console.print(part)
-    if not found.garbage or not (yes or _agreed()):
-        return
-    if not no_aliases:
-        end_orphans(run)
-        found = spare_untold(run, found)
-    needs = needs_of(run, loaded, aliases=not no_aliases)  # asking may have taken a while
-    console.print(cli_views.swept_summary(sweep(store, found, needs, grace=grace * 60)), markup=False)
 
 
 @app.command()
@@ -241,6 +203,7 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
         console.print(line, soft_wrap=True)
 
 
+app.command()(gc)
 app.command()(promote)
 
 
@@ -282,7 +245,7 @@ def _run(
     path: Path, overrides: Sequence[str] | None, refresh: Sequence[str] | None, *, first: str | None, last: str | None
 ) -> None:
     begun, given = time.time(), Invocation(path, overrides or (), refresh or ())
-    experiment = _load(path, overrides)
+    experiment = load(path, overrides)
     start = parse_stage(first) if first else None
     end = parse_stage(last) if last else Stage.TAG
     if start is not None and start.place > end.place:
@@ -321,23 +284,6 @@ def _run(
         console.print(line, markup=False, soft_wrap=True)
     done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
-
-
-def _load(path: Path, overrides: Sequence[str] | None) -> Experiment:
-    """The experiment with the language models that others go on from found, and said."""
-    experiment = load_experiment(path, overrides or ())
-    settled = settle_bases(Store(experiment.run.store), experiment)
-    for line in settled.lines:
-        console.print(line, markup=False)
-    return settled.experiment
-
-
-def _agreed() -> bool:
-    """Whether a person says so; nobody to ask means no."""
-    if sys.stdin.isatty():
-        return typer.confirm("remove all this?")
-    console.print("nothing was removed: no terminal to ask at; the same command with --yes removes it")
-    return False
 
 
 def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:

@@ -1,15 +1,30 @@
-"""What a user gave to a command, so that messages can give the next one as a shell takes it."""
+"""What a user gave to a command: the experiment, and the settings that messages repeat as a shell takes them."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.console import Console
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.load import load_experiment
 from taglm_core.errors import MissingObject
+from taglm_core.stages.continuing import settle_bases
 from taglm_core.stages.planning import Decision
 from taglm_core.stages.steps import Stage
+from taglm_core.store.store import Store
+
+WIDTH = None if sys.stdout.isatty() else 120  # a log has no width of its own
+console = Console(highlight=False, emoji=False, width=WIDTH)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment", show_default=False)]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a setting, repeatable")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +60,12 @@ def require_before(decisions: Mapping[str, Decision], first: Stage, given: Invoc
         last = max(missing, key=lambda step: step.stage.place).stage
         command = given.command(last)
         raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `{command}`")
+
+
+def load(path: Path, overrides: Sequence[str] | None) -> Experiment:
+    """The experiment with the language models that others go on from found, and said."""
+    experiment = load_experiment(path, overrides or ())
+    settled = settle_bases(Store(experiment.run.store), experiment)
+    for line in settled.lines:
+        console.print(line, markup=False)
+    return settled.experiment
