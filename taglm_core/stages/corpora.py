@@ -32,6 +32,9 @@ logger = logging.getLogger("taglm")
 SAMPLE = 5_000
 """Sentences of each corpus that are looked at; counts are over all of them."""
 
+COLUMN_SAMPLE = 1_000
+"""Sentences of the training file in which other columns are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusRow:
@@ -171,7 +174,7 @@ class _View:
         if "columns" not in step.config or not step.files or step.config["columns"]["tag"] != -1:
             return None  # generated, or the user has chosen
         paths, usual = step.raw_files_of("file"), self._layout(step)
-        widths = Counter(len(usual.split(text)) for _, text in islice(open_text(paths[0]), SAMPLE))
+        widths = Counter(len(usual.split(text)) for _, text in islice(open_text(paths[0]), COLUMN_SAMPLE))
         width = max(widths, key=lambda columns: (columns > 0, widths[columns]))
         entities = {number: _types_of_column(paths, replace(usual, tag=number)) for number in range(width)}
         return TagColumns(width - 1, {number: types for number, types in entities.items() if types})
@@ -235,7 +238,7 @@ def _types_of_column(paths: Sequence[Path], columns: Columns) -> dict[str, int]:
     """Entities by type if a column held the tags; none if its values are no tags."""
     found: Counter[str] = Counter()
     reader = ConllReader(paths, columns)
-    for sentence in islice(reader, SAMPLE):
+    for sentence in islice(reader, COLUMN_SAMPLE):
         found.update(kind for kind, _, _ in to_spans([reader.canonical(tag) or "O" for tag in sentence.tags or ()]))
         if reader.bad_lines():
             return {}
