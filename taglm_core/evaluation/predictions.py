@@ -29,6 +29,8 @@ _SCHEMA = pa.schema(
     ]
 )
 _SENTENCES_PER_ROW_GROUP = 50_000
+CONLLEVAL_BOUNDARY = "-X-"
+"""What the original conlleval takes in the first column for the end of a sentence."""
 
 Strings = Sequence[Sequence[str]]
 
@@ -167,11 +169,17 @@ def read_predictions(path: Path) -> Predictions:
 def write_conlleval(path: Path, predictions: Predictions) -> None:
     """Write ``token gold predicted`` lines with a blank line after each sentence, as conlleval reads them.
 
-    The tags are mapped to IOB2, because conlleval does not know BIOES's S. White space inside a token becomes ``_``,
-    because it separates the columns.
+    The tags are mapped to IOB2, because conlleval does not know BIOES's S. White space inside a token or a type becomes
+    ``_``, because it separates the columns. A token ``-X-`` becomes ``_-X-_``: conlleval takes it for a sentence's end.
     """
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for tokens, gold, predicted in zip(predictions.tokens, predictions.gold, predictions.predicted, strict=True):
             rows = zip(tokens, bioes_to_iob2(gold), bioes_to_iob2(predicted), strict=True)
-            lines = [f"{'_'.join(token.split()) or '_'} {one} {other}\n" for token, one, other in rows]
+            lines = [f"{_column(token)} {_column(one)} {_column(other)}\n" for token, one, other in rows]
             file.write("".join(lines) + "\n")
+
+
+def _column(text: str) -> str:
+    """Return text that conlleval reads as one column, and as no sentence's end."""
+    joined = "_".join(text.split()) or "_"
+    return f"_{joined}_" if joined == CONLLEVAL_BOUNDARY else joined

@@ -41,7 +41,7 @@ def crf_loss(
         end: scores of the last tag [K], or None.
 
     Returns:
-        Losses [B]; infinite where the gold path is forbidden.
+        Losses [B]; infinite where the gold path or every path is forbidden.
 
     Raises:
         ValueError: shapes that do not fit, a row of the mask that is empty or has a gap, a gold tag outside 0..K-1.
@@ -54,7 +54,10 @@ def crf_loss(
 def crf_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
-    """Logarithm of the partition function Z of each sentence [B], once differentiable; arguments as in `crf_loss`."""
+    """Logarithm of the partition function Z of each sentence [B], once differentiable; arguments as in `crf_loss`.
+
+    It is -inf where every path is forbidden.
+    """
     tokens = checked_tokens(emissions, mask, transitions, start, end)
     return _LogPartition.apply(*same_dtype(emissions, transitions, start, end), tokens, None)
 
@@ -63,10 +66,17 @@ def crf_log_partition(
 def crf_marginals(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
-    """P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`."""
+    """P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`.
+
+    Raises:
+        ValueError: also where the scores forbid every path of a sentence.
+    """
     tokens = checked_tokens(emissions, mask, transitions, start, end)
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
     chains = run_chains(boundary_potentials(emissions, start, end, tokens), transitions, tokens, both=True)
+    if bool((impossible := chains.log_z.isneginf()).any()):
+        rows = shown_rows(impossible)
+        raise ValueError(f"rows {rows}: the scores forbid every path, so no tag has a probability; correct the scores")
     return chains.marginals.transpose(0, 1).contiguous()
 
 

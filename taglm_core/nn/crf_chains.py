@@ -1,9 +1,9 @@
 """Sums over all paths of a linear chain: the forward and the backward recursion, side by side in one loop.
 
-They run on scaled probabilities while the transitions lie within `_SAFE_RANGE` of each other, in log space otherwise
-(-inf, a forbidden transition, included). Why scaling is exact for emissions of any size: every tag is reached from the
-likeliest one with at least exp(-range), so what underflows (below exp(-87) of the likeliest) is at most
-exp(range - 87) of any sum that it is missing from.
+They run on scaled probabilities while the transitions lie within `_SAFE_RANGE` of each other and each token has a
+possible tag, in log space otherwise (-inf, a forbidden transition, included). Why scaling is exact for emissions of any
+size: every tag is reached from the likeliest one with at least exp(-range), so what underflows (below exp(-87) of the
+likeliest) is at most exp(range - 87) of any sum that it is missing from.
 
 Axes: T tokens, B sentences, K tags, time first; transitions are [from, to].
 """
@@ -46,7 +46,8 @@ def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both:
         tokens: where they are.
         both: whether marginals are wanted.
     """
-    scaled = bool(transitions.amax() - transitions.amin() <= _SAFE_RANGE)  # not so for nan and -inf
+    narrow = transitions.amax() - transitions.amin() <= _SAFE_RANGE  # not so for nan and -inf
+    scaled = bool(narrow & ~potentials.amax(-1).isneginf().any())  # a token without any possible tag has no scale
     run = _scaled if scaled else _logarithmic
     if not both:
         log_z = run(potentials.unsqueeze(1), transitions.unsqueeze(0), tokens)[2]

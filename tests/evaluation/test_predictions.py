@@ -46,10 +46,13 @@ def test_column_types_are_those_promised(tmp_path: Path) -> None:
 
 
 def test_conlleval_text_is_mapped_to_iob2(tmp_path: Path) -> None:
-    """Lines are token, gold, predicted in IOB2, sentences end with a blank line, tokens hold no white space."""
-    predictions = Predictions([0, 1], [["Wien", "1 1/2"], ["a"]], [["B-A", "E-A"], ["O"]], [["S-A", "O"], ["E-A"]])
-    write_conlleval(tmp_path / "p.txt", predictions)
-    assert (tmp_path / "p.txt").read_text() == "Wien B-A B-A\n1_1/2 I-A O\n\na O I-A\n\n"
+    """Lines are token, gold, predicted in IOB2, sentences end with a blank line, columns hold no white space.
+
+    The mark that conlleval takes for a sentence's end is no token's text.
+    """
+    gold, predicted = [["B-A x", "E-A x"], ["O"]], [["S-A", "O"], ["E-A"]]
+    write_conlleval(tmp_path / "p.txt", Predictions([0, 1], [["Wien", "1 1/2"], ["-X-"]], gold, predicted))
+    assert (tmp_path / "p.txt").read_text() == "Wien B-A_x B-A\n1_1/2 I-A_x O\n\n_-X-_ O I-A\n\n"
 
 
 @pytest.mark.parametrize(

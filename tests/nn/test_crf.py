@@ -142,6 +142,28 @@ def test_a_sentence_without_any_allowed_path_has_an_infinite_loss_and_no_probabi
     assert crf_decode(emissions, mask, transitions)[1].tolist() == [-math.inf]
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_start_and_end_scores_may_forbid_every_path(tokens: int) -> None:
+    """The transitions are finite, but no tag may be first and last: infinite, not nan; marginals are refused."""
+    tags = 2 if tokens == 1 else 1
+    transitions, emissions = torch.zeros(tags, tags), torch.zeros(1, tokens, tags)
+    start, end = torch.full((tags,), -torch.inf), torch.zeros(tags)
+    if tokens == 1:
+        start, end = torch.tensor([0.0, -torch.inf]), torch.tensor([-torch.inf, 0.0])
+    mask, gold = torch.ones(1, tokens, dtype=torch.bool), torch.zeros(1, tokens, dtype=torch.int64)
+    assert crf_loss(emissions, gold, mask, transitions, start, end).tolist() == [math.inf]
+    assert crf_log_partition(emissions, mask, transitions, start, end).tolist() == [-math.inf]
+    with pytest.raises(ValueError, match="rows 0: the scores forbid every path"):
+        crf_marginals(emissions, mask, transitions, start, end)
+
+
+def test_a_layer_that_allows_no_path_refuses_the_gold_tags() -> None:
+    """Start allows one tag and end the other: a sentence of one word has no path, and its loss is no number."""
+    crf = Crf(2, start_end=True, allowed_start=torch.tensor([True, False]), allowed_end=torch.tensor([False, True]))
+    with pytest.raises(ValueError, match="forbidden transition"):
+        crf.loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool))
+
+
 def test_scores_that_are_not_numbers_are_not_taken_for_forbidden_tags() -> None:
     """A diverged training has a nan loss, which the loop stops at; the tags are not to blame."""
     crf = Crf(2, constraints=torch.tensor([[True, False], [True, True]]))
