@@ -10,10 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# Licences of the dependencies
 
-As the packages of `requirements.lock` state them. `python docs/licences.py` writes this page. huey and skops state none in
-their metadata; their licence files say MIT. All of them may be used by a program under Apache-2.0. Two kinds are copyleft
-and used unchanged: packages under MPL-2.0, whose terms cover their own files, and text-unidecode (GPL-2.0-or-later or the
-Artistic License, at one's choice), which Prefect brings in through python-slugify.
+As the packages of `requirements.lock` state them. `python docs/licences.py` writes this page. huey and skops state none
+in their metadata; their licence files say MIT. All of them may be used by a program under Apache-2.0. Two kinds are
+copyleft and used unchanged: packages under MPL-2.0, whose terms cover their own files, and text-unidecode
+(GPL-2.0-or-later or the Artistic License, at one's choice), which Prefect brings in through python-slugify.
 
 | licence | packages |
 |---|---|
