@@ -37,6 +37,7 @@ def build_tag_scheme(bench: Bench) -> Built:
     Nothing else is payload: other test bytes in the same layout change nothing downstream.
     """
     paths = [*(path for files in bench.files.values() for path in files), *_demo_files(bench)]
+    paths = list(dict.fromkeys(paths))  # a file may be two splits; its bad lines are named once
     found = _find_layout(bench, paths, scheme=None)
     _write_json(bench.out / SCHEME_FILE, found.layout.to_dict())
     doubt = {"doubt": found.doubts[0]} if found.doubts else {}

@@ -183,7 +183,7 @@ def test_an_error_in_a_running_flow_is_said_once(tmp_path: Path) -> None:
                  "--set=run.tracking=false", *splits)  # fmt: skip
     assert done.returncode == 1
     said = done.stdout + done.stderr
-    assert said.count("bad:2: found 1 columns ('saw'); expected 2 as in line 1; correct the line") == 1
+    assert said.count("bad:2: found 1 column ('saw'); expected 2 as in line 1; correct the line") == 1
     assert "Traceback" not in said
 
 

@@ -61,7 +61,7 @@ def test_an_unforeseen_error_is_one_message_and_a_file(
     def broken(*_: object) -> None:
         raise KeyError("no [such] thing")
 
-    monkeypatch.setattr(cli, "_load", broken)
+    monkeypatch.setattr(cli, "load", broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ended = taglm("plan", experiment(), "--set", "a b=c")
     assert ended.status == 1
@@ -109,7 +109,7 @@ def test_common_errors_have_words_of_their_own(
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_load", broken)
+    monkeypatch.setattr(cli, "load", broken)
     ended = taglm("plan", experiment())
     assert ended.status == status
     assert message in ended.printed
