@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
+from ssl import SSLError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
-from tasks.http import ASK_SECONDS, PREFECT_SAYS, may_pass, reason
+from tasks.http import ASK_SECONDS, PREFECT_SAYS, causes, may_pass, reason, tls_reason
 from tasks.places import without_password
 from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
 
@@ -38,6 +39,10 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "po
 SHOW = "`.venv/bin/prefect config view --show-sources` shows which file sets it"
 OWN_SERVER = "every run then starts its own server"
 OWN = f"`make up` starts a server on this machine; or unset PREFECT_API_URL: {OWN_SERVER}"
+TLS = (
+    "set PREFECT_API_SSL_CERT_FILE to the file of the certificate that signed the server's (or "
+    "PREFECT_API_TLS_INSECURE_SKIP_VERIFY=true, without any check); a server without TLS has an address with http://"
+)
 MAJOR = "3"
 
 
@@ -166,6 +171,8 @@ def _server_fault(settings: Settings, url: str) -> Fault | None:
                 return fault
             return _version_fault(shown, client.get(f"{url}/admin/version"))
     except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        if any(isinstance(one, SSLError) for one in causes(error)):
+            return Fault("Prefect", f"{VARIABLE} is {shown}, and TLS fails there ({tls_reason(error)})", TLS)
         via = f" through {', '.join(proxies())}" if proxies() and not _is_loopback(host) else ""
         return Fault("Prefect", f"{VARIABLE} is {shown}, and nobody answers there{via} ({reason(error)})", OWN)
 

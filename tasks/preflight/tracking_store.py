@@ -12,13 +12,17 @@ from socket import EAI_NONAME, gaierror
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
-from tasks.http import ASK_SECONDS, causes, may_pass, reason
+from tasks.http import ASK_SECONDS, causes, may_pass, reason, speaks_no_http, tls_reason
 from tasks.places import is_server, without_password
 from tasks.preflight.fault import Fault, refused, sqlite_fault
 from tasks.tracking.address import SQLITE, resolve_uri
 
 SEARCH = "/api/2.0/mlflow/experiments/search"
 LATER = "start it, or set run.tracking_uri; work goes on without it, and results are sent when it is back"
+TLS = (
+    "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the certificate that signed the server's (or "
+    "MLFLOW_TRACKING_INSECURE_TLS=true, without any check); a server without TLS has an address with http://"
+)
 OTHER = "set run.tracking_uri to another place, or run.tracking=false to do without"
 
 
@@ -129,9 +133,14 @@ def _no_answer(shown: str, error: Exception) -> Fault:
 
     layers = list(causes(error))
     unknown_host = any(isinstance(one, gaierror) and one.errno == EAI_NONAME for one in layers)
-    lasting = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+    if any(isinstance(one, requests.exceptions.SSLError) for one in layers):
+        return Fault("MLflow", f"{shown}: TLS fails there ({tls_reason(error)})", TLS)
+    lasting = (
+        requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.TooManyRedirects
+    )  # fmt: skip
     if (
         unknown_host
+        or speaks_no_http(error)
         or any(isinstance(one, lasting) for one in layers)
         or not any(isinstance(one, OSError) for one in layers)
     ):
