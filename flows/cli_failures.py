@@ -25,7 +25,7 @@ EXIT_STATUSES = (
 
 
 def open_closed_streams() -> None:
-    """Lead standard streams that are closed (`taglm status >&-`) nowhere: else a file of the store gets their number."""
+    """Lead closed standard streams (`taglm status >&-`) nowhere: else a file of the store gets their number."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -58,7 +58,8 @@ def report(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, OSError) and error.filename is None and _output_failed():
-        console.print("[bold red]error[/]: the output cannot be written; make room where it goes, or send it elsewhere")
+        said = "the output cannot be written; make room where it goes, or send it elsewhere"
+        console.print(f"[bold red]error[/]: {said}", soft_wrap=True)
         return FAILED
     known = error if isinstance(error, TagLMError) else _of_the_system(error) or _of_a_server(error)
     if known is not None:

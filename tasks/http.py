@@ -34,7 +34,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while current is not None and current not in seen:
         yield current
         seen.append(current)
-        current = current.__cause__ or current.__context__
+        wrapped = next((one for one in current.args if isinstance(one, BaseException)), None)  # as urllib3 does
+        current = current.__cause__ or current.__context__ or wrapped
 
 
 def reason(error: BaseException) -> str:
@@ -51,7 +52,7 @@ def reason(error: BaseException) -> str:
 
 
 def speaks_no_http(error: BaseException) -> bool:
-    """Whether another kind of program answers. (A connection that is closed at once is a bad status line, too.)"""
+    """Whether another kind of program answers. A connection that is closed at once is an OSError, too."""
     return any(isinstance(one, BadStatusLine) and not isinstance(one, OSError) for one in causes(error))
 
 

@@ -17,6 +17,10 @@ from tasks.places import is_server, without_password
 from tasks.preflight.fault import Fault, refused, sqlite_fault
 from tasks.tracking.address import SQLITE, resolve_uri
 
+CERTIFICATES = (
+    "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
+)  # fmt: skip
+POOL_CLASS = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 SEARCH = "/api/2.0/mlflow/experiments/search"
 LATER = "start it, or set run.tracking_uri; work goes on without it, and results are sent when it is back"
 TLS = (
@@ -69,6 +73,19 @@ def _setting_faults() -> Iterator[Fault]:
                 variable.get()
             except ValueError as error:
                 yield _unreadable(error)
+    yield from _value_faults()
+
+
+def _value_faults() -> Iterator[Fault]:
+    """Values that MLflow reads and then fails with, each time it opens a store."""
+    import sqlalchemy.pool
+
+    for name in CERTIFICATES:
+        if (value := os.environ.get(name)) and not Path(value).exists():
+            yield Fault("MLflow", f"{name} is {value}, and nothing is there", f"correct or unset {name}")
+    value = os.environ.get(POOL_CLASS, "")
+    if value and not hasattr(sqlalchemy.pool, value):
+        yield Fault("MLflow", f"{POOL_CLASS} is {value!r}; expected a pool of SQLAlchemy", f"unset {POOL_CLASS}")
 
 
 def _unreadable(error: ValueError) -> Fault:
@@ -149,7 +166,9 @@ def _no_answer(shown: str, error: Exception) -> Fault:
 
 
 def _is_mlflow(text: str) -> bool:
+    """Whether an answer to a search for experiments is MLflow's: of none it is `{}`."""
     try:
-        return isinstance(json.loads(text), dict)
+        answer = json.loads(text)
     except ValueError:
         return False
+    return isinstance(answer, dict) and answer.keys() <= {"experiments", "next_page_token"}

@@ -255,6 +255,9 @@ def test_what_is_no_tracking_store_is_refused(address: str, said: str, monkeypat
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}", "file is not a database"),
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}/x.db", "is a file; expected a folder"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "abc", "correct or unset MLFLOW_HTTP_REQUEST_TIMEOUT"),
+        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/nowhere.pem", "is /nowhere.pem, and nothing is there"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere.pem", "correct or unset REQUESTS_CA_BUNDLE"),
+        ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "Foo", "is 'Foo'; expected a pool of SQLAlchemy"),
         ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "maybe", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR is 'maybe'"),
     ],
 )
@@ -282,6 +285,7 @@ def test_what_mlflow_cannot_use_is_named(
         (403, "", False, "MLFLOW_TRACKING_USERNAME"),
         (404, "", False, "not MLflow's API"),
         (200, "<html>", False, "something else answers there"),
+        (200, '{"ok": 1}', False, "something else answers there"),
         (503, "", True, "HTTP 503"),
     ],
 )
