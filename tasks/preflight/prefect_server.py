@@ -20,6 +20,7 @@ from ssl import SSLError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import yaml
 from pydantic import SecretStr, ValidationError
 from pydantic_settings.exceptions import SettingsError
 
@@ -80,6 +81,8 @@ def prefect_faults() -> list[Fault]:
         settings = prefect_settings()
     except ConfigError as error:
         return [refused("Prefect", error)]
+    if (fault := _logging_fault(settings)) is not None:
+        return [fault]
     url = settings.api.url
     if url is None:
         return list(_own_server_faults(settings))
@@ -90,6 +93,20 @@ def prefect_faults() -> list[Fault]:
     if (fault := _server_fault(settings, url.strip().rstrip("/"))) is None:
         return []
     return [Fault(fault.what, fault.found, f"{fault.remedy}; {SHOW}" if from_file else fault.remedy)]
+
+
+def _logging_fault(settings: Settings) -> Fault | None:
+    """Prefect reads its logging file when the first flow starts."""
+    path = settings.logging.config_path
+    if path is None or not path.exists():
+        return None
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        remedy = "correct the file, or remove it (PREFECT_LOGGING_SETTINGS_PATH names another one)"
+        return Fault("Prefect", f"its logging settings {path} cannot be read ({said})", remedy)
+    return None
 
 
 def _wrong_values(error: ValidationError) -> Iterator[str]:

@@ -363,3 +363,12 @@ def test_the_doctor_outlives_answers_that_are_not_prefects(server: str, monkeypa
     monkeypatch.setattr(Answer, "text", '{"ok": 1}')
     monkeypatch.setenv("PREFECT_API_URL", f"{server}/api")
     assert "something else than Prefect" in _worker().found
+
+
+def test_logging_settings_that_prefect_cannot_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect would end the run in the middle of its start."""
+    (tmp_path / "logging.yml").write_text("{{")
+    monkeypatch.setenv("PREFECT_LOGGING_SETTINGS_PATH", str(tmp_path / "logging.yml"))
+    [fault] = prefect_faults()
+    assert f"its logging settings {tmp_path / 'logging.yml'} cannot be read" in fault.found
+    assert "PREFECT_LOGGING_SETTINGS_PATH" in fault.remedy
