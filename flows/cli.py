@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from flows import cli_views
 from flows.cli_corpora import show_corpora
-from flows.cli_failures import EXIT_STATUSES, report
+from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
 from flows.cli_given import ExperimentFile, Invocation, Sets, console, load, require_before
 from flows.cli_promote import promote
@@ -231,14 +231,16 @@ def doctor(
 
 def main() -> None:
     """Entry point: whatever goes wrong comes as one message, without a stack trace."""
+    open_closed_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say about libraries is nothing that a user could mend
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows another one
     try:
+        require_folder()
         app(args=[argument for argument in sys.argv[1:] if argument != DEBUG])
     except Exception as error:  # noqa: BLE001 (the last place where a trace can become a message)
-        sys.exit(report(console, error, debug=DEBUG in sys.argv))
+        sys.exit(report(error, debug=DEBUG in sys.argv))
 
 
 def _run(

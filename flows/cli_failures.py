@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import shlex
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from taglm_core.errors import Interrupted, TagLMError
+from taglm_core.errors import ConfigError, Interrupted, TagLMError
 from taglm_core.store.system_errors import system_error
 
 FAILED, STOPPED = 1, 75
@@ -23,16 +24,43 @@ EXIT_STATUSES = (
 )
 
 
-def report(console: Console, error: Exception, *, debug: bool) -> int:
-    """Say what went wrong, and give the exit status.
+def open_closed_streams() -> None:
+    """Lead closed standard streams (`taglm status >&-`) nowhere: else a file of the store gets their number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
+def require_folder() -> None:
+    """Refuse to work in a folder that is gone: relative paths begin there.
+
+    Raises:
+        ConfigError: the folder was removed, or may not be looked at.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the current folder cannot be used ({error.strerror}); change to a folder that exists, and run again"
+        ) from error
+
+
+def report(error: Exception, *, debug: bool) -> int:
+    """Say on standard error what went wrong, and give the exit status.
 
     Args:
-        console: where.
         error: what ended the command.
         debug: whether its trace is shown, too.
     """
+    console = Console(highlight=False, emoji=False, stderr=True)
     if debug:
         traceback.print_exception(error)
+    if isinstance(error, OSError) and error.filename is None and _output_failed():
+        said = "the output cannot be written; make room where it goes, or send it elsewhere"
+        console.print(f"[bold red]error[/]: {said}", soft_wrap=True)
+        return FAILED
     known = error if isinstance(error, TagLMError) else _of_the_system(error) or _of_a_server(error)
     if known is not None:
         console.print(f"[bold red]{type(known).__name__}[/]: ", end="")
@@ -41,6 +69,18 @@ def report(console: Console, error: Exception, *, debug: bool) -> int:
     console.print("[bold red]unexpected error[/]: ", end="")
     console.print(f"{_one_line(error)}; {_what_to_do(error)}", markup=False, soft_wrap=True)
     return FAILED
+
+
+def _output_failed() -> bool:
+    """Whether standard output takes no more; it leads nowhere from then on, so that Python's end is silent about it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return True
+    return False
 
 
 def _of_the_system(error: Exception) -> TagLMError | None:

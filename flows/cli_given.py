@@ -20,7 +20,8 @@ from taglm_core.stages.planning import Decision
 from taglm_core.stages.steps import Stage
 from taglm_core.store.store import Store
 
-WIDTH = None if sys.stdout.isatty() else 120  # a log has no width of its own
+# a log has no width of its own; there is no output at all after `>&-`
+WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 120
 console = Console(highlight=False, emoji=False, width=WIDTH)
 
 ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment", show_default=False)]

@@ -74,7 +74,11 @@ def show(experiment: Experiment, kind: str, digest: str, *, named: bool = False)
         digest: of the object.
         named: whether the user gave the experiment, so that its own names are shown.
     """
-    lineage = Lineage(Store(experiment.run.store), experiment.name if named else None)
+    store = Store(experiment.run.store)
+    lineage = Lineage(store)
+    if named:
+        graph = build_graph(settle_bases(store, experiment).experiment)
+        lineage = Lineage(store, experiment.name, plan(store, graph).values())
     above, below = lineage.inputs(kind, digest), lineage.users(kind, digest)
     shown: list[Tree | str] = [f"[bold]{kind} {digest}[/]", *_facts(above.thing), *_experiments(above.thing)]
     shown += ["\n[bold]made from[/]", _tree(above), "\n[bold]used by[/]", _tree(below)]

@@ -36,7 +36,8 @@ def run_flow(
         StoreError: the store cannot be written to.
     """
     Store(experiment.run.store).require_writable()
-    require_environment(experiment.run)
+    for line in require_environment(experiment.run):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
     handler.addFilter(_ForPeople())
     progress = logging.getLogger("taglm")

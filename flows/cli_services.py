@@ -25,6 +25,8 @@ from tasks.preflight.tracking_store import tracking_faults
 from tasks.tracking.address import SQLITE, resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
 
+START = "`make up` starts both; only deployments need them"
+
 
 def check_services(experiment: Experiment) -> list[Check]:
     """Look at the servers that an experiment may use, where their pages are, and what they report to their makers."""
@@ -70,8 +72,9 @@ def _worker() -> Check:
         remedy = "`make up` creates it and starts a worker; schedules run nothing until then"
         return Check("worker", said, remedy=remedy)
     except NOBODY:
-        remedy = "`make up` starts both; only deployments need them"
-        return Check("worker", f"no server at {without_password(api)}", remedy=remedy)
+        return Check("worker", f"no server at {without_password(api)}", remedy=START)
+    if not isinstance(workers, list):
+        return Check("worker", f"something else than Prefect answers at {without_password(api)}", remedy=START)
     online = [f"{one['name']} (heard of {one['last_heartbeat_time']})" for one in workers if one["status"] == "ONLINE"]
     if not online:
         gone = f", {len(workers)} known before" if workers else ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -33,14 +34,31 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while current is not None and current not in seen:
         yield current
         seen.append(current)
-        current = current.__cause__ or current.__context__
+        wrapped = next((one for one in current.args if isinstance(one, BaseException)), None)  # as urllib3 does
+        current = current.__cause__ or current.__context__ or wrapped
 
 
 def reason(error: BaseException) -> str:
     """Return why a request failed, in a few words: of libraries' layers around `Connection refused` the innermost."""
     innermost_first = list(causes(error))[::-1]
     system = next((one.strerror for one in innermost_first if isinstance(one, OSError) and one.strerror), None)
+    if system is None and any("Timeout" in type(one).__name__ for one in innermost_first):  # each library has its own
+        system = "no answer in time"
+    if system is None and speaks_no_http(error):
+        system = "what answers does not speak HTTP"
+    if system is None and any(type(one).__name__ == "TooManyRedirects" for one in innermost_first):
+        system = "it redirects in a circle"
     return str(system or error or type(error).__name__).strip().partition("\n")[0] or type(error).__name__
+
+
+def speaks_no_http(error: BaseException) -> bool:
+    """Whether another kind of program answers. A connection that is closed at once is an OSError, too."""
+    return any(isinstance(one, BadStatusLine) and not isinstance(one, OSError) for one in causes(error))
+
+
+def tls_reason(error: BaseException) -> str:
+    """Return why TLS failed in OpenSSL's words, without its codes and the line of its source."""
+    return re.sub(r"^\[[^]]*\]\s*|\s*\(_ssl\.c:\d+\)$", "", reason(error))
 
 
 def answers(url: str, says: bytes | None = None) -> bool:

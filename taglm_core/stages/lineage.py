@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.paths import resolve_files
-from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
+from taglm_core.errors import ConfigError, MissingObject, TagLMError
 from taglm_core.stages.graph import BASE, SPLITS, build_graph
 from taglm_core.stages.needs import Place, order_of, readers
+from taglm_core.stages.planning import Decision
+from taglm_core.stages.raw_files import RawFile, RawFiles
 from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
-from taglm_core.store.durable import read_json
 from taglm_core.store.records import Manifest, Recipe
-from taglm_core.store.store import Pointer, Store, raw_digest
+from taglm_core.store.store import Pointer, Store
 from taglm_core.store.uses import Use, uses_of
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
@@ -41,23 +40,6 @@ _WAYS = (
     "an object is its digest or the beginning of it (4 characters or more, as `taglm status` shows it), KIND/DIGEST, "
     "the name of a step with --experiment FILE, or models:/NAME@champion"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RawFile:
-    """A raw input file as it was when it was read.
-
-    Attributes:
-        path: where it was.
-        bytes: its size.
-        sha256: of its bytes.
-        there: whether it is there still, with this size and time of change.
-    """
-
-    path: str
-    bytes: int
-    sha256: str
-    there: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +144,12 @@ class Lineage:
     Args:
         store: the store; read once.
         experiment: name of the experiment whose own steps label what it shares with others; None: the first makers'.
+        plan: of that experiment: its own recipes and raw files stand for those of the first makers.
     """
 
-    def __init__(self, store: Store, experiment: str | None = None) -> None:
+    def __init__(self, store: Store, experiment: str | None = None, plan: Iterable[Decision] = ()) -> None:
         self._store, self._experiment = store, experiment
+        self._own = {(one.ref.kind, one.ref.digest): one for one in plan if one.ref is not None}
         self._of_digest: dict[str, list[str]] = defaultdict(list)
         for kind, digests in _kinds(store).items():
             for digest in digests:
@@ -173,7 +157,7 @@ class Lineage:
         self._pointers = {
             (kind, pointer.digest): pointer for kind in _key_kinds(store) for pointer in store.pointers(kind)
         }
-        self._raw = _RawFiles(store)
+        self._raw = RawFiles(store)
         self._users: Mapping[str, list[Pointer]] = readers(store)
 
     def inputs(self, kind: str, digest: str) -> Node:
@@ -203,7 +187,9 @@ class Lineage:
         if kind != RAW:
             return self._inputs(kind, digest, role, told)
         manifest = _manifest(self._store, *user)
-        files, pattern = self._raw.of(digest, role, manifest), _pattern(role, manifest)
+        own = self._own.get(user)
+        pattern = _pattern(role, manifest) if own is None else own.step.files.get(role)
+        files = self._raw.of(digest, pattern)
         unchanged = bool(files) and all(file.there for file in files)
         return Node(Thing(RAW, digest, pattern or "", there=unchanged, files=files), role)
 
@@ -220,6 +206,9 @@ class Lineage:
         return Node(thing, role, tuple(below))
 
     def _recipe(self, kind: str, digest: str) -> Recipe:
+        own = self._own.get((kind, digest))
+        if own is not None and own.recipe is not None:
+            return own.recipe
         manifest, pointer = _manifest(self._store, kind, digest), self._pointers.get((kind, digest))
         if manifest is not None:
             return manifest.recipe
@@ -235,45 +224,6 @@ def things(*trees: Node) -> list[Thing]:
         found.setdefault((node.thing.kind, node.thing.digest), node.thing)
         waiting += node.below
     return list(found.values())
-
-
-class _RawFiles:
-    """Raw input files that a store remembers: those it has read, by size, time and inode."""
-
-    def __init__(self, store: Store) -> None:
-        self._known: dict[tuple[str | int, ...], str] = {}
-        for path in sorted((store.root / "raw").glob("*.json")):
-            data = read_json(path)
-            with contextlib.suppress(KeyError, TypeError):  # half of a file, or another version's
-                self._known[tuple(data["stamp"])] = str(data["sha256"])  # type: ignore[index]
-        self._alone = {raw_digest([sha256]): stamp for stamp, sha256 in self._known.items()}
-
-    def of(self, digest: str, role: str, user: Manifest | None) -> tuple[RawFile, ...]:
-        """The files behind a raw digest; none where they are gone or others by now.
-
-        Args:
-            digest: of the files together.
-            role: in which they were read.
-            user: what was made from them.
-        """
-        if digest in self._alone:
-            return (self._file(self._alone[digest]),)
-        pattern = _pattern(role, user)
-        if pattern is None:
-            return ()
-        try:
-            stamps = [tuple(Store.stamp(path)) for path in resolve_files(pattern)]
-        except InputError:
-            return ()
-        if not all(stamp in self._known for stamp in stamps):
-            return ()
-        if raw_digest([self._known[stamp] for stamp in stamps]) != digest:
-            return ()
-        return tuple(self._file(stamp) for stamp in stamps)
-
-    def _file(self, stamp: tuple[str | int, ...]) -> RawFile:
-        path, size = str(stamp[0]), int(stamp[1])
-        return RawFile(path, size, self._known[stamp], tuple(Store.stamp(Path(path))) == stamp)
 
 
 def _pattern(role: str, user: Manifest | None) -> str | None:

@@ -10,11 +10,14 @@ from tasks.preflight.prefect_server import prefect_faults
 from tasks.preflight.tracking_store import tracking_faults
 
 
-def require_environment(run: RunConfig) -> None:
+def require_environment(run: RunConfig) -> list[str]:
     """Refuse to start a run that cannot end well.
 
     Args:
         run: how the experiment runs: where it is tracked.
+
+    Returns:
+        A line for each fault that may pass by itself.
 
     Raises:
         ConfigError: one line for each fault that does not pass by itself.
@@ -25,3 +28,4 @@ def require_environment(run: RunConfig) -> None:
         faults = [*prefect_faults(), *tracking_faults(run)]
     if lasting := [str(fault) for fault in faults if not fault.passing]:
         raise ConfigError("\n".join(lasting))
+    return [str(fault) for fault in faults]

@@ -16,15 +16,17 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
+from ssl import SSLError
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import yaml
 from pydantic import SecretStr, ValidationError
 from pydantic_settings.exceptions import SettingsError
 
 from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
-from tasks.http import ASK_SECONDS, PREFECT_SAYS, may_pass, reason
+from tasks.http import ASK_SECONDS, PREFECT_SAYS, causes, may_pass, reason, tls_reason
 from tasks.places import without_password
 from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
 
@@ -38,6 +40,10 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "po
 SHOW = "`.venv/bin/prefect config view --show-sources` shows which file sets it"
 OWN_SERVER = "every run then starts its own server"
 OWN = f"`make up` starts a server on this machine; or unset PREFECT_API_URL: {OWN_SERVER}"
+TLS = (
+    "set PREFECT_API_SSL_CERT_FILE to the file of the certificate that signed the server's (or "
+    "PREFECT_API_TLS_INSECURE_SKIP_VERIFY=true, without any check); a server without TLS has an address with http://"
+)
 MAJOR = "3"
 
 
@@ -75,6 +81,8 @@ def prefect_faults() -> list[Fault]:
         settings = prefect_settings()
     except ConfigError as error:
         return [refused("Prefect", error)]
+    if (fault := _logging_fault(settings)) is not None:
+        return [fault]
     url = settings.api.url
     if url is None:
         return list(_own_server_faults(settings))
@@ -85,6 +93,20 @@ def prefect_faults() -> list[Fault]:
     if (fault := _server_fault(settings, url.strip().rstrip("/"))) is None:
         return []
     return [Fault(fault.what, fault.found, f"{fault.remedy}; {SHOW}" if from_file else fault.remedy)]
+
+
+def _logging_fault(settings: Settings) -> Fault | None:
+    """Prefect reads its logging file when the first flow starts."""
+    path = settings.logging.config_path
+    if path is None or not path.exists():
+        return None
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        remedy = "correct the file, or remove it (PREFECT_LOGGING_SETTINGS_PATH names another one)"
+        return Fault("Prefect", f"its logging settings {path} cannot be read ({said})", remedy)
+    return None
 
 
 def _wrong_values(error: ValidationError) -> Iterator[str]:
@@ -166,6 +188,8 @@ def _server_fault(settings: Settings, url: str) -> Fault | None:
                 return fault
             return _version_fault(shown, client.get(f"{url}/admin/version"))
     except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        if any(isinstance(one, SSLError) for one in causes(error)):
+            return Fault("Prefect", f"{VARIABLE} is {shown}, and TLS fails there ({tls_reason(error)})", TLS)
         via = f" through {', '.join(proxies())}" if proxies() and not _is_loopback(host) else ""
         return Fault("Prefect", f"{VARIABLE} is {shown}, and nobody answers there{via} ({reason(error)})", OWN)
 

@@ -12,13 +12,21 @@ from socket import EAI_NONAME, gaierror
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
-from tasks.http import ASK_SECONDS, causes, may_pass, reason
+from tasks.http import ASK_SECONDS, causes, may_pass, reason, speaks_no_http, tls_reason
 from tasks.places import is_server, without_password
 from tasks.preflight.fault import Fault, refused, sqlite_fault
 from tasks.tracking.address import SQLITE, resolve_uri
 
+CERTIFICATES = (
+    "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
+)  # fmt: skip
+POOL_CLASS = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 SEARCH = "/api/2.0/mlflow/experiments/search"
 LATER = "start it, or set run.tracking_uri; work goes on without it, and results are sent when it is back"
+TLS = (
+    "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the certificate that signed the server's (or "
+    "MLFLOW_TRACKING_INSECURE_TLS=true, without any check); a server without TLS has an address with http://"
+)
 OTHER = "set run.tracking_uri to another place, or run.tracking=false to do without"
 
 
@@ -65,6 +73,19 @@ def _setting_faults() -> Iterator[Fault]:
                 variable.get()
             except ValueError as error:
                 yield _unreadable(error)
+    yield from _value_faults()
+
+
+def _value_faults() -> Iterator[Fault]:
+    """Values that MLflow reads and then fails with, each time it opens a store."""
+    import sqlalchemy.pool
+
+    for name in CERTIFICATES:
+        if (value := os.environ.get(name)) and not Path(value).exists():
+            yield Fault("MLflow", f"{name} is {value}, and nothing is there", f"correct or unset {name}")
+    value = os.environ.get(POOL_CLASS, "")
+    if value and not hasattr(sqlalchemy.pool, value):
+        yield Fault("MLflow", f"{POOL_CLASS} is {value!r}; expected a pool of SQLAlchemy", f"unset {POOL_CLASS}")
 
 
 def _unreadable(error: ValueError) -> Fault:
@@ -129,9 +150,14 @@ def _no_answer(shown: str, error: Exception) -> Fault:
 
     layers = list(causes(error))
     unknown_host = any(isinstance(one, gaierror) and one.errno == EAI_NONAME for one in layers)
-    lasting = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+    if any(isinstance(one, requests.exceptions.SSLError) for one in layers):
+        return Fault("MLflow", f"{shown}: TLS fails there ({tls_reason(error)})", TLS)
+    lasting = (
+        requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.TooManyRedirects
+    )  # fmt: skip
     if (
         unknown_host
+        or speaks_no_http(error)
         or any(isinstance(one, lasting) for one in layers)
         or not any(isinstance(one, OSError) for one in layers)
     ):
@@ -140,7 +166,9 @@ def _no_answer(shown: str, error: Exception) -> Fault:
 
 
 def _is_mlflow(text: str) -> bool:
+    """Whether an answer to a search for experiments is MLflow's: of none it is `{}`."""
     try:
-        return isinstance(json.loads(text), dict)
+        answer = json.loads(text)
     except ValueError:
         return False
+    return isinstance(answer, dict) and answer.keys() <= {"experiments", "next_page_token"}

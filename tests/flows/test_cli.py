@@ -98,7 +98,7 @@ def test_errors_are_one_message_without_a_stack_trace(tmp_path: Path, arguments:
     demo = str(ROOT / "experiments" / "demo.yaml")
     done = taglm(tmp_path, *(demo if argument == "DEMO" else argument for argument in arguments))
     assert done.returncode == 1
-    assert message in " ".join(done.stdout.split())
+    assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -135,7 +135,7 @@ def test_gc_refuses_when_mlflow_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "data" / "mlflow.db").write_text("no database")
     done = taglm(tmp_path, "gc", "--yes")
     assert done.returncode == 1
-    assert "TrackingAway" in done.stdout
+    assert "TrackingAway" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "nothing to remove" in taglm(tmp_path, "gc", "--yes", "--no-aliases").stdout
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,3 +191,27 @@ def test_gc_hints_name_the_store() -> None:
     """`taglm gc` alone means the usual store."""
     assert cli_views._gc_command(Store(Path("data/store"))) == "taglm gc"
     assert cli_views._gc_command(Store(Path("my store"))) == f"taglm gc --set 'run.store={Path.cwd()}/my store'"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [("> /dev/full", "the output cannot be written"), (">&-", ""), ("2>&- >&- <&-", "")]
+)
+def test_an_output_that_takes_nothing_gives_no_trace(output: str, said: str, tmp_path: Path) -> None:
+    """A full disk is said once on standard error; without any output the command ends as usual."""
+    command = f"{shlex.quote(sys.executable)} -m flows.cli status {experiment(str(tmp_path / 'x.yaml'))} {output}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == (1 if said else 0), done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == (1 if said else 0)
+
+
+def test_a_folder_that_is_gone_is_said(taglm: Taglm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths would begin there; no fault of taglm."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ended = taglm("plan", "x.yaml")
+    assert ended.status == 1
+    assert "ConfigError: the current folder cannot be used (No such file or directory); change to" in ended.printed

@@ -14,11 +14,13 @@ from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.stages.continuing import from_random_weights
 from taglm_core.stages.graph import BASE, build_graph
 from taglm_core.stages.lineage import RAW, Lineage, Node, find_object, kind_of_input, things
+from taglm_core.stages.planning import plan
 from taglm_core.stages.steps import KINDS, TRAIN_ONLY
 from taglm_core.store.digests import content_digest
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
 from taglm_core.store.uses import record_use, uses_of
+from tests.building import build_up_to
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,6 +134,24 @@ def test_a_shared_object_names_all_experiments_and_ones_own_first(chain: Chain) 
     assert [(use.pipeline_run, use.prefect_run) for use in first.uses] == [(None, None), ("m9", "p9")]
     assert (first.label, own.label, never.label) == ("mine/corpus/text", "yours/corpus/news", "mine/corpus/text")
     assert own.made_for == "mine/corpus/text"
+
+
+def test_an_experiment_that_shares_an_object_sees_its_own_files(tmp_path: Path) -> None:
+    """The tag scheme of two experiments is one object; each one's lineage leads to its own dev file."""
+    for name, first in (("train", "a"), ("dev1", "b"), ("dev2", "c"), ("test", "d")):
+        (tmp_path / name).write_text(f"{first} B-X\n\n" * 3)
+    store, plans = Store(tmp_path / "store"), {}
+    for name, dev in (("one", "dev1"), ("two", "dev2")):
+        paths = {"train": "train", "dev": dev, "test": "test"}
+        sources = [f"labelled.{split}={tmp_path / file}" for split, file in paths.items()]
+        given = [f"name={name}", *sources, "variants=[{name: baseline}]", f"run.store={store.root}"]
+        experiment = load_experiment(None, given)
+        build_up_to(experiment, "scheme")
+        plans[name] = plan(store, build_graph(experiment))
+    assert plans["one"]["scheme"].ref.digest == plans["two"]["scheme"].ref.digest
+    for name, dev in (("one", "dev1"), ("two", "dev2")):
+        tree = Lineage(store, name, plans[name].values()).inputs("tag-scheme", plans[name]["scheme"].ref.digest)
+        assert {node.role: node.thing.label for node in tree.below}["dev"] == str(tmp_path / dev)
 
 
 def test_a_use_is_recorded_once(chain: Chain) -> None:

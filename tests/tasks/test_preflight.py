@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
+from flows.cli_services import _worker
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
+from tasks.http import reason
 from tasks.preflight.check import require_environment
 from tasks.preflight.machine import machine_faults
 from tasks.preflight.prefect_server import prefect_faults
@@ -250,6 +255,9 @@ def test_what_is_no_tracking_store_is_refused(address: str, said: str, monkeypat
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}", "file is not a database"),
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}/x.db", "is a file; expected a folder"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "abc", "correct or unset MLFLOW_HTTP_REQUEST_TIMEOUT"),
+        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/nowhere.pem", "is /nowhere.pem, and nothing is there"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere.pem", "correct or unset REQUESTS_CA_BUNDLE"),
+        ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "Foo", "is 'Foo'; expected a pool of SQLAlchemy"),
         ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "maybe", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR is 'maybe'"),
     ],
 )
@@ -277,6 +285,7 @@ def test_what_mlflow_cannot_use_is_named(
         (403, "", False, "MLFLOW_TRACKING_USERNAME"),
         (404, "", False, "not MLflow's API"),
         (200, "<html>", False, "something else answers there"),
+        (200, '{"ok": 1}', False, "something else answers there"),
         (503, "", True, "HTTP 503"),
     ],
 )
@@ -298,7 +307,68 @@ def test_a_server_that_is_down_may_come_back(monkeypatch: pytest.MonkeyPatch) ->
     [fault] = tracking_faults(RunConfig(tracking_uri=NOBODY))
     assert fault.passing
     assert fault.found == f"{NOBODY} does not answer (Connection refused)"
-    require_environment(RunConfig(tracking_uri=NOBODY))
+    assert require_environment(RunConfig(tracking_uri=NOBODY)) == [str(fault)]  # said at the start of the run
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "-1")
     with pytest.raises(ConfigError, match="timeout"):
         require_environment(RunConfig(tracking_uri=NOBODY))
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """A program that answers in another protocol, and the beginning of its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")
+                    connection.recv(10_000)
+                    connection.close()
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_another_kind_of_program_is_not_waited_for(mute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over http and https: what it is not, and what to set."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    [fault] = tracking_faults(RunConfig(tracking_uri=f"http://{mute}"))
+    assert not fault.passing
+    assert fault.found == f"http://{mute} cannot be asked (what answers does not speak HTTP)"
+    [fault] = tracking_faults(RunConfig(tracking_uri=f"https://{mute}"))
+    assert not fault.passing
+    assert "TLS fails there" in fault.found
+    assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in fault.remedy
+    assert "_ssl.c" not in fault.found
+    monkeypatch.setenv("PREFECT_API_URL", f"https://{mute}/api")
+    [fault] = prefect_faults()
+    assert "TLS fails there" in fault.found
+    assert "PREFECT_API_SSL_CERT_FILE" in fault.remedy
+
+
+def test_a_server_that_hangs_is_said_in_few_words() -> None:
+    """However many layers a library puts around it."""
+    layered = OSError("HTTPConnectionPool(host='127.0.0.1', port=1): Max retries exceeded with url: /")
+    layered.__cause__ = requests.exceptions.ReadTimeout("read timeout=20")
+    assert reason(layered) == "no answer in time"
+
+
+def test_the_doctor_outlives_answers_that_are_not_prefects(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that answers JSON to everything is no reason to end."""
+    monkeypatch.setattr(Answer, "status", 200)
+    monkeypatch.setattr(Answer, "text", '{"ok": 1}')
+    monkeypatch.setenv("PREFECT_API_URL", f"{server}/api")
+    assert "something else than Prefect" in _worker().found
+
+
+def test_logging_settings_that_prefect_cannot_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect would end the run in the middle of its start."""
+    (tmp_path / "logging.yml").write_text("{{")
+    monkeypatch.setenv("PREFECT_LOGGING_SETTINGS_PATH", str(tmp_path / "logging.yml"))
+    [fault] = prefect_faults()
+    assert f"its logging settings {tmp_path / 'logging.yml'} cannot be read" in fault.found
+    assert "PREFECT_LOGGING_SETTINGS_PATH" in fault.remedy
