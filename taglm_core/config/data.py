@@ -26,6 +26,19 @@ class TagScheme(StrEnum):
     IOE = "ioe"
     IO = "io"
 
+    @classmethod
+    def _missing_(cls, value: object) -> TagScheme | None:
+        """Take the other names by which people know a scheme, in any case."""
+        name = str(value).lower()
+        other = _SCHEME_NAMES.get(name, name)
+        return next((scheme for scheme in cls if scheme == other), None)
+
+
+_SCHEME_NAMES = {
+    "bio": "iob2", "bio2": "iob2", "bio1": "iob1", "iobes": "bioes", "bilou": "bioes", "bmes": "bioes",
+    "bmewo": "bioes", "ioe2": "ioe",
+}  # fmt: skip
+
 
 class ColumnSeparator(StrEnum):
     """What stands between two columns; `auto` looks at all splits together."""

@@ -15,6 +15,7 @@ from taglm_core.corpus.bad_lines import MAX_NAMED, BadLine
 from taglm_core.corpus.notation import EXPECTED, Notation, canonical, style_of
 
 _HEADERS = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "entity", "iob", "bio")
+_SEPARATED_VALUES = re.compile(r"[,;]\s*\"?(O|[BIESLUMW]-[^,;]+)\"?$")
 _RANGE = re.compile(r"\d+[-.]\d+")
 
 
@@ -118,7 +119,11 @@ class FileFaults:
     def empty_word(self, width: Width, number: int, line: str) -> None:
         """Note a line without a word."""
         found, expected = f"an empty word ({_shorten(line)!r})", f"a word in column {self._columns.word}"
-        width.faults.add(BadLine(self.path, number, found, expected, "write the word, or remove the line"))
+        remedy = (
+            "write the word, or remove the line, or set labelled.columns.word to the column of the words "
+            f"(it is {self._columns.word} now)"
+        )
+        width.faults.add(BadLine(self.path, number, found, expected, remedy))
 
     def bad_tag(self, width: Width, number: int, tag: str) -> None:
         """Note a line whose tag is none."""
@@ -203,6 +208,8 @@ class FileFaults:
             remedy = "write a space or a tab between word and tag"
             if self._columns.separator is Separator.TAB:
                 remedy = "write a tab between word and tag, or set labelled.separator to what separates the columns"
+            elif _SEPARATED_VALUES.search(usual.places[0][1]):
+                remedy = "the columns are separated by commas or semicolons: export them separated by tabs"
         if not remedy:
             return None
         number, text = usual.places[0]

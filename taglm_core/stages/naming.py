@@ -38,7 +38,8 @@ def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
         return text
 
     if isinstance(error, InputError):
-        return InputError(renamed(error.path), error.line, *map(renamed, (error.found, error.expected, error.remedy)))
+        said = map(renamed, (error.found, error.expected, error.remedy))
+        return InputError(renamed(error.path), error.line, *said, [renamed(other) for other in error.others])
     return type(error)(renamed(str(error)))
 
 
