@@ -139,7 +139,9 @@ def _hint(expected: str, given: object, here: Any) -> str:
         return "; write one text alone (for several files: a folder, or a pattern such as data/*.conll)"
     if expected == _LIST and isinstance(given, int if int in _parts(here) else str):
         return f"; write [{given}]"
-    if expected == _LIST and isinstance(given, Mapping):
+    if expected == _LIST and isinstance(given, str) and int in _parts(here) and re.fullmatch(r"[\d, ]+", given):
+        return f"; write [{given}]"
+    if expected == _LIST and isinstance(given, Mapping) and all(str(key).isdigit() for key in given):
         return "; --set reaches an item by its number only where the file has the list"
     if expected == _WHOLE and isinstance(given, str):
         digits = re.sub(r"[ ,']", "", given)
@@ -149,7 +151,7 @@ def _hint(expected: str, given: object, here: Any) -> str:
 
 def _choices(given: object, choices: str) -> str:
     """The choices, behind the one that was probably meant."""
-    near = difflib.get_close_matches(str(given).lower(), re.findall("'([^']*)'", choices), n=1)
+    near = difflib.get_close_matches(str(given).lower(), re.findall("'([^']*)'", choices), n=1, cutoff=0.7)
     return f"{choices}; did you mean {near[0]}?" if near else choices
 
 

@@ -38,8 +38,9 @@ def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
         return text
 
     if isinstance(error, InputError):
-        said = map(renamed, (error.found, error.expected, error.remedy))
-        return InputError(renamed(error.path), error.line, *said, [renamed(other) for other in error.others])
+        found, expected, remedy = map(renamed, (error.found, error.expected, error.remedy))
+        others = [renamed(other) for other in error.others]
+        return InputError(renamed(error.path), error.line, found, expected, remedy, others)
     return type(error)(renamed(str(error)))
 
 
