@@ -223,6 +223,7 @@ FRENCH, RUSSIAN, CZECH = "Un café noir , déjà vu", "Москва NNP B-LOC", 
     ("data", "encoding", "text"),
     [
         (FRENCH.encode("latin-1"), "WINDOWS-1252", FRENCH),
+        (("‘L’été’ – “élève” " * 9).encode("cp1252"), "WINDOWS-1252", "‘L’été’ – “élève” " * 9),
         (CZECH.encode("cp1250"), "WINDOWS-1250", CZECH),
         (FRENCH.encode("cp850"), "CP850", FRENCH),
         ((RUSSIAN + "\nв IN O\nРоссии NNP B-LOC").encode("cp1251"), "WINDOWS-1251", RUSSIAN),
