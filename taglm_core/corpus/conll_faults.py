@@ -6,6 +6,7 @@ Which number of columns is right is known at the end of the file alone: it is th
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -139,6 +140,9 @@ class FileFaults:
             found += f" (it has {style_of(tag, other)})"
             expected += ", as most tags are"
             remedy = "write all tags of all files in one style"
+        elif tag and not tag[0].isascii() and (len(tag) == 1 or tag[1] in "-_"):
+            found += f" (its first letter is U+{ord(tag[0]):04X}, {unicodedata.name(tag[0], 'a sign without a name')})"
+            remedy = "write a Latin letter"
         elif tag.lower() in _HEADERS:
             remedy = "remove the line if it is a header, or correct the tag"
         remedy += f", or set labelled.columns.tag to the column of the tags (it is {self._columns.tag} now)"

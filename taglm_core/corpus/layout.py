@@ -196,6 +196,8 @@ def _unread_style(reader: ConllReader) -> InputError:
     if any(is_bracket(tag) for tag in tags):
         found = f"tags in the bracket style of CoNLL-2005 and OntoNotes ({shown})"
         remedy = f"convert the file to IOB2, or {other_column}"
+    elif all(tag[0] == tag[-1] == '"' for tag in tags):
+        found, remedy = f"tags in quotation marks ({shown})", "export the columns without quotation marks"
     elif joined:
         found = f"prefixes that nothing separates from their types ({', '.join(map(repr, joined[:3]))})"
         remedy = f"write a hyphen after each prefix, or {other_column}"

@@ -143,6 +143,7 @@ def test_what_is_suspicious_is_named(corpus: SplitFacts, name: FindingName, stop
         ({"PER": 2}, {"PER": 60}, True),  # nearly empty
         ({}, {"NP": 60}, True),  # empty
         ({"PER": 10, "LOC": 5}, {"PER": 40, "LOC": 30}, True),  # nested entities of the same types
+        ({"DRUG": 3}, {"NP": 100, "VP": 40}, False),
         ({"PER": 10, "LOC": 5}, {"NP": 100, "VP": 40}, False),  # phrases beside entities
     ],
 )

@@ -174,6 +174,8 @@ def test_types_alone_need_the_setting(tmp_path: Path) -> None:
             {},
             r"prefixes that nothing separates .*'BPER', 'IPER'.*a hyphen after each prefix",
         ),
+        (["a \u041e\nb O\nc B-X\n"], {}, r":1: .*U\+041E, CYRILLIC CAPITAL LETTER O.*write a Latin letter"),
+        (['"a" "O"\n"b" "B-X"\n'], {}, r"tags in quotation marks.*export the columns without"),
         (["a;O\nb;B-X\n"], {}, r"separated by commas or semicolons: export them separated by tabs"),
         (["\tMary\tO\nx\truns\tB-X\n"], {"separator": Separator.TAB}, r"set labelled\.columns\.word to the column"),
         (['{"text": "a b"}\n{"text": "c d"}\n'], {}, r":1: found JSON lines; expected CoNLL columns; convert the file"),
