@@ -170,7 +170,7 @@ def _other_columns(columns: TagColumns) -> Iterator[Finding]:
         common = len(own.keys() & types.keys())
         nested = common and 2 * common >= len(own) and total >= _NESTED * max(1, mine)
         phrases = "NP" in types and "NP" not in own  # chunks beside rare entities are as they should be
-        richer = total >= _RICHER * max(1, mine) and not (phrases and mine)
+        richer = total >= _RICHER * max(1, mine) and not (phrases and mine > 2)
         if number != columns.tag and total >= 10 and (nested or richer):
             yield Finding(
                 FindingName.OTHER_COLUMN,
