@@ -24,7 +24,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_make_targets_and_commands_exist(page: Path) -> None:
     """What a page tells the reader to type is there."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    cli = (ROOT / "flows" / "cli.py").read_text(encoding="utf-8")
+    cli = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "flows").glob("cli*.py"))
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", text):
         assert re.search(rf"^([a-z -]+ )?{target}( [a-z -]+)?:", makefile, re.MULTILINE), f"{page.name}: make {target}"
