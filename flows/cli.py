@@ -268,7 +268,7 @@ def _run(
         try:
             run_flow(console, experiment, start, end, stages)
         except CorpusRefused:
-            show_corpora(console, experiment, plan(store, graph))
+            show_corpora(console, experiment, plan(store, graph), findings=False)
             raise
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
     else:

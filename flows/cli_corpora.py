@@ -17,7 +17,12 @@ MOST_TYPES = 12  # entity types that the table names
 
 
 def show_corpora(
-    console: Console, experiment: Experiment, decisions: Mapping[str, Decision], *, rows: bool = True
+    console: Console,
+    experiment: Experiment,
+    decisions: Mapping[str, Decision],
+    *,
+    rows: bool = True,
+    findings: bool = True,
 ) -> CorpusReport:
     """Print one row a split, and below it what is suspicious.
 
@@ -26,11 +31,12 @@ def show_corpora(
         experiment: the experiment.
         decisions: its plan, which says what is stored.
         rows: False prints the findings alone.
+        findings: False prints the rows alone, where an error names the findings.
     """
     report = report_corpora(experiment, build_graph(experiment), refs_of(decisions))
     if rows:
         console.print(corpora_table(report))
-    for finding in finding_lines(report):
+    for finding in finding_lines(report) if findings else ():
         console.print(finding, soft_wrap=True)
     return report
 

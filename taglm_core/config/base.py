@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict
 class Settings(BaseModel):
     """Base of every configuration record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 def home_expanded(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from taglm_core.config.base import Settings
 
+_NAME = r"^[A-Za-z0-9][\w.-]*$"
 DEMO_PREFIX = "demo:"
 DEMO_FILES = {"train": "train.conll", "dev": "dev.conll", "test": "test.conll", "text": "text.txt",
               "text-replaced": "text-replaced.txt"}  # fmt: skip
@@ -25,6 +27,19 @@ class TagScheme(StrEnum):
     BIOS = "bios"
     IOE = "ioe"
     IO = "io"
+
+    @classmethod
+    def _missing_(cls, value: object) -> TagScheme | None:
+        """Take the other names by which people know a scheme, in any case."""
+        name = str(value).lower()
+        other = _SCHEME_NAMES.get(name, name)
+        return next((scheme for scheme in cls if scheme == other), None)
+
+
+_SCHEME_NAMES = {
+    "bio": "iob2", "bio2": "iob2", "bio1": "iob1", "iobes": "bioes", "bilou": "bioes", "bmes": "bioes",
+    "bmewo": "bioes", "ioe2": "ioe",
+}  # fmt: skip
 
 
 class ColumnSeparator(StrEnum):
@@ -85,7 +100,7 @@ class Columns(Settings):
 class LabelledConfig(Settings):
     """The labelled corpora: CoNLL column files, one per split."""
 
-    name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the data set in MLflow and reports")
+    name: str = Field("demo", pattern=_NAME, description="name of the data set in MLflow and reports")
     train: str = Field("demo:train", description="file, folder or glob (.gz and .zst are read), or demo:train")
     dev: str | None = Field("demo:dev", description="same; null draws dev_sentences from train")
     test: str | None = Field("demo:test", description="same; null: variants are compared on dev, no test figures")
@@ -135,7 +150,7 @@ class LabelledConfig(Settings):
 class UnlabelledConfig(Settings):
     """The text the language models learn from: pre-tokenised, one sentence a line."""
 
-    name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the text in MLflow")
+    name: str = Field("demo", pattern=_NAME, description="name of the text in MLflow")
     path: str = Field("demo:text", description="file, folder or glob (.gz and .zst are read), or demo:text")
     heldout_fraction: float = Field(
         0.01, gt=0, lt=0.5, description="share of sentences held out, by hash of the sentence"
@@ -195,15 +210,18 @@ def complete_sources(settings: Any) -> Any:
     if settings.get("unlabelled") is not None and "path" not in text:
         missing.append("unlabelled.path")
     if missing:
-        raise ValueError("\n  ".join(f"{name}: missing; {_REMEDIES[name]}" for name in missing))
+        unknown = [f"labelled.{key}" for key in labelled if key not in LabelledConfig.model_fields]
+        lines = [f"{name}: missing; {_REMEDIES[name]}" for name in missing]
+        raise ValueError("\n  ".join([*lines, *(f"{name}: unknown key" for name in unknown)]))
     if "labelled" not in settings and settings.get("variants") is not None:
         raise ValueError(
             "labelled: missing, and the variants learn from it; name labelled.train, labelled.dev and labelled.test, "
             "or set labelled=null to train language models alone"
         )
     settings = {"labelled": None, "unlabelled": None, **settings}
-    if labelled and "name" not in labelled and settings.get("name"):
-        settings["labelled"] = {**labelled, "name": settings["name"]}
+    name = settings.get("name")
+    if labelled and "name" not in labelled and isinstance(name, str) and re.fullmatch(_NAME, name):
+        settings["labelled"] = {**labelled, "name": name}
     return settings
 
 

@@ -103,6 +103,8 @@ def _message(detail: Any, here: Any) -> str:
         wanted = f"at least {limits['min_length']}" if most is None else f"at most {most}"
         count = limits["actual_length"]
         return f"found {count} item{'' if count == 1 else 's'}; expected {wanted}"
+    if kind in ("enum", "literal_error"):
+        return f"found {found(given)}; expected {_choices(given, _LIMITS[kind](limits))}"
     expected = _LIMITS[kind](limits) if kind in _LIMITS else _EXPECTED.get(kind)
     if expected is None:  # a type that no setting had when this was written
         return f"found {found(given)}; {detail['msg']}"
@@ -133,14 +135,24 @@ def _hint(expected: str, given: object, here: Any) -> str:
     """What to write instead, where it is plain what was meant."""
     if expected in (_TEXT, "a path") and isinstance(given, bool | int | float):
         return f"; put it into quotes: '{found(given)}'"
+    if expected == _TEXT and isinstance(given, list | tuple) and all(isinstance(item, str) for item in given):
+        return "; write one text alone (for several files: a folder, or a pattern such as data/*.conll)"
     if expected == _LIST and isinstance(given, int if int in _parts(here) else str):
         return f"; write [{given}]"
-    if expected == _LIST and isinstance(given, Mapping):
+    if expected == _LIST and isinstance(given, str) and int in _parts(here) and re.fullmatch(r"[\d, ]+", given):
+        return f"; write [{given}]"
+    if expected == _LIST and isinstance(given, Mapping) and all(str(key).isdigit() for key in given):
         return "; --set reaches an item by its number only where the file has the list"
     if expected == _WHOLE and isinstance(given, str):
         digits = re.sub(r"[ ,']", "", given)
         return f"; write {digits}" if digits != given and digits.isdigit() else ""
     return ""
+
+
+def _choices(given: object, choices: str) -> str:
+    """The choices, behind the one that was probably meant."""
+    near = difflib.get_close_matches(str(given).lower(), re.findall("'([^']*)'", choices), n=1, cutoff=0.7)
+    return f"{choices}; did you mean {near[0]}?" if near else choices
 
 
 def _parts(annotation: Any) -> set[Any]:

@@ -37,6 +37,9 @@ _WORDS: Mapping[str, str] = {
     "found character '[@`%]'": "text that begins with @, ` or % needs quotes",
     "expected alphabetic or numeric character": "text that begins with * or & needs quotes",
     "could not find expected ':'": "a key without `: ` and a value, or a line that is not indented like its neighbours",
+    "but found '<scalar>'": (
+        "text stands behind a closing quote or bracket; put the whole value into quotes, as in '[v1]/train.conll'"
+    ),
     "expected <block end>|<document start>": (
         "this line is not indented like its neighbours, or a list item stands among keys"
     ),

@@ -114,6 +114,10 @@ class ConllReader:
         """Return how often each tag occurs, in lines with the usual number of columns."""
         return sum((faults.tags() for faults in self._faults), Counter())
 
+    def has_sound_file(self) -> bool:
+        """Return whether a file with entities has no bad line."""
+        return any(not faults.count() and any(tag != "O" for tag in faults.tags()) for faults in self._faults)
+
     def wrong_widths(self) -> int:
         """Return how many lines have a wrong number of columns."""
         return sum(faults.wrong_widths() for faults in self._faults)

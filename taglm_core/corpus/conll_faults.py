@@ -6,6 +6,7 @@ Which number of columns is right is known at the end of the file alone: it is th
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,7 @@ from taglm_core.corpus.bad_lines import MAX_NAMED, BadLine
 from taglm_core.corpus.notation import EXPECTED, Notation, canonical, style_of
 
 _HEADERS = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "entity", "iob", "bio")
+_SEPARATED_VALUES = re.compile(r"[,;]\s*\"?(O|[BIESLUMW]-[^,;]+)\"?$")
 _RANGE = re.compile(r"\d+[-.]\d+")
 
 
@@ -118,7 +120,11 @@ class FileFaults:
     def empty_word(self, width: Width, number: int, line: str) -> None:
         """Note a line without a word."""
         found, expected = f"an empty word ({_shorten(line)!r})", f"a word in column {self._columns.word}"
-        width.faults.add(BadLine(self.path, number, found, expected, "write the word, or remove the line"))
+        remedy = (
+            "write the word, or remove the line, or set labelled.columns.word to the column of the words "
+            f"(it is {self._columns.word} now)"
+        )
+        width.faults.add(BadLine(self.path, number, found, expected, remedy))
 
     def bad_tag(self, width: Width, number: int, tag: str) -> None:
         """Note a line whose tag is none."""
@@ -134,6 +140,9 @@ class FileFaults:
             found += f" (it has {style_of(tag, other)})"
             expected += ", as most tags are"
             remedy = "write all tags of all files in one style"
+        elif tag and not tag[0].isascii() and (len(tag) == 1 or tag[1] in "-_"):
+            found += f" (its first letter is U+{ord(tag[0]):04X}, {unicodedata.name(tag[0], 'a sign without a name')})"
+            remedy = "write a Latin letter"
         elif tag.lower() in _HEADERS:
             remedy = "remove the line if it is a header, or correct the tag"
         remedy += f", or set labelled.columns.tag to the column of the tags (it is {self._columns.tag} now)"
@@ -203,6 +212,8 @@ class FileFaults:
             remedy = "write a space or a tab between word and tag"
             if self._columns.separator is Separator.TAB:
                 remedy = "write a tab between word and tag, or set labelled.separator to what separates the columns"
+            elif _SEPARATED_VALUES.search(usual.places[0][1]):
+                remedy = "the columns are separated by commas or semicolons: export them separated by tabs"
         if not remedy:
             return None
         number, text = usual.places[0]

@@ -168,12 +168,18 @@ def _identify(head: bytes) -> Content | None:
         return found
     matches = ((re.match(pattern, head, re.DOTALL), content) for pattern, content in _SIGNATURES)
     found = next((content for match, content in matches if match and _is_telling(match[0], head)), None)
-    return found or _wide_without_mark(head)
+    return found or _escaped(head) or _wide_without_mark(head)
 
 
 def _is_telling(signature: bytes, head: bytes) -> bool:
     """Whether a signature is more than words with which a text may begin."""
     return b"\0" in head or _UNPRINTABLE.search(signature) is not None
+
+
+def _escaped(head: bytes) -> Content | None:
+    """Text in an encoding of seven bits, which reads as UTF-8: escapes switch its alphabets."""
+    found = re.search(rb"\x1b\$(\)C)?|\x1b\([BJ]", head)
+    return None if found is None else _wide("ISO-2022-KR" if found[1] else "ISO-2022-JP")
 
 
 def _wide_without_mark(head: bytes) -> Content | None:

@@ -28,6 +28,9 @@ _ICONV_NAMES = {
     "euc_kr": "CP949",
 }
 _WORD = re.compile(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*")  # with at least one letter beyond ASCII
+_THAI = re.compile(rb"[\xa1-\xa7\xa9-\xb7\xb9-\xbf]")  # frequent letters of Thai, rare signs of Cyrillic
+_THAI_SHARE = 0.2
+_INNER = re.compile(rb"(?<=[A-Za-z])[\x80-\x91\x93-\xff](?=[A-Za-z])")  # quotes stand around words, 92 is an apostrophe
 _FIELD = re.compile(rb"\S*[\x80-\xff]\S*")
 _NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _LATIN_SHARE = 0.55  # of the letters of such words are beyond ASCII in Latin script, at most
@@ -100,13 +103,17 @@ def _looks_binary(sample: bytes) -> bool:
 
 def _guess(sample: bytes) -> str:
     """The name by which iconv knows the encoding of a text."""
-    letters = b"".join(_WORD.findall(sample))
+    letters_apart = b" ".join(_WORD.findall(sample))
+    letters = letters_apart.replace(b" ", b"")
     beyond = sum(byte > 127 for byte in letters)
     fields = b" ".join(_FIELD.findall(sample))  # without tags, which are ASCII
     found = None if beyond <= _LATIN_SHARE * len(letters) else from_bytes(fields, cp_isolation=[*_ICONV_NAMES]).best()
+    if found is not None and found.encoding == "cp1251" and len(_THAI.findall(letters)) > _THAI_SHARE * beyond:
+        return "CP874"  # not among the guesser's choices, since Chinese texts look like it
     if found is not None:
         return _ICONV_NAMES.get(found.encoding, "WINDOWS-1252")
-    if sum(0x80 <= byte < 0xA0 for byte in letters) * 2 > beyond:
+    inner = b"".join(_INNER.findall(letters_apart))
+    if sum(0x80 <= byte < 0xA0 for byte in inner) * 2 > len(inner):
         return "CP850"  # of DOS: most letters are where WINDOWS-1252 has signs
     return "WINDOWS-1250" if _NOT_IN_1252.search(sample) else "WINDOWS-1252"
 

@@ -5,7 +5,10 @@ Findings never change a number. One that makes results meaningless stops the run
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from taglm_core.config.data import FindingName
 from taglm_core.corpus.findings_of_text import about_sentences, about_spelling, about_text, about_words
@@ -17,6 +20,18 @@ _RICHER = 20  # times the entities of the tag column
 _NESTED = 3  # times the entities of the tag column, where both columns have the same types
 _FEW_WORDS, _LARGE = 100, 5_000  # distinct words of so many tokens
 _FEW_ENTITIES = 30
+
+_IN_SENTENCE = re.compile(r"^\d+-(?=\d+$)")
+_NO_WORDS = {FindingName.SAME_COLUMN, FindingName.NUMBERED_WORDS}
+_OF_WORDS = {
+    FindingName.SAME_SENTENCES,
+    FindingName.SHARED_SENTENCES,
+    FindingName.REPEATED_SENTENCES,
+    FindingName.TEXT_HAS_SENTENCES,
+    FindingName.OTHER_WORDS,
+    FindingName.OTHER_CASE,
+}
+"""Findings that say nothing where the words are none."""
 
 
 def judge(facts: Mapping[str, SplitFacts], columns: TagColumns | None = None) -> list[Finding]:
@@ -36,8 +51,23 @@ def judge(facts: Mapping[str, SplitFacts], columns: TagColumns | None = None) ->
             found += _other_columns(columns)
     if TEXT in facts:
         found += about_text(facts[TEXT], labelled)
+    if any(finding.name in _NO_WORDS for finding in found):
+        found = [finding for finding in found if finding.name not in _OF_WORDS]
     order = list(FindingName)
-    return sorted(found, key=lambda finding: order.index(finding.name))
+    return _each_once(sorted(found, key=lambda finding: order.index(finding.name)))
+
+
+def _each_once(found: Sequence[Finding]) -> list[Finding]:
+    """Say what is true of train and of other splits once, for train."""
+    kept: list[Finding] = []
+    for name, group in groupby(found, key=lambda finding: finding.name):
+        first, *others = group
+        if first.split == TRAIN and others and name is not FindingName.REPAIRED_TAGS:  # each has its count
+            also = " and ".join(other.split for other in others if other.split != TEXT)
+            others = [other for other in others if other.split == TEXT]
+            first = replace(first, what=f"{first.what} ({also}, too)") if also else first
+        kept += [first, *others]
+    return kept
 
 
 def _labelled(split: SplitFacts) -> Iterator[Finding]:
@@ -139,7 +169,9 @@ def _other_columns(columns: TagColumns) -> Iterator[Finding]:
         total = sum(types.values())
         common = len(own.keys() & types.keys())
         nested = common and 2 * common >= len(own) and total >= _NESTED * max(1, mine)
-        if number != columns.tag and total >= 10 and (nested or total >= _RICHER * max(1, mine)):
+        phrases = "NP" in types and "NP" not in own  # chunks beside rare entities are as they should be
+        richer = total >= _RICHER * max(1, mine) and not (phrases and mine > 2)
+        if number != columns.tag and total >= 10 and (nested or richer):
             yield Finding(
                 FindingName.OTHER_COLUMN,
                 TRAIN,
@@ -152,10 +184,14 @@ def _other_columns(columns: TagColumns) -> Iterator[Finding]:
 
 
 def _numbered(sample: Sequence[StoredSentence]) -> bool:
-    """Whether most sentences are 1, 2, 3, ... (or 0, 1, 2, ...)."""
+    """Whether most sentences are 1, 2, 3, ... (or 0, 1, 2, ...), or 7-1, 7-2, ... in sentence 7."""
     longer = [sentence.tokens for sentence in sample if len(sentence.tokens) > 1]
     numbered = sum(
-        all(word == str(number) for number, word in enumerate(tokens, int(tokens[0] == "1"))) for tokens in longer
+        all(
+            _IN_SENTENCE.sub("", word) == str(number)
+            for number, word in enumerate(tokens, int(_IN_SENTENCE.sub("", tokens[0]) == "1"))
+        )
+        for tokens in longer
     )
     return numbered > 0.8 * len(longer) > 0
 

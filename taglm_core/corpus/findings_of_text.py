@@ -14,10 +14,12 @@ _LONG, _UNBROKEN, _SHORT = 120, 500, 1.1  # mean tokens a sentence
 _ENOUGH = 500  # words to judge by
 _UNSEEN = 0.8  # share of the tokens whose word training lacks
 _REPEATED = 0.5
+_CASED = 0.01  # share of the words with a capital letter
 
 _MARK = re.compile(r"-docstart-", re.IGNORECASE)
 _TAG = re.compile(r"O|[BIESLUMW]-\S+")
-_MARKUP = re.compile(r"</?[a-zA-Z!][^>]*>")
+_MARKUP = re.compile(r"</(?!s>)[a-z][\w:.-]*\s*>|<(br|hr|img|!--)\b|<[a-z][\w:.-]* [^<>]*=", re.IGNORECASE)
+# <s>, </s> and marks such as <unk> are words of many texts
 _GARBLED = re.compile("\ufffd|Ã[\u0080-\u00bf]|â€|Â[\u00a0-\u00bf]")
 
 
@@ -35,7 +37,9 @@ def about_sentences(split: SplitFacts, section: str) -> Iterator[Finding]:
             FindingName.ONE_TOKEN_SENTENCES,
             name,
             f"{name} has {figures}: nearly every sentence is one word",
-            "remove the blank lines inside the sentences" if section == "labelled" else f"give {ends}",
+            "remove the blank lines inside the sentences"
+            if section == "labelled"
+            else f"give {ends}, its tokens separated by spaces",
             0,
         )
     elif mean > _LONG:
@@ -123,11 +127,11 @@ def about_text(text: SplitFacts, labelled: Sequence[SplitFacts]) -> Iterator[Fin
     train = next((split for split in labelled if split.split == TRAIN), None)
     if train is not None:
         yield from about_words(train, text)
-    if train is not None and _cased(train.sample) and not _cased(sample):
+    if train is not None and (cased := _cased(train.sample)) > _CASED and _cased(sample) < cased / 10:
         yield Finding(
             FindingName.OTHER_CASE,
             TEXT,
-            "the text has no capital letters, and the labelled sentences have",
+            "the text has hardly any capital letters, and the labelled sentences have",
             "give text that is written as the labelled sentences are",
             0,
         )
@@ -140,7 +144,7 @@ def _kind_of_text(sample: Sequence[StoredSentence]) -> tuple[FindingName, str] |
     first = " ".join(sample[0].tokens)
     if most(re.compile(r'^[\[{] ?"?.*[\]}],?$')):
         return FindingName.TEXT_IS_JSON, "JSON lines"
-    if re.match(r"<(!doctype|html|\?xml)", first, re.IGNORECASE) or most(_MARKUP):
+    if re.match(r"<(!doctype|html|\?xml|mediawiki|tei|doc )", first, re.IGNORECASE) or most(_MARKUP):
         return FindingName.TEXT_IS_MARKUP, "HTML or XML"
     columns = sum(1 < len(s.tokens) < 12 and bool(_TAG.fullmatch(s.tokens[-1])) for s in sample)
     if columns > 0.8 * len(sample):
@@ -163,7 +167,7 @@ def _tokenisation(text: SplitFacts) -> Iterator[Finding]:
         )
 
 
-def _cased(sample: Sequence[StoredSentence]) -> bool:
-    """Whether at least one word in a hundred has a capital letter."""
+def _cased(sample: Sequence[StoredSentence]) -> float:
+    """Return the share of the words that have a capital letter."""
     words = words_of(sample)
-    return sum(count for word, count in words.items() if word != word.lower()) > 0.01 * sum(words.values())
+    return sum(count for word, count in words.items() if word != word.lower()) / sum(words.values())

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from taglm_core.corpus.conll import ConllReader
 from taglm_core.corpus.conll_faults import Columns, Separator
-from taglm_core.corpus.files import open_text
+from taglm_core.corpus.content import describe_content
+from taglm_core.corpus.files import BOM, open_text, read_blocks
 from taglm_core.corpus.notation import (
     STANDARD,
     Notation,
@@ -18,6 +19,7 @@ from taglm_core.corpus.notation import (
     is_bracket,
     is_outside,
     is_word_for_outside,
+    joined_prefixes,
     style_of,
 )
 from taglm_core.corpus.scheme_evidence import SchemeEvidence
@@ -111,7 +113,7 @@ def find_layout(
             break
     best = min(reversed(attempts), key=lambda attempt: (attempt.reader.wrong_widths(), attempt.reader.bad_lines()))
     if best.reader.bad_lines() or best.style is not None:
-        raise best.style or best.reader.error()
+        raise _in_another_format(best.style or best.reader.error())
     reader, evidence = best.reader, best.evidence
     layout = Layout(scheme or evidence.decide(strict=strict), reader.columns.separator, reader.columns.notation)
     remarks = [*_separator_remark(attempts, best), *_style_remarks(reader)]
@@ -145,7 +147,8 @@ def _attempt(paths: Sequence[Path], columns: Columns, scheme: Scheme | None) -> 
         return _Attempt(reader, evidence)
     if notation is Notation.PLAIN and scheme is not Scheme.IO:
         is_column_fault = reader.wrong_widths() > 0 and not any(map(is_outside, tags))
-        return _Attempt(reader, evidence, None if is_column_fault else _unread_style(reader))
+        is_fault_of_some_files = is_column_fault or reader.has_sound_file()
+        return _Attempt(reader, evidence, None if is_fault_of_some_files else _unread_style(reader))
     again = ConllReader(paths, replace(columns, notation=notation))
     return _Attempt(again, _read(again), _word_for_outside(again) if notation is Notation.PLAIN else None)
 
@@ -171,6 +174,16 @@ def _word_for_outside(reader: ConllReader) -> InputError | None:
     )
 
 
+def _in_another_format(error: InputError) -> InputError:
+    """Return the error that names the format of a file that has no columns at all; the same error for other files."""
+    head = next(read_blocks(Path(error.path)), b"").removeprefix(BOM)
+    what = describe_content(head)
+    if what is None:
+        return error
+    remedy = "convert the file: a word, a space and its tag in each line, and a blank line after each sentence"
+    return InputError(error.path, 1, what, "CoNLL columns", remedy)
+
+
 def _unread_style(reader: ConllReader) -> InputError:
     """Name the style of tags that have no prefixes."""
     counts = reader.tag_counts()
@@ -178,10 +191,16 @@ def _unread_style(reader: ConllReader) -> InputError:
     path, line = reader.tags[tags[0]].first if tags else (reader.paths[0], 1)
     shown = ", ".join(repr(tag) for tag in tags[:3])
     other_column = f"set labelled.columns.tag to {_tag_column(path, reader.columns)}"
+    joined = joined_prefixes(tags)
     io = "set labelled.scheme: io (adjacent entities of one type are then read as one)"
     if any(is_bracket(tag) for tag in tags):
         found = f"tags in the bracket style of CoNLL-2005 and OntoNotes ({shown})"
         remedy = f"convert the file to IOB2, or {other_column}"
+    elif all(tag[0] == tag[-1] == '"' for tag in tags):
+        found, remedy = f"tags in quotation marks ({shown})", "export the columns without quotation marks"
+    elif joined:
+        found = f"prefixes that nothing separates from their types ({', '.join(map(repr, joined[:3]))})"
+        remedy = f"write a hyphen after each prefix, or {other_column}"
     elif any(map(is_outside, counts)):
         found, remedy = f"types without prefixes ({shown})", f"{io}, or {other_column}"
     else:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
@@ -46,8 +46,8 @@ BARE_TYPE = "ENTITY"
 
 _SYMBOLS = frozenset(("O", "o", "0", "_", "-"))
 _OUTSIDE = _SYMBOLS | {"OTHER", "Other", "other", "OUT", "Out", "out", "NONE", "None", "none", "NULL", "null"}
-_PREFIX = re.compile(r"(?P<prefix>[BIESLUMW])(?P<joint>[-_:/|])(?P<kind>.+)", re.DOTALL | re.IGNORECASE)
-_SUFFIX = re.compile(r"(?P<kind>.+)(?P<joint>[-_:/|])(?P<prefix>[BIESLUMW])", re.DOTALL | re.IGNORECASE)
+_PREFIX = re.compile(r"(?P<prefix>[BIESLUMW])(?P<joint>[-_:/|.=\u2010-\u2015])(?P<kind>.+)", re.DOTALL | re.IGNORECASE)
+_SUFFIX = re.compile(r"(?P<kind>.+)(?P<joint>[-_:/|.=\u2010-\u2015])(?P<prefix>[BIESLUMW])", re.DOTALL | re.IGNORECASE)
 _BARE = re.compile(r"(?P<prefix>[BIESLUMW])-?", re.IGNORECASE)
 _PATTERNS = {Notation.PREFIX: _PREFIX, Notation.SUFFIX: _SUFFIX, Notation.BARE: _BARE}
 _BRACKETS = re.compile(r"(\([^()*\s]+)*\*\)*")
@@ -85,6 +85,16 @@ def is_word_for_outside(tag: str) -> bool:
 def is_bracket(tag: str) -> bool:
     """Return whether a tag belongs to the bracket style of CoNLL-2005 and OntoNotes: `(PER*`, `*`, `*)`."""
     return _BRACKETS.fullmatch(tag) is not None
+
+
+def joined_prefixes(tags: Sequence[str]) -> list[str]:
+    """Return the tags with a prefix and no joint, such as BORG and IORG; none unless most tags are so."""
+    kinds = {tag: tag[1:] for tag in tags if len(tag) > 1 and tag[0] in "BIESLUMW"}
+    begun = {kind for tag, kind in kinds.items() if tag[0] == "B"} & {
+        kind for tag, kind in kinds.items() if tag[0] != "B"
+    }
+    found = [tag for tag, kind in kinds.items() if kind in begun]
+    return found if 2 * len(found) > len(tags) else []
 
 
 def choose_notation(tags: Mapping[str, int]) -> Notation:

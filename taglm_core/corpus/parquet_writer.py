@@ -140,9 +140,9 @@ class CorpusWriter:
             raise InputError(
                 read.last_path or self._out_dir,
                 None,
-                f"no sentence ({read.files} files read, {read.empty_lines:,} empty lines)",
+                f"no sentence (files read: {read.files}, empty lines: {read.empty_lines:,})",
                 "at least one sentence",
-                "check that the configured files hold sentences in the configured format",
+                "give files that hold sentences",
             )
         return CorpusCounts(
             files=read.files,

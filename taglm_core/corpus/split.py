@@ -53,7 +53,9 @@ def split_corpus(
             None,
             f"{total:,} sentences",
             f"enough to draw {drawn:,} of them" + (" and leave a rest" if complement else " (at least one)"),
-            "change the number or the fraction to draw",
+            "set labelled.dev_sentences to a smaller number"
+            if fraction is None
+            else "set labelled.train_fraction to a larger share",
         )
     limit = np.partition(mix64(np.arange(total), seed), drawn - 1)[drawn - 1] if drawn else None
     position = 0

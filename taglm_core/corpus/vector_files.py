@@ -158,7 +158,7 @@ def _is_plain(field: bytes, values: list[bytes]) -> bool:
 def _wrong_width(path: Path, number: int, line: bytes, found: int, dim: int, word: bytes = b"") -> InputError:
     """The error for a line with another number of values; `word`: what may be one with a number at its end."""
     shown, name = (text[:40].decode("utf-8", errors="replace") for text in (line, word))
-    remedy = FORMAT_REMEDY
+    remedy = f"remove the line if it is a header, or {FORMAT_REMEDY}" if number == 1 else FORMAT_REMEDY
     if word:
         first = f"a first line with the numbers of words and of values, such as `400000 {dim}`"
         remedy = f"correct the line; if `{name}` is a word, add {first}"

@@ -29,11 +29,24 @@ _HEAD_BYTES = 2**16
 _MOST_HEAD_BYTES = 2**22
 _LOOK_LINES = 1000
 _FEW_LINES = 3
-_REMEDIES = {  # where the general one is not the best
+_REMEDIES: dict[str, str] = {  # where the general one is not the best
     "a zip archive": "unpack it (`unzip {path}`), and give the file of the size you want",
     "a Python pickle": "if gensim saved it, write it with `vectors.save_word2vec_format(path)`",
-    "a NumPy array": "write lines `word number number ...`",
-    "an HDF5 file": "write lines `word number number ...`",
+    **dict.fromkeys(
+        (
+            "a NumPy array",
+            "a NumPy archive (.npz)",
+            "a PyTorch file",
+            "an HDF5 file",
+            "a safetensors file",
+            "a Parquet file",
+            "an Arrow file",
+            "a Feather file",
+            "an SQLite database",
+            "a DuckDB database",
+        ),
+        "write lines `word number number ...`",
+    ),
 }
 
 

@@ -38,7 +38,9 @@ def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
         return text
 
     if isinstance(error, InputError):
-        return InputError(renamed(error.path), error.line, *map(renamed, (error.found, error.expected, error.remedy)))
+        found, expected, remedy = map(renamed, (error.found, error.expected, error.remedy))
+        others = [renamed(other) for other in error.others]
+        return InputError(renamed(error.path), error.line, found, expected, remedy, others)
     return type(error)(renamed(str(error)))
 
 

@@ -62,6 +62,11 @@ def test_refusals_name_path_and_remedy(override: str, message: str) -> None:
         ("run.memory_limit=lots", "run.memory_limit: found 'lots'; expected a number and a unit, such as 2GB"),
         ("run.tracking=maybe", "run.tracking: found 'maybe'; expected true or false"),
         ("run.device=gpu", "run.device: found 'gpu'; expected one of 'auto', 'cpu', 'cuda'"),
+        ("tagger.units='300'", "tagger.units: found '300'; expected a list, such as [a, b]; write [300]"),
+        ("tagger.learning_rate=.inf", "tagger.learning_rate: found inf; expected a finite number"),
+        ("labelled.scheme=iob3", "did you mean iob2?"),
+        ("labelled.accept=[no-entity]", "did you mean no-entities?"),
+        ("labelled.train=[a, b]", "expected text; write one text alone (for several files: a folder"),
         ("run.checkpoint_seconds=10 s", "run.checkpoint_seconds: found '10 s'; expected a number"),
         ("seeds=3", "seeds: found 3; expected a list, such as [a, b]; write [3]"),
         ("seeds=[1.5]", "seeds.0: found 1.5; expected a whole number"),
@@ -85,6 +90,25 @@ def test_refusals_are_in_the_words_of_the_file(override: str, message: str) -> N
     assert message in said
     for word in ("Input should", "<class", "tuple", "Tuple", "dictionary", "integer", "instance of"):
         assert word not in said
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("BIO", "iob2"), ("IOB1", "iob1"), ("iobes", "bioes"), ("BMES", "bioes")])
+def test_schemes_have_other_names(name: str, scheme: str) -> None:
+    """The names by which people know a scheme give the same setting, and so the same recipe."""
+    labelled = load_experiment(None, [f"labelled.scheme={name}"]).labelled
+    assert labelled is not None
+    assert str(labelled.scheme) == scheme
+
+
+def test_a_wrong_name_is_said_once() -> None:
+    """The labelled data has the experiment's name only where that is a name."""
+    sources = [f"labelled.{split}=x" for split in ("train", "dev", "test")]
+    assert "labelled.name" not in refusal("name=1.10", *sources)
+
+
+def test_an_unknown_key_is_named_beside_the_missing_one() -> None:
+    """Whoever writes `valid` for `dev` reads both."""
+    assert "labelled.valid: unknown key" in refusal("labelled={train: a, valid: b, test: c}")
 
 
 def test_a_list_with_a_wrong_item_is_not_called_short() -> None:

@@ -54,6 +54,7 @@ def test_shipped_yaml_reads_as_before(repository: Path) -> None:
         ("a: [1,\nb: 2\n", "x.yaml:1: not valid YAML"),
         ("a: 1\nb: c: d\n", "x.yaml:2: not valid YAML: a second `:` in one setting"),
         ("a: *b\n", "x.yaml:1: not valid YAML: `*` refers to an anchor that is nowhere"),
+        ("a: [v1]/b.conll\n", "x.yaml:1: not valid YAML: text stands behind a closing quote or bracket"),
         ("a: !b c\n", "YAML tags (`!name`) are not used"),
         ("a: 1\nb: \x01\n", "x.yaml:2: found the control character U+0001"),
         ("a: " + "[" * 3000, "nested too deep"),

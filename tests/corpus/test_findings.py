@@ -55,6 +55,34 @@ def names(*corpora: SplitFacts, columns: TagColumns | None = None) -> dict[Findi
     return {one.name: one.stops for one in judge(sound | {corpus.split: corpus for corpus in corpora}, columns)}
 
 
+NUMBERED = [" ".join(f"{line}-{number}" for number in range(1, 16)) for line in range(1, 41)]
+SOUND_TEXTS = [
+    [" ".join([*WORDS[:-1], "<unk>", str(number)]) for number in range(40)],
+    [" ".join(["<s>", *WORDS, str(number), "</s>"]) for number in range(40)],
+    [" ".join([*WORDS, "<URL>", "<3", str(number)]) for number in range(40)],
+]
+
+
+@pytest.mark.parametrize("texts", SOUND_TEXTS)
+def test_marks_of_texts_are_no_markup(texts: list[str]) -> None:
+    """Sentence marks and placeholders are words."""
+    assert names(facts("text", sentences(texts))) == {}
+
+
+def test_what_follows_from_wrong_words_is_not_said() -> None:
+    """Where the words are indices, sentences are alike; only the cause is named."""
+    numbers = facts("dev", sentences(NUMBERED, [ONE] * 40), shared={"train": 1.0}, duplicates=39)
+    assert names(numbers) == {FindingName.NUMBERED_WORDS: True}
+
+
+def test_what_is_true_of_all_splits_is_said_once() -> None:
+    """One finding for train, with the names of the others."""
+    found = judge({split: labelled(split, sentences=600) for split in ("train", "dev", "test")})
+    (one,) = found
+    assert (one.split, one.name) == ("train", FindingName.ONE_TOKEN_SENTENCES)
+    assert "(dev and test, too)" in one.what
+
+
 def test_sound_corpora_have_no_findings() -> None:
     """Nothing is said of corpora as they should be, and of single splits that an experiment lacks."""
     assert names(columns=TagColumns(3, {3: {"PER": 40, "LOC": 40}, 2: {"NP": 200}})) == {}
@@ -94,6 +122,8 @@ NAMED = [" ".join([*WORDS, "x"])] * 40
         (facts("dev", sentences([" ".join("abcdefghijklmno")] * 40, [ONE] * 40)), FindingName.OTHER_WORDS, False),
         (facts("text", sentences(['{"id": 1, "text": "A b"}'] * 9)), FindingName.TEXT_IS_JSON, True),
         (facts("text", sentences(["<!DOCTYPE html>", "A b", "c d"])), FindingName.TEXT_IS_MARKUP, True),
+        (facts("text", sentences(['<doc id="1" url="x">', "A b c", "d e f"])), FindingName.TEXT_IS_MARKUP, True),
+        (facts("train", sentences(NUMBERED, [ONE] * 40)), FindingName.NUMBERED_WORDS, True),
         (facts("text", sentences(["<p> A b </p>"] * 9)), FindingName.TEXT_IS_MARKUP, True),
         (facts("text", sentences(["EU NNP I-NP I-ORG", "rejects VBZ I-VP O"] * 9)), FindingName.TEXT_IS_COLUMNS, True),
         (facts("text", sentences([" ".join("abcdefghijklmno")] * 40)), FindingName.OTHER_WORDS, False),
@@ -113,6 +143,7 @@ def test_what_is_suspicious_is_named(corpus: SplitFacts, name: FindingName, stop
         ({"PER": 2}, {"PER": 60}, True),  # nearly empty
         ({}, {"NP": 60}, True),  # empty
         ({"PER": 10, "LOC": 5}, {"PER": 40, "LOC": 30}, True),  # nested entities of the same types
+        ({"DRUG": 3}, {"NP": 100, "VP": 40}, False),
         ({"PER": 10, "LOC": 5}, {"NP": 100, "VP": 40}, False),  # phrases beside entities
     ],
 )

@@ -116,6 +116,8 @@ def test_the_separator_is_found_over_all_splits(tmp_path: Path) -> None:
         ("a b-x\nb i-x\nc o\n", {"scheme": "iob2"}, "B-x E-x O"),
         ("a B_X\nb I_X\nc O\n", {"scheme": "iob2"}, "B-X E-X O"),
         ("a B:X\nb I:X\nc 0\n", {"scheme": "iob2"}, "B-X E-X O"),
+        ("a B.X\nb I.X\nc O\n", {"scheme": "iob2"}, "B-X E-X O"),
+        ("a B\u2013X\nb I\u2013X\nc O\n", {"scheme": "iob2"}, "B-X E-X O"),
         ("a B-X\nb OTHER\n", {"scheme": "iob2"}, "S-X O"),
         ("a X-B\nb X-I\nc O\n", {"scheme": "iob2", "notation": "suffix"}, "B-X E-X O"),
         ("a E-B\nb E-I\nc X-B\n", {"scheme": "iob2", "notation": "suffix"}, "B-E E-E S-X"),  # a type called E
@@ -165,6 +167,19 @@ def test_types_alone_need_the_setting(tmp_path: Path) -> None:
         (["word tag pos\na O\nb O\n"], {}, r":1: found 3 columns .*expected 2 as in line 2; remove the line if"),
         (["word tag\na O\nb B-X\n"], {}, r":1: found the tag 'tag'.*remove the line if it is a header"),
         (["a b\nc d e\nf g h i\n"], {}, r"one token a line.*convert the file to CoNLL columns"),
+        (["a B-X\nb O\n", "a\nb\nc\n"], {}, r"dev\.conll:1: found 1 column \('a'\).*a word and a tag in columns"),
+        (["a B-X\nb O\n", "O a\nB-X b\nO c\nO d\n"], {}, r"dev\.conll:1: found the tag 'a'"),
+        (
+            ["a BPER\nb IPER\nc O\n"],
+            {},
+            r"prefixes that nothing separates .*'BPER', 'IPER'.*a hyphen after each prefix",
+        ),
+        (["a \u041e\nb O\nc B-X\n"], {}, r":1: .*U\+041E, CYRILLIC CAPITAL LETTER O.*write a Latin letter"),
+        (['"a" "O"\n"b" "B-X"\n'], {}, r"tags in quotation marks.*export the columns without"),
+        (["a;O\nb;B-X\n"], {}, r"separated by commas or semicolons: export them separated by tabs"),
+        (["\tMary\tO\nx\truns\tB-X\n"], {"separator": Separator.TAB}, r"set labelled\.columns\.word to the column"),
+        (['{"text": "a b"}\n{"text": "c d"}\n'], {}, r":1: found JSON lines; expected CoNLL columns; convert the file"),
+        (["<html>\n<p>a</p>\n</html>\n"], {}, r":1: found an HTML page; expected CoNLL columns"),
         (["a X O\n", "a O\n"], {"tag": 2}, r"dev\.conll:1: .*a tag in column 2.*a number from -2 to 1"),
     ],
 )

@@ -60,6 +60,7 @@ def test_the_manifest_has_the_seconds_of_work(tmp_path: Path, monkeypatch: pytes
 def test_errors_name_split_and_raw_file(tmp_path: Path) -> None:
     """In place of a folder of the store, in each part of a message."""
     settings = ["labelled.train=data/a.conll", "labelled.dev=null", "labelled.dev_sentences=3", "labelled.test=t.conll"]
+    settings.append("variants=[{name: baseline}]")
     experiment = load_experiment(None, settings)
     folder = tmp_path / "objects" / "corpus" / "3f2a"
     inputs: Any = {"train/corpus": SimpleNamespace(path=folder)}
