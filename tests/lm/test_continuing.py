@@ -64,7 +64,7 @@ class Weeks:
             (root / f"{name}.txt").write_text(lines)
 
     def experiment(self, text: str, *changes: str, latest: bool = True) -> Experiment:
-        own = [self.model, "language_models.main.directions=[forward]", "variants=[{name: baseline}]",
+        own = [self.model, "language_models.main.directions=[forward]", "labelled=null",
                f"unlabelled={{path: {self.root / text}.txt, heldout_fraction: 0.2, shards: 2}}",
                f"run={{store: {self.store.root}, device: cpu, checkpoint_steps: 3, log_steps: 1}}"]  # fmt: skip
         own += ["language_models.main.continue_from=latest"] if latest else []
