@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# processes that test side by side; a file's tests stay together, so that what they share is made once. PARALLEL= for one
+PARALLEL ?= -n 2 --dist loadfile
 EXPERIMENT ?= experiments/demo.yaml
 .PHONY: run test test-real lint bench bench-long docs lock clean up down deploy prefect mlflow
 .PHONY: chain-on chain-off schedules-on schedules-off rerun-on rerun-off
@@ -13,7 +15,7 @@ run: .venv/installed
 	@$(BIN)/taglm run $(EXPERIMENT)
 
 test: lint
-	$(BIN)/pytest -m "not real"
+	$(BIN)/pytest -m "not real" $(PARALLEL)
 
 test-real: .venv/installed
 	TAGLM_REAL_REQUIRED=1 $(BIN)/pytest -m real --timeout 7200

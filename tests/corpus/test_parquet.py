@@ -109,7 +109,7 @@ def test_no_sentence_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "blank.txt"
     path.write_text("\n\n \n")
     read = ReadCounts()
-    with pytest.raises(InputError, match=r"blank\.txt: found no sentence \(1 files read, 3 empty lines\)"):
+    with pytest.raises(InputError, match=r"blank\.txt: found no sentence \(files read: 1, empty lines: 3\)"):
         write_corpus(read_text([path], counts=read), tmp_path / "corpus", scheme=None, read=read)
 
 

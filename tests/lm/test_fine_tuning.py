@@ -34,6 +34,7 @@ class Labelled(Weeks):
 
     def experiment(self, text: str, *changes: str, latest: bool = True) -> Experiment:
         own = [f"labelled.{split}={self.root / split}" for split in ("train", "dev", "test")]
+        own.append("variants=[{name: baseline}]")
         return super().experiment(text, *own, *changes, latest=latest)
 
     def make(self, experiment: Experiment, last: str = FORWARD) -> dict[str, Ref]:

@@ -193,7 +193,7 @@ def test_a_text_is_scored_by_the_model_that_goes_on(weeks: Weeks, monkeypatch: p
     monkeypatch.setattr(scoring, "score_text", lambda *_: None)
     for changes in ([], [short]):
         experiment = weeks.experiment("b", *changes, settled=False)
-        list(scoring.text_perplexity(experiment, str(weeks.folder / "text.txt"), None, source=Path("x.yaml")))
+        list(scoring.text_perplexity(experiment, str(weeks.folder / "text.txt"), None, command="taglm pretrain x.yaml"))
         assert opened == [second["forward"], second["backward"]]
         opened.clear()
 
