@@ -114,11 +114,12 @@ def status(
     """Show what is in the store for an experiment, and why the rest is not."""
     loaded = load(experiment, overrides)
     store = Store(loaded.run.store)
-    decisions = plan(store, build_graph(loaded))
+    graph = build_graph(loaded)
+    decisions = plan(store, graph)
     console.print(cli_views.status_table(store, decisions, verify=verify))
     if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
         console.print(cli_views.caches_table(store, decisions, readers(store), running_jobs(store)))
-    show_corpora(console, loaded, decisions)
+    show_corpora(console, report_corpora(loaded, graph, refs_of(decisions)))
     console.print(cli_views.store_line(store, usage(store), survey(store).bytes), markup=False, soft_wrap=True)
     given = Invocation(experiment, overrides or ())
     console.print(cli_views.plan_summary(decisions, given), markup=False, soft_wrap=True)
@@ -214,7 +215,7 @@ def doctor(
 ) -> None:
     """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
     from flows.cli_check import table
-    from flows.cli_doctor import check
+    from flows.cli_doctor import check, settled
 
     loaded = load_experiment(experiment, overrides or ())
     checks = check(loaded)
@@ -222,9 +223,10 @@ def doctor(
     bad = any(one.bad for one in checks)
     if experiment is not None:
         with contextlib.suppress(TagLMError):  # the table above says what is wrong
-            bad = (
-                bool(show_corpora(console, loaded, plan(Store(loaded.run.store), build_graph(loaded))).stopping) or bad
-            )
+            graph = build_graph(settled(loaded))
+            corpora = report_corpora(loaded, graph, refs_of(plan(Store(loaded.run.store), graph)))
+            show_corpora(console, corpora)
+            bad = bad or bool(corpora.stopping)
     if bad:
         raise typer.Exit(1)
 
@@ -268,18 +270,19 @@ def _run(
         try:
             run_flow(console, experiment, start, end, stages)
         except CorpusRefused:
-            show_corpora(console, experiment, plan(store, graph), findings=False)
+            show_corpora(console, report_corpora(experiment, graph, refs_of(plan(store, graph))), findings=False)
             raise
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
-    else:
+    corpora = report_corpora(experiment, graph, refs_of(decisions))
+    if not waiting:
         from flows.cli_run import tell_missed_of
 
-        refuse_meaningless(report_corpora(experiment, graph, refs_of(decisions)))
+        refuse_meaningless(corpora)
         tell_missed_of(console, experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
-    show_corpora(console, experiment, decisions, rows=end is Stage.INGEST)
+    show_corpora(console, corpora, rows=end is Stage.INGEST)
     if waiting:
         console.print(cli_views.stage_times(store, decisions, begun))
     for line in cli_views.places(experiment, given):

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taglm_core.config.experiment import Experiment
-from taglm_core.stages.corpora import CorpusReport, line, report_corpora
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import Decision, refs_of
+from taglm_core.stages.corpora import CorpusReport, line
 
 MOST_TYPES = 12  # entity types that the table names
 
 
-def show_corpora(
-    console: Console,
-    experiment: Experiment,
-    decisions: Mapping[str, Decision],
-    *,
-    rows: bool = True,
-    findings: bool = True,
-) -> CorpusReport:
+def show_corpora(console: Console, report: CorpusReport, *, rows: bool = True, findings: bool = True) -> None:
     """Print one row a split, and below it what is suspicious.
 
     Args:
         console: where.
-        experiment: the experiment.
-        decisions: its plan, which says what is stored.
+        report: of the corpora.
         rows: False prints the findings alone.
         findings: False prints the rows alone, where an error names the findings.
     """
-    report = report_corpora(experiment, build_graph(experiment), refs_of(decisions))
     if rows:
         console.print(corpora_table(report))
     for finding in finding_lines(report) if findings else ():
         console.print(finding, soft_wrap=True)
-    return report
 
 
 def corpora_table(report: CorpusReport) -> Table:

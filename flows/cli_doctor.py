@@ -152,7 +152,7 @@ def _writable(experiment: Experiment) -> Check:
 
 
 def _inputs(experiment: Experiment) -> Iterator[Check]:
-    graph = build_graph(_settled(experiment))
+    graph = build_graph(settled(experiment))
     readers = {pattern: (step, role) for step in graph.values() for role, pattern in step.files.items()}
     if not readers:
         yield Check("input files", "none needed: the corpora are generated")
@@ -167,7 +167,7 @@ def _inputs(experiment: Experiment) -> Iterator[Check]:
             yield Check("input files", f"{pattern}: {count}, {size / 1e6:,.1f} MB")
 
 
-def _settled(experiment: Experiment) -> Experiment:
+def settled(experiment: Experiment) -> Experiment:
     """The language models that others go on from, where they are there: what these were made from is not read again."""
     try:
         return settle_bases(Store(experiment.run.store), experiment).experiment

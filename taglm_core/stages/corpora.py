@@ -181,7 +181,7 @@ class _View:
 
     def scheme_doubt(self) -> list[Finding]:
         """What the tags of the files leave open about their scheme."""
-        if "scheme" not in self._refs or self._graph["scheme"].kind != "tag-scheme":
+        if "scheme" not in self._refs:
             return []
         doubt = self._json("scheme", "evidence.json").get("doubt")
         if not doubt:

@@ -330,3 +330,12 @@ def test_the_command_fails_where_something_is_bad(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli.app, ["doctor", str(experiment)]).exit_code == 0
     experiment.write_text("run: {tracking: false}\nunlabelled: {path: nowhere.txt}\n")
     assert CliRunner().invoke(cli.app, ["doctor", str(experiment)]).exit_code == 1
+
+
+def test_an_experiment_that_goes_on_from_the_latest_model_is_looked_at(tmp_path: Path) -> None:
+    """Its corpora are shown before any language model is there."""
+    path = tmp_path / "x.yaml"
+    path.write_text("{name: x, language_models: {main: {continue_from: latest}}, run: {tracking: false}}")
+    done = CliRunner().invoke(cli.app, ["doctor", str(path)])
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    assert "not read yet" in done.output
