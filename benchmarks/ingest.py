@@ -72,10 +72,10 @@ def generate(path: Path, tokens: int) -> None:
 def build_one(folder: Path, text: Path, name: str) -> None:
     """In a process of its own: build one step, say peak memory, seconds and counts as JSON."""
     from taglm_core.config.experiment import Experiment
-    from taglm_core.stages.building import build
-    from taglm_core.stages.graph import build_graph
-    from taglm_core.stages.planning import plan
-    from taglm_core.stages.steps import Graph
+    from taglm_core.pipeline.build import build
+    from taglm_core.pipeline.graph import build_graph
+    from taglm_core.pipeline.plan import plan
+    from taglm_core.pipeline.steps import Graph
     from taglm_core.store.store import Store
 
     experiment = Experiment.model_validate({"unlabelled": {"path": str(text)}, "run": {"store": folder / "store"}})

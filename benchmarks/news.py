@@ -38,12 +38,13 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.parquet import load_sentences
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, TokenIds
 from taglm_core.corpus.vocabulary import BOUNDARY, WORDS_FILE
-from taglm_core.stages.building import build, clear_work
-from taglm_core.stages.child import ChildJob
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import run_child
-from taglm_core.stages.planning import plan, recipe_of
-from taglm_core.stages.steps import KINDS, Graph
+from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.plan import plan, recipe_of
+from taglm_core.pipeline.steps import Graph
+from taglm_core.process.child import ChildJob
+from taglm_core.process.launch import run_child
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.training.journal import Event

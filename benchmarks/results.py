@@ -17,9 +17,9 @@ from taglm_core.evaluation.error_report import strata_table_rows
 from taglm_core.evaluation.errors import VariantErrors
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import markdown_table, table_rows
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import Decision, plan
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import Decision, plan
 from taglm_core.store.records import Manifest
 from taglm_core.store.store import Store
 
@@ -30,7 +30,7 @@ def section(experiment: Path, settings: list[str]) -> str:
     """The comparison, with seeds and minutes a seed, F1 by kind of span, and the language models behind it."""
     loaded = load_experiment(experiment, settings)
     store = Store(loaded.run.store)
-    graph = build_graph(settle_bases(store, loaded).experiment)
+    graph = build_graph(resolve_bases(store, loaded).experiment)
     decisions: Mapping[str, Decision] = plan(store, graph)
     report = decisions["report"].ref
     if report is None:

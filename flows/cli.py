@@ -25,16 +25,16 @@ from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, requi
 from flows.cli_gc import gc
 from flows.cli_given import ExperimentFile, Invocation, Sets, console, load, require_before
 from flows.cli_promote import promote
+from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
+from taglm_core.analysis.corpora import refuse_meaningless, report_corpora
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, CorpusRefused, TagLMError
-from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
-from taglm_core.stages.corpora import refuse_meaningless, report_corpora
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.housekeeping import survey, usage
-from taglm_core.stages.needs import readers
-from taglm_core.stages.planning import plan, refs_of, set_damaged_aside, what_runs
-from taglm_core.stages.steps import Stage, parse_stage
-from taglm_core.store.garbage import running_jobs
+from taglm_core.gc.collect import survey, usage
+from taglm_core.gc.garbage import running_jobs
+from taglm_core.gc.reachability import readers
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import Stage, parse_stage
+from taglm_core.pipeline.plan import plan, refs_of, set_damaged_aside, what_runs
 from taglm_core.store.store import Store
 
 app = typer.Typer(
@@ -157,7 +157,7 @@ def perplexity(
 ) -> None:
     """Perplexity of a text under a trained language model, exact, from the break state and with carried state."""
     loaded = load_experiment(experiment, overrides or ())
-    from taglm_core.stages.scoring import text_perplexity
+    from taglm_core.analysis.text_perplexity import text_perplexity
 
     with console.status(escape(f"reading {text}")):
         command = Invocation(experiment, overrides or ()).command("pretrain")
@@ -252,14 +252,14 @@ def _run(
     experiment = load(path, overrides)
     start = parse_stage(first) if first else None
     end = parse_stage(last) if last else Stage.TAG
-    if start is not None and start.place > end.place:
+    if start is not None and start.index > end.index:
         raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
     store, graph, stages = Store(experiment.run.store), build_graph(experiment), _stages(refresh)
     shown = ("report",) if end is Stage.TAG and "report" in graph else ()
-    decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
+    decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.index <= end.index}
     while lines := set_damaged_aside(store, decisions, shown):
         console.print("\n".join(lines), style="yellow", markup=False)
-        decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.place <= end.place}
+        decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.index <= end.index}
     if start is not None:
         require_before(decisions, start, given)
     waiting = what_runs(decisions)
@@ -272,7 +272,7 @@ def _run(
         except CorpusRefused:
             show_corpora(console, report_corpora(experiment, graph, refs_of(plan(store, graph))), findings=False)
             raise
-        decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.place <= end.place}
+        decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.index <= end.index}
     corpora = report_corpora(experiment, graph, refs_of(decisions))
     if not waiting:
         from flows.cli_run import tell_missed_of

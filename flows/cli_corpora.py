@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taglm_core.stages.corpora import CorpusReport, line
+from taglm_core.analysis.corpora import CorpusReport, line
 
 MOST_TYPES = 12  # entity types that the table names
 

@@ -19,9 +19,9 @@ from flows.cli_check import INSTALL, Check
 from flows.cli_services import check_services
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, TagLMError
-from taglm_core.stages.continuing import from_random_weights, settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.store.room import available_memory, cores, free_disk, nearest
+from taglm_core.pipeline.bases import from_random_weights, resolve_bases
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.store.resources import available_memory, cores, free_disk, nearest
 from taglm_core.store.store import Store
 
 DISTRIBUTION = "taglm"
@@ -170,7 +170,7 @@ def _inputs(experiment: Experiment) -> Iterator[Check]:
 def settled(experiment: Experiment) -> Experiment:
     """The language models that others go on from, where they are there: what these were made from is not read again."""
     try:
-        return settle_bases(Store(experiment.run.store), experiment).experiment
+        return resolve_bases(Store(experiment.run.store), experiment).experiment
     except TagLMError:  # the run will say what is wrong with them
         return from_random_weights(experiment)
 

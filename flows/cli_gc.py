@@ -12,7 +12,7 @@ from flows import cli_views
 from flows.cli_given import Sets, console, load
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
-from taglm_core.stages.housekeeping import GRACE_SECONDS, survey, sweep
+from taglm_core.gc.collect import GRACE_SECONDS, survey, sweep
 from taglm_core.store.store import Store
 from tasks.housekeeping import end_orphans, needs_of, spare_untold
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import MissingObject
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.planning import Decision
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import Decision
 from taglm_core.store.store import Store
 
 # a log has no width of its own; there is no output at all after `>&-`
@@ -55,10 +55,10 @@ def require_before(decisions: Mapping[str, Decision], first: Stage, given: Invoc
     Raises:
         MissingObject: names what is missing, and the command that makes it.
     """
-    missing = [d.step for d in decisions.values() if d.step.stage.place < first.place and d.ref is None]
+    missing = [d.step for d in decisions.values() if d.step.stage.index < first.index and d.ref is None]
     if missing:
         names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
-        last = max(missing, key=lambda step: step.stage.place).stage
+        last = max(missing, key=lambda step: step.stage.index).stage
         command = given.command(last)
         raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `{command}`")
 
@@ -66,7 +66,7 @@ def require_before(decisions: Mapping[str, Decision], first: Stage, given: Invoc
 def load(path: Path, overrides: Sequence[str] | None) -> Experiment:
     """The experiment with the language models that others go on from found, and said."""
     experiment = load_experiment(path, overrides or ())
-    settled = settle_bases(Store(experiment.run.store), experiment)
+    settled = resolve_bases(Store(experiment.run.store), experiment)
     for line in settled.lines:
         console.print(line, markup=False)
     return settled.experiment

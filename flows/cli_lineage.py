@@ -12,12 +12,13 @@ from rich.tree import Tree
 from flows.cli_views import duration
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MissingObject
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.lineage import RAW, Lineage, Node, Thing, find_object, things
-from taglm_core.stages.planning import plan
-from taglm_core.stages.steps import Graph
-from taglm_core.store.room import size_text
+from taglm_core.lineage import Lineage, Node, Thing, find_object, things
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import plan
+from taglm_core.pipeline.roles import RAW
+from taglm_core.pipeline.steps import Graph
+from taglm_core.store.resources import size_text
 from taglm_core.store.store import Store
 from tasks.places import mlflow_ui, prefect_run
 from tasks.preflight.tracking_store import require_mlflow_settings
@@ -50,7 +51,7 @@ def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
         from tasks.tracking.aliases import registered_object
 
         return find_object(store, f"tagger/{registered_object(uri, text.removeprefix(_MODEL))}")
-    graph = build_graph(settle_bases(store, experiment).experiment) if named else Graph([])
+    graph = build_graph(resolve_bases(store, experiment).experiment) if named else Graph([])
     if text in graph:
         decision = plan(store, graph)[text]
         if decision.ref is None:
@@ -77,7 +78,7 @@ def show(experiment: Experiment, kind: str, digest: str, *, named: bool = False)
     store = Store(experiment.run.store)
     lineage = Lineage(store)
     if named:
-        graph = build_graph(settle_bases(store, experiment).experiment)
+        graph = build_graph(resolve_bases(store, experiment).experiment)
         lineage = Lineage(store, experiment.name, plan(store, graph).values())
     above, below = lineage.inputs(kind, digest), lineage.users(kind, digest)
     shown: list[Tree | str] = [f"[bold]{kind} {digest}[/]", *_facts(above.thing), *_experiments(above.thing)]

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.planning import Decision, refs_of
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import Decision, refs_of
 from taglm_core.store.store import Store
 from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
 from tasks.overview import OVERVIEW

@@ -17,19 +17,19 @@ from flows.cli_given import Invocation
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
-from taglm_core.stages.housekeeping import Survey, Swept, Usage
-from taglm_core.stages.planning import Action, Decision
-from taglm_core.stages.steps import Stage
-from taglm_core.store.garbage import Garbage, Job
+from taglm_core.gc.collect import Survey, Swept, Usage
+from taglm_core.gc.garbage import Garbage, Job
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.store.records import Ref
-from taglm_core.store.room import size_text
+from taglm_core.store.resources import size_text
 from taglm_core.store.store import Pointer, Store
 from tasks.places import is_server, mlflow_ui, prefect_ui
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
 
 if TYPE_CHECKING:
-    from taglm_core.stages.scoring import DirectionScore  # imports torch
+    from taglm_core.analysis.text_perplexity import DirectionScore  # imports torch
     from tasks.tracking.links import Link  # imports MLflow
 
 _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.pretrain import pretrain
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.building import Refs
 from tasks.embed import embed_corpus, look_up_word_vectors
 from tasks.options import EVERYTHING, Options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.building import Refs
 from tasks.ingest import describe_corpora, detect_tag_scheme, generate_demo_corpus, judge_corpora, read_corpus
 from tasks.options import EVERYTHING, Options

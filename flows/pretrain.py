@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.ingest import ingest
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.pretrain import count_words, train_language_model, write_token_ids

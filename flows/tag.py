@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.embed import embed
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.results import publish_results

@@ -7,7 +7,7 @@
     ├── StoreError
     │   ├── DamagedObject      an object's bytes are not what its manifest says
     │   └── MissingObject      something asked for is not in the store
-    ├── NoRoom                 the disk is full, or memory does not suffice
+    ├── OutOfResources                 the disk is full, or memory does not suffice
     ├── MismatchError          two artifacts that do not belong together
     ├── TrainingError
     │   ├── NonFiniteLoss      the loss became inf or nan
@@ -79,7 +79,7 @@ class MissingObject(StoreError):
     """Something asked for is not in the store."""
 
 
-class NoRoom(TagLMError):
+class OutOfResources(TagLMError):
     """The disk or the memory does not suffice for what was asked."""
 
 

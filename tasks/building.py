@@ -20,14 +20,15 @@ from prefect.tasks import Task
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, Interrupted
-from taglm_core.stages.building import build, clear_work
-from taglm_core.stages.child import ChildJob
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import CHILDREN, hand_on, run_child, slot
-from taglm_core.stages.planning import given_objects, recipe_of
-from taglm_core.stages.steps import KINDS, Step
+from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.plan import given_objects, recipe_of
+from taglm_core.pipeline.steps import Step
+from taglm_core.process.child import ChildJob
+from taglm_core.process.launch import CHILDREN, hand_on, run_child, slot
 from taglm_core.store.records import Recipe, Ref
-from taglm_core.store.room import cores
+from taglm_core.store.resources import cores
 from taglm_core.store.store import Store
 from taglm_core.store.uses import record_use
 from taglm_core.training.journal import JOURNAL, Event
@@ -92,12 +93,12 @@ def build_step(experiment: Experiment, options: Options, step: str, inputs: Refs
 def show_link(address: str | None, description: str, key: str | None = None) -> None:
     """Leave a link in the Prefect run, if there is one and an address to lead to."""
     if address is not None and TaskRunContext.get() is not None:
-        with shown_or_not():
+        with ignore_prefect_outage():
             create_link_artifact(address, link_text=description, key=key, description=description)
 
 
 @contextlib.contextmanager
-def shown_or_not() -> Iterator[None]:
+def ignore_prefect_outage() -> Iterator[None]:
     """What is only for people to see must not end a training: the Prefect server may be away for a while."""
     try:
         yield
@@ -150,7 +151,9 @@ def _build_here(
     before = journal.stat().st_size if journal.exists() else 0
     label = f"{experiment.name}/{step.name}"
     try:
-        build(store, step, inputs, run=experiment.run, label=label, refresh=refresh, made=made, stop=CHILDREN.asked)
+        build(
+            store, step, inputs, run=experiment.run, label=label, refresh=refresh, made=made, stop=CHILDREN.stop_request
+        )
     finally:
         hand_on(journal, before, _Watcher(step.name, tracked))
 
@@ -182,7 +185,7 @@ class _Watcher:
         if TaskRunContext.get() is None:
             return
         percent = 100 * event.values["done"] / max(1.0, event.values["total"])
-        with shown_or_not():
+        with ignore_prefect_outage():
             if self._artifact is None:
                 self._artifact = create_progress_artifact(percent, description=self._step)
             else:

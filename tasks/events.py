@@ -11,7 +11,7 @@ from prefect.events import Event
 from prefect.runtime import flow_run
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from taglm_core.store.records import Ref
 from tasks.server_away import wait_for_server
 

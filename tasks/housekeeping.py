@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment, RunConfig
-from taglm_core.stages.housekeeping import Survey
-from taglm_core.stages.needs import Needs
+from taglm_core.gc.collect import Survey
+from taglm_core.gc.reachability import Needs
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.store.uses import record_use, uses_of

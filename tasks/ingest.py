@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from taglm_core.analysis.corpora import line, refuse_meaningless, report_corpora
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.corpora import line, refuse_meaningless, report_corpora
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.graph import build_graph
 from tasks.building import Refs, step_task
 from tasks.tracking.tracker import open_tracker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from taglm_core.config.base import Settings
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 
 
 class Options(Settings):
@@ -20,7 +20,7 @@ class Options(Settings):
 
     def runs(self, stage: Stage) -> bool:
         """Whether a stage may run; otherwise its objects are only looked up."""
-        return self.first is None or stage.place >= self.first.place
+        return self.first is None or stage.index >= self.first.index
 
     @property
     def at_once(self) -> Options:

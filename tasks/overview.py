@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import plan, what_runs
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import plan, what_runs
 from taglm_core.store.store import Store
 from tasks.options import Options
 

@@ -11,14 +11,14 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
+from taglm_core.analysis.corpora import report_corpora
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.split_facts import Finding
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
-from taglm_core.stages.corpora import report_corpora
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.store import Artifact, Store
-from tasks.building import Refs, show_link, shown_or_not
+from tasks.building import Refs, ignore_prefect_outage, show_link
 from tasks.server_away import wait_for_server
 from tasks.tracking.descriptions import findings_text
 from tasks.tracking.tracker import open_tracker
@@ -41,7 +41,7 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
     if (found := published.registration) is not None:
         logger.info("registered %s version %s: %s", found.name, found.version, found.decision)
     findings = report_corpora(experiment, build_graph(experiment), made).findings
-    with shown_or_not():
+    with ignore_prefect_outage():
         _show(experiment, Store(experiment.run.store).open(made["report"]), findings)
 
 

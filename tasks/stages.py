@@ -15,11 +15,11 @@ from prefect.tasks import Task
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import Interrupted, MissingObject, TagLMError
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import CHILDREN
-from taglm_core.stages.planning import plan, set_damaged_aside
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import plan, set_damaged_aside
+from taglm_core.process.launch import CHILDREN
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from tasks.building import Refs
@@ -141,7 +141,7 @@ def settle(experiment: Experiment) -> Experiment:
     """
     _refuse_endless_starts()
     _name_process()
-    settled = settle_bases(Store(experiment.run.store), experiment)
+    settled = resolve_bases(Store(experiment.run.store), experiment)
     for line in settled.lines:
         logger.info(line)
     return settled.experiment

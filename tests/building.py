@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.build import build
+from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from taglm_core.errors import NoRoom
+from taglm_core.errors import OutOfResources
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterato
     try:
         yield connection
     except duckdb.OutOfMemoryException as error:
-        raise NoRoom(
+        raise OutOfResources(
             f"counting needs more than run.memory_limit ({memory_limit}), and cannot spill it to {temp_dir}; raise "
             "run.memory_limit, and see that this disk has room"
         ) from error

@@ -100,7 +100,7 @@ def read_passages(
     write: Write,
     *,
     batch: int,
-    between: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Read passages and hand on the states of their tokens.
 
@@ -110,7 +110,7 @@ def read_passages(
         layers: whose states are handed on, side by side; counted from 1.
         write: gets rows [n] (tokens of all passages counted through, in their order) and their states [n, W].
         batch: passages side by side.
-        between: called before each window; raises to stop.
+        check_stop: called before each window; raises to stop.
     """
     words = [BOUNDARY, *dict.fromkeys(token for passage in passages for sentence in passage for token in sentence)]
     numbers = {word: number for number, word in enumerate(words)}
@@ -122,7 +122,7 @@ def read_passages(
         for start in range(0, len(order), batch):
             chosen = [_Strand.of(passages[number], int(firsts[number]), numbers, step)
                       for number in order[start : start + batch]]  # fmt: skip
-            _read_batch(lm, vectors, chosen, layers, write, between)
+            _read_batch(lm, vectors, chosen, layers, write, check_stop)
 
 
 def _positions(passage: Passage) -> int:
@@ -158,11 +158,11 @@ def _encode(network: LanguageModel, table: WordTable) -> Tensor:
 
 
 def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: Sequence[int], write: Write,
-                between: Callable[[], None]) -> None:  # fmt: skip
+                check_stop: Callable[[], None]) -> None:  # fmt: skip
     """Windows over strands side by side, longest first."""
     state, start = lm.break_state.expand(len(strands)), 0
     while strands := [strand for strand in strands if len(strand.words) > start]:
-        between()
+        check_stop()
         state = state.first(len(strands))
         longest = len(strands[0].words) - start
         window = min(longest, LONGEST_WINDOW, max(1, POSITIONS // len(strands)))
@@ -209,7 +209,7 @@ def check_states(states: NDArray[np.float32], key_precision: str, token: Callabl
 
 
 def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, batch: int,
-                between: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+                check_stop: Callable[[], None] = lambda: None) -> None:  # fmt: skip
     """Read the passages of a shard, as the language model's text writes them.
 
     Args:
@@ -218,7 +218,7 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
         key: layers, precision and token map.
         write: gets rows [n] and their finite states [n, W].
         batch: passages side by side.
-        between: called before each window; raises to stop.
+        check_stop: called before each window; raises to stop.
 
     Raises:
         InputError: a state that the precision cannot hold.
@@ -229,7 +229,7 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
         write(rows, states)
 
     passages = [tuple(map_tokens(sentence, key.token_map) for sentence in passage) for passage in shard.passages]
-    read_passages(lm, passages, key.layers, checked, batch=batch, between=between)
+    read_passages(lm, passages, key.layers, checked, batch=batch, check_stop=check_stop)
 
 
 @dataclass(frozen=True, slots=True)

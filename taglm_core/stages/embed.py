@@ -13,16 +13,17 @@ from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.corpus.parquet import load_sentences, read_corpus
 from taglm_core.corpus.sentence import map_tokens
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors, write_vectors
-from taglm_core.errors import NoRoom
+from taglm_core.errors import OutOfResources
 from taglm_core.lm.cache import INDEX, write_index
 from taglm_core.lm.extraction import cache_key
 from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.lm.shards import Layout, lay_out
-from taglm_core.stages.building import Bench, Built
+from taglm_core.pipeline.build import BuildContext, BuildResult
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.roles import VECTORS
 from taglm_core.stages.embed_shards import ShardWork, fill, memory_needed, sentences_of
-from taglm_core.stages.steps import KINDS, VECTORS
 from taglm_core.store.durable import read_json, write_json
-from taglm_core.store.room import available_memory, cores, require_disk, size_text
+from taglm_core.store.resources import available_memory, cores, require_disk, size_text
 from taglm_core.training.devices import open_device, reserved
 from taglm_core.training.journal import Journal
 
@@ -31,40 +32,42 @@ MANY_MISSING = 0.5  # of all tokens
 MACHINE = "machine.json"  # in the work folder: what finished shards were computed on
 
 
-def build_embeddings(bench: Bench) -> Built:
+def build_embeddings(context: BuildContext) -> BuildResult:
     """States of every token of a corpus; finished shards outlive a kill."""
-    config = EmbeddingConfig.model_validate(bench.config)
-    device = open_device(bench.run.device, bench.run.threads)
-    folder, corpus = bench.inputs["language-model"], bench.inputs["corpus"]
+    config = EmbeddingConfig.model_validate(context.config)
+    device = open_device(context.run.device, context.run.threads)
+    folder, corpus = context.inputs["language-model"], context.inputs["corpus"]
     layout = lay_out(sentences_of(corpus.path), shard_tokens=config.shard_tokens, context=config.context)
-    _say_long_documents(layout, config, bench.journal)
-    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, between=bench.stop.check)):
+    _say_long_documents(layout, config, context.journal)
+    with context.clock.once_in(
+        reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
+    ):
         _require_memory(memory_needed(folder.path, max(layout.rows, default=0), config.batch_sentences))
         lm = load_language_model(folder.path, device.torch, predicts=False)
         key = cache_key(lm, config, language_model=folder.ref.digest, corpus=corpus.ref.digest,
                         version=KINDS["embeddings"].version)  # fmt: skip
-        work = ShardWork(folder.path, corpus.path, bench.work / "parts", config, key, tuple(layout.rows))
+        work = ShardWork(folder.path, corpus.path, context.work / "parts", config, key, tuple(layout.rows))
         _keep_parts_of(device.describe(), work.parts)
         missing = work.tidy()
-        most = 1 if device.name != "cpu" else bench.run.workers or cores()
-        require_disk(bench.work, work.disk_needed(missing, most), f"the cache of {sum(layout.rows):,} tokens")
-        _say_repeated_sentences(layout, bench.journal)
-        fill(work, lm, bench, missing, most - 1)
+        most = 1 if device.name != "cpu" else context.run.workers or cores()
+        require_disk(context.work, work.disk_needed(missing, most), f"the cache of {sum(layout.rows):,} tokens")
+        _say_repeated_sentences(layout, context.journal)
+        fill(work, lm, context, missing, most - 1)
     largest = 0.0
     for number in range(len(work.rows)):
         part = work.finished(number)
         assert part is not None, f"{work.part(number)} was changed by somebody else"
         largest = max(largest, part.largest)
-        _link(work.part(number), bench.out)
-    write_index(bench.out / INDEX, layout.places, layout.digests, key)
+        _link(work.part(number), context.out)
+    write_index(context.out / INDEX, layout.places, layout.digests, key)
     counts = {"sentences": len(layout.places), "tokens": layout.tokens, "rows": sum(layout.rows), "size": key.width}
     metrics = {"largest_state": largest, **unknown_rates(lm, corpus.path, config.token_map)}
-    return Built(counts, metrics, machine=device.describe())
+    return BuildResult(counts, metrics, machine=device.describe())
 
 
 def _require_memory(needed: int) -> None:
     if needed > (free := available_memory()):
-        raise NoRoom(
+        raise OutOfResources(
             f"embedding needs {size_text(needed)} of memory, and {size_text(free)} are available; stop other "
             "programs, set run.workers=1 so that less runs side by side, or take a smaller language model"
         )
@@ -128,18 +131,18 @@ def _say_coverage(name: str, vectors: WordVectors, types: int, missing_rate: flo
         journal.message(0, f"{name}: words cut off inside a character, which match nothing: {vectors.not_utf8:,}")
 
 
-def build_word_vectors(bench: Bench) -> Built:
+def build_word_vectors(context: BuildContext) -> BuildResult:
     """The rows of a vector file that the words of one split look up, with a coverage report."""
-    counts = Counter(token for tokens, _ in load_sentences(bench.inputs["corpus"].path) for token in tokens)
-    (path,) = bench.files[VECTORS]
+    counts = Counter(token for tokens, _ in load_sentences(context.inputs["corpus"].path) for token in tokens)
+    (path,) = context.files[VECTORS]
     vectors = read_vectors(path, counts.keys(), counts=counts)
-    write_vectors(vectors, bench.out)
-    (bench.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
+    write_vectors(vectors, context.out)
+    (context.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
     missing, total = vectors.coverage["missing"], counts.total()
     assert isinstance(missing, dict)
     metrics = {
         "missing_rate": missing["tokens"] / total if total else 0.0,
         "missing_rate_types": missing["types"] / len(counts) if counts else 0.0,
     }
-    _say_coverage(path.name, vectors, len(counts), metrics["missing_rate"], bench.journal)
-    return Built({"rows": len(vectors.words), "size": vectors.dim}, metrics, not_payload=(COVERAGE,))
+    _say_coverage(path.name, vectors, len(counts), metrics["missing_rate"], context.journal)
+    return BuildResult({"rows": len(vectors.words), "size": vectors.dim}, metrics, not_payload=(COVERAGE,))

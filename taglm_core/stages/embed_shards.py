@@ -25,10 +25,10 @@ from taglm_core.lm.cache_parts import CacheKey, Part, Scratch, read_part, write_
 from taglm_core.lm.extraction import ENCODED, POSITIONS, Shard, embed_shard
 from taglm_core.lm.model import TrainedLm, load_language_model, load_settings, reading_bytes
 from taglm_core.lm.shards import Corpus, shards
-from taglm_core.stages.building import Bench
-from taglm_core.stages.launch import POLL_SECONDS, place_of
+from taglm_core.pipeline.build import BuildContext
+from taglm_core.process.launch import POLL_SECONDS, place_of
 from taglm_core.store.durable import locked
-from taglm_core.store.room import available_memory, cores
+from taglm_core.store.resources import available_memory, cores
 from taglm_core.training.devices import open_device
 from taglm_core.training.stopping import PR_SET_PDEATHSIG
 
@@ -118,7 +118,7 @@ def memory_needed(language_model: Path, words: int, batch: int) -> int:
     return PROCESS_BYTES + reading_bytes(language_model) + window + vectors + characters
 
 
-def make_shard(work: ShardWork, lm: TrainedLm, shard: Shard, between: Callable[[], None]) -> bool:
+def make_shard(work: ShardWork, lm: TrainedLm, shard: Shard, check_stop: Callable[[], None]) -> bool:
     """Compute a shard, unless it is finished or somebody else is at it; gives whether it was made here."""
     if work.part(shard.number).exists():
         return False
@@ -127,20 +127,20 @@ def make_shard(work: ShardWork, lm: TrainedLm, shard: Shard, between: Callable[[
             return False
         scratch = Scratch(work.parts / f".scratch-{shard.number:05d}", shard.rows, work.key)
         try:
-            embed_shard(lm, shard, work.key, scratch.put, batch=work.config.batch_sentences, between=between)
+            embed_shard(lm, shard, work.key, scratch.put, batch=work.config.batch_sentences, check_stop=check_stop)
             write_part(work.part(shard.number), scratch.rows, scratch.largest)
         finally:
             scratch.remove()
     return True
 
 
-def fill(work: ShardWork, lm: TrainedLm, bench: Bench, missing: list[int], spare: int) -> None:
+def fill(work: ShardWork, lm: TrainedLm, context: BuildContext, missing: list[int], spare: int) -> None:
     """Make all missing shards; further processes help where places are free and enough is left to do.
 
     Args:
         work: the cache.
         lm: its language model.
-        bench: how things run, and where it is said how far the work is.
+        context: how things run, and where it is said how far the work is.
         missing: numbers of the shards that are not there.
         spare: further processes at most.
 
@@ -153,9 +153,9 @@ def fill(work: ShardWork, lm: TrainedLm, bench: Bench, missing: list[int], spare
         return [number for number in missing if not work.part(number).exists()]
 
     def check() -> None:
-        if bench.stop.requested:
+        if context.stop.requested:
             done = len(work.rows) - len(open_shards())
-            raise Interrupted(f"stopped after {done} shards ({bench.stop.reason}); run again to go on")
+            raise Interrupted(f"stopped after {done} shards ({context.stop.reason}); run again to go on")
 
     with contextlib.ExitStack() as helping:
         helpers = 0
@@ -167,11 +167,11 @@ def fill(work: ShardWork, lm: TrainedLm, bench: Bench, missing: list[int], spare
                 left = open_shards()
                 read = sum(work.rows) - sum(work.rows[number] for number in left)
                 text = f"embedded {read:,} of {sum(work.rows):,} tokens"
-                bench.journal.progress(shard.number, read, sum(work.rows), text)
+                context.journal.progress(shard.number, read, sum(work.rows), text)
                 pace = (time.monotonic() - begun) / max(1, total - len(left))
                 if not helpers and pace * len(left) > WORTH_SECONDS:
                     with contextlib.ExitStack() as asked:
-                        helpers = asked.enter_context(_helpers(work, bench, min(spare, len(left) - 1)))
+                        helpers = asked.enter_context(_helpers(work, context, min(spare, len(left) - 1)))
                         if helpers:  # otherwise no place was free: nothing is held, and the next shard asks again
                             helping.push(asked.pop_all())
             while missing := open_shards():  # somebody else is at them: wait until one of them is free
@@ -187,17 +187,17 @@ def _free(claim: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _helpers(work: ShardWork, bench: Bench, wanted: int) -> Iterator[int]:
+def _helpers(work: ShardWork, context: BuildContext, wanted: int) -> Iterator[int]:
     """Processes that work on the same cache, as many as places and memory allow; they end with this block.
 
     Gives how many there are.
     """
     wanted = max(0, min(wanted, available_memory() // work.memory_needed()))
-    places = bench.run.workers or cores()
-    context = multiprocessing.get_context("spawn")
-    with _spare_places(bench.locks, places, wanted) as count:
+    places = context.run.workers or cores()
+    spawn = multiprocessing.get_context("spawn")
+    with _spare_places(context.locks, places, wanted) as count:
         running = [
-            context.Process(target=_help, args=(work, os.getpid(), bench.run.threads), daemon=True)
+            spawn.Process(target=_help, args=(work, os.getpid(), context.run.threads), daemon=True)
             for _ in range(count)
         ]
         try:
@@ -207,7 +207,7 @@ def _helpers(work: ShardWork, bench: Bench, wanted: int) -> Iterator[int]:
         finally:
             for process in running:
                 if process.exitcode:  # what it was at is made again here: a shard has its name only when it is whole
-                    bench.journal.message(0, f"a process that helped ended with status {process.exitcode}")
+                    context.journal.message(0, f"a process that helped ended with status {process.exitcode}")
                 process.kill()
                 process.join()
 

@@ -18,97 +18,99 @@ from taglm_core.corpus.sentence import ReadCounts, Sentence, map_tokens
 from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
-from taglm_core.stages.building import Bench, Built
+from taglm_core.pipeline.build import BuildContext, BuildResult
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
 MOST_NOTES = 5
 
 
-def build_demo_corpus(bench: Bench) -> Built:
+def build_demo_corpus(context: BuildContext) -> BuildResult:
     """Generate the demo corpus as the raw files that the other steps read."""
-    counts = generate(bench.out, **bench.config)
-    return Built(counts=counts, seeds={"demo": bench.config["seed"]})
+    counts = generate(context.out, **context.config)
+    return BuildResult(counts=counts, seeds={"demo": context.config["seed"]})
 
 
-def build_tag_scheme(bench: Bench) -> Built:
+def build_tag_scheme(context: BuildContext) -> BuildResult:
     """Find the tag scheme of the labelled files, all splits together, and what is unusual in how they are written.
 
     Nothing else is payload: other test bytes in the same layout change nothing downstream.
     """
-    paths = [*(path for files in bench.files.values() for path in files), *_demo_files(bench)]
+    paths = [*(path for files in context.files.values() for path in files), *_demo_files(context)]
     paths = list(dict.fromkeys(paths))  # a file may be two splits; its bad lines are named once
-    found = _find_layout(bench, paths, scheme=None)
-    _write_json(bench.out / SCHEME_FILE, found.layout.to_dict())
+    found = _find_layout(context, paths, scheme=None)
+    _write_json(context.out / SCHEME_FILE, found.layout.to_dict())
     doubt = {"doubt": found.doubts[0]} if found.doubts else {}
-    _write_json(bench.out / "evidence.json", {**found.evidence.describe(), **doubt})
-    return Built(not_payload=("evidence.json",))
+    _write_json(context.out / "evidence.json", {**found.evidence.describe(), **doubt})
+    return BuildResult(not_payload=("evidence.json",))
 
 
-def build_corpus(bench: Bench) -> Built:
+def build_corpus(context: BuildContext) -> BuildResult:
     """Read one split into Parquet, draw one from another, or write its words as the language models' text does."""
-    config = bench.config
+    config = context.config
     if "token_map" in config:
-        counts = write_corpus(_mapped(bench.inputs["source"].path, config["token_map"]), bench.out, scheme=None)
-        return _corpus_built(bench, counts, {})
+        counts = write_corpus(_mapped(context.inputs["source"].path, config["token_map"]), context.out, scheme=None)
+        return _corpus_built(context, counts, {})
     if "complement" in config:
-        source = bench.inputs["source"].path
+        source = context.inputs["source"].path
         counts = split_corpus(
             source,
-            bench.out,
+            context.out,
             seed=config["seed"],
             count=config["count"],
             fraction=config["fraction"],
             complement=config["complement"],
         )
-        return _corpus_built(bench, counts, {"draw": config["seed"]})
-    paths = bench.files["file"] if "file" in bench.files else [bench.inputs["demo"].path / config["demo_file"]]
+        return _corpus_built(context, counts, {"draw": config["seed"]})
+    paths = context.files["file"] if "file" in context.files else [context.inputs["demo"].path / config["demo_file"]]
     read = ReadCounts()
     if config["format"] == "text":
-        counts = write_corpus(read_text(paths, counts=read), bench.out, scheme=None, read=read)
-        _say_notes(bench, read.notes)
-        return _corpus_built(bench, counts, {})
+        counts = write_corpus(read_text(paths, counts=read), context.out, scheme=None, read=read)
+        _say_notes(context, read.notes)
+        return _corpus_built(context, counts, {})
     columns = config["columns"]
-    layout = _layout(bench, paths)
+    layout = _layout(context, paths)
     where = Columns(columns["word"], columns["tag"], layout.separator, layout.notation)
     sentences = read_conll(paths, where, counts=read)
     strict = config.get("strict", False)
     counts = write_corpus(
-        sentences, bench.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
+        sentences, context.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
     )
-    _say_notes(bench, read.notes)
+    _say_notes(context, read.notes)
     _say_what_was_met(counts, layout)
-    return _corpus_built(bench, counts, {}, layout)
+    return _corpus_built(context, counts, {}, layout)
 
 
-def build_statistics(bench: Bench) -> Built:
+def build_statistics(context: BuildContext) -> BuildResult:
     """Statistics of every split, duplicates, and what the splits share: for people, read by no other step."""
     settings: dict[str, Any] = {
-        "threads": bench.run.threads,
-        "memory_limit": bench.run.memory_limit,
-        "temp_dir": bench.work / "duckdb",
+        "threads": context.run.threads,
+        "memory_limit": context.run.memory_limit,
+        "temp_dir": context.work / "duckdb",
     }
-    corpora = {name: artifact.path for name, artifact in bench.inputs.items()}
+    corpora = {name: artifact.path for name, artifact in context.inputs.items()}
     figures = {name: corpus_statistics(path, **settings) for name, path in corpora.items()}
     result = {"corpora": figures, "overlap": overlap(corpora, **settings)}
-    _write_json(bench.out / "statistics.json", result)
-    return Built()
+    _write_json(context.out / "statistics.json", result)
+    return BuildResult()
 
 
-def _say_notes(bench: Bench, notes: list[str]) -> None:
+def _say_notes(context: BuildContext, notes: list[str]) -> None:
     for note in notes[:MOST_NOTES]:
-        bench.journal.warning(0, note)
+        context.journal.warning(0, note)
     if len(notes) > MOST_NOTES:
-        bench.journal.warning(0, f"and so in {len(notes) - MOST_NOTES:,} more files")
+        context.journal.warning(0, f"and so in {len(notes) - MOST_NOTES:,} more files")
 
 
-def _corpus_built(bench: Bench, counts: CorpusCounts, seeds: dict[str, int], layout: Layout | None = None) -> Built:
+def _corpus_built(
+    context: BuildContext, counts: CorpusCounts, seeds: dict[str, int], layout: Layout | None = None
+) -> BuildResult:
     told = counts.to_dict()
     if layout is not None and layout != Layout(layout.scheme):  # an unusual one, for those who look at the file again
         told["layout"] = layout.to_dict()
-    _write_json(bench.out / "counts.json", told)
+    _write_json(context.out / "counts.json", told)
     numbers = {name: value for name, value in told.items() if isinstance(value, int)}
-    return Built(counts=numbers, seeds=seeds, not_payload=("counts.json",))
+    return BuildResult(counts=numbers, seeds=seeds, not_payload=("counts.json",))
 
 
 def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
@@ -116,15 +118,15 @@ def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
         yield Sentence(map_tokens(sentence.tokens, token_map), None, sentence.document_id, line=1)
 
 
-def _layout(bench: Bench, paths: Sequence[Path]) -> Layout:
+def _layout(context: BuildContext, paths: Sequence[Path]) -> Layout:
     """The layout found over all splits, or over this one where the experiment names the scheme."""
-    if "scheme" in bench.config:
-        return _find_layout(bench, paths, scheme=Scheme(bench.config["scheme"])).layout
-    return Layout.from_dict(json.loads((bench.inputs["scheme"].path / SCHEME_FILE).read_text(encoding="utf-8")))
+    if "scheme" in context.config:
+        return _find_layout(context, paths, scheme=Scheme(context.config["scheme"])).layout
+    return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_text(encoding="utf-8")))
 
 
-def _find_layout(bench: Bench, paths: Sequence[Path], scheme: Scheme | None) -> FoundLayout:
-    config = bench.config
+def _find_layout(context: BuildContext, paths: Sequence[Path], scheme: Scheme | None) -> FoundLayout:
+    config = context.config
     found = find_layout(
         paths,
         **config["columns"],
@@ -152,9 +154,9 @@ def _say_what_was_met(counts: CorpusCounts, layout: Layout) -> None:
         )
 
 
-def _demo_files(bench: Bench) -> Iterator[Path]:
-    for name in bench.config["demo_files"].values():
-        yield bench.inputs["demo"].path / name
+def _demo_files(context: BuildContext) -> Iterator[Path]:
+    for name in context.config["demo_files"].values():
+        yield context.inputs["demo"].path / name
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -21,10 +21,9 @@ from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
 from taglm_core.lm.streams import Streams
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.language_model import LanguageModel, LmState
-from taglm_core.stages.building import Bench, Built
-from taglm_core.stages.continuing import require_same_shape
-from taglm_core.stages.graph import BASE
-from taglm_core.stages.steps import VECTORS
+from taglm_core.pipeline.bases import require_same_shape
+from taglm_core.pipeline.build import BuildContext, BuildResult
+from taglm_core.pipeline.roles import BASE, VECTORS
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import open_device, reserved
@@ -38,31 +37,31 @@ TOKENS_PER_SHARD = 4_000_000
 PASSAGE = "passage_sentences"  # in the config of a step; absent where each sentence is shuffled by itself
 
 
-def build_vocabulary(bench: Bench) -> Built:
+def build_vocabulary(context: BuildContext) -> BuildResult:
     """Count the words of the training part of the text."""
     counts = count_words(
-        bench.inputs["text"].path,
-        bench.out / WORDS_FILE,
-        heldout_fraction=bench.config["heldout_fraction"],
+        context.inputs["text"].path,
+        context.out / WORDS_FILE,
+        heldout_fraction=context.config["heldout_fraction"],
         min_count=1,
-        threads=bench.run.threads,
-        memory_limit=bench.run.memory_limit,
-        temp_dir=bench.work / "duckdb",
+        threads=context.run.threads,
+        memory_limit=context.run.memory_limit,
+        temp_dir=context.work / "duckdb",
     )
-    return Built(counts=counts)
+    return BuildResult(counts=counts)
 
 
-def build_token_ids(bench: Bench) -> Built:
+def build_token_ids(context: BuildContext) -> BuildResult:
     """Write the text as word numbers, in shards."""
     counts = write_token_ids(
-        bench.inputs["text"].path,
-        bench.inputs["vocabulary"].path / WORDS_FILE,
-        bench.out,
-        shards=bench.config["shards"] or _shards(bench.inputs["vocabulary"].manifest.counts["train_tokens"]),
-        heldout_fraction=bench.config["heldout_fraction"],
-        passage=bench.config.get(PASSAGE, 1),
+        context.inputs["text"].path,
+        context.inputs["vocabulary"].path / WORDS_FILE,
+        context.out,
+        shards=context.config["shards"] or _shards(context.inputs["vocabulary"].manifest.counts["train_tokens"]),
+        heldout_fraction=context.config["heldout_fraction"],
+        passage=context.config.get(PASSAGE, 1),
     )
-    return Built(counts=counts)
+    return BuildResult(counts=counts)
 
 
 def _shards(tokens: int) -> int:
@@ -70,20 +69,24 @@ def _shards(tokens: int) -> int:
     return min(400, max(16, -(-tokens // TOKENS_PER_SHARD)))
 
 
-def build_language_model(bench: Bench) -> Built:
+def build_language_model(context: BuildContext) -> BuildResult:
     """Train one direction, measure it on held-out text, and find its break state."""
-    settings = dict(bench.config)
+    settings = dict(context.config)
     direction, passage = Direction(settings.pop("direction")), settings.pop(PASSAGE, 1)
     config = LanguageModelConfig.model_validate({**settings, "directions": (direction,)})
-    ranks = bench.ranks or ALONE
+    ranks = context.ranks or ALONE
     device = open_device(
-        bench.run.device, bench.run.threads, precision=bench.run.precision, compiled=bench.run.compile, ranks=ranks
+        context.run.device,
+        context.run.threads,
+        precision=context.run.precision,
+        compiled=context.run.compile,
+        ranks=ranks,
     )
-    words_file, folder = bench.inputs["vocabulary"].path / WORDS_FILE, bench.inputs["token-ids"].path
+    words_file, folder = context.inputs["vocabulary"].path / WORDS_FILE, context.inputs["token-ids"].path
     text = TokenIds.open(folder)
-    base = _base(bench, config, direction)
+    base = _base(context, config, direction)
     vocabulary = _most_frequent(words_file, config) if base is None else base.vocabulary
-    vectors = _vectors(bench, config, vocabulary) if base is None else base.vectors
+    vectors = _vectors(context, config, vocabulary) if base is None else base.vectors
     words = _all_words(words_file, folder)
     table = WordTable(words, vocabulary, config, vectors)
     heldout = _reading_order(text.heldout, direction)
@@ -92,7 +95,7 @@ def build_language_model(bench: Bench) -> Built:
             "what the language model reads", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with bench.clock.once_in(reserved(device, bench.locks, bench.run.device_share, ranks, bench.stop.check)):
+    with context.clock.once_in(reserved(device, context.locks, context.run.device_share, ranks, context.stop.check)):
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)
@@ -104,36 +107,36 @@ def build_language_model(bench: Bench) -> Built:
             text.train_shards, streams=config.streams, window=config.window, backward=backward, seed=config.seed,
             passage=passage,
         )  # fmt: skip
-        intervals = Intervals(bench.run.log_steps, bench.run.evaluate_steps)
+        intervals = Intervals(context.run.log_steps, context.run.evaluate_steps)
         job = LmJob(network, table, streams, heldout, config, intervals, device, ranks, start)
         job.measure()
-        before = {} if start is None else _look_before(job, bench, ranks)
+        before = {} if start is None else _look_before(job, context, ranks)
         train(
             job,
-            checkpoints=Checkpoints(bench.work / "checkpoints", bench.run.keep_checkpoints),
-            journal=bench.journal,
-            stop=bench.stop,
-            settings=LoopSettings(bench.run.checkpoint_seconds, bench.run.checkpoint_steps),
+            checkpoints=Checkpoints(context.work / "checkpoints", context.run.keep_checkpoints),
+            journal=context.journal,
+            stop=context.stop,
+            settings=LoopSettings(context.run.checkpoint_seconds, context.run.checkpoint_steps),
             ranks=ranks,
         )
         job.take_average()
         perplexity, ended = job.heldout_perplexity(), job.states(BREAK_STREAMS)
         if not ranks.first:
-            return Built()
+            return BuildResult()
         with device.exact():
             network.eval()
             state = break_state(network, table, heldout[: config.break_sentences], ended)
             metrics = _perplexities(network, table, vocabulary, heldout, state)
-    save_language_model(TrainedLm(network, vocabulary, config, direction, state, vectors), bench.out)
+    save_language_model(TrainedLm(network, vocabulary, config, direction, state, vectors), context.out)
     metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
-    bench.journal.metrics(job.step, metrics)
+    context.journal.metrics(job.step, metrics)
     metrics |= before  # the journal has it as step 0
     tokens = config.steps * config.step_tokens
     counts = {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "vocabulary": len(vocabulary),
         "training_tokens": tokens,
-        **_history(bench, tokens),
+        **_history(context, tokens),
         "unread_tokens": streams.unread,
         "epochs_started": streams.epoch + 1,
         "text_tokens": text.train_tokens,
@@ -143,17 +146,17 @@ def build_language_model(bench: Bench) -> Built:
     if vectors is not None and table.rows is not None:
         counts |= {"words": len(words), "words_with_vectors": int((table.rows >= 0).sum()),
                    "vectors": len(vectors.words), "vectors_in_file": vectors.in_file}  # fmt: skip
-    drawn = _draw_curve(bench, config)
-    return Built(counts, metrics, {"language_model": config.seed}, not_payload=drawn, machine=device.describe())
+    drawn = _draw_curve(context, config)
+    return BuildResult(counts, metrics, {"language_model": config.seed}, not_payload=drawn, machine=device.describe())
 
 
-def _draw_curve(bench: Bench, config: LanguageModelConfig) -> tuple[str, ...]:
+def _draw_curve(context: BuildContext, config: LanguageModelConfig) -> tuple[str, ...]:
     """The training's curve from its journal, which holds what was said before a kill, too; names of the files."""
-    events = [event for event, _ in read_events(bench.work / JOURNAL)]
+    events = [event for event, _ in read_events(context.work / JOURNAL)]
     figure = language_model_curve(events, config.step_tokens)
     if figure is None:
         return ()
-    figure.savefig(bench.out / CURVE, dpi=120)
+    figure.savefig(context.out / CURVE, dpi=120)
     return (CURVE,)
 
 
@@ -163,31 +166,31 @@ def _most_frequent(words_file: Path, config: LanguageModelConfig) -> LmVocabular
     )
 
 
-def _vectors(bench: Bench, config: LanguageModelConfig, vocabulary: LmVocabulary) -> PretrainedVectors | None:
+def _vectors(context: BuildContext, config: LanguageModelConfig, vocabulary: LmVocabulary) -> PretrainedVectors | None:
     if config.vectors is None:
         return None
-    (path,) = bench.files[VECTORS]
+    (path,) = context.files[VECTORS]
     vectors = PretrainedVectors.read(path)
     if vectors.in_file > len(vectors.words):
-        bench.journal.message(
+        context.journal.message(
             0,
             f"the first {len(vectors.words):,} words of {path.name} are read, of {vectors.in_file:,} vectors in it",
         )
     missing, known = int((vectors.rows(vocabulary.words) == NO_ROW).sum()), len(vocabulary.words)
-    say = bench.journal.warning if 2 * missing > known else bench.journal.message
+    say = context.journal.warning if 2 * missing > known else context.journal.message
     say(0, f"{path.name} has no vectors for {missing:,} of the {known:,} words that this language model knows")
     return vectors
 
 
-def _base(bench: Bench, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
+def _base(context: BuildContext, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
     """The language model to go on from, if there is one (on the CPU; it takes from the generators: seed after it).
 
     Raises:
         MismatchError: its shape or direction is another one.
     """
-    if BASE not in bench.inputs:
+    if BASE not in context.inputs:
         return None
-    base = bench.inputs[BASE]
+    base = context.inputs[BASE]
     require_same_shape("language_models.*", base.manifest.recipe.config, config, direction, base.ref.digest)
     return load_language_model(base.path, torch.device("cpu"))
 
@@ -198,28 +201,28 @@ def _start_from(base: TrainedLm, network: LanguageModel, device: torch.device) -
     return LmState(*(part.to(device) for part in base.break_state))
 
 
-def _look_before(job: LmJob, bench: Bench, ranks: Ranks) -> dict[str, float]:
+def _look_before(job: LmJob, context: BuildContext, ranks: Ranks) -> dict[str, float]:
     """Held-out perplexity of the base; said once, and kept with the unfinished work for runs that go on from it."""
-    path = bench.work / "before.json"
+    path = context.work / "before.json"
     known = read_json(path)
     if ranks.first_says(known is not None):
         return dict(known or {})
     value = job.heldout_perplexity()  # all ranks together
     found = {"heldout/perplexity_before": value}
     if ranks.first:
-        bench.journal.metrics(0, found)
-        vectors = "; its word vectors are this one's, too" if "vectors" in bench.config else ""
+        context.journal.metrics(0, found)
+        vectors = "; its word vectors are this one's, too" if "vectors" in context.config else ""
         about = f"held-out perplexity of the language model that this one goes on from: {value:.1f}{vectors}"
-        bench.journal.message(0, about)
+        context.journal.message(0, about)
         write_json(path, found)
     return found
 
 
-def _history(bench: Bench, tokens: int) -> dict[str, int]:
+def _history(context: BuildContext, tokens: int) -> dict[str, int]:
     """Training tokens with those of all models before, and how many there were."""
-    if BASE not in bench.inputs:
+    if BASE not in context.inputs:
         return {"training_tokens_total": tokens, "continued": 0}
-    counts = bench.inputs[BASE].manifest.counts
+    counts = context.inputs[BASE].manifest.counts
     before = counts.get("training_tokens_total", counts["training_tokens"])
     return {"training_tokens_total": before + tokens, "continued": counts.get("continued", 0) + 1}
 

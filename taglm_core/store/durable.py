@@ -62,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(
-    path: Path, *, wait: bool = True, shared: bool = False, between: Callable[[], None] | None = None
+    path: Path, *, wait: bool = True, shared: bool = False, check_stop: Callable[[], None] | None = None
 ) -> Iterator[bool]:
     """Hold a lock on a file, which the system frees when its holder dies; gives whether it is held.
 
@@ -72,31 +72,31 @@ def locked(
         path: the file.
         wait: for whoever holds it; otherwise the block runs without the lock, and is told so.
         shared: with others that share it, too; otherwise with nobody.
-        between: called every moment of the wait; raises to give it up. (A signal's handler alone ends no wait.)
+        check_stop: called every moment of the wait; raises to give it up. (A signal's handler alone ends no wait.)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and between is None else fcntl.LOCK_NB)
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and check_stop is None else fcntl.LOCK_NB)
     while True:
         with path.open("a") as file:
             held = _flock(file, mode)
             if is_at(file, path) if held else not wait:
                 yield held
                 return
-        if not held and between is not None:
-            between()
+        if not held and check_stop is not None:
+            check_stop()
             time.sleep(WAIT_SECONDS)
 
 
 @contextlib.contextmanager
-def one_locked(paths: Sequence[Path], between: Callable[[], None] = lambda: None) -> Iterator[None]:
+def one_locked(paths: Sequence[Path], check_stop: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock on one of several files, whichever is free first.
 
     Args:
         paths: the files.
-        between: called every moment of the wait; raises to give it up.
+        check_stop: called every moment of the wait; raises to give it up.
     """
     while True:
-        between()
+        check_stop()
         for path in paths:
             with locked(path, wait=False) as mine:
                 if mine:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taglm_core.errors import DamagedObject, MissingObject, NoRoom, StoreError
+from taglm_core.errors import DamagedObject, MissingObject, OutOfResources, StoreError
 from taglm_core.store.digests import file_sha256
 from taglm_core.store.durable import locked, read_json, sync_folder, sync_tree, write_json
 from taglm_core.store.records import FileEntry, Manifest, Recipe, Ref
@@ -98,7 +98,7 @@ class Store:
                 pass
         except OSError as error:
             known = system_error(error)
-            if isinstance(known, NoRoom):
+            if isinstance(known, OutOfResources):
                 raise known from error
             raise StoreError(
                 f"{self.root}: the store cannot be written to ({error.strerror}); give yourself the right to, or name "
@@ -219,12 +219,14 @@ class Store:
         return self.root / "work" / recipe.kind / recipe.key
 
     @contextlib.contextmanager
-    def lock(self, recipe: Recipe, *, wait: bool = True, between: Callable[[], None] | None = None) -> Iterator[bool]:
+    def lock(
+        self, recipe: Recipe, *, wait: bool = True, check_stop: Callable[[], None] | None = None
+    ) -> Iterator[bool]:
         """Hold the key's lock: whoever comes second waits, then finds the object made. Without `wait`, only if free.
 
-        `between` is called every moment of the wait, and raises to give it up.
+        `check_stop` is called every moment of the wait, and raises to give it up.
         """
-        with locked(self.lock_file(recipe.kind, recipe.key), wait=wait, between=between) as held:
+        with locked(self.lock_file(recipe.kind, recipe.key), wait=wait, check_stop=check_stop) as held:
             yield held
 
     def lock_file(self, kind: str, key: str) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from taglm_core.errors import NoRoom, StoreError, TagLMError
-from taglm_core.store.room import REMEDY
+from taglm_core.errors import OutOfResources, StoreError, TagLMError
+from taglm_core.store.resources import REMEDY
 
 _ELSEWHERE = "or name another place (run.store, or the path in the experiment)"
 _RIGHTS = ("no permission", f"give yourself the right to read and write it (`ls -ld` shows whose it is), {_ELSEWHERE}")
@@ -28,12 +28,16 @@ _WORDS = {
 def system_error(error: OSError | MemoryError) -> TagLMError | None:
     """An error of the operating system as one that a user can act on; None where nothing more can be said of it."""
     if isinstance(error, MemoryError):
-        return NoRoom("the memory is full; stop other programs, or set run.workers=1 so that less is done at once")
+        return OutOfResources(
+            "the memory is full; stop other programs, or set run.workers=1 so that less is done at once"
+        )
     where = "" if error.filename is None else f"{Path(str(error.filename))}: "
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoRoom(f"{where}the disk is full; what is finished is kept: {REMEDY}")
+        return OutOfResources(f"{where}the disk is full; what is finished is kept: {REMEDY}")
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return NoRoom(f"{where}too many files are open; raise the limit (`ulimit -n 4096`), or set run.workers=1")
+        return OutOfResources(
+            f"{where}too many files are open; raise the limit (`ulimit -n 4096`), or set run.workers=1"
+        )
     if error.errno == errno.EIO:
         return StoreError(
             f"{where}the disk cannot be read or written (input/output error); check the disk, {_ELSEWHERE}"

@@ -242,12 +242,12 @@ def set_generator_states(states: Mapping[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def reserved(
-    device: Device, locks: Path, share: int, ranks: Ranks = ALONE, between: Callable[[], None] = lambda: None
+    device: Device, locks: Path, share: int, ranks: Ranks = ALONE, check_stop: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Hold one of an accelerator's `share` places (`run.device_share`); CPUs have no bound.
 
     With several ranks the first one holds places for all, taken in order: ranks that each took their own could wait for
-    those of another training, and the other training for theirs, for ever. `between` is called every moment of the
+    those of another training, and the other training for theirs, for ever. `check_stop` is called every moment of the
     wait, and raises to give it up.
     """
     if device.name == "cpu":
@@ -257,7 +257,7 @@ def reserved(
         if ranks.first:
             for index in range(ranks.size) if ranks.several else [device.index]:
                 places = [locks / f"device-cuda-{_visible(index)}-{place}.lock" for place in range(share)]
-                held.enter_context(one_locked(places, between))
+                held.enter_context(one_locked(places, check_stop))
         ranks.wait()
         yield
 

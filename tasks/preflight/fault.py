@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from taglm_core.store.room import nearest
+from taglm_core.store.resources import nearest
 from tasks.http import ASK_SECONDS
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from taglm_core.analysis.corpora import line
 from taglm_core.corpus.split_facts import Finding
-from taglm_core.stages.corpora import line
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 
 NOTE = "mlflow.note.content"
 FINDINGS = "taglm.findings"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from taglm_core.stages.steps import TRAIN_ONLY, Step
+from taglm_core.pipeline.roles import TRAIN_ONLY
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.digests import canonical_json
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref

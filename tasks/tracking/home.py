@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.stages.steps import Stage, Step
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from tasks.tracking.connection import Connection

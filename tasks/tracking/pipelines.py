@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from mlflow.entities import RunTag
 
-from taglm_core.stages.corpora import report_corpora
-from taglm_core.stages.graph import build_graph
+from taglm_core.analysis.corpora import report_corpora
+from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
 from tasks.places import prefect_line

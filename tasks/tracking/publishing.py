@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.records import Ref
 from taglm_core.store.uses import record_use
 from tasks.tracking.entry import Entry

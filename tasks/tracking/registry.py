@@ -19,8 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import taglm_core
+from taglm_core.analysis.measuring import compare_on_dev
 from taglm_core.errors import MissingObject, StoreError
-from taglm_core.stages.measuring import compare_on_dev
 from taglm_core.store.durable import locked
 from taglm_core.store.store import Artifact
 from tasks.tracking.decisions import (

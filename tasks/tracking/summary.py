@@ -11,7 +11,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.figures import LearningPoint, learning_figure
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import to_markdown
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact
 from tasks.tracking.connection import Connection, log_params

@@ -15,8 +15,8 @@ import taglm_core
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.split_facts import Finding
 from taglm_core.errors import Interrupted, StoreError, TagLMError
-from taglm_core.stages.graph import STATISTICS, build_graph
-from taglm_core.stages.steps import Step
+from taglm_core.pipeline.graph import STATISTICS, build_graph
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from taglm_core.errors import StoreError
 from taglm_core.evaluation.report import Comparison
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from taglm_core.store.store import Store
 from tasks.tracking.connection import Connection, log_params
 from tasks.tracking.descriptions import NOTE, run_link

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.tracking.descriptions import NOTE, experiment_link, experiment_text
 
 PIPELINE = "pipeline"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taglm_core.stages.steps import KINDS, Stage
+from taglm_core.pipeline.kinds import KINDS, Stage
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "taglm_core")
@@ -17,7 +17,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 HEAVY = ("prefect", "mlflow", "torch")
 
 
-@pytest.mark.parametrize("module", ["flows.cli", "taglm_core.stages.planning", "flows.cli_views", "flows.cli_lineage"])
+@pytest.mark.parametrize("module", ["flows.cli", "taglm_core.pipeline.plan", "flows.cli_views", "flows.cli_lineage"])
 def test_planning_and_help_import_nothing_heavy(module: str) -> None:
     """`taglm --help`, `plan`, `status` and `lineage` start at once: neither Prefect nor MLflow nor torch."""
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
@@ -27,10 +27,9 @@ def test_planning_and_help_import_nothing_heavy(module: str) -> None:
 
 def test_training_processes_import_neither_prefect_nor_mlflow() -> None:
     """The child's module and all builders it may call."""
-    modules = ", ".join(sorted({kind.builder.split(":")[0] for kind in KINDS.values()}))
-    code = (
-        f"import sys, taglm_core.stages.child, {modules}; print([n for n in ('prefect', 'mlflow') if n in sys.modules])"
-    )
+    modules = ", ".join(sorted({kind.builder().__module__ for kind in KINDS.values()}))
+    found = "[name for name in ('prefect', 'mlflow') if name in sys.modules]"
+    code = f"import sys, taglm_core.process.child, {modules}; print({found})"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from flows import cli_views
-from taglm_core.stages.housekeeping import Usage
-from taglm_core.stages.needs import readers
-from taglm_core.stages.planning import Action, Decision
-from taglm_core.stages.steps import KINDS, Step
-from taglm_core.store.garbage import Job
+from taglm_core.gc.collect import Usage
+from taglm_core.gc.garbage import Job
+from taglm_core.gc.reachability import readers
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.plan import Action, Decision
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, Work, list_files
 from tests.building import DEMO_SOURCES

@@ -18,8 +18,8 @@ from rich.console import Console
 from flows import cli, cli_views
 from flows.cli_given import Invocation
 from taglm_core.errors import Interrupted, StoreError
-from taglm_core.stages.planning import Action, Decision
-from taglm_core.stages.steps import Step
+from taglm_core.pipeline.plan import Action, Decision
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.store import Store
 from taglm_core.store.system_errors import system_error
 from tests.flows.test_cli import publish
@@ -86,8 +86,8 @@ def test_an_unforeseen_error_is_one_message_and_a_file(
     [
         (StoreError("a [b] c"), 1, "StoreError: a [b] c"),
         (Interrupted("stopped"), 75, "Interrupted: stopped"),
-        (MemoryError(), 1, "NoRoom: the memory is full"),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "NoRoom: the disk is full"),
+        (MemoryError(), 1, "OutOfResources: the memory is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "OutOfResources: the disk is full"),
         (
             PermissionError(errno.EACCES, "", "s/objects"),
             1,

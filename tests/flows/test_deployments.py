@@ -22,7 +22,7 @@ import yaml
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.environment import DEFAULTS
 from tasks.events import CREATED as EVENT
 from tests.services import OURS, ROOT, Services, services
@@ -122,7 +122,7 @@ def test_the_chain_of_triggers_cannot_run_in_circles() -> None:
         deployment = DEPLOYMENTS[name]
         for trigger in deployment.get("triggers", []):
             stage = Stage(deployment["entrypoint"].rpartition(":")[2])
-            before = stages[stage.place - 1]
+            before = stages[stage.index - 1]
             assert trigger["match"] == {"prefect.resource.id": f"taglm.artifact.{before}.*"}, name
             assert trigger["expect"] == [EVENT]
             assert trigger["parameters"]["options"] == {"if_ready": True}

@@ -292,7 +292,7 @@ def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.Mon
     """The machine's is no use where a control group allows less."""
     (tmp_path / "memory.max").write_text("1500000000\n")
     (tmp_path / "memory.current").write_text("1000000000\n")
-    monkeypatch.setattr("taglm_core.store.room._cgroups", lambda: [tmp_path])
+    monkeypatch.setattr("taglm_core.store.resources._cgroups", lambda: [tmp_path])
     memory = _found()["memory"]
     assert memory.bad
     assert memory.found.startswith("0.5 GB free of ")

@@ -12,9 +12,9 @@ from flows import cli, cli_views
 from flows.cli_given import Invocation
 from taglm_core.config.load import build_experiment
 from taglm_core.errors import ConfigError, MissingObject
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import recipe_of
-from taglm_core.stages.steps import KINDS
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.plan import recipe_of
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
 from taglm_core.store.uses import record_use

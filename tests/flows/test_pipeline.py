@@ -14,15 +14,15 @@ import pytest
 from flows.embed import embed
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
+from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.report import read_report, to_json
-from taglm_core.stages.comparing import compare_runs, differing_settings, find_run, labels_of
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import Action, plan
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import Action, plan
 from taglm_core.store.durable import write_json
 from taglm_core.store.store import Store
 from taglm_core.tagging.prediction import Predictor

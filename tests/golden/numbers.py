@@ -1,6 +1,6 @@
 """The numbers of a tiny experiment, one entry a kind of object; for evaluation and report also of fixed predictions.
 
-python -m tests.golden.numbers     writes golden.json anew, after STAGE_VERSION was raised in stages/steps.py
+python -m tests.golden.numbers     writes golden.json anew, after STAGE_VERSION was raised in pipeline/kinds.py
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from taglm_core.config.load import load_experiment
-from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.steps import KINDS
+from taglm_core.pipeline.build import build
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from tests.golden import predictions

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taglm_core.stages.steps import KINDS
+from taglm_core.pipeline.kinds import KINDS
 from tests.golden.numbers import GOLDEN, compute
 
 
@@ -25,7 +25,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_numbers_change_only_with_their_version(kind: str, computed: dict[str, Any]) -> None:
     """Exact for data and fixed predictions, 0.5 per cent for what is computed in float32 (instruction sets differ)."""
     golden = json.loads(GOLDEN.read_text())
-    remedy = "raise its version in stages/steps.py, then run python -m tests.golden.numbers"
+    remedy = "raise its version in pipeline/kinds.py, then run python -m tests.golden.numbers"
     assert computed[kind]["version"] == golden[kind]["version"], "run python -m tests.golden.numbers"
     for name, expected in golden[kind]["steps"].items():
         found = computed[kind]["steps"][name]

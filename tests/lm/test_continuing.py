@@ -15,11 +15,11 @@ from taglm_core.lm.job import Intervals, LmJob
 from taglm_core.lm.model import load_language_model
 from taglm_core.lm.reading import carried_perplexity
 from taglm_core.lm.streams import Streams
-from taglm_core.stages.building import build
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import recipe_of
-from taglm_core.stages.steps import Step
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.build import build
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import recipe_of
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Manifest, Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
@@ -68,7 +68,7 @@ class Weeks:
                f"unlabelled={{path: {self.root / text}.txt, heldout_fraction: 0.2, shards: 2}}",
                f"run={{store: {self.store.root}, device: cpu, checkpoint_steps: 3, log_steps: 1}}"]  # fmt: skip
         own += ["language_models.main.continue_from=latest"] if latest else []
-        return settle_bases(self.store, load_experiment(None, [*own, *changes])).experiment
+        return resolve_bases(self.store, load_experiment(None, [*own, *changes])).experiment
 
     def inputs(self, experiment: Experiment) -> tuple[Step, dict[str, Ref]]:
         """The step that trains, and what it reads of this experiment."""

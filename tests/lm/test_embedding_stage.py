@@ -25,19 +25,19 @@ from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.experiment import RunConfig
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.sentence import Sentence
-from taglm_core.errors import Interrupted, NoRoom
+from taglm_core.errors import Interrupted, OutOfResources
 from taglm_core.lm.cache import INDEX, EmbeddingCache, part_name
 from taglm_core.lm.cache_parts import CacheKey, Rows, read_part, write_part
 from taglm_core.lm.extraction import cache_key, read_passages
 from taglm_core.lm.model import load_language_model, reading_bytes, save_language_model
 from taglm_core.lm.shards import lay_out
+from taglm_core.pipeline.build import BuildContext, BuildResult
+from taglm_core.process.launch import place_of
 from taglm_core.stages import embed, embed_shards
-from taglm_core.stages.building import Bench, Built
 from taglm_core.stages.embed import build_embeddings, build_word_vectors
 from taglm_core.stages.embed_shards import ShardWork, sentences_of
-from taglm_core.stages.launch import place_of
 from taglm_core.store.durable import locked
-from taglm_core.store.room import available_memory, clear_when_full, free_disk
+from taglm_core.store.resources import available_memory, explain_disk_full, free_disk
 from taglm_core.training.devices import open_device
 from taglm_core.training.journal import Journal, read_events
 from taglm_core.training.stopping import StopRequest
@@ -63,7 +63,7 @@ class StopAfter(StopRequest):
 
 
 @pytest.fixture
-def bench(tmp_path: Path, small: Small) -> Iterator[Bench]:
+def bench(tmp_path: Path, small: Small) -> Iterator[BuildContext]:
     """All that the builder needs, with a small language model."""
     write_corpus((Sentence(tokens, None, n // 3, 1, "x") for n, tokens in enumerate(CORPUS)), tmp_path / "corpus",
                  scheme=None)  # fmt: skip
@@ -75,11 +75,11 @@ def bench(tmp_path: Path, small: Small) -> Iterator[Bench]:
     }
     run = RunConfig(device="cpu", workers=1)
     with contextlib.closing(Journal(tmp_path / "work" / "events.jsonl")) as journal:
-        yield Bench(CONFIG, inputs, {}, tmp_path / "out", tmp_path / "work", run, journal, StopRequest(),
+        yield BuildContext(CONFIG, inputs, {}, tmp_path / "out", tmp_path / "work", run, journal, StopRequest(),
                     tmp_path / "locks")  # fmt: skip
 
 
-def build(bench: Bench, stop: StopRequest | None = None) -> tuple[Built, dict[str, bytes]]:
+def build(bench: BuildContext, stop: StopRequest | None = None) -> tuple[BuildResult, dict[str, bytes]]:
     """What the builder says, and the bytes of the object."""
     shutil.rmtree(bench.out, ignore_errors=True)
     bench.out.mkdir()
@@ -88,7 +88,7 @@ def build(bench: Bench, stop: StopRequest | None = None) -> tuple[Built, dict[st
     return built, {path.name: path.read_bytes() for path in bench.out.iterdir()}
 
 
-def work_of(bench: Bench) -> ShardWork:
+def work_of(bench: BuildContext) -> ShardWork:
     """What the processes that fill the cache know."""
     config = EmbeddingConfig.model_validate(bench.config)
     folder, corpus = (bench.inputs[role].path for role in ("language-model", "corpus"))
@@ -105,7 +105,7 @@ def missing(work: ShardWork) -> list[int]:
 
 
 @pytest.mark.parametrize("looks", [2, 4, 6])
-def test_stopped_and_resumed_gives_the_same_bytes_and_metrics(bench: Bench, looks: int) -> None:
+def test_stopped_and_resumed_gives_the_same_bytes_and_metrics(bench: BuildContext, looks: int) -> None:
     """Also when the largest state is in a shard that was finished before the stop."""
     built, files = build(bench)
     with pytest.raises(Interrupted, match=r"stopped after \d shards"):
@@ -118,7 +118,7 @@ def test_stopped_and_resumed_gives_the_same_bytes_and_metrics(bench: Bench, look
 
 
 @pytest.mark.parametrize("damage", ["empty", "zeros", "half", "other rows"])
-def test_a_finished_shard_that_cannot_be_read_is_made_again(bench: Bench, damage: str) -> None:
+def test_a_finished_shard_that_cannot_be_read_is_made_again(bench: BuildContext, damage: str) -> None:
     """As a power cut leaves it: the object has the bytes of an undisturbed run."""
     _, files = build(bench)
     with pytest.raises(Interrupted):
@@ -143,7 +143,7 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_one_shard(bench: Bench) -> None:
+def test_a_killed_process_costs_one_shard(bench: BuildContext) -> None:
     """Of two real processes one is killed with -9 at a shard; the other makes all the rest, and later runs that one."""
     _, files = build(bench)
     work, context = work_of(bench), multiprocessing.get_context("spawn")
@@ -163,16 +163,16 @@ def test_a_killed_process_costs_one_shard(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_further_processes_help(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_further_processes_help(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is slow gets real help; the bytes are those of a process alone, and nobody is left over."""
     _, files = build(bench)
     made, make, deadline = [], embed_shards.make_shard, time.monotonic() + 60
 
-    def slow(work: ShardWork, lm: Any, shard: Any, between: Any) -> bool:
+    def slow(work: ShardWork, lm: Any, shard: Any, check_stop: Any) -> bool:
         if made:  # after the first shard, which says that help is worth it
             while len(missing(work)) > 2 and time.monotonic() < deadline:
                 time.sleep(0.01)
-        made.append(make(work, lm, shard, between))
+        made.append(make(work, lm, shard, check_stop))
         return made[-1]
 
     monkeypatch.setattr(embed_shards, "make_shard", slow)
@@ -183,7 +183,9 @@ def test_further_processes_help(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("stage", ["write_index", "unknown_rates"])
-def test_an_end_after_the_last_shard_loses_none(bench: Bench, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+def test_an_end_after_the_last_shard_loses_none(
+    bench: BuildContext, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
     """Until the object is published, finished shards stay where the next run looks for them."""
     _, files = build(bench)
     with monkeypatch.context() as broken:
@@ -194,7 +196,7 @@ def test_an_end_after_the_last_shard_loses_none(bench: Bench, monkeypatch: pytes
     assert build(bench)[1] == files
 
 
-def test_shards_of_another_machine_are_made_anew(bench: Bench) -> None:
+def test_shards_of_another_machine_are_made_anew(bench: BuildContext) -> None:
     """Another device or number of threads gives other bits in the last places: they are not mixed."""
     _, files = build(bench)
     with pytest.raises(Interrupted):
@@ -207,7 +209,7 @@ def test_shards_of_another_machine_are_made_anew(bench: Bench) -> None:
     assert again == SHARDS
 
 
-def test_a_corpus_without_marks_of_documents_is_said(bench: Bench, tmp_path: Path) -> None:
+def test_a_corpus_without_marks_of_documents_is_said(bench: BuildContext, tmp_path: Path) -> None:
     """One document for all sentences is one unit of work, and may not be meant."""
     shutil.rmtree(tmp_path / "corpus")
     write_corpus((Sentence(tokens, None, 0, 1, "x") for tokens in CORPUS), tmp_path / "corpus", scheme=None)
@@ -215,7 +217,7 @@ def test_a_corpus_without_marks_of_documents_is_said(bench: Bench, tmp_path: Pat
     assert "no marks of documents" in (bench.work / "events.jsonl").read_text()
 
 
-def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
+def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: BuildContext) -> None:
     """The others are made meanwhile; when its holder is gone without having made it, it is made here."""
     _, files = build(bench)
     work = work_of(bench)
@@ -238,7 +240,7 @@ def test_a_shard_that_somebody_else_is_at_is_waited_for(bench: Bench) -> None:
     holder.join()
 
 
-def test_asking_for_places_in_vain_holds_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_for_places_in_vain_holds_nothing(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all places are taken each shard asks again, and no file stays open for it."""
     monkeypatch.setattr(embed_shards, "WORTH_SECONDS", -1.0)
     opened: list[int] = []
@@ -268,7 +270,9 @@ def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("context", "precision", "layers"), [("document", "float16", "top"),
                                                               ("sentence", "int8", "all")])  # fmt: skip
-def test_every_way_of_reading_goes_through_the_stage(bench: Bench, context: str, precision: str, layers: str) -> None:
+def test_every_way_of_reading_goes_through_the_stage(
+    bench: BuildContext, context: str, precision: str, layers: str
+) -> None:
     """The object says what it holds, and counts what is stored."""
     config = {**CONFIG, "context": context, "precision": precision, "layers": layers}
     built, _ = build(dataclasses.replace(bench, config=config))
@@ -314,7 +318,7 @@ def test_long_passages_pass_in_windows(small: Small, monkeypatch: pytest.MonkeyP
     assert np.abs(read() - whole).max() <= 1e-5 * np.abs(whole).max()
 
 
-def test_a_model_is_read_without_its_softmax(bench: Bench) -> None:
+def test_a_model_is_read_without_its_softmax(bench: BuildContext) -> None:
     """It stays on the disk: the memory asked for leaves it out, and predicting says what to do."""
     folder = bench.inputs["language-model"].path
     lm = load_language_model(folder, torch.device("cpu"), predicts=False)
@@ -325,11 +329,13 @@ def test_a_model_is_read_without_its_softmax(bench: Bench) -> None:
         lm.network.softmax(torch.zeros(1, 10), torch.zeros(1, dtype=torch.int64))
 
 
-def test_too_little_memory_is_said_before_anything_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_said_before_anything_is_read(
+    bench: BuildContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With what it needs, what there is, and what to do."""
     assert available_memory() > 1e8
     monkeypatch.setattr(embed, "available_memory", lambda: 1_000)
-    with pytest.raises(NoRoom, match=r"needs .* MB of memory, and 1.0 kB are available; stop other programs"):
+    with pytest.raises(OutOfResources, match=r"needs .* MB of memory, and 1.0 kB are available; stop other programs"):
         build(bench)
 
 
@@ -353,26 +359,28 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 def test_too_little_disk_is_said_before_anything_is_computed(
-    bench: Bench, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+    bench: BuildContext, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what the cache needs, what is free, and what to do."""
     work = small_disk(40)
     monkeypatch.setattr(embed, "fill", lambda *_: pytest.fail("something was computed"))
     (work / "fill").write_bytes(bytes(free_disk(work) - 8_192))
     monkeypatch.setattr(ShardWork, "disk_needed", lambda *_: 10_000)
-    with pytest.raises(NoRoom, match=r"the cache of 12 tokens needs 10.0 kB of disk, and .* free; make room .*gc"):
+    with pytest.raises(
+        OutOfResources, match=r"the cache of 12 tokens needs 10.0 kB of disk, and .* free; make room .*gc"
+    ):
         build(dataclasses.replace(bench, work=work))
 
 
 def test_a_disk_that_runs_full_stops_clearly_and_is_resumed(
-    bench: Bench, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+    bench: BuildContext, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finished shards are kept; once there is room again the run goes on to the bytes of an undisturbed one."""
     _, files = build(bench)
     work = small_disk(24)
     full = dataclasses.replace(bench, work=work)
     monkeypatch.setattr(embed, "require_disk", lambda *_: None)  # something else fills it meanwhile
-    with pytest.raises(NoRoom, match=r"disk is full .*run again"), clear_when_full(work):
+    with pytest.raises(OutOfResources, match=r"disk is full .*run again"), explain_disk_full(work):
         build(full)
     done = [path.name for path in (work / "parts").glob("part-*")]
     assert 0 < len(done) < SHARDS
@@ -382,7 +390,7 @@ def test_a_disk_that_runs_full_stops_clearly_and_is_resumed(
     assert build(full)[1] == files
 
 
-def test_the_index_names_all_it_depends_on(bench: Bench) -> None:
+def test_the_index_names_all_it_depends_on(bench: BuildContext) -> None:
     """So that opening can refuse what does not belong."""
     build(bench)
     key = EmbeddingCache(bench.out).key
@@ -391,7 +399,7 @@ def test_the_index_names_all_it_depends_on(bench: Bench) -> None:
     assert (bench.out / INDEX).exists()
 
 
-def test_what_the_word_vectors_lack_is_said(bench: Bench, tmp_path: Path) -> None:
+def test_what_the_word_vectors_lack_is_said(bench: BuildContext, tmp_path: Path) -> None:
     """Of the corpus' ten different words, fourteen tokens; in the log and as metrics."""
     path = tmp_path / "vectors.txt"
     path.write_text("w1 1 2\nw2 3 4\nother 5 6\n")

@@ -9,9 +9,9 @@ import pytest
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import recipe_of
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import recipe_of
 from taglm_core.store.records import Manifest, Ref
 from taglm_core.store.store import Store
 from tests.building import build_up_to
@@ -108,4 +108,4 @@ def test_without_fine_tuning_no_key_changes(weeks: Labelled) -> None:
     step = build_graph(config)[FORWARD]
     assert not any("fine" in name for name in step.config)
     assert TEXT_ONLY not in build_graph(config)
-    assert settle_bases(Store(weeks.root / "store"), config).experiment == config
+    assert resolve_bases(Store(weeks.root / "store"), config).experiment == config

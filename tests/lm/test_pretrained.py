@@ -16,7 +16,7 @@ from taglm_core.lm.model import WordTable, build_network, load_language_model, s
 from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
 from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.language_model import WithVectors
-from taglm_core.stages.planning import recipe_of
+from taglm_core.pipeline.plan import recipe_of
 from tests.lm.conftest import VECTORS, WORDS, Small, small_config
 from tests.lm.test_continuing import SHORT, Weeks
 from tests.lm.test_continuing import VECTORS as BESIDE

@@ -149,7 +149,7 @@ def test_a_device_has_as_many_places_as_are_wanted(tmp_path: Path) -> None:
     """Two of three trainings hold it side by side; the third waits until one of them ends, or is told to stop."""
     device, looks, first = Device("cuda", 1), [0], contextlib.ExitStack()
 
-    def between() -> None:
+    def check_stop() -> None:
         looks[0] += 1
         if looks[0] == 3:
             first.close()
@@ -162,9 +162,9 @@ def test_a_device_has_as_many_places_as_are_wanted(tmp_path: Path) -> None:
 
     first.enter_context(reserved(device, tmp_path, 2))
     with reserved(device, tmp_path, 2):
-        with pytest.raises(Interrupted), reserved(device, tmp_path, 2, between=stop):
+        with pytest.raises(Interrupted), reserved(device, tmp_path, 2, check_stop=stop):
             pytest.fail("there are two places only")
-        with reserved(device, tmp_path, 2, between=between):
+        with reserved(device, tmp_path, 2, check_stop=check_stop):
             assert looks == [3]
 
 

@@ -7,6 +7,7 @@ import errno
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,12 @@ import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, InputError, MismatchError, StoreError
-from taglm_core.stages import building, child
-from taglm_core.stages.building import Bench, Built, WorkClock
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import _death
-from taglm_core.stages.naming import in_other_words, names_of
+from taglm_core.pipeline.build import BuildContext, BuildResult, WorkClock
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.naming import in_other_words, names_of
+from taglm_core.process import child
+from taglm_core.process.launch import _death
 from taglm_core.store.store import Store
 from tests.building import build_up_to
 
@@ -46,12 +48,12 @@ def test_the_manifest_has_the_seconds_of_work(tmp_path: Path, monkeypatch: pytes
         time.sleep(0.3)
         yield
 
-    def builder(bench: Bench) -> Built:
-        with bench.clock.once_in(crowded()):
-            (bench.out / "x").touch()
-        return Built()
+    def builder(context: BuildContext) -> BuildResult:
+        with context.clock.once_in(crowded()):
+            (context.out / "x").touch()
+        return BuildResult()
 
-    monkeypatch.setattr(building, "_builder", lambda _: builder)
+    monkeypatch.setitem(KINDS, "demo-corpus", replace(KINDS["demo-corpus"], builder=lambda: builder))
     experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
     ref = build_up_to(experiment, "demo")["demo"]
     assert Store(experiment.run.store).manifest(ref.kind, ref.digest).seconds < 0.3
@@ -75,12 +77,11 @@ def test_errors_name_split_and_raw_file(tmp_path: Path) -> None:
 
 def test_a_builder_s_error_names_the_step_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the object's digest."""
-    real = building._builder
 
-    def builder(bench: Bench) -> Built:
-        raise MismatchError(f"{bench.inputs['demo'].path}/train.conll: broken")
+    def builder(context: BuildContext) -> BuildResult:
+        raise MismatchError(f"{context.inputs['demo'].path}/train.conll: broken")
 
-    monkeypatch.setattr(building, "_builder", lambda kind: builder if kind == "corpus" else real(kind))
+    monkeypatch.setitem(KINDS, "corpus", replace(KINDS["corpus"], builder=lambda: builder))
     sizes = [f"demo.{name}_sentences=5" for name in ("train", "dev", "test", "unlabelled")]
     experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}", *sizes])
     with pytest.raises(MismatchError, match=r"^demo/train\.conll: broken$"):

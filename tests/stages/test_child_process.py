@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from taglm_core.config.load import load_experiment
-from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, NoRoom, TagLMError
-from taglm_core.stages import launch
-from taglm_core.stages.building import build, clear_work
-from taglm_core.stages.child import USER_ERROR, ChildJob, error_file, load_error
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import CHILDREN, run_child, slot
-from taglm_core.stages.planning import recipe_of
+from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, OutOfResources, TagLMError
+from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import recipe_of
+from taglm_core.process import launch
+from taglm_core.process.child import USER_ERROR, ChildJob, error_file, load_error
+from taglm_core.process.launch import CHILDREN, run_child, slot
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Store
 from taglm_core.training.journal import JOURNAL, Event, read_events
@@ -77,7 +77,7 @@ class Bed:
         """The process by itself, as `run_child` starts it."""
         self.work.mkdir(parents=True, exist_ok=True)
         self.job.save(self.work / "job.json")
-        command = [sys.executable, "-m", "taglm_core.stages.child", str(self.work / "job.json")]
+        command = [sys.executable, "-m", "taglm_core.process.child", str(self.work / "job.json")]
         return subprocess.Popen(command, stdin=subprocess.PIPE)
 
     def run_and_stop(
@@ -246,7 +246,7 @@ def test_a_full_gpu_is_said_with_what_to_lower(tmp_path: Path) -> None:
 
     def child(error: str) -> int:
         code = f"""import sys, torch
-from taglm_core.stages import child
+from taglm_core.process import child
 def full(*_): raise {error}("CUDA out of memory. Tried to allocate 2 GiB.")
 child.run, sys.argv = full, ["child", {str(job)!r}]
 sys.exit(child.main())"""
@@ -256,7 +256,7 @@ sys.exit(child.main())"""
     assert child("RuntimeError") == 1
     assert load_error(error_file(job, 0)) is None
     assert child("torch.OutOfMemoryError") == USER_ERROR
-    with pytest.raises(NoRoom, match=r"GPU's memory is full \(CUDA out of memory\); lower run\.device_share"):
+    with pytest.raises(OutOfResources, match=r"GPU's memory is full \(CUDA out of memory\); lower run\.device_share"):
         raise load_error(error_file(job, 0)) or AssertionError
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from taglm_core.analysis import text_perplexity as scoring
+from taglm_core.analysis.comparing import EvaluatedRun, differing_settings, find_run
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
-from taglm_core.stages import scoring
-from taglm_core.stages.building import build
-from taglm_core.stages.comparing import EvaluatedRun, differing_settings, find_run
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import Action, Decision, plan, set_damaged_aside
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.build import build
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import Action, Decision, plan, set_damaged_aside
 from taglm_core.store.store import Store
 from tests.building import DEMO_SOURCES
 from tests.stages.test_graph_and_plan import fill
@@ -37,11 +37,11 @@ class Weeks:
         path.write_text(text)
         fixed = [*DEMO_SOURCES, f"unlabelled.path={path}", f"run.store={self.store.root}", LATEST]
         found = load_experiment(None, [*fixed, *changes])
-        return settle_bases(self.store, found).experiment if settled else found
+        return resolve_bases(self.store, found).experiment if settled else found
 
     def lines(self, text: str, *changes: str) -> str:
         """What is said of `latest`."""
-        return "\n".join(settle_bases(self.store, self.experiment(text, *changes, settled=False)).lines)
+        return "\n".join(resolve_bases(self.store, self.experiment(text, *changes, settled=False)).lines)
 
     def bases(self, text: str, *changes: str) -> object:
         return self.experiment(text, *changes).language_models["main"].continue_from
@@ -250,7 +250,7 @@ def test_settling_twice_changes_nothing(weeks: Weeks) -> None:
     """Flows settle what the command line has settled; the settings travel as JSON in between."""
     weeks.run("a")
     settled = weeks.experiment("b")
-    again = settle_bases(weeks.store, Experiment.model_validate(settled.model_dump(mode="json")))
+    again = resolve_bases(weeks.store, Experiment.model_validate(settled.model_dump(mode="json")))
     assert (again.experiment, again.lines) == (settled, ())
 
 

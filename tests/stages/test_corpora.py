@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from taglm_core.analysis.corpora import CorpusReport, refuse_meaningless, report_corpora
 from taglm_core.config.data import FindingName
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import CorpusRefused
-from taglm_core.stages.corpora import CorpusReport, refuse_meaningless, report_corpora
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.graph import build_graph
 from tests.building import build_up_to
 
 SPLITS = ("train", "dev", "test")

@@ -9,9 +9,10 @@ import pytest
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import Action, Decision, plan
-from taglm_core.stages.steps import Graph, Stage
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.plan import Action, Decision, plan
+from taglm_core.pipeline.steps import Graph
 from taglm_core.store.records import Manifest
 from taglm_core.store.store import Store, list_files
 from tests.building import DEMO_SOURCES

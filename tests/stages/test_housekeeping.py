@@ -12,21 +12,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.stages import steps
-from taglm_core.stages.building import Bench, Built, build
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.housekeeping import Survey, survey, sweep, usage
-from taglm_core.stages.needs import Needs
-from taglm_core.stages.planning import Action, Decision, plan
-from taglm_core.store.garbage import running_jobs
+from taglm_core.gc.collect import Survey, survey, sweep, usage
+from taglm_core.gc.garbage import running_jobs
+from taglm_core.gc.reachability import Needs
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.build import BuildContext, BuildResult, build
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.plan import Action, Decision, plan
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, Work, list_files
 from taglm_core.store.uses import record_use, uses_of
@@ -47,7 +47,7 @@ def make(store: Store, recipe: Recipe, label: str, text: str | None = None) -> R
 
 def fill(store: Store, experiment: Experiment) -> None:
     """What a run does, without the work."""
-    experiment = settle_bases(store, experiment).experiment
+    experiment = resolve_bases(store, experiment).experiment
     while ready := [d for d in plan(store, build_graph(experiment)).values() if d.action is Action.RUN]:
         for decision in ready:
             assert decision.recipe is not None
@@ -129,8 +129,8 @@ def test_objects_of_older_versions_go_with_their_pointers(
     store: Store, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A raised STAGE_VERSION makes a kind's keys garbage, and those whose language model or tagger went."""
-    kind = steps.KINDS["tagger"]
-    monkeypatch.setitem(steps.KINDS, "tagger", steps.Kind("tagger", kind.stage, kind.version + 1, kind.builder, True))
+    kind = KINDS["tagger"]
+    monkeypatch.setitem(KINDS, "tagger", replace(kind, version=kind.version + 1))
     found = survey(store, grace=0)
     assert kinds(found) == {"tagger", "evaluation", "report"}
     assert next(one.kind for one in found.garbage) == "report", "dependants first"
@@ -146,8 +146,8 @@ def test_a_corpus_of_an_older_version_takes_no_model_with_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, experiment: Experiment
 ) -> None:
     """Read again it may come out the same, and then the models are still good; so they stay."""
-    kind = steps.KINDS["corpus"]
-    monkeypatch.setitem(steps.KINDS, "corpus", steps.Kind("corpus", kind.stage, kind.version + 1, kind.builder))
+    kind = KINDS["corpus"]
+    monkeypatch.setitem(KINDS, "corpus", replace(kind, version=kind.version + 1))
     assert kinds(survey(store, grace=0)) <= {"corpus", "pointer"}
     found = survey(store, Needs((experiment,)), grace=0)
     assert "language-model" not in kinds(found)
@@ -196,14 +196,14 @@ def test_bases_stay_and_the_history_of_texts_is_known_without_the_texts(tmp_path
         text = [f"unlabelled.path={tmp_path / f'{number}.txt'}", "language_models.main.continue_from=latest"]
         week[number] = load_experiment(None, [*SMALL, *text])
         fill(store, week[number])
-    settled = {number: settle_bases(store, experiment) for number, experiment in week.items()}
+    settled = {number: resolve_bases(store, experiment) for number, experiment in week.items()}
     last = settled[3].experiment
     found = survey(store, Needs((last,)), grace=0)
     assert "language-model" not in kinds(found)
     assert {one.label.split()[0] for one in found.garbage if one.kind == "corpus"} == {"small/corpus/text"}
     sweep(store, found, Needs((last,)), grace=0)
     assert len([kind for kind, _ in store.objects() if kind == "token-ids"]) == 1
-    assert {number: settle_bases(store, experiment) for number, experiment in week.items()} == settled
+    assert {number: resolve_bases(store, experiment) for number, experiment in week.items()} == settled
     assert all(decision.action is Action.REUSE for decision in decided(store, last).values())
     assert survey(store, Needs((last,)), grace=0).garbage == ()
 
@@ -348,7 +348,7 @@ def test_a_lock_file_may_be_removed_by_its_holder(store: Store) -> None:
 KILLER = """
 import os, signal, sys
 from pathlib import Path
-from taglm_core.stages.housekeeping import survey, sweep
+from taglm_core.gc.collect import survey, sweep
 from taglm_core.store.store import Store
 store, left = Store(Path(sys.argv[1])), int(sys.argv[2])
 found = survey(store, grace=0)
@@ -373,7 +373,7 @@ def test_killed_in_the_middle_it_leaves_a_valid_store(store: Store, experiment: 
     expected -= {(one.kind, one.paths[-1].name) for one in survey(store, grace=0).garbage}
     command = [sys.executable, "-c", KILLER, str(store.root), str(moment)]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    for kind in steps.KINDS:
+    for kind in KINDS:
         for pointer in store.pointers(kind):
             assert store.find(pointer.recipe) is not None, kind
     sweep(store, survey(store, grace=0), grace=0)
@@ -448,17 +448,17 @@ def test_a_build_says_what_it_reads_before_it_reads_it(
     inputs = {role: ref_of(store, experiment, name) for role, name in step.inputs.items()}
     seen: list[Survey] = []
 
-    def builder(bench: Bench) -> Built:
+    def builder(context: BuildContext) -> BuildResult:
         (job,) = running_jobs(store)
         assert job.work is not None
         assert job.work.recipe.inputs == {role: ref.digest for role, ref in inputs.items()}
         seen.append(survey(store, Needs((other,)), grace=0))
-        return Built()
+        return BuildResult()
 
     other = load_experiment(None, ["seeds=[2]", "demo.seed=99", "name=other"])
     fill(store, other)
     assert survey(store, Needs((other,)), grace=0).garbage != ()
-    monkeypatch.setattr("taglm_core.stages.building._builder", {step.kind: builder}.__getitem__)
+    monkeypatch.setitem(KINDS, step.kind, replace(KINDS[step.kind], builder=lambda: builder))
     made = {"experiment": settings}
     build(store, step, inputs, run=experiment.run, label="running/statistics", refresh=True, made=made)
     assert [one.garbage for one in seen] == [()]

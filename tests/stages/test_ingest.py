@@ -11,8 +11,8 @@ import pytest
 from taglm_core.config.load import load_experiment
 from taglm_core.corpus.parquet import read_corpus
 from taglm_core.errors import InputError
-from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.build import build
+from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from taglm_core.errors import ChildFailed, ConfigError, TagLMError
-from taglm_core.stages import launch
-from taglm_core.stages.child import ChildJob
-from taglm_core.stages.launch import CHILDREN, ranks_of, torchrun
+from taglm_core.process import launch
+from taglm_core.process.child import ChildJob
+from taglm_core.process.launch import CHILDREN, ranks_of, torchrun
 from taglm_core.store.records import Ref
 from tests.stages.test_child_process import STEP, Bed
 
@@ -97,7 +97,7 @@ def test_ranks_end_when_the_parent_is_gone(bed: Bed) -> None:
     bed.work.mkdir(parents=True, exist_ok=True)
     job = bed.work / "job.json"
     bed.job.save(job)
-    command = [sys.executable, *torchrun(2), "-m", "taglm_core.stages.child", str(job)]
+    command = [sys.executable, *torchrun(2), "-m", "taglm_core.process.child", str(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
         bed.wait_for(10)

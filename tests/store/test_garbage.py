@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from taglm_core.gc.garbage import ASIDE, Garbage, leftovers, remove_aside, take_aside
 from taglm_core.store.durable import is_locked, write_json
-from taglm_core.store.garbage import ASIDE, Garbage, leftovers, remove_aside, take_aside
 from taglm_core.store.records import Recipe
 from taglm_core.store.store import Store
 

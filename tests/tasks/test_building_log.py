@@ -12,7 +12,7 @@ import pytest
 
 import tasks.building
 from taglm_core.config.load import build_experiment
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.records import Recipe
 from taglm_core.store.store import Store
 from taglm_core.training.journal import JOURNAL, Journal

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import TrackingAway
-from taglm_core.stages.steps import Step
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
 from tasks.housekeeping import needs_of
 from tasks.tracking.entry import Entry, State

@@ -8,7 +8,7 @@ import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import MissingObject, TagLMError
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.stages import MOST_STARTS, look_up, settle
 
 

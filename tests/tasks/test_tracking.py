@@ -22,8 +22,8 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.evaluation.curves import CURVE
-from taglm_core.stages.housekeeping import survey
-from taglm_core.stages.steps import Step
+from taglm_core.gc.collect import survey
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
@@ -47,7 +47,7 @@ def tagger_step(variant: str, seed: int, **changes: object) -> Step:
 
 
 @dataclass
-class Bench:
+class BuildContext:
     """A store of objects and a tracking store, both real, in the test's folder."""
 
     root: Path
@@ -152,12 +152,12 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, tracking_uri: str) -> Bench:
-    return Bench(tmp_path, tracking_uri)
+def bench(tmp_path: Path, tracking_uri: str) -> BuildContext:
+    return BuildContext(tmp_path, tracking_uri)
 
 
 @pytest.fixture
-def outage(bench: Bench) -> Iterator[Callable[[], None]]:
+def outage(bench: BuildContext) -> Iterator[Callable[[], None]]:
     """The tracking store is away until this is called."""
     database = Path(bench.uri.removeprefix("sqlite:///"))
     database.rename(bench.root / "away")
@@ -178,7 +178,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_a_run_says_what_it_is_and_what_came_out(bench: Bench) -> None:
+def test_a_run_says_what_it_is_and_what_came_out(bench: BuildContext) -> None:
     """Parameters are flat, tags name experiment, step, key and object, sizes and results are metrics."""
     with bench.open(LM) as run:
         bench.say(LM, run, 1, 2)
@@ -197,7 +197,7 @@ def test_a_run_says_what_it_is_and_what_came_out(bench: Bench) -> None:
     assert names == ["curve.png"]
 
 
-def test_a_resumed_run_goes_on_and_has_no_step_twice(bench: Bench) -> None:
+def test_a_resumed_run_goes_on_and_has_no_step_twice(bench: BuildContext) -> None:
     """A killed process continues its own run; steps said again after the last checkpoint are dropped."""
     first = bench.interrupted(LM, 1, 2, 3, 4, 5)
     assert bench.only_run("taglm/pretrain/news").info.status == "KILLED"
@@ -210,7 +210,7 @@ def test_a_resumed_run_goes_on_and_has_no_step_twice(bench: Bench) -> None:
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
 
 
-def test_a_crash_between_telling_and_remembering_makes_no_doubles(bench: Bench) -> None:
+def test_a_crash_between_telling_and_remembering_makes_no_doubles(bench: BuildContext) -> None:
     """The store had the metrics, tracking.json did not say so yet: telling them again adds nothing."""
     run = bench.interrupted(LM, 1, 2)
     before = (bench.work(LM) / "tracking.json").read_text()
@@ -221,7 +221,7 @@ def test_a_crash_between_telling_and_remembering_makes_no_doubles(bench: Bench) 
     assert bench.steps_of(run.run_id) == [1, 2, 3, 4, 5]
 
 
-def test_an_outage_costs_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_costs_nothing(bench: BuildContext, caplog: pytest.LogCaptureFixture) -> None:
     """While the store's file is away work goes on with one warning; afterwards the curve is whole, without doubles."""
     database = Path(bench.uri.removeprefix("sqlite:///"))
     with bench.open(LM) as run:
@@ -240,7 +240,7 @@ def test_an_outage_costs_nothing(bench: Bench, caplog: pytest.LogCaptureFixture)
 
 
 def test_a_store_that_comes_back_after_the_work_is_told_everything(
-    bench: Bench, empty_tracking_store: Path, caplog: pytest.LogCaptureFixture
+    bench: BuildContext, empty_tracking_store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Away from start to end: word is left beside the objects, and the next tracker makes the whole run."""
     folder = bench.root / "elsewhere"
@@ -261,7 +261,7 @@ def test_a_store_that_comes_back_after_the_work_is_told_everything(
     assert len(bench.runs("taglm/pretrain/news")) == 1
 
 
-def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: Bench, empty_tracking_store: Path) -> None:
+def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: BuildContext, empty_tracking_store: Path) -> None:
     """Back in time it is told everything; otherwise word stays; without word nothing is waited for."""
     folder = bench.root / "elsewhere"
     blocked = bench.root / "blocked"
@@ -300,14 +300,14 @@ def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: Bench, empty_tra
         (ValueError("wrong"), "FAILED"),
     ],
 )
-def test_how_the_work_ended_is_how_the_run_ends(bench: Bench, error: BaseException, status: str) -> None:
+def test_how_the_work_ended_is_how_the_run_ends(bench: BuildContext, error: BaseException, status: str) -> None:
     """Stopped work is KILLED, work that broke is FAILED; what was said until then is there."""
     run = bench.broken_off(LM, error, 1)
     assert bench.only_run("taglm/pretrain/news").info.status == status
     assert bench.steps_of(run.run_id) == [1]
 
 
-def test_runs_of_dead_processes_do_not_stay_running(bench: Bench) -> None:
+def test_runs_of_dead_processes_do_not_stay_running(bench: BuildContext) -> None:
     """A process killed without a word: its run is KILLED by the next tracker, and goes on with the same work."""
     run = bench.unended(LM)
     bench.say(LM, run, 1)
@@ -321,7 +321,7 @@ def test_runs_of_dead_processes_do_not_stay_running(bench: Bench) -> None:
         assert bench.only_run("taglm/pretrain/news").info.status == "RUNNING"
 
 
-def test_an_object_made_just_before_the_process_died_is_told(bench: Bench) -> None:
+def test_an_object_made_just_before_the_process_died_is_told(bench: BuildContext) -> None:
     """The training process published, the one that followed it was killed: the run ends FINISHED, with results."""
     run = bench.unended(LM)
     bench.say(LM, run, 1)
@@ -334,7 +334,7 @@ def test_an_object_made_just_before_the_process_died_is_told(bench: Bench) -> No
     assert bench.steps_of(run.run_id) == [1, 2]
 
 
-def test_a_stale_run_of_the_same_work_is_killed(bench: Bench) -> None:
+def test_a_stale_run_of_the_same_work_is_killed(bench: BuildContext) -> None:
     """Its work folder is gone, so nobody can go on with it; runs of another store's work are left alone."""
     run = bench.unended(LM)
     run._claim.release()
@@ -347,7 +347,7 @@ def test_a_stale_run_of_the_same_work_is_killed(bench: Bench) -> None:
             assert bench.client.get_run(fresh.run_id).info.status == "RUNNING"
 
 
-def test_two_processes_at_the_same_work_tell_it_once(bench: Bench) -> None:
+def test_two_processes_at_the_same_work_tell_it_once(bench: BuildContext) -> None:
     """Only one of them tells the store; the other goes on if the first one dies."""
     with bench.open(LM) as first, bench.open(LM) as second:
         bench.say(LM, first, 1, 2)
@@ -362,7 +362,7 @@ def test_two_processes_at_the_same_work_tell_it_once(bench: Bench) -> None:
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
 
 
-def test_the_other_process_tells_what_a_dead_one_could_not(bench: Bench) -> None:
+def test_the_other_process_tells_what_a_dead_one_could_not(bench: BuildContext) -> None:
     """One tells the store and dies when the object is made; the other, whose work is cleared next, ends the run."""
     first = bench.unended(LM)
     with bench.open(LM) as second:
@@ -376,7 +376,7 @@ def test_the_other_process_tells_what_a_dead_one_could_not(bench: Bench) -> None
 
 
 def test_a_kill_while_word_is_left_loses_nothing_and_doubles_nothing(
-    bench: Bench, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    bench: BuildContext, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Word comes before the work folder says that it counts: of both together one run is made."""
     run = bench.unended(LM)
@@ -404,7 +404,7 @@ def test_a_kill_while_word_is_left_loses_nothing_and_doubles_nothing(
     assert not has_word(bench.experiment.run)
 
 
-def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: Bench, outage: Callable[[], None]) -> None:
+def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: BuildContext, outage: Callable[[], None]) -> None:
     """The store was away from the start, and the process died before it left word: its work folder tells of it."""
     run = bench.unended(LM)
     bench.say(LM, run, 1, 2)
@@ -420,7 +420,7 @@ def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: Bench, outage: Calla
     assert not has_word(bench.experiment.run)
 
 
-def test_word_that_was_told_is_not_told_again(bench: Bench) -> None:
+def test_word_that_was_told_is_not_told_again(bench: BuildContext) -> None:
     """Killed between the end of the run and the removal of the word: no second run is made."""
     with bench.open(LM) as run:
         run.finish(bench.publish(LM))
@@ -431,7 +431,7 @@ def test_word_that_was_told_is_not_told_again(bench: Bench) -> None:
     assert bench.only_run("taglm/pretrain/news").info.run_id == run.run_id
 
 
-def test_an_outage_may_last(bench: Bench) -> None:
+def test_an_outage_may_last(bench: BuildContext) -> None:
     """The pause between two tries has an end, however often they fail."""
     run = bench.unended(LM)
     run._failures = 5000  # type: ignore[attr-defined]
@@ -440,7 +440,7 @@ def test_an_outage_may_last(bench: Bench) -> None:
 
 
 def test_a_store_that_is_away_is_asked_once(
-    bench: Bench, outage: Callable[[], None], caplog: pytest.LogCaptureFixture
+    bench: BuildContext, outage: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """However much waits: a server that keeps silent costs seconds for each question."""
     others = [replace(LM, name=f"language-model/other/{number}", config={"units": number}) for number in range(3)]
@@ -455,7 +455,7 @@ def test_a_store_that_is_away_is_asked_once(
 
 
 def test_what_the_store_refuses_is_not_waited_for(
-    bench: Bench, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    bench: BuildContext, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers, so that waiting does not help; word stays, and other work is told."""
     bench.away(LM)
@@ -475,7 +475,7 @@ def test_what_the_store_refuses_is_not_waited_for(
     assert bench.only_run("taglm/pretrain/news").info.run_name == other.name
 
 
-def test_word_that_makes_no_sense_is_put_aside(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_word_that_makes_no_sense_is_put_aside(bench: BuildContext, caplog: pytest.LogCaptureFixture) -> None:
     """Another version wrote it: it is named, and in nobody's way."""
     step = Step("evaluation/TagLM/seed-1/test", "evaluation", {"of": "another version"}, group="conll")
     with bench.open(tagger_step("TagLM", 1)) as tagger:
@@ -489,7 +489,7 @@ def test_word_that_makes_no_sense_is_put_aside(bench: Bench, caplog: pytest.LogC
     assert [line for line in warned(caplog) if f"the result of {step.name} is not told to MLflow" in line]
 
 
-def test_a_run_that_was_killed_waits_to_be_told(bench: Bench) -> None:
+def test_a_run_that_was_killed_waits_to_be_told(bench: BuildContext) -> None:
     """A run that builds nothing tells of it, and no clean-up without MLflow takes its traces; running ones are none."""
     run, settings = bench.unended(LM), bench.experiment.run
     bench.say(LM, run, 1)
@@ -509,7 +509,7 @@ def test_a_run_that_was_killed_waits_to_be_told(bench: Bench) -> None:
     assert spare_untold(settings, found) == found
 
 
-def test_a_database_that_was_never_made_is_made_when_told(bench: Bench) -> None:
+def test_a_database_that_was_never_made_is_made_when_told(bench: BuildContext) -> None:
     """Word waits for it; asking what waits makes nothing."""
     bench.uri = f"sqlite:///{bench.root}/new.db"
     entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
@@ -523,7 +523,7 @@ def test_a_database_that_was_never_made_is_made_when_told(bench: Bench) -> None:
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
 
 
-def test_files_that_vanish_are_passed_over(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_vanish_are_passed_over(bench: BuildContext, caplog: pytest.LogCaptureFixture) -> None:
     """Another process has told what they hold; what cannot be read is put aside by who tells, not by who asks."""
     gone = bench.root / "gone.json"
     assert oldest_first([gone]) == []
@@ -539,7 +539,7 @@ def test_files_that_vanish_are_passed_over(bench: Bench, caplog: pytest.LogCaptu
     assert not half.exists()
 
 
-def test_a_run_deleted_by_hand_begins_anew_with_its_whole_curve(bench: Bench) -> None:
+def test_a_run_deleted_by_hand_begins_anew_with_its_whole_curve(bench: BuildContext) -> None:
     """Work that goes on makes a new run, from the first step on."""
     first = bench.interrupted(LM, 1, 2)
     bench.client.delete_run(first.run_id)
@@ -549,7 +549,7 @@ def test_a_run_deleted_by_hand_begins_anew_with_its_whole_curve(bench: Bench) ->
     assert bench.steps_of(second.run_id) == [1, 2, 3]
 
 
-def test_seeds_are_children_of_their_variant(bench: Bench) -> None:
+def test_seeds_are_children_of_their_variant(bench: BuildContext) -> None:
     """Seeds share a parent in the same experiment; another variant, setting or experiment has its own."""
     parents = {}
     other = replace(bench, name="other")
@@ -576,7 +576,9 @@ def test_seeds_are_children_of_their_variant(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(ChildFailed("died"), "FAILED"), (Interrupted("stopped"), "KILLED"), (None, "FINISHED")]
 )
-def test_a_later_seed_leaves_a_finished_variant_alone(bench: Bench, error: BaseException | None, status: str) -> None:
+def test_a_later_seed_leaves_a_finished_variant_alone(
+    bench: BuildContext, error: BaseException | None, status: str
+) -> None:
     """Once a variant has its report, seeds that are trained later get a run of the variant of their own."""
     with bench.open(tagger_step("TagLM", 1)) as run:
         parent = bench.client.get_run(run.run_id).data.tags["mlflow.parentRunId"]
@@ -593,7 +595,7 @@ def test_a_later_seed_leaves_a_finished_variant_alone(bench: Bench, error: BaseE
     assert {run.info.status for run in new} == {status}
 
 
-def test_a_variant_is_as_its_worst_seed_until_that_is_made(bench: Bench) -> None:
+def test_a_variant_is_as_its_worst_seed_until_that_is_made(bench: BuildContext) -> None:
     """A seed fails and another one ends well after it: the variant failed, and no more once the seed was made."""
     first, second = tagger_step("TagLM", 1), tagger_step("TagLM", 2)
     run = bench.broken_off(first, ChildFailed("died"), 1)
@@ -606,7 +608,7 @@ def test_a_variant_is_as_its_worst_seed_until_that_is_made(bench: Bench) -> None
     assert bench.client.get_run(parent).info.status == "FINISHED"
 
 
-def test_a_variant_left_without_its_settings_gets_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_left_without_its_settings_gets_them(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed just after its run was made: the next seed completes it."""
 
     def killed(*_: object, **__: object) -> None:
@@ -622,7 +624,7 @@ def test_a_variant_left_without_its_settings_gets_them(bench: Bench, monkeypatch
     assert len([run for run in bench.runs("taglm/tag/conll") if "mlflow.parentRunId" not in run.data.tags]) == 1
 
 
-def test_results_have_the_time_of_their_object(bench: Bench) -> None:
+def test_results_have_the_time_of_their_object(bench: BuildContext) -> None:
     """Two processes that tell of one object at once tell the same points."""
     with bench.open(LM) as run:
         run.finish(bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"time": 1234.5}))
@@ -631,7 +633,7 @@ def test_results_have_the_time_of_their_object(bench: Bench) -> None:
     assert point.timestamp == 1234500
 
 
-def test_links_lead_to_the_run_that_made_the_object(bench: Bench) -> None:
+def test_links_lead_to_the_run_that_made_the_object(bench: BuildContext) -> None:
     """Made again and killed midway, the same work has a newer run, which made nothing."""
     with bench.open(LM) as run:
         artifact = bench.publish(LM)
@@ -643,7 +645,7 @@ def test_links_lead_to_the_run_that_made_the_object(bench: Bench) -> None:
     assert bench.tracker.step_run(LM, replace(artifact.ref, digest="0" * 32)) == newer.run_id
 
 
-def test_the_last_point_of_a_curve_is_the_kept_model(bench: Bench) -> None:
+def test_the_last_point_of_a_curve_is_the_kept_model(bench: BuildContext) -> None:
     """The table shows a metric's last point, and the kept tagger is the best epoch's, not the last one's."""
     step = tagger_step("TagLM", 1)
     with bench.open(step) as run:
@@ -659,7 +661,7 @@ def test_the_last_point_of_a_curve_is_the_kept_model(bench: Bench) -> None:
     assert bench.steps_of(run.run_id, "dev/f1") == [1, 2, 3, 4]
 
 
-def test_steps_that_nobody_compares_have_no_run(bench: Bench) -> None:
+def test_steps_that_nobody_compares_have_no_run(bench: BuildContext) -> None:
     """A corpus split is not an experiment; and with run.tracking off nothing has a run."""
     step = Step("corpus/train", "corpus", {"format": "conll"}, group="conll")
     with bench.open(step) as run:
@@ -676,7 +678,9 @@ def test_steps_that_nobody_compares_have_no_run(bench: Bench) -> None:
     assert bench.runs("taglm/pretrain/news") == []
 
 
-def test_names_that_mlflow_refuses_do_not_look_like_an_outage(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_that_mlflow_refuses_do_not_look_like_an_outage(
+    bench: BuildContext, caplog: pytest.LogCaptureFixture
+) -> None:
     """Token maps have brackets and quotes as keys, and a language model may be called anything."""
     config = {"token_map": {"``": '"', "-LRB-": "("}, "empty": {}, "names": []}
     step = Step("embeddings/größe (1)/forward/train", "embeddings", config, {}, group="news")
@@ -687,7 +691,7 @@ def test_names_that_mlflow_refuses_do_not_look_like_an_outage(bench: Bench, capl
     assert json.loads(bench.only_run("taglm/embed/news").data.params["token_map"]) == config["token_map"]
 
 
-def test_an_experiment_says_what_to_compare(bench: Bench) -> None:
+def test_an_experiment_says_what_to_compare(bench: BuildContext) -> None:
     """Its description names the metric and opens the view for training; artifacts lie beside the database."""
     with bench.open(LM):
         pass
@@ -698,7 +702,7 @@ def test_an_experiment_says_what_to_compare(bench: Bench) -> None:
     assert found.artifact_location == (bench.root / "mlflow-artifacts" / "taglm-pretrain-news").as_uri()
 
 
-def test_a_changed_experiment_of_the_same_name_is_restored(bench: Bench) -> None:
+def test_a_changed_experiment_of_the_same_name_is_restored(bench: BuildContext) -> None:
     """A deleted experiment keeps its name: runs go into it again, instead of nowhere."""
     with bench.open(LM):
         pass
@@ -780,7 +784,7 @@ def test_passwords_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in caplog.text
 
 
-def test_passwords_are_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_not_kept(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a store holds of a run names the tracking store without user and password, in outages, too."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     bench.uri = "http://anna:secret@127.0.0.1:1"
@@ -793,7 +797,7 @@ def test_passwords_are_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
         assert json.loads(path.read_text())["uri"] == "http://127.0.0.1:1"
 
 
-def test_word_that_holds_a_password_is_known_again(bench: Bench) -> None:
+def test_word_that_holds_a_password_is_known_again(bench: BuildContext) -> None:
     """Files of older versions have the address with user and password; the password may have changed since."""
     entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
     path = bench.root / "tracking.json"

@@ -26,19 +26,19 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
+from taglm_core.analysis.comparing import find_run
+from taglm_core.analysis.measuring import Comparison, compare_on_dev
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.parquet import load_sentences
 from taglm_core.errors import ConfigError, MismatchError, MissingObject, TrackingAway
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.scores import score
+from taglm_core.gc.collect import survey, sweep
+from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.plan import recipe_of
+from taglm_core.process.child import ChildJob
 from taglm_core.stages import child, measuring
-from taglm_core.stages.building import build, clear_work
-from taglm_core.stages.child import ChildJob
-from taglm_core.stages.comparing import find_run
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.housekeeping import survey, sweep
-from taglm_core.stages.measuring import Comparison, compare_on_dev
-from taglm_core.stages.planning import recipe_of
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.store.uses import uses_of

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from taglm_core.stages.steps import Stage
+from taglm_core.pipeline.kinds import Stage
 from tasks.tracking.descriptions import (
     NOTE,
     artifact_link,

@@ -15,9 +15,10 @@ from typing import Any
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SHAPE, Direction, LanguageModelConfig
 from taglm_core.errors import ConfigError, MismatchError, MissingObject
-from taglm_core.stages.graph import BASE, TEXT, build_graph, language_model_name, text_only_name
-from taglm_core.stages.planning import flat_settings, recipe_of
-from taglm_core.stages.steps import Graph
+from taglm_core.pipeline.graph import TEXT, build_graph, language_model_name, text_only_name
+from taglm_core.pipeline.plan import flat_settings, recipe_of
+from taglm_core.pipeline.roles import BASE
+from taglm_core.pipeline.steps import Graph
 from taglm_core.store.records import KEY_LENGTH, Recipe
 from taglm_core.store.store import Pointer, Store
 
@@ -25,7 +26,7 @@ KIND = "language-model"
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ResolvedExperiment:
     """An experiment whose bases are known.
 
     Attributes:
@@ -37,7 +38,7 @@ class Settled:
     lines: tuple[str, ...] = ()
 
 
-def settle_bases(store: Store, experiment: Experiment) -> Settled:
+def resolve_bases(store: Store, experiment: Experiment) -> ResolvedExperiment:
     """Find the language models that others go on from. Of a settled experiment it changes nothing.
 
     Raises:
@@ -61,7 +62,7 @@ def settle_bases(store: Store, experiment: Experiment) -> Settled:
             if digest is not None:
                 found[direction] = digest
         models[name] = config.model_copy(update={"continue_from": found or None})
-    return Settled(experiment.model_copy(update={"language_models": models}), tuple(lines))
+    return ResolvedExperiment(experiment.model_copy(update={"language_models": models}), tuple(lines))
 
 
 def from_random_weights(experiment: Experiment) -> Experiment:

@@ -12,10 +12,10 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph, evaluation_name
-from taglm_core.stages.naming import in_other_words
-from taglm_core.stages.planning import flat_settings, plan
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.graph import build_graph, evaluation_name
+from taglm_core.pipeline.naming import in_other_words
+from taglm_core.pipeline.plan import flat_settings, plan
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 
@@ -156,7 +156,7 @@ class _Differences:
 def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[str]) -> EvaluatedRun:
     experiment = load_experiment(path, overrides)
     store = Store(experiment.run.store)
-    experiment = settle_bases(store, experiment).experiment
+    experiment = resolve_bases(store, experiment).experiment
     names = [known.name for known in experiment.variants]
     if variant is None and len(names) == 1:
         variant = names[0]

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from taglm_core.stages.needs import Needed, Needs, Place, order_of, why_old
+from taglm_core.gc.garbage import OLD_DAYS, Garbage, leftovers, remove_aside, size_of, take_aside, touched
+from taglm_core.gc.reachability import Needed, Needs, Place, why_old
+from taglm_core.pipeline.kinds import order_of
 from taglm_core.store.durable import read_json
-from taglm_core.store.garbage import OLD_DAYS, Garbage, leftovers, remove_aside, size_of, take_aside, touched
-from taglm_core.store.room import free_disk
+from taglm_core.store.resources import free_disk
 from taglm_core.store.store import Pointer, Store
 from taglm_core.store.uses import USES
 

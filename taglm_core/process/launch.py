@@ -17,8 +17,8 @@ from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
-from taglm_core.stages.child import ChildJob, error_file, load_error
-from taglm_core.stages.graph import build_graph
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.process.child import ChildJob, error_file, load_error
 from taglm_core.store.durable import one_locked
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from taglm_core.training.stopping import StopRequest
@@ -39,31 +39,31 @@ class Children:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._late = math.inf  # of the monotonic clock
-        self.asked = StopRequest()
+        self.stop_request = StopRequest()
 
     def start_afresh(self) -> None:
         """New processes may start (again)."""
-        self.asked = StopRequest()
+        self.stop_request = StopRequest()
 
     def stop(self) -> None:
         """Ask every process to write its checkpoint and end; no further one starts."""
         with self._lock:
             self._late = time.monotonic() + STOP_SECONDS + SPARE_SECONDS
-            self.asked.set("the run has ended")
+            self.stop_request.set("the run has ended")
             for process in self._running:
                 process.terminate()
 
     @property
-    def late(self) -> bool:
+    def past_deadline(self) -> bool:
         """Whether processes have had all the time there is for ending by themselves."""
-        return self.asked.requested and time.monotonic() > self._late
+        return self.stop_request.requested and time.monotonic() > self._late
 
     @contextlib.contextmanager
     def start(self, command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         """A process that runs as long as the block; when the block ends early it is asked to stop, then made to."""
         with log.open("wb") as output:
             with self._lock:
-                self.asked.check()
+                self.stop_request.check()
                 process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
                 )
@@ -102,19 +102,19 @@ def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list
     with tempfile.TemporaryDirectory(prefix="taglm-") as own:
         job_file, log = Path(own, "job.json"), Path(own, LOG)
         job.save(job_file)
-        command = [sys.executable, *torchrun(ranks), "-m", "taglm_core.stages.child", str(job_file)]
+        command = [sys.executable, *torchrun(ranks), "-m", "taglm_core.process.child", str(job_file)]
         with CHILDREN.start(command, log, environment) as process:
             while True:
                 ended = process.poll() is not None  # asked before reading, so that nothing is missed
                 offset = hand_on(work / JOURNAL, offset, on_events)
                 if ended:
                     break
-                if CHILDREN.late:
+                if CHILDREN.past_deadline:
                     process.kill()
                 time.sleep(POLL_SECONDS)
         if process.returncode != 0:
             said = _error_of(job_file, ranks)
-            if said is None and CHILDREN.asked.requested:  # before it could listen, or it would not
+            if said is None and CHILDREN.stop_request.requested:  # before it could listen, or it would not
                 said = Interrupted("stopped without a word; the next run goes on from its last checkpoint")
             raise said or _death(job.step, log, work, process.returncode)
 
@@ -180,7 +180,7 @@ def slot(locks: Path, count: int) -> Iterator[None]:
         locks: folder of the store's locks.
         count: training processes side by side on this machine.
     """
-    with one_locked([place_of(locks, number) for number in range(count)], lambda: CHILDREN.asked.check()):
+    with one_locked([place_of(locks, number) for number in range(count)], lambda: CHILDREN.stop_request.check()):
         yield
 
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from taglm_core.errors import NoRoom
+from taglm_core.errors import OutOfResources
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _V2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))  # limit, use, page cache that the use counts
@@ -50,29 +50,31 @@ def require_disk(folder: Path, needed: int, what: str) -> None:
     """Refuse work whose files will not fit.
 
     Raises:
-        NoRoom: fewer bytes are free.
+        OutOfResources: fewer bytes are free.
     """
     free = free_disk(folder)
     if needed > free:
-        raise NoRoom(f"{folder}: {what} needs {size_text(needed)} of disk, and {size_text(free)} are free; {REMEDY}")
+        raise OutOfResources(
+            f"{folder}: {what} needs {size_text(needed)} of disk, and {size_text(free)} are free; {REMEDY}"
+        )
 
 
 REMEDY = "make room (`taglm gc` shows what nothing needs any more) or set run.store to another disk, and run again"
 
 
 @contextlib.contextmanager
-def clear_when_full(folder: Path) -> Iterator[None]:
+def explain_disk_full(folder: Path) -> Iterator[None]:
     """A disk that runs full in here is said as such.
 
     Raises:
-        NoRoom: the system says that the disk, or the user's share of it, is full.
+        OutOfResources: the system says that the disk, or the user's share of it, is full.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise NoRoom(
+        raise OutOfResources(
             f"{folder}: the disk is full ({size_text(free_disk(folder))} free); what is finished is kept: {REMEDY}"
         ) from error
 

@@ -13,10 +13,10 @@ from taglm_core.corpus.text import read_text
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.lm.model import load_language_model
 from taglm_core.lm.scoring import TextScore, score_text
-from taglm_core.stages.continuing import settle_bases
-from taglm_core.stages.graph import build_graph, language_model_name
-from taglm_core.stages.planning import plan
-from taglm_core.stages.steps import Graph
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.graph import build_graph, language_model_name
+from taglm_core.pipeline.plan import plan
+from taglm_core.pipeline.steps import Graph
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.training.devices import open_device, reserved
@@ -56,7 +56,7 @@ def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, comman
     if next(read_text(files), None) is None:
         raise InputError(text, None, "no sentence", "at least one tokenised sentence a line", "check the file")
     store = Store(experiment.run.store)
-    models = _models(settle_bases(store, experiment).experiment, store, name, command)
+    models = _models(resolve_bases(store, experiment).experiment, store, name, command)
     device = open_device(experiment.run.device, experiment.run.threads)
     for direction, ref in models.items():
         artifact = store.open(ref)

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from taglm_core.errors import DamagedObject, MissingObject
-from taglm_core.stages.steps import KINDS, Graph, Stage, Step
+from taglm_core.pipeline.kinds import KINDS, Stage
+from taglm_core.pipeline.steps import Graph, Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Pointer, Store
 

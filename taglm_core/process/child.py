@@ -1,7 +1,7 @@
 """The training process: one entry point for language models, embeddings, taggers and evaluation.
 
-    python -m taglm_core.stages.child JOB.json
-    python -m torch.distributed.run ... -m taglm_core.stages.child JOB.json    several ranks of one training
+    python -m taglm_core.process.child JOB.json
+    python -m torch.distributed.run ... -m taglm_core.process.child JOB.json    several ranks of one training
 
 It imports neither Prefect nor MLflow, says how far it is in the journal, writes a checkpoint and ends on SIGTERM,
 SIGINT or when the process that started it is gone, and publishes its object itself. Exit status: 0 object made,
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from taglm_core import errors
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import InputError, Interrupted, NoRoom, TagLMError
-from taglm_core.stages.building import build
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.steps import Step
+from taglm_core.errors import InputError, Interrupted, OutOfResources, TagLMError
+from taglm_core.pipeline.build import build
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
@@ -130,7 +130,7 @@ def main() -> int:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every step imports
             raise
         said = str(error).partition(". ")[0]
-        save_error(error_file(path, rank), NoRoom(
+        save_error(error_file(path, rank), OutOfResources(
             f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less is done at once, "
             "or the batch (streams, batch_size, batch_sentences); the next run goes on from the last checkpoint"
         ))  # fmt: skip

@@ -14,15 +14,17 @@ from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.paths import resolve_files
 from taglm_core.errors import ChildFailed, InputError, MissingObject, TagLMError
-from taglm_core.stages.building import build, clear_work
-from taglm_core.stages.child import ChildJob
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.launch import CHILDREN, run_child, slot
-from taglm_core.stages.planning import recipe_of
-from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS, Step
+from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.plan import recipe_of
+from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
+from taglm_core.pipeline.steps import Step
+from taglm_core.process.child import ChildJob
+from taglm_core.process.launch import CHILDREN, run_child, slot
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Recipe, Ref
-from taglm_core.store.room import cores
+from taglm_core.store.resources import cores
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import Event
 
@@ -189,7 +191,7 @@ def _make(experiment: Experiment, store: Store, step: Step) -> Ref:
         with slot(store.root / "locks", experiment.run.workers or cores()):
             run_child(job, store.work(recipe), experiment.run.threads, _log_messages(step.name))
     else:
-        build(store, step, {}, run=experiment.run, label=f"{experiment.name}/{step.name}", stop=CHILDREN.asked)
+        build(store, step, {}, run=experiment.run, label=f"{experiment.name}/{step.name}", stop=CHILDREN.stop_request)
     found = store.find(recipe)
     if found is None:
         raise ChildFailed(f"{step.name}: its process ended well, but its object is not in the store; run again")

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.errors import MissingObject, TagLMError
-from taglm_core.stages.naming import in_other_words, names_of
-from taglm_core.stages.planning import given_objects, recipe_of
-from taglm_core.stages.steps import KINDS, Step
+from taglm_core.pipeline.naming import in_other_words, names_of
+from taglm_core.pipeline.plan import given_objects, recipe_of
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Manifest, Recipe, Ref
-from taglm_core.store.room import clear_when_full
+from taglm_core.store.resources import explain_disk_full
 from taglm_core.store.store import Artifact, Store, Work, list_files
 from taglm_core.training.journal import JOURNAL, Journal, log_to_journal
 from taglm_core.training.stopping import StopRequest
@@ -53,7 +52,7 @@ class WorkClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class BuildContext:
     """What a builder has at hand.
 
     Attributes:
@@ -84,8 +83,8 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """What a builder says of the object in `Bench.out`.
+class BuildResult:
+    """What a builder says of the object in `BuildContext.out`.
 
     Attributes:
         counts: sizes.
@@ -137,7 +136,7 @@ def build(
     if ranks is not None and not ranks.first:
         return _build_along(store, step, recipe, inputs, run, stop, ranks)
     asked = time.time()
-    with store.lock(recipe, between=stop.check), clear_when_full(store.root):
+    with store.lock(recipe, check_stop=stop.check), explain_disk_full(store.root):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
         if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
@@ -154,14 +153,14 @@ def build(
             ranks.first_says(False)  # it is to be made, and its inputs are whole
         files = step.raw_files()
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
-            bench = Bench(step.config, opened, files, out, work, run, journal, stop, store.root / "locks", ranks,
-                          clock)  # fmt: skip
+            locks = store.root / "locks"
+            context = BuildContext(step.config, opened, files, out, work, run, journal, stop, locks, ranks, clock)
             try:
-                with log_to_journal(journal) if KINDS[step.kind].child else contextlib.nullcontext():
-                    built = _builder(step.kind)(bench)
+                with log_to_journal(journal) if step.made_as.child else contextlib.nullcontext():
+                    built = step.made_as.builder()(context)
             except TagLMError as error:
                 raise in_other_words(error, names_of(step, opened, _experiment(made))) from error
-        if KINDS[step.kind].child:
+        if step.made_as.child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)
         manifest = Manifest(
             label=label,
@@ -194,8 +193,10 @@ def _build_along(
         files = step.raw_files()
         work = store.work(recipe)
         with contextlib.closing(Journal(Path(os.devnull))) as journal:
-            _builder(step.kind)(
-                Bench(step.config, opened, files, work / "out", work, run, journal, stop, store.root / "locks", ranks)
+            step.made_as.builder()(
+                BuildContext(
+                    step.config, opened, files, work / "out", work, run, journal, stop, store.root / "locks", ranks
+                )
             )
         ranks.wait()
     ref = store.find(recipe)
@@ -222,12 +223,6 @@ def clear_work(store: Store, step: Step, inputs: Mapping[str, Ref]) -> None:
     with store.lock(recipe, wait=False) as free:  # whoever holds it clears up after itself
         if free and not (work / "out").exists():  # unfinished work of a run that was killed: the next goes on from it
             shutil.rmtree(work, ignore_errors=True)
-
-
-def _builder(kind: str) -> Callable[[Bench], Built]:
-    module, _, function = KINDS[kind].builder.partition(":")
-    builder: Callable[[Bench], Built] = getattr(importlib.import_module(module), function)
-    return builder
 
 
 def _environment() -> dict[str, Any]:

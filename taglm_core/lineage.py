@@ -10,31 +10,17 @@ from dataclasses import dataclass, replace
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MissingObject, TagLMError
-from taglm_core.stages.graph import BASE, SPLITS, build_graph
-from taglm_core.stages.needs import Place, order_of, readers
-from taglm_core.stages.planning import Decision
-from taglm_core.stages.raw_files import RawFile, RawFiles
-from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
+from taglm_core.gc.reachability import Place, readers
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import order_of, typed_inputs
+from taglm_core.pipeline.plan import Decision
+from taglm_core.pipeline.raw_files import RawFile, RawFiles
+from taglm_core.pipeline.roles import RAW
 from taglm_core.store.records import Manifest, Recipe
 from taglm_core.store.store import Pointer, Store
 from taglm_core.store.uses import Use, uses_of
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
-RAW = "raw"
-_RAW_ROLES = {
-    ("corpus", "file"),
-    ("word-vectors", VECTORS),
-    ("language-model", VECTORS),
-    *(("tag-scheme", split) for split in SPLITS),
-}
-_KIND_OF_ROLE = {
-    "demo": "demo-corpus",
-    "scheme": "tag-scheme",
-    "source": "corpus",
-    "text": "corpus",
-    BASE: "language-model",
-    TRAIN_ONLY: "tagger",
-}
 _SHOWN = 8  # candidates named in a message
 _WAYS = (
     "an object is its digest or the beginning of it (4 characters or more, as `taglm status` shows it), KIND/DIGEST, "
@@ -119,25 +105,6 @@ def find_object(store: Store, text: str) -> tuple[str, str]:
     return found[0]
 
 
-def kind_of_input(kind: str, role: str) -> str:
-    """What kind of object another one reads, where the object itself is gone.
-
-    Args:
-        kind: of the one that reads.
-        role: in which it reads it.
-
-    Returns:
-        `raw` for raw files, `object` for a role that this version does not know.
-    """
-    if (kind, role) in _RAW_ROLES:
-        return RAW
-    if kind == "corpus-statistics":
-        return "corpus"
-    if kind == "report" and role not in (TRAIN_CORPUS, DEV_CORPUS):
-        return "evaluation"
-    return next((part for part in role.split("/") if part in KINDS), _KIND_OF_ROLE.get(role, "object"))
-
-
 class Lineage:
     """The inputs and users of the objects of a store.
 
@@ -183,7 +150,7 @@ class Lineage:
 
     def _input(self, role: str, digest: str, user: Place, told: set[str]) -> Node:
         kinds = sorted(self._of_digest.get(digest, ()), key=order_of)
-        kind = kinds[0] if kinds else kind_of_input(user[0], role)
+        kind = kinds[0] if kinds else typed_inputs(user[0], {role: digest})[0].kind
         if kind != RAW:
             return self._inputs(kind, digest, role, told)
         manifest = _manifest(self._store, *user)

@@ -13,21 +13,21 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
-from taglm_core.stages.steps import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS, Graph, Step
+from taglm_core.pipeline.roles import BASE, DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
+from taglm_core.pipeline.steps import Graph, Step
 
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
 STATISTICS = "statistics"
 WORDS = "corpus/train-words"  # of the labelled training sentences, as the text writes them
 _NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that make other steps, or are inputs
-BASE = "base"  # role of the language model that another one goes on from
 
 
 def build_graph(experiment: Experiment) -> Graph:
     """All steps of an experiment, each after its inputs.
 
     Raises:
-        ValueError: a `continue_from: latest` is not settled (`stages.continuing.settle_bases`).
+        ValueError: a `continue_from: latest` is not settled (`stages.continuing.resolve_bases`).
     """
     return Graph(
         [
@@ -190,7 +190,7 @@ def _base(name: str, config: LanguageModelConfig, direction: Direction) -> dict[
     if given is None:
         return {}
     if not isinstance(given, dict):  # training from random weights instead would be noticed by nobody
-        raise ValueError(f"language_models.{name}.continue_from: {given} is not settled (stages/continuing.py)")
+        raise ValueError(f"language_models.{name}.continue_from: {given} is not settled (pipeline/bases.py)")
     return {BASE: ("language-model", given[direction])} if direction in given else {}
 
 

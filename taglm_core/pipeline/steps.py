@@ -4,73 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from taglm_core.corpus.paths import resolve_files
-from taglm_core.errors import ConfigError, InputError
-
-VECTORS = "vectors"  # role of a file of word vectors
-
-
-class Stage(StrEnum):
-    """The four stages, in order."""
-
-    INGEST = "ingest"
-    PRETRAIN = "pretrain"
-    EMBED = "embed"
-    TAG = "tag"
-
-    @property
-    def place(self) -> int:
-        """Position in the pipeline."""
-        return list(Stage).index(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object.
-
-    Attributes:
-        name: as in the store.
-        stage: the stage that makes it.
-        version: STAGE_VERSION; raised when the same recipe gives other numbers than before.
-        builder: `module:function` that makes it (imported only when it runs).
-        child: whether it is built in a process of its own (everything that computes with torch).
-    """
-
-    name: str
-    stage: Stage
-    version: int
-    builder: str
-    child: bool = False
-
-
-TRAIN_ONLY = "train-only"
-"""Role of the tagger, trained on train alone, whose epochs one that trains on train and dev repeats."""
-
-TRAIN_CORPUS, DEV_CORPUS = "train/corpus", "dev/corpus"
-"""Roles, in a report, of what its taggers learnt from."""
-
-_ROOM = "taglm_core.stages"
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind("demo-corpus", Stage.INGEST, 2, f"{_ROOM}.ingest:build_demo_corpus"),
-        Kind("tag-scheme", Stage.INGEST, 1, f"{_ROOM}.ingest:build_tag_scheme"),
-        Kind("corpus", Stage.INGEST, 1, f"{_ROOM}.ingest:build_corpus"),
-        Kind("corpus-statistics", Stage.INGEST, 1, f"{_ROOM}.ingest:build_statistics"),
-        Kind("vocabulary", Stage.PRETRAIN, 1, f"{_ROOM}.pretrain:build_vocabulary"),
-        Kind("token-ids", Stage.PRETRAIN, 1, f"{_ROOM}.pretrain:build_token_ids"),
-        Kind("language-model", Stage.PRETRAIN, 5, f"{_ROOM}.pretrain:build_language_model", child=True),
-        Kind("embeddings", Stage.EMBED, 2, f"{_ROOM}.embed:build_embeddings", child=True),
-        Kind("word-vectors", Stage.EMBED, 1, f"{_ROOM}.embed:build_word_vectors"),
-        Kind("tagger", Stage.TAG, 5, f"{_ROOM}.tag:build_tagger", child=True),
-        Kind("evaluation", Stage.TAG, 4, f"{_ROOM}.tag:build_evaluation", child=True),
-        Kind("report", Stage.TAG, 3, f"{_ROOM}.tag:build_report"),
-    )
-}
+from taglm_core.errors import InputError
+from taglm_core.pipeline.kinds import KINDS, Kind, Stage
+from taglm_core.pipeline.roles import VECTORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +18,15 @@ class Step:
     """One object that an experiment needs.
 
     Attributes:
-        name: unique in the experiment, such as `embeddings/main/forward/train`.
+        name: unique in the experiment, such as `embeddings/main/forward/train`; for people, never parsed.
         kind: kind of object.
         config: the configuration fields that change the numbers (JSON values).
         inputs: names of the steps whose objects it reads, by role.
         files: raw input files it reads (file, folder or glob), by role.
-        objects: (kind, digest) of objects it reads that no step here makes, by role.
         group: what its MLflow experiment is named after: the data set or the text.
+        objects: (kind, digest) of objects it reads that no step here makes, by role.
+        variant: arm of the comparison that a tagger or an evaluation belongs to.
+        split: split that a corpus is.
     """
 
     name: str
@@ -94,14 +36,21 @@ class Step:
     files: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
     objects: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    variant: str = ""
+    split: str = ""
+
+    @property
+    def made_as(self) -> Kind:
+        """All that is particular to its kind."""
+        return KINDS[self.kind]
 
     @property
     def stage(self) -> Stage:
         """The stage it belongs to."""
-        return KINDS[self.kind].stage
+        return self.made_as.stage
 
     def raw_files(self) -> dict[str, list[Path]]:
-        """The raw input files it reads, by role.
+        """Return the raw input files it reads, by role.
 
         Raises:
             InputError: as `raw_files_of`.
@@ -109,7 +58,7 @@ class Step:
         return {role: self.raw_files_of(role) for role in self.files}
 
     def raw_files_of(self, role: str) -> list[Path]:
-        """The raw input files of one role.
+        """Return the raw input files of one role.
 
         Raises:
             InputError: there is no such file, or there are several where one is meant.
@@ -159,15 +108,3 @@ class Graph(Mapping[str, Step]):
                 found.add(current)
                 open_names += self._steps[current].inputs.values()
         return found
-
-
-def parse_stage(name: str) -> Stage:
-    """A stage by name.
-
-    Raises:
-        ConfigError: no such stage.
-    """
-    try:
-        return Stage(name)
-    except ValueError:
-        raise ConfigError(f"no stage {name!r}; the stages are {', '.join(Stage)}") from None

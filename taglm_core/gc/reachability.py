@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TagLMError
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.planning import recipe_of
-from taglm_core.stages.steps import DEV_CORPUS, KINDS, TRAIN_CORPUS
-from taglm_core.store.garbage import running_jobs
+from taglm_core.gc.garbage import running_jobs
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import KINDS, order_of, recipe_inputs
+from taglm_core.pipeline.plan import recipe_of
+from taglm_core.pipeline.roles import BASE
 from taglm_core.store.records import Recipe
 from taglm_core.store.store import Pointer, Store
 
 Place = tuple[str, str]  # kind and key of a pointer, or kind and digest of an object
-_KEPT_WITH = ("language-model", "corpus", "word-vectors", "tagger")  # inputs that stay with what is made from them
+_KEPT_WITH = {kind.name for kind in KINDS.values() if kind.kept_with_users}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,6 @@ class Needs:
     experiments: tuple[Experiment, ...] = ()
     objects: Mapping[str, str] = field(default_factory=dict)
     keys: frozenset[Place] = frozenset()
-
-
-def order_of(kind: str) -> int:
-    """Inputs come before what is made from them."""
-    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
 
 def why_old(recipe: Recipe) -> str | None:
@@ -199,10 +195,12 @@ class Needed:
 
 
 def _trained_inputs(recipe: Recipe) -> set[str]:
-    """Digests of inputs that only training makes: made again they are others, unlike corpora and vocabularies."""
-    if recipe.kind == "report":
-        return {digest for role, digest in recipe.inputs.items() if role not in (TRAIN_CORPUS, DEV_CORPUS)}
-    return {digest for role, digest in recipe.inputs.items() if role == "tagger" or role.startswith("language-model")}
+    """Return digests of inputs that only training makes: made again they are others, unlike corpora and vocabularies.
+
+    Not of a base: experiments name it by its digest, whether a key leads to it or not.
+    """
+    inputs = [one for one in recipe_inputs(recipe) if one.kind in KINDS and one.role != BASE]
+    return {one.digest for one in inputs if KINDS[one.kind].trained}
 
 
 def readers(store: Store) -> Mapping[str, list[Pointer]]:

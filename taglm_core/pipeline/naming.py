@@ -8,8 +8,8 @@ from pathlib import Path
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, TagLMError
-from taglm_core.stages.graph import build_graph
-from taglm_core.stages.steps import Graph, Step
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.steps import Graph, Step
 from taglm_core.store.store import Artifact
 
 _CORPUS_FILE = r"(?:/sentences-\d+\.parquet)?"  # says nothing to whoever gave the raw file

@@ -23,8 +23,8 @@ from taglm_core.corpus.schemes import to_spans
 from taglm_core.corpus.sentence import StoredSentence
 from taglm_core.corpus.split_facts import TEXT, TRAIN, Finding, SplitFacts, TagColumns
 from taglm_core.errors import CorpusRefused
-from taglm_core.stages.graph import STATISTICS
-from taglm_core.stages.steps import Graph, Step
+from taglm_core.pipeline.graph import STATISTICS
+from taglm_core.pipeline.steps import Graph, Step
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 

@@ -1,0 +1,1 @@
+"""Garbage collection: what in a store is needed, and removing the rest."""
