@@ -13,7 +13,18 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
-from taglm_core.pipeline.roles import BASE, DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
+from taglm_core.pipeline.roles import (
+    BASE,
+    DEV_CORPUS,
+    EMBEDDINGS,
+    LABELLED,
+    LANGUAGE_MODEL,
+    MEASURED,
+    TRAIN_CORPUS,
+    TRAIN_ONLY,
+    VECTORS,
+    WORD_VECTORS,
+)
 from taglm_core.pipeline.steps import Graph, Step
 
 SPLITS = ("train", "dev", "test")
@@ -80,7 +91,7 @@ def _corpora(experiment: Experiment) -> list[Step]:
         steps += _labelled_corpora(labelled)
     if text is not None:
         inputs, files, config = _source("file", text.path)
-        steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, text.name))
+        steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, text.name, split="text"))
     every = {name: f"corpus/{name}" for name in (*experiment.splits, *(["text"] if text else []))}
     return [*steps, Step(STATISTICS, "corpus-statistics", {}, every, group=experiment.data_set)]
 
@@ -91,21 +102,25 @@ def _labelled_corpora(labelled: LabelledConfig) -> list[Step]:
         steps.append(_scheme_step(labelled))
     drawn = labelled.dev is None or labelled.train_fraction < 1
     source = "corpus/train-source" if drawn else "corpus/train"
-    steps.append(_labelled_step(source, labelled.train, labelled))
+    steps.append(_labelled_step(source, "train", labelled.train, labelled))
     if labelled.dev is None:
         draw: dict[str, Any] = {"count": labelled.dev_sentences, "fraction": None, "seed": labelled.sample_seed}
-        steps.append(Step("corpus/dev", "corpus", {**draw, "complement": False}, {"source": source}, group=group))
+        steps.append(_drawn("corpus/dev", "dev", {**draw, "complement": False}, source, group))
         rest = "corpus/train-rest" if labelled.train_fraction < 1 else "corpus/train"
-        steps.append(Step(rest, "corpus", {**draw, "complement": True}, {"source": source}, group=group))
+        steps.append(_drawn(rest, "train", {**draw, "complement": True}, source, group))
         source = rest
     else:
-        steps.append(_labelled_step("corpus/dev", labelled.dev, labelled))
+        steps.append(_labelled_step("corpus/dev", "dev", labelled.dev, labelled))
     if labelled.train_fraction < 1:
         draw = {"count": None, "fraction": labelled.train_fraction, "seed": labelled.sample_seed, "complement": False}
-        steps.append(Step("corpus/train", "corpus", draw, {"source": source}, group=group))
+        steps.append(_drawn("corpus/train", "train", draw, source, group))
     if labelled.test is not None:
-        steps.append(_labelled_step("corpus/test", labelled.test, labelled))
+        steps.append(_labelled_step("corpus/test", "test", labelled.test, labelled))
     return steps
+
+
+def _drawn(name: str, split: str, draw: dict[str, Any], source: str, group: str) -> Step:
+    return Step(name, "corpus", draw, {"source": source}, group=group, split=split)
 
 
 def _scheme_step(labelled: LabelledConfig) -> Step:
@@ -123,14 +138,14 @@ def _scheme_step(labelled: LabelledConfig) -> Step:
     return Step("scheme", "tag-scheme", config, inputs, files, labelled.name)
 
 
-def _labelled_step(name: str, path: str, labelled: LabelledConfig) -> Step:
+def _labelled_step(name: str, split: str, path: str, labelled: LabelledConfig) -> Step:
     inputs, files, config = _source("file", path)
     config = {"format": "conll", "columns": _dump(labelled.columns), **labelled.reading(), **config}
     if labelled.scheme is TagScheme.AUTO:
         inputs = {**inputs, "scheme": "scheme"}
     else:
         config["scheme"] = str(labelled.scheme)
-    return Step(name, "corpus", config, inputs, files, labelled.name)
+    return Step(name, "corpus", config, inputs, files, labelled.name, split=split)
 
 
 def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
@@ -151,7 +166,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
     if any(config.fine_tune is not None for config in experiment.language_models.values()):
         corpus, token_map = "corpus/train", experiment.embedding.token_map
         if token_map:  # read as it is embedded
-            steps.append(Step(WORDS, "corpus", {"token_map": dict(token_map)}, {"source": corpus}, group=labelled))
+            steps.append(_drawn(WORDS, "train", {"token_map": dict(token_map)}, corpus, labelled))
             corpus = WORDS
         steps += _words(text, corpus, "/train", labelled)
     for name, config in experiment.language_models.items():
@@ -218,13 +233,13 @@ def _vectors_name(experiment: Experiment, path: str, split: str) -> str:
 
 def _reads(experiment: Experiment, variant: VariantConfig, split: str) -> dict[str, str]:
     """What a variant reads of a split: the corpus, its embeddings, its word vectors."""
-    inputs = {f"{split}/corpus": f"corpus/{split}"}
+    inputs = {LABELLED.name(split=split): f"corpus/{split}"}
     for lm in variant.lm:
         for direction in variant.directions:
-            inputs[f"{split}/embeddings/{lm}/{direction}"] = embeddings_name(lm, direction, split)
+            inputs[EMBEDDINGS.name(split=split, lm=lm, direction=direction)] = embeddings_name(lm, direction, split)
     vectors = experiment.tagger_of(variant).words.vectors
     if vectors is not None:
-        inputs[f"{split}/word-vectors"] = _vectors_name(experiment, vectors, split)
+        inputs[WORD_VECTORS.name(split=split)] = _vectors_name(experiment, vectors, split)
     return inputs
 
 
@@ -241,20 +256,21 @@ def _taggers(experiment: Experiment) -> list[Step]:
             name = tagger_name(variant.name, seed)
             if config["train_on"] == "train+dev":
                 alone = {**config, "train_on": "train", "seed": seed}
-                steps.append(Step(train_only_name(variant.name, seed), "tagger", alone, inputs, group=group))
+                steps.append(_tagger(train_only_name(variant.name, seed), alone, inputs, group, variant))
                 inputs = {**inputs, TRAIN_ONLY: train_only_name(variant.name, seed)}
-            steps.append(Step(name, "tagger", {**config, "seed": seed}, inputs, group=group))
+            steps.append(_tagger(name, {**config, "seed": seed}, inputs, group, variant))
     for split in experiment.splits[1:]:
         for seed in experiment.seeds:
             for variant in experiment.variants:
                 inputs = {"tagger": _measured(experiment, variant, seed, split), **_reads(experiment, variant, split)}
                 inputs |= _models(variant)
-                steps.append(
-                    Step(
-                        evaluation_name(variant.name, seed, split), "evaluation", {"split": split}, inputs, group=group
-                    )
-                )
+                name = evaluation_name(variant.name, seed, split)
+                steps.append(Step(name, "evaluation", {"split": split}, inputs, group=group, variant=variant.name))
     return steps
+
+
+def _tagger(name: str, config: dict[str, Any], inputs: dict[str, str], group: str, variant: VariantConfig) -> Step:
+    return Step(name, "tagger", config, inputs, group=group, variant=variant.name)
 
 
 def _measured(experiment: Experiment, variant: VariantConfig, seed: int, split: str) -> str:
@@ -265,9 +281,8 @@ def _measured(experiment: Experiment, variant: VariantConfig, seed: int, split: 
 
 def _models(variant: VariantConfig) -> dict[str, str]:
     """The language models themselves: their digests say whose embeddings the caches must hold."""
-    return {
-        language_model_name(lm, way): language_model_name(lm, way) for lm in variant.lm for way in variant.directions
-    }
+    arms = [(lm, way) for lm in variant.lm for way in variant.directions]
+    return {LANGUAGE_MODEL.name(lm=lm, direction=way): language_model_name(lm, way) for lm, way in arms}
 
 
 def _report(experiment: Experiment) -> list[Step]:
@@ -275,7 +290,7 @@ def _report(experiment: Experiment) -> list[Step]:
         return []
     arms = [(variant.name, seed) for variant in experiment.variants for seed in experiment.seeds]
     inputs = {
-        f"{split}/{variant}/{seed}": evaluation_name(variant, seed, split)
+        MEASURED.name(split=split, variant=variant, seed=seed): evaluation_name(variant, seed, split)
         for split in experiment.splits[1:]
         for variant, seed in arms
     }
