@@ -73,18 +73,18 @@ def build_one(folder: Path, text: Path, name: str) -> None:
     """In a process of its own: build one step, say peak memory, seconds and counts as JSON."""
     from taglm_core.config.experiment import Experiment
     from taglm_core.pipeline.build import build
-    from taglm_core.pipeline.graph import build_graph
+    from taglm_core.pipeline.context import PipelineContext
     from taglm_core.pipeline.plan import plan
     from taglm_core.pipeline.steps import Graph
-    from taglm_core.store.store import Store
 
     experiment = Experiment.model_validate({"unlabelled": {"path": str(text)}, "run": {"store": folder / "store"}})
-    store, graph = Store(experiment.run.store), build_graph(experiment)
+    context = PipelineContext.resolve(experiment)
+    store, graph = context.store, context.graph
     decisions = plan(store, Graph([graph[step] for step in STEPS]))
     inputs = {role: ref for role, above in graph[name].inputs.items() if (ref := decisions[above].ref) is not None}
     with AnonymousMemory() as memory:
         begun = time.perf_counter()
-        ref = build(store, graph[name], inputs, run=experiment.run, label=f"bench/{name}")
+        ref = build(store, context.request(graph[name], inputs))
         seconds = time.perf_counter() - begun
     found = {"peak": memory.peak, "seconds": seconds, "counts": dict(store.manifest(ref.kind, ref.digest).counts)}
     sys.stdout.write(json.dumps(found))

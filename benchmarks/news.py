@@ -38,13 +38,11 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.parquet import load_sentences
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, TokenIds
 from taglm_core.corpus.vocabulary import BOUNDARY, WORDS_FILE
-from taglm_core.pipeline.build import build, clear_work
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.kinds import KINDS
-from taglm_core.pipeline.plan import plan, recipe_of
+from taglm_core.pipeline.build import clear_work
+from taglm_core.pipeline.context import PipelineContext
+from taglm_core.pipeline.plan import plan
 from taglm_core.pipeline.steps import Graph
-from taglm_core.process.child import ChildJob
-from taglm_core.process.launch import run_child
+from taglm_core.process.launch import make as make_object
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.training.journal import Event
@@ -81,7 +79,8 @@ def experiment_of(given: argparse.Namespace, steps: dict[str, int]) -> Experimen
 
 def make(experiment: Experiment, names: Iterable[str], side_by_side: int = 1) -> dict[str, Ref]:
     """Build steps that do not depend on each other's being built here; reuse what is there."""
-    store, graph, names = Store(experiment.run.store), build_graph(experiment), list(names)
+    context, names = PipelineContext.resolve(experiment), list(names)
+    store, graph = context.store, context.graph
 
     def one(name: str) -> Ref:
         step = graph[name]
@@ -92,14 +91,9 @@ def make(experiment: Experiment, names: Iterable[str], side_by_side: int = 1) ->
             return found
         inputs = {role: ref for role, above in step.inputs.items() if (ref := decisions[above].ref) is not None}
         say(f"{name}: {decisions[name].reason}")
-        if not KINDS[step.kind].child:
-            return build(store, step, inputs, run=experiment.run, label=f"bench-news/{name}")
-        recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
-        job = ChildJob(experiment.model_dump(mode="json"), name, inputs)
-        run_child(job, store.work(recipe), 1, lambda events, _: follow(name, events))
-        ref = store.find(recipe)
-        assert ref is not None
-        clear_work(store, step, inputs)
+        request = context.request(step, inputs)
+        ref = make_object(store, request, lambda events, _: follow(name, events))
+        clear_work(store, request.recipe)
         return ref
 
     with ThreadPoolExecutor(side_by_side) as pool:

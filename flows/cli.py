@@ -32,10 +32,8 @@ from taglm_core.errors import ConfigError, CorpusRefused, TagLMError
 from taglm_core.gc.collect import survey, usage
 from taglm_core.gc.garbage import running_jobs
 from taglm_core.gc.reachability import readers
-from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import Stage, parse_stage
-from taglm_core.pipeline.plan import plan, refs_of, set_damaged_aside, what_runs
-from taglm_core.store.store import Store
+from taglm_core.pipeline.plan import refs_of, what_runs
 
 app = typer.Typer(
     name="taglm",
@@ -98,8 +96,7 @@ def tag(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = N
 @app.command(name="plan")
 def show_plan(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None) -> None:
     """Say what would run, and why. Computes nothing."""
-    loaded = load(experiment, overrides)
-    decisions = plan(Store(loaded.run.store), build_graph(loaded), _stages(refresh))
+    decisions = load(experiment, overrides).plan(_stages(refresh))
     console.print(cli_views.plan_table(decisions))
     given = Invocation(experiment, overrides or (), refresh or ())
     console.print(cli_views.plan_summary(decisions, given), markup=False, soft_wrap=True)
@@ -112,14 +109,12 @@ def status(
     verify: Annotated[bool, typer.Option("--verify", help="compare the bytes of every object, not only sizes")] = False,
 ) -> None:
     """Show what is in the store for an experiment, and why the rest is not."""
-    loaded = load(experiment, overrides)
-    store = Store(loaded.run.store)
-    graph = build_graph(loaded)
-    decisions = plan(store, graph)
+    context = load(experiment, overrides)
+    store, decisions = context.store, context.plan()
     console.print(cli_views.status_table(store, decisions, verify=verify))
     if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
         console.print(cli_views.caches_table(store, decisions, readers(store), running_jobs(store)))
-    show_corpora(console, report_corpora(loaded, graph, refs_of(decisions)))
+    show_corpora(console, report_corpora(context, refs_of(decisions)))
     console.print(cli_views.store_line(store, usage(store), survey(store).bytes), markup=False, soft_wrap=True)
     given = Invocation(experiment, overrides or ())
     console.print(cli_views.plan_summary(decisions, given), markup=False, soft_wrap=True)
@@ -215,7 +210,7 @@ def doctor(
 ) -> None:
     """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
     from flows.cli_check import table
-    from flows.cli_doctor import check, settled
+    from flows.cli_doctor import check, resolved
 
     loaded = load_experiment(experiment, overrides or ())
     checks = check(loaded)
@@ -223,8 +218,8 @@ def doctor(
     bad = any(one.bad for one in checks)
     if experiment is not None:
         with contextlib.suppress(TagLMError):  # the table above says what is wrong
-            graph = build_graph(settled(loaded))
-            corpora = report_corpora(loaded, graph, refs_of(plan(Store(loaded.run.store), graph)))
+            context = resolved(loaded)
+            corpora = report_corpora(context, refs_of(context.plan()))
             show_corpora(console, corpora)
             bad = bad or bool(corpora.stopping)
     if bad:
@@ -249,17 +244,16 @@ def _run(
     path: Path, overrides: Sequence[str] | None, refresh: Sequence[str] | None, *, first: str | None, last: str | None
 ) -> None:
     begun, given = time.time(), Invocation(path, overrides or (), refresh or ())
-    experiment = load(path, overrides)
+    context = load(path, overrides)
     start = parse_stage(first) if first else None
     end = parse_stage(last) if last else Stage.TAG
     if start is not None and start.index > end.index:
         raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
-    store, graph, stages = Store(experiment.run.store), build_graph(experiment), _stages(refresh)
-    shown = ("report",) if end is Stage.TAG and "report" in graph else ()
-    decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.index <= end.index}
-    while lines := set_damaged_aside(store, decisions, shown):
+    store, stages = context.store, _stages(refresh)
+    shown = ("report",) if end is Stage.TAG and "report" in context.graph else ()
+    if lines := context.set_damaged_aside(stages, end, shown):
         console.print("\n".join(lines), style="yellow", markup=False)
-        decisions = {n: d for n, d in plan(store, graph, stages).items() if d.step.stage.index <= end.index}
+    decisions = context.up_to(end, stages)
     if start is not None:
         require_before(decisions, start, given)
     waiting = what_runs(decisions)
@@ -268,24 +262,26 @@ def _run(
         from flows.cli_run import run_flow
 
         try:
-            run_flow(console, experiment, start, end, stages)
+            run_flow(console, context, start, end, stages)
         except CorpusRefused:
-            show_corpora(console, report_corpora(experiment, graph, refs_of(plan(store, graph))), findings=False)
+            context.store_changed()
+            show_corpora(console, report_corpora(context, refs_of(context.plan())), findings=False)
             raise
-        decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.index <= end.index}
-    corpora = report_corpora(experiment, graph, refs_of(decisions))
+        context.store_changed()
+        decisions = context.up_to(end)
+    corpora = report_corpora(context, refs_of(decisions))
     if not waiting:
         from flows.cli_run import tell_missed_of
 
         refuse_meaningless(corpora)
-        tell_missed_of(console, experiment, decisions)
+        tell_missed_of(console, context.experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
     show_corpora(console, corpora, rows=end is Stage.INGEST)
     if waiting:
         console.print(cli_views.stage_times(store, decisions, begun))
-    for line in cli_views.places(experiment, given):
+    for line in cli_views.places(context.experiment, given):
         console.print(line, markup=False, soft_wrap=True)
     done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")

@@ -19,10 +19,9 @@ from flows.cli_check import INSTALL, Check
 from flows.cli_services import check_services
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, TagLMError
-from taglm_core.pipeline.bases import from_random_weights, resolve_bases
-from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.bases import from_random_weights
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.store.resources import available_memory, cores, free_disk, nearest
-from taglm_core.store.store import Store
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
@@ -152,7 +151,7 @@ def _writable(experiment: Experiment) -> Check:
 
 
 def _inputs(experiment: Experiment) -> Iterator[Check]:
-    graph = build_graph(settled(experiment))
+    graph = resolved(experiment).graph
     readers = {pattern: (step, role) for step in graph.values() for role, pattern in step.files.items()}
     if not readers:
         yield Check("input files", "none needed: the corpora are generated")
@@ -167,12 +166,15 @@ def _inputs(experiment: Experiment) -> Iterator[Check]:
             yield Check("input files", f"{pattern}: {count}, {size / 1e6:,.1f} MB")
 
 
-def settled(experiment: Experiment) -> Experiment:
-    """The language models that others go on from, where they are there: what these were made from is not read again."""
+def resolved(experiment: Experiment) -> PipelineContext:
+    """Return the context of an experiment whose language models to go on from may be missing.
+
+    Where they are there, what they were made from is not read again; where they are not, the run says what is wrong.
+    """
     try:
-        return resolve_bases(Store(experiment.run.store), experiment).experiment
-    except TagLMError:  # the run will say what is wrong with them
-        return from_random_weights(experiment)
+        return PipelineContext.resolve(experiment)
+    except TagLMError:
+        return PipelineContext.resolve(from_random_weights(experiment))
 
 
 def _wanted() -> dict[str, SpecifierSet]:

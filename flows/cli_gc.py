@@ -28,7 +28,7 @@ def gc(
     no_aliases: Annotated[bool, typer.Option("--no-aliases", help="do not ask MLflow which taggers it names")] = False,
 ) -> None:
     """Show what nobody needs (no key, no alias, no running job) and remove it. Without experiments every key counts."""
-    loaded = [load(path, overrides) for path in experiments or ()]
+    loaded = [load(path, overrides).experiment for path in experiments or ()]
     run = (loaded[0] if loaded else load_experiment(None, overrides or ())).run
     if len({each.run.store.absolute() for each in loaded}) > 1:
         raise ConfigError("the experiments have several stores; give those of one store, or --set run.store=...")

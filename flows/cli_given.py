@@ -12,13 +12,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import MissingObject
-from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision
-from taglm_core.store.store import Store
 
 # a log has no width of its own; there is no output at all after `>&-`
 WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 120
@@ -63,10 +61,9 @@ def require_before(decisions: Mapping[str, Decision], first: Stage, given: Invoc
         raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `{command}`")
 
 
-def load(path: Path, overrides: Sequence[str] | None) -> Experiment:
-    """The experiment with the language models that others go on from found, and said."""
-    experiment = load_experiment(path, overrides or ())
-    settled = resolve_bases(Store(experiment.run.store), experiment)
-    for line in settled.lines:
+def load(path: Path, overrides: Sequence[str] | None) -> PipelineContext:
+    """Return the context of an experiment; what `continue_from: latest` has come to is printed."""
+    context = PipelineContext.resolve(load_experiment(path, overrides or ()))
+    for line in context.messages:
         console.print(line, markup=False)
-    return settled.experiment
+    return context

@@ -13,9 +13,7 @@ from flows.cli_views import duration
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.lineage import Lineage, Node, Thing, find_object, things
-from taglm_core.pipeline.bases import resolve_bases
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.plan import plan
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.roles import RAW
 from taglm_core.pipeline.steps import Graph
 from taglm_core.store.resources import size_text
@@ -51,16 +49,16 @@ def find(text: str, experiment: Experiment, *, named: bool) -> tuple[str, str]:
         from tasks.tracking.aliases import registered_object
 
         return find_object(store, f"tagger/{registered_object(uri, text.removeprefix(_MODEL))}")
-    graph = build_graph(resolve_bases(store, experiment).experiment) if named else Graph([])
-    if text in graph:
-        decision = plan(store, graph)[text]
+    context = PipelineContext.resolve(experiment) if named else PipelineContext(experiment, Graph([]))
+    if text in context.graph:
+        decision = context.plan()[text]
         if decision.ref is None:
             raise MissingObject(f"{text} is not in {store.root}: {decision.reason}; `taglm run` makes it")
         return decision.ref.kind, decision.ref.digest
     try:
         return find_object(store, text)
     except (ConfigError, MissingObject) as error:
-        alike = get_close_matches(text, graph, n=4)
+        alike = get_close_matches(text, context.graph, n=4)
         if not alike:
             raise
         raise type(error)(f"{error}; steps alike: {', '.join(alike)}") from error
@@ -78,8 +76,7 @@ def show(experiment: Experiment, kind: str, digest: str, *, named: bool = False)
     store = Store(experiment.run.store)
     lineage = Lineage(store)
     if named:
-        graph = build_graph(resolve_bases(store, experiment).experiment)
-        lineage = Lineage(store, experiment.name, plan(store, graph).values())
+        lineage = Lineage(store, experiment.name, PipelineContext.resolve(experiment).plan().values())
     above, below = lineage.inputs(kind, digest), lineage.users(kind, digest)
     shown: list[Tree | str] = [f"[bold]{kind} {digest}[/]", *_facts(above.thing), *_experiments(above.thing)]
     shown += ["\n[bold]made from[/]", _tree(above), "\n[bold]used by[/]", _tree(below)]

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from taglm_core.config.experiment import Experiment
+from taglm_core.pipeline.context import PipelineContext, use_context
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision, refs_of
-from taglm_core.store.store import Store
 from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
 from tasks.overview import OVERVIEW
 from tasks.places import without_password
@@ -20,13 +20,13 @@ from tasks.preflight.check import require_environment
 
 
 def run_flow(
-    console: Console, experiment: Experiment, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]
+    console: Console, context: PipelineContext, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]
 ) -> None:
     """Start Prefect and the flow that ends with a stage; its progress is shown on the console.
 
     Args:
         console: where.
-        experiment: the experiment.
+        context: of the run.
         first: stage to begin with; None for all that is missing.
         last: stage to end with.
         refresh: stages computed again.
@@ -35,7 +35,8 @@ def run_flow(
         ConfigError: something in the environment keeps a run from working.
         StoreError: the store cannot be written to.
     """
-    Store(experiment.run.store).require_writable()
+    experiment = context.experiment
+    context.store.require_writable()
     for line in require_environment(experiment.run):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
@@ -47,10 +48,10 @@ def run_flow(
     given = os.environ.get("PREFECT_API_URL")
     server = f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)"
     console.print(server, markup=False)
-    from flows.embed import embed as embed_flow
-    from flows.ingest import ingest as ingest_flow
+    from flows.embed import embed
+    from flows.ingest import ingest
     from flows.pipeline import pipeline
-    from flows.pretrain import pretrain as pretrain_flow
+    from flows.pretrain import pretrain
     from tasks.options import Options
     from tasks.own_server import start_own_server
 
@@ -59,15 +60,9 @@ def run_flow(
     for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
         logging.getLogger(name).propagate = False
     options = Options(first=first, refresh=refresh)
-    match last:
-        case Stage.INGEST:
-            ingest_flow(experiment, options)
-        case Stage.PRETRAIN:
-            pretrain_flow(experiment, options)
-        case Stage.EMBED:
-            embed_flow(experiment, options)
-        case Stage.TAG:
-            pipeline(experiment, options)
+    flows = {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
+    with use_context(context):
+        flows[last](experiment, options)
 
 
 def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.pretrain import pretrain
 from taglm_core.config.experiment import Experiment
 from taglm_core.pipeline.kinds import Stage
-from tasks.building import Refs
-from tasks.embed import embed_corpus, look_up_word_vectors
 from tasks.options import EVERYTHING, Options
-from tasks.stages import run_stage, settle, waiting
+from tasks.stages import pipeline_flow, run_stage
+from tasks.steps import Refs
 
 
-@flow(
-    name="embed", flow_run_name="embed {experiment.name}{options.words}", validate_parameters=True, persist_result=False
-)
+@pipeline_flow(Stage.EMBED)
 def embed(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
     """Every token of the labelled corpora gets its language-model states.
 
@@ -27,12 +22,4 @@ def embed(experiment: Experiment, options: Options = EVERYTHING, made: Refs | No
     Returns:
         The objects by step name.
     """
-    experiment = settle(experiment)
-    if options.if_ready and made is None and (later := waiting(Stage.EMBED, experiment)):
-        return later
-    made = pretrain(experiment, options.at_once) if made is None else made
-    tasks = {
-        "embeddings": embed_corpus,
-        "word-vectors": look_up_word_vectors,
-    }
-    return run_stage(Stage.EMBED, experiment, options, made, tasks)
+    return run_stage(Stage.EMBED, experiment, options, made, before=pretrain)

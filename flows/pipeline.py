@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.embed import embed
 from flows.ingest import ingest
 from flows.pretrain import pretrain
 from flows.tag import tag
 from taglm_core.config.experiment import Experiment
-from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
 from tasks.overview import log_outcome, log_plan
-from tasks.stages import settle
+from tasks.stages import pipeline_flow, started
+from tasks.steps import Refs
 
 
-@flow(
-    name="pipeline",
-    flow_run_name="pipeline {experiment.name}{options.words}",
-    validate_parameters=True,
-    persist_result=False,
-)
+@pipeline_flow("pipeline")
 def pipeline(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
     """Raw text and few labels become taggers with and without language models, compared.
 
@@ -31,11 +24,11 @@ def pipeline(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
     Returns:
         The objects by step name.
     """
-    experiment = settle(experiment)
-    log_plan(experiment, options)
-    corpora = ingest(experiment, options)
-    models = pretrain(experiment, options, corpora)
-    embeddings = embed(experiment, options, models)
-    made = tag(experiment, options, embeddings)
-    log_outcome(experiment, made)
+    with started(experiment) as context:
+        log_plan(context, options)
+        corpora = ingest(context.experiment, options)
+        models = pretrain(context.experiment, options, corpora)
+        embeddings = embed(context.experiment, options, models)
+        made = tag(context.experiment, options, embeddings)
+        log_outcome(context, made)
     return made

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.ingest import ingest
 from taglm_core.config.experiment import Experiment
 from taglm_core.pipeline.kinds import Stage
-from tasks.building import Refs
 from tasks.options import EVERYTHING, Options
-from tasks.pretrain import count_words, train_language_model, write_token_ids
-from tasks.stages import run_stage, settle, waiting
+from tasks.stages import pipeline_flow, run_stage
+from tasks.steps import Refs
 
 
-@flow(
-    name="pretrain",
-    flow_run_name="pretrain {experiment.name}{options.words}",
-    validate_parameters=True,
-    persist_result=False,
-)
+@pipeline_flow(Stage.PRETRAIN)
 def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
     """The unlabelled text becomes language models.
 
@@ -30,13 +22,4 @@ def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs |
     Returns:
         The objects by step name.
     """
-    experiment = settle(experiment)
-    if options.if_ready and made is None and (later := waiting(Stage.PRETRAIN, experiment)):
-        return later
-    made = ingest(experiment, options.at_once) if made is None else made
-    tasks = {
-        "vocabulary": count_words,
-        "token-ids": write_token_ids,
-        "language-model": train_language_model,
-    }
-    return run_stage(Stage.PRETRAIN, experiment, options, made, tasks)
+    return run_stage(Stage.PRETRAIN, experiment, options, made, before=ingest)

@@ -8,37 +8,35 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from taglm_core.config.experiment import Experiment
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.plan import plan, what_runs
-from taglm_core.store.store import Store
+from taglm_core.pipeline.context import PipelineContext
+from taglm_core.pipeline.plan import what_runs
 from tasks.options import Options
 
 if TYPE_CHECKING:
-    from tasks.building import Refs  # imports Prefect
+    from tasks.steps import Refs  # imports Prefect
 
 OVERVIEW = "taglm.overview"
 logger = logging.getLogger(OVERVIEW)
 
 
-def log_plan(experiment: Experiment, options: Options) -> None:
-    """Say what a run is about to do."""
-    decisions = plan(Store(experiment.run.store), build_graph(experiment), options.refresh)
+def log_plan(context: PipelineContext, options: Options) -> None:
+    """Log what a run is about to do."""
+    decisions = context.plan(options.refresh)
     decisions = {name: decision for name, decision in decisions.items() if options.runs(decision.step.stage)}
     for line in what_runs(decisions) or [f"all {len(decisions)} steps are in the store"]:
         logger.info(line)
 
 
-def log_outcome(experiment: Experiment, made: Refs) -> None:
-    """Say how well each variant does, or each language model where there are no labels.
+def log_outcome(context: PipelineContext, made: Refs) -> None:
+    """Log how well each variant does, or each language model where there are no labels.
 
     Args:
-        experiment: the experiment.
+        context: of the run.
         made: all its objects, by step name.
     """
-    store = Store(experiment.run.store)
+    store = context.store
     if "report" not in made:
         for name, ref in made.items():
             if ref.kind == "language-model":

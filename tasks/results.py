@@ -16,10 +16,10 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.split_facts import Finding
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import table_rows
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.store.store import Artifact, Store
-from tasks.building import Refs, ignore_prefect_outage, show_link
+from taglm_core.pipeline.context import PipelineContext
+from taglm_core.store.store import Artifact
 from tasks.server_away import wait_for_server
+from tasks.steps import Refs, flow_run_id, ignore_prefect_outage, show_link
 from tasks.tracking.descriptions import findings_text
 from tasks.tracking.tracker import open_tracker
 
@@ -27,27 +27,23 @@ logger = logging.getLogger("taglm")
 
 
 @task(name="publish-results", cache_policy=NO_CACHE, persist_result=False)
-def publish_results(experiment: Experiment, made: Refs) -> None:
+def publish_results(context: PipelineContext, made: Refs) -> None:
     """Link the pipeline's run to its stages, register the best tagger, show the table in Prefect.
 
     Args:
-        experiment: the experiment.
+        context: of the run.
         made: all its objects, by step name.
     """
+    experiment = context.experiment
     tracker = open_tracker(experiment, catch_up=False)  # a kill or Ctrl-C while it waits must not lose the outcome
-    published = tracker.publish(made, prefect_run=_prefect_run())
+    published = tracker.publish(made, prefect_run=flow_run_id())
     wait_for_server()  # Prefect's, which what follows is shown by
     show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
     if (found := published.registration) is not None:
         logger.info("registered %s version %s: %s", found.name, found.version, found.decision)
-    findings = report_corpora(experiment, build_graph(experiment), made).findings
+    findings = report_corpora(context, made).findings
     with ignore_prefect_outage():
-        _show(experiment, Store(experiment.run.store).open(made["report"]), findings)
-
-
-def _prefect_run() -> str | None:
-    context = TaskRunContext.get()
-    return str(context.task_run.flow_run_id) if context else None
+        _show(experiment, context.store.open(made["report"]), findings)
 
 
 def _show(experiment: Experiment, report: Artifact, findings: Sequence[Finding]) -> None:

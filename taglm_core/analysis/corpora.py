@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from taglm_core.config.data import FindingName
-from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.conll import ConllReader
 from taglm_core.corpus.conll_faults import Columns
 from taglm_core.corpus.files import open_text
@@ -23,6 +22,7 @@ from taglm_core.corpus.schemes import to_spans
 from taglm_core.corpus.sentence import StoredSentence
 from taglm_core.corpus.split_facts import TEXT, TRAIN, Finding, SplitFacts, TagColumns
 from taglm_core.errors import CorpusRefused
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import STATISTICS
 from taglm_core.pipeline.steps import Graph, Step
 from taglm_core.store.records import Ref
@@ -74,15 +74,14 @@ class CorpusReport:
         return tuple(finding for finding in self.findings if finding.stops)
 
 
-def report_corpora(experiment: Experiment, graph: Graph, refs: Mapping[str, Ref]) -> CorpusReport:
-    """Look at the stored corpora of an experiment; those that are not stored yet have a row without figures.
+def report_corpora(context: PipelineContext, refs: Mapping[str, Ref]) -> CorpusReport:
+    """Report on the stored corpora of an experiment; those that are not stored yet have a row without figures.
 
     Args:
-        experiment: the experiment.
-        graph: its steps.
+        context: of the experiment.
         refs: its objects, as far as they are there, by step name.
     """
-    store = Store(experiment.run.store)
+    experiment, graph, store = context.experiment, context.graph, context.store
     corpora = {split: graph[f"corpus/{split}"] for split in (*experiment.splits, TEXT) if f"corpus/{split}" in graph}
     samples = {
         split: list(islice(read_corpus(store.folder(refs[step.name]), batch_size=SAMPLE), SAMPLE))

@@ -13,24 +13,20 @@ from typing import Any
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.paths import resolve_files
-from taglm_core.errors import ChildFailed, InputError, MissingObject, TagLMError
-from taglm_core.pipeline.build import build, clear_work
+from taglm_core.errors import InputError, MissingObject, TagLMError
+from taglm_core.pipeline.build import clear_work
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.kinds import KINDS
-from taglm_core.pipeline.plan import recipe_of
-from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
-from taglm_core.pipeline.steps import Step
-from taglm_core.process.child import ChildJob
-from taglm_core.process.launch import CHILDREN, run_child, slot
+from taglm_core.pipeline.kinds import KINDS, recipe_inputs
+from taglm_core.pipeline.roles import DEV_CORPUS, TAGGER, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
+from taglm_core.pipeline.steps import Graph, Step
+from taglm_core.process.launch import SHARED, make
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Recipe, Ref
-from taglm_core.store.resources import cores
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import Event
 
-_LM = "language-model/"
 _DEV = "dev"
-_VECTORS = f"{_DEV}/word-vectors"
 logger = logging.getLogger("taglm")
 
 
@@ -66,9 +62,14 @@ def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str
     from taglm_core.evaluation.predictions import read_predictions
     from taglm_core.evaluation.scores import score
 
-    store = Store(experiment.run.store)
+    context = PipelineContext(experiment, Graph([]))  # what is made here are no steps of the experiment
+    store = context.store
     measured = [_measured(store, digest) for digest in taggers]
-    found = [read_predictions(_evaluate(experiment, each, corpus).path / "predictions.parquet") for each in measured]
+    try:
+        evaluations = [_evaluate(context, each, corpus) for each in measured]
+    finally:
+        SHARED.close()
+    found = [read_predictions(each.path / "predictions.parquet") for each in evaluations]
     seen = {
         sentence.tokens
         for each in measured
@@ -94,22 +95,17 @@ def _measured(store: Store, digest: str) -> Artifact:
     return tagger if alone is None else _object(store, "tagger", alone)
 
 
-def _evaluate(experiment: Experiment, tagger: Artifact, corpus: str) -> Artifact:
+def _evaluate(context: PipelineContext, tagger: Artifact, corpus: str) -> Artifact:
     """The evaluation of a tagger on a dev corpus, made if it is not there."""
-    store = Store(experiment.run.store)
+    store = context.store
     found = _known_evaluation(store, tagger.ref.digest, corpus)
     if found is not None:
         return found
     _object(store, "corpus", corpus)
-    inputs = {"tagger": ("tagger", tagger.ref.digest), DEV_CORPUS: ("corpus", corpus)}
-    for role, digest in tagger.manifest.recipe.inputs.items():
-        if role.startswith(_LM):
-            inputs[role] = ("language-model", _object(store, "language-model", digest).ref.digest)
+    inputs = {TAGGER: ("tagger", tagger.ref.digest), DEV_CORPUS: ("corpus", corpus)}
     name = f"{tagger.manifest.label.partition('/')[2].removeprefix('tagger/')}/{corpus[:10]}"
-    for role, ref in _readings(experiment, store, tagger, corpus, name):
-        inputs[role] = (ref.kind, ref.digest)
-    step = Step(f"evaluation/{name}", "evaluation", {"split": _DEV}, objects=inputs)
-    return store.open(_make(experiment, store, step))
+    inputs |= {role: (ref.kind, ref.digest) for role, ref in _readings(context, tagger, corpus, name)}
+    return store.open(_make(context, Step(f"evaluation/{name}", "evaluation", {"split": _DEV}, objects=inputs)))
 
 
 def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None:
@@ -124,35 +120,44 @@ def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None
     return None
 
 
-def _readings(
-    experiment: Experiment, store: Store, tagger: Artifact, corpus: str, name: str
-) -> Iterator[tuple[str, Ref]]:
-    """What a tagger reads of a dev corpus, by role: embeddings and word vectors."""
+def _readings(context: PipelineContext, tagger: Artifact, corpus: str, name: str) -> Iterator[tuple[str, Ref]]:
+    """Yield what a tagger reads of a dev corpus, by role: language models, their embeddings, and word vectors."""
     facts = read_json(tagger.path / "config.json") or {}
     embedding = EmbeddingConfig.model_validate(facts.get("embedding", {})).model_dump(mode="json")
-    recipe = tagger.manifest.recipe
-    for role in recipe.inputs:
-        if role.startswith(f"{_DEV}/embeddings/"):
-            model = role.removeprefix(f"{_DEV}/embeddings/")
-            objects = {"language-model": ("language-model", recipe.inputs[_LM + model]), "corpus": ("corpus", corpus)}
-            step = Step(f"embeddings/{model}/{name}", "embeddings", embedding, objects=objects)
-            yield role, _make(experiment, store, step)
-    if _VECTORS in recipe.inputs:
-        yield _VECTORS, _vectors(experiment, store, tagger, corpus, name)
+    inputs = recipe_inputs(tagger.manifest.recipe)
+    models = {(one.lm, one.direction): one for one in inputs if one.lm and one.kind == "language-model"}
+    for model in models.values():
+        yield model.role, _object(context.store, "language-model", model.digest).ref
+    for one in inputs:
+        if one.split == _DEV and one.kind == "embeddings":
+            model = models[one.lm, one.direction]
+            objects = {"language-model": ("language-model", model.digest), "corpus": ("corpus", corpus)}
+            step = Step(f"embeddings/{one.lm}/{one.direction}/{name}", "embeddings", embedding, objects=objects)
+            yield one.role, _make(context, step)
+        elif one.split == _DEV and one.kind == "word-vectors":
+            yield one.role, _vectors(context, tagger, one.digest, corpus, name)
 
 
-def _vectors(experiment: Experiment, store: Store, tagger: Artifact, corpus: str, name: str) -> Ref:
-    """The words of a corpus in the vector file that a tagger was trained with.
+def _vectors(context: PipelineContext, tagger: Artifact, vectors: str, corpus: str, name: str) -> Ref:
+    """Return the words of a corpus in the vector file that a tagger was trained with.
+
+    Args:
+        context: where the store is, and how things run.
+        tagger: the tagger.
+        vectors: digest of the word vectors that it was trained with.
+        corpus: digest of the dev corpus.
+        name: for the step.
 
     Raises:
         MissingObject: that file is not where it was, and nothing in the store was read from it for this corpus.
     """
-    read = _object(store, "word-vectors", tagger.manifest.recipe.inputs[_VECTORS]).manifest.recipe
+    store = context.store
+    read = _object(store, "word-vectors", vectors).manifest.recipe
     wanted = read.inputs[VECTORS]
     known = store.find(Recipe("word-vectors", KINDS["word-vectors"].version, {}, {"corpus": corpus, VECTORS: wanted}))
     if known is not None:  # another tagger has read it
         return known
-    paths = dict.fromkeys([*_vector_files(tagger.manifest.made.get("experiment")), *_vector_files(experiment)])
+    paths = dict.fromkeys([*_vector_files(tagger.manifest.made.get("experiment")), *_vector_files(context.experiment)])
     for path in paths:
         try:
             same = store.raw_digest(resolve_files(path)) == wanted
@@ -161,7 +166,7 @@ def _vectors(experiment: Experiment, store: Store, tagger: Artifact, corpus: str
         if same:
             objects = {"corpus": ("corpus", corpus)}
             step = Step(f"word-vectors/{name}", "word-vectors", {}, files={VECTORS: path}, objects=objects)
-            return _make(experiment, store, step)
+            return _make(context, step)
     raise MissingObject(
         f"the file of word vectors that the tagger was trained with is gone or has changed ({', '.join(paths)}); "
         "put it back there"
@@ -177,26 +182,16 @@ def _vector_files(settings: Any) -> list[str]:
     return [step.files[VECTORS] for step in graph.values() if step.kind == "word-vectors"]
 
 
-def _make(experiment: Experiment, store: Store, step: Step) -> Ref:
-    """The object of a step whose inputs are all in the store, made in a process of its own if it is not there."""
-    recipe = recipe_of(store, step, {})
-    found = store.find(recipe)
+def _make(context: PipelineContext, step: Step) -> Ref:
+    """Return the object of a step whose inputs are all in the store, made if it is not there."""
+    request = context.request(step, {})
+    found = context.store.find(request.recipe)
     if found is not None:
         return found
     logger.info("%s: started, so that two taggers can be compared on one dev split", step.name)
-    if KINDS[step.kind].child:
-        settings = experiment.model_dump(mode="json")
-        settings["run"] |= {"store": str(store.root), "tracking_uri": None}  # a manifest holds no password
-        job = ChildJob(settings, step.name, {}, made={"experiment": settings}, beside=step)
-        with slot(store.root / "locks", experiment.run.workers or cores()):
-            run_child(job, store.work(recipe), experiment.run.threads, _log_messages(step.name))
-    else:
-        build(store, step, {}, run=experiment.run, label=f"{experiment.name}/{step.name}", stop=CHILDREN.stop_request)
-    found = store.find(recipe)
-    if found is None:
-        raise ChildFailed(f"{step.name}: its process ended well, but its object is not in the store; run again")
-    clear_work(store, step, {})
-    return found
+    made = make(context.store, request, _log_messages(step.name))
+    clear_work(context.store, request.recipe)
+    return made
 
 
 def _log_messages(step: str) -> Callable[[list[Event], int], None]:

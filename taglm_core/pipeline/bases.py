@@ -15,7 +15,7 @@ from typing import Any
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SHAPE, Direction, LanguageModelConfig
 from taglm_core.errors import ConfigError, MismatchError, MissingObject
-from taglm_core.pipeline.graph import TEXT, build_graph, language_model_name, text_only_name
+from taglm_core.pipeline.graph import TEXT, corpora_graph, language_model_name, text_only_name
 from taglm_core.pipeline.plan import flat_settings, recipe_of
 from taglm_core.pipeline.roles import BASE
 from taglm_core.pipeline.steps import Graph
@@ -176,7 +176,7 @@ class _Texts:
 
     def present(self, experiment: Experiment) -> set[str]:
         """The text that an experiment names."""
-        graph = build_graph(from_random_weights(experiment))
+        graph = corpora_graph(experiment)
         recipe = self._recipe(graph, TEXT)
         if recipe is None:
             return set()

@@ -1,4 +1,4 @@
-"""Building one step: inputs opened and verified, work done, object published."""
+"""Building one object: inputs opened and verified, work done, object published."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taglm_core.config.experiment import Experiment, RunConfig
-from taglm_core.errors import MissingObject, TagLMError
-from taglm_core.pipeline.naming import in_other_words, names_of
-from taglm_core.pipeline.plan import given_objects, recipe_of
+from taglm_core.config.experiment import RunConfig
+from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
+from taglm_core.pipeline.naming import in_other_words
+from taglm_core.pipeline.roles import RAW
 from taglm_core.pipeline.steps import Step
+from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.resources import explain_disk_full
 from taglm_core.store.store import Artifact, Store, Work, list_files
@@ -44,7 +45,7 @@ class WorkClock:
 
     @contextlib.contextmanager
     def once_in(self, place: contextlib.AbstractContextManager[None]) -> Iterator[None]:
-        """Hold a place; the wait for it does not count."""
+        """Hold a reservation; the wait for it does not count."""
         asked = time.monotonic()
         with place:
             self._waited += time.monotonic() - asked
@@ -52,8 +53,56 @@ class WorkClock:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """One object to build, as plain data: the same for this process and for one that is started for it.
+
+    Attributes:
+        step: the step it is for.
+        recipe: what it is made from.
+        inputs: the objects it reads, by role.
+        run: how things run; its store is absolute.
+        label: `experiment/step`, for people.
+        refresh: build even if the object is there.
+        made: facts for the manifest: run ids, settings of the experiment.
+        names: what users call its inputs, by role.
+    """
+
+    step: Step
+    recipe: Recipe
+    inputs: Mapping[str, Ref]
+    run: RunConfig
+    label: str
+    refresh: bool = False
+    made: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        plain = {name: getattr(self, name) for name in ("label", "refresh", "made", "names")}
+        inputs = {role: asdict(ref) for role, ref in self.inputs.items()}
+        run = self.run.model_dump(mode="json")
+        write_json(
+            path, {**plain, "step": asdict(self.step), "recipe": asdict(self.recipe), "inputs": inputs, "run": run}
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> BuildRequest:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: there is no request.
+        """
+        data = read_json(path)
+        if data is None:
+            raise ConfigError(f"{path}: found no request to build; the stage that starts this process writes it")
+        inputs = {role: Ref(**ref) for role, ref in data["inputs"].items()}
+        typed = {"step": Step(**data["step"]), "recipe": Recipe(**data["recipe"]), "inputs": inputs}
+        return cls(**{**data, **typed, "run": RunConfig.model_validate(data["run"])})
+
+
+@dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What a builder has at hand.
+    """What a builder works with.
 
     Attributes:
         config: the step's configuration.
@@ -62,8 +111,8 @@ class BuildContext:
         out: empty folder for the object's files.
         work: folder that outlives a kill: checkpoints, finished parts.
         run: how things run (changes no number).
-        journal: to say how far the work is.
-        stop: to be looked at in long work.
+        journal: where the builder reports its progress.
+        stop: request to stop; long work checks it.
         locks: folder of the store's locks.
         ranks: the processes that do this work together; the first one alone fills `out`. None: one process.
         clock: how long the work takes.
@@ -101,28 +150,12 @@ class BuildResult:
     machine: Mapping[str, str | int] = field(default_factory=dict)
 
 
-def build(
-    store: Store,
-    step: Step,
-    inputs: Mapping[str, Ref],
-    *,
-    run: RunConfig,
-    label: str,
-    refresh: bool = False,
-    made: Mapping[str, Any] | None = None,
-    stop: StopRequest | None = None,
-    ranks: Ranks | None = None,
-) -> Ref:
-    """Build a step's object, unless somebody made it while this one waited for the key's lock.
+def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = None, ranks: Ranks | None = None) -> Ref:
+    """Build an object, unless somebody made it while this one waited for the key's lock.
 
     Args:
         store: where inputs are and the object goes.
-        step: what to build.
-        inputs: objects of other steps it reads, by role; `step.objects` are added.
-        run: how things run.
-        label: `experiment/step`, for people.
-        refresh: build even if the object is there.
-        made: further facts for the manifest (run ids, experiment settings).
+        request: what to build.
         stop: request to stop; long work ends with `Interrupted` then.
         ranks: the processes that do this work together. The first one holds the key's lock and publishes; the others
             are told what it found, and compute along.
@@ -130,16 +163,15 @@ def build(
     Raises:
         TagLMError: as the builder says; unfinished work stays and the next run goes on from it.
     """
-    recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
-    work = store.work(recipe)
     stop = stop or StopRequest()
     if ranks is not None and not ranks.first:
-        return _build_along(store, step, recipe, inputs, run, stop, ranks)
-    asked = time.time()
+        return _build_along(store, request, stop, ranks)
+    step, recipe, asked = request.step, request.recipe, time.time()
+    work = store.work(recipe)
     with store.lock(recipe, check_stop=stop.check), explain_disk_full(store.root):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
-        if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
+        if ref is not None and (not request.refresh or (pointer is not None and pointer.time >= asked)):
             if ranks is not None:
                 ranks.first_says(True)
             return ref
@@ -147,30 +179,34 @@ def build(
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         clock = WorkClock()
-        store.begin(Work(recipe, label, (made or {}).get("experiment")))
-        opened = _opened(store, step, inputs)
+        store.begin(Work(recipe, request.label, request.made.get("experiment")))
+        opened = _opened(store, request)
+        files = _raw_files(store, request)
         if ranks is not None:
             ranks.first_says(False)  # it is to be made, and its inputs are whole
-        files = step.raw_files()
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             locks = store.root / "locks"
-            context = BuildContext(step.config, opened, files, out, work, run, journal, stop, locks, ranks, clock)
+            context = BuildContext(
+                step.config, opened, files, out, work, request.run, journal, stop, locks, ranks, clock
+            )
             try:
                 with log_to_journal(journal) if step.made_as.child else contextlib.nullcontext():
                     built = step.made_as.builder()(context)
             except TagLMError as error:
-                raise in_other_words(error, names_of(step, opened, _experiment(made))) from error
+                names = {artifact.path: request.names.get(role, role) for role, artifact in opened.items()}
+                raise in_other_words(error, names) from error
         if step.made_as.child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)
         manifest = Manifest(
-            label=label,
+            label=request.label,
             recipe=recipe,
             files=list_files(out, (*built.not_payload, JOURNAL)),
             counts=built.counts,
             metrics=built.metrics,
             seeds=built.seeds,
             seconds=round(clock.seconds, 3),
-            made={**_environment(), **built.machine, **(made or {})},
+            made={**_environment(), **built.machine, **request.made},
+            inputs=dict.fromkeys(step.files, RAW) | {role: ref.kind for role, ref in request.inputs.items()},
         )
         ref = store.publish(out, manifest)
     if ranks is not None:
@@ -178,25 +214,23 @@ def build(
     return ref
 
 
-def _build_along(
-    store: Store,
-    step: Step,
-    recipe: Recipe,
-    inputs: Mapping[str, Ref],
-    run: RunConfig,
-    stop: StopRequest,
-    ranks: Ranks,
-) -> Ref:
-    """What the other ranks do: the same work, but they write, say and publish nothing."""
+def clear_work(store: Store, recipe: Recipe) -> None:
+    """Remove a finished step's work folder (checkpoints, journal), unless another run has begun the same work again."""
+    work = store.work(recipe)
+    with store.lock(recipe, wait=False) as free:  # whoever holds it clears up after itself
+        if free and not (work / "out").exists():  # unfinished work of a run that was killed: the next goes on from it
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _build_along(store: Store, request: BuildRequest, stop: StopRequest, ranks: Ranks) -> Ref:
+    """Do the work of the other ranks: the same computation, but nothing is written or published."""
+    step, recipe = request.step, request.recipe
     if not ranks.first_says(False):
-        opened = _opened(store, step, inputs)
-        files = step.raw_files()
-        work = store.work(recipe)
+        opened, work = _opened(store, request), store.work(recipe)
         with contextlib.closing(Journal(Path(os.devnull))) as journal:
+            out, locks = work / "out", store.root / "locks"
             step.made_as.builder()(
-                BuildContext(
-                    step.config, opened, files, work / "out", work, run, journal, stop, store.root / "locks", ranks
-                )
+                BuildContext(step.config, opened, step.raw_files(), out, work, request.run, journal, stop, locks, ranks)
             )
         ranks.wait()
     ref = store.find(recipe)
@@ -205,24 +239,23 @@ def _build_along(
     return ref
 
 
-def _experiment(made: Mapping[str, Any] | None) -> Experiment | None:
-    """Whose step is built, where the caller has said."""
-    settings = (made or {}).get("experiment")
-    return None if settings is None else Experiment.model_validate(settings)
+def _opened(store: Store, request: BuildRequest) -> dict[str, Artifact]:
+    """Open and verify all objects that a builder reads."""
+    return {role: store.open(ref) for role, ref in request.inputs.items()}
 
 
-def _opened(store: Store, step: Step, inputs: Mapping[str, Ref]) -> dict[str, Artifact]:
-    """All objects that a step reads, verified."""
-    return {role: store.open(given) for role, given in {**inputs, **given_objects(store, step)}.items()}
+def _raw_files(store: Store, request: BuildRequest) -> dict[str, list[Path]]:
+    """Return the raw files of a step, by role.
 
-
-def clear_work(store: Store, step: Step, inputs: Mapping[str, Ref]) -> None:
-    """Remove a finished step's work folder (checkpoints, journal), unless another run has begun the same work again."""
-    recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
-    work = store.work(recipe)
-    with store.lock(recipe, wait=False) as free:  # whoever holds it clears up after itself
-        if free and not (work / "out").exists():  # unfinished work of a run that was killed: the next goes on from it
-            shutil.rmtree(work, ignore_errors=True)
+    Raises:
+        InputError: they are others than when the run was planned.
+    """
+    files = request.step.raw_files()
+    for role, paths in files.items():
+        if store.raw_digest(paths) != request.recipe.inputs[role]:
+            pattern = request.step.files[role]
+            raise InputError(pattern, None, "a file that changed during the run", "the file it began with", "run again")
+    return files
 
 
 def _environment() -> dict[str, Any]:

@@ -38,7 +38,7 @@ def build_graph(experiment: Experiment) -> Graph:
     """All steps of an experiment, each after its inputs.
 
     Raises:
-        ValueError: a `continue_from: latest` is not settled (`stages.continuing.resolve_bases`).
+        ValueError: a `continue_from: latest` is not resolved (`pipeline.bases.resolve_bases`).
     """
     return Graph(
         [
@@ -49,6 +49,11 @@ def build_graph(experiment: Experiment) -> Graph:
             *_report(experiment),
         ]
     )
+
+
+def corpora_graph(experiment: Experiment) -> Graph:
+    """Return the steps of the ingest stage alone."""
+    return Graph(_corpora(experiment))
 
 
 def language_model_name(lm: str, direction: Direction) -> str:

@@ -6,29 +6,19 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, TagLMError
-from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.steps import Graph, Step
-from taglm_core.store.store import Artifact
 
 _CORPUS_FILE = r"(?:/sentences-\d+\.parquet)?"  # says nothing to whoever gave the raw file
 
 
-def names_of(step: Step, inputs: Mapping[str, Artifact], experiment: Experiment | None) -> dict[Path, str]:
-    """Name of each input's folder: its step, and for a corpus the raw files.
-
-    Args:
-        step: what reads them.
-        inputs: by role.
-        experiment: whose step it is, where that is known.
-    """
-    graph = Graph([]) if experiment is None else build_graph(experiment)
-    return {artifact.path: _name(step.inputs.get(role, role), graph) for role, artifact in inputs.items()}
+def names_of(step: Step, graph: Graph) -> dict[str, str]:
+    """Return the name of each input by role: its step, and for a corpus the raw files."""
+    return {role: _name(name, graph) for role, name in step.inputs.items()} | {role: role for role in step.objects}
 
 
 def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
-    """The error with names in place of folders; the same error where it names none of them."""
+    """Return the error with names in place of folders; the same error where it names none of them."""
     if not any(str(folder) in str(error) for folder in names):
         return error
 
@@ -45,7 +35,7 @@ def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
 
 
 def _name(step: str, graph: Graph) -> str:
-    """Such as `corpus/train (data/mine/train.conll)`."""
+    """Return a name such as `corpus/train (data/mine/train.conll)`."""
     if step not in graph or graph[step].kind != "corpus":
         return step
     above = [graph[name] for name in (step, *sorted(graph.above(step)))]

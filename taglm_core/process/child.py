@@ -1,29 +1,25 @@
-"""The training process: one entry point for language models, embeddings, taggers and evaluation.
+"""The process that computes: language models, embeddings, taggers, evaluations.
 
-    python -m taglm_core.process.child JOB.json
-    python -m torch.distributed.run ... -m taglm_core.process.child JOB.json    several ranks of one training
+    python -m taglm_core.process.child REQUEST.json         build one object
+    python -m taglm_core.process.child              build one after the other, as their paths come on standard input
+    python -m torch.distributed.run ... -m taglm_core.process.child REQUEST.json    several ranks of one training
 
-It imports neither Prefect nor MLflow, says how far it is in the journal, writes a checkpoint and ends on SIGTERM,
+It imports neither Prefect nor MLflow, reports its progress in the journal, writes a checkpoint and ends on SIGTERM,
 SIGINT or when the process that started it is gone, and publishes its object itself. Exit status: 0 object made,
-3 an error for the user (in `error.json` beside the job), 75 stopped on request with a checkpoint.
+3 an error for the user (in `error.json` beside the request), 75 stopped on request with a checkpoint.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taglm_core import errors
-from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, Interrupted, OutOfResources, TagLMError
-from taglm_core.pipeline.build import build
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.steps import Step
+from taglm_core.pipeline.build import BuildRequest, build
 from taglm_core.store.durable import read_json, write_json
-from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.store.system_errors import system_error
 from taglm_core.training.stopping import StopRequest
@@ -33,60 +29,7 @@ if TYPE_CHECKING:
 
 USER_ERROR, STOPPED = 3, 75
 ORPHAN_SECONDS = 300.0  # a rank whose torchrun was killed may wait for something that never comes
-ERROR_FILE = "error.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ChildJob:
-    """What a training process is told.
-
-    Attributes:
-        settings: the whole experiment.
-        step: the step to build.
-        inputs: objects it reads, by role.
-        refresh: build even if the object is there.
-        made: further facts for the manifest.
-        beside: the step itself, where the experiment's graph has none of this name.
-    """
-
-    settings: dict[str, Any]
-    step: str
-    inputs: dict[str, Ref]
-    refresh: bool = False
-    made: dict[str, Any] = field(default_factory=dict)
-    beside: Step | None = None
-
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> ChildJob:
-        """Inverse of `save`."""
-        data = read_json(path)
-        if data is None:
-            raise errors.ConfigError(f"{path}: no job of a training process; it is written by the stage that starts it")
-        inputs = {role: Ref(**ref) for role, ref in data["inputs"].items()}
-        beside = data["beside"] and Step(**data["beside"])
-        return cls(**{**data, "inputs": inputs, "beside": beside})
-
-
-def run(path: Path, stop: StopRequest, ranks: Ranks | None = None) -> Ref:
-    """Do what a job file says, alone or as one of several ranks."""
-    job = ChildJob.load(path)
-    experiment = Experiment.model_validate(job.settings)
-    step = job.beside or build_graph(experiment)[job.step]
-    return build(
-        Store(experiment.run.store),
-        step,
-        job.inputs,
-        run=experiment.run,
-        label=f"{experiment.name}/{step.name}",
-        refresh=job.refresh,
-        made=job.made,
-        stop=stop,
-        ranks=ranks,
-    )
+ERROR_FILE, STATUS_FILE = "error.json", "status.json"
 
 
 def save_error(path: Path, error: TagLMError) -> None:
@@ -96,7 +39,7 @@ def save_error(path: Path, error: TagLMError) -> None:
 
 
 def load_error(path: Path) -> TagLMError | None:
-    """Inverse of `save_error`; None where there is none."""
+    """Read what `save_error` wrote; None where there is none."""
     data = read_json(path)
     if data is None:
         return None
@@ -104,43 +47,66 @@ def load_error(path: Path) -> TagLMError | None:
     return error
 
 
-def main() -> int:
-    """Entry point."""
-    path, rank = Path(sys.argv[1]), int(os.environ.get("RANK", "0"))
-    stop = StopRequest()
-    stop.listen()
-    stop.follow_parent(ORPHAN_SECONDS if "RANK" in os.environ else None)
-    try:
-        if "RANK" in os.environ:
-            from taglm_core.training.ranks import joined_ranks
+def error_file(request: Path, rank: int) -> Path:
+    """Return where a rank writes its error: each in a file of its own, the first one's counts."""
+    return request.with_name(ERROR_FILE if rank == 0 else f"error-{rank}.json")
 
-            with joined_ranks() as ranks:
-                run(path, stop, ranks)
-        else:
-            run(path, stop)
+
+def run(path: Path, stop: StopRequest, ranks: Ranks | None = None) -> int:
+    """Build what a request asks for; return the exit status. An error that a user can act on is in `error.json`."""
+    try:
+        request = BuildRequest.load(path)
+        build(Store(request.run.store), request, stop=stop, ranks=ranks)
     except TagLMError as error:
-        save_error(error_file(path, rank), error)
+        save_error(error_file(path, ranks.rank if ranks else 0), error)
         return STOPPED if isinstance(error, Interrupted) else USER_ERROR
-    except (OSError, MemoryError) as error:
-        if (known := system_error(error)) is None:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (known := _known(error)) is None:
             raise
-        save_error(error_file(path, rank), known)
-        return USER_ERROR
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every step imports
-            raise
-        said = str(error).partition(". ")[0]
-        save_error(error_file(path, rank), OutOfResources(
-            f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less is done at once, "
-            "or the batch (streams, batch_size, batch_sentences); the next run goes on from the last checkpoint"
-        ))  # fmt: skip
+        save_error(error_file(path, ranks.rank if ranks else 0), known)
         return USER_ERROR
     return 0
 
 
-def error_file(job: Path, rank: int) -> Path:
-    """Where a rank says what it met: each in a file of its own, the first one's counts."""
-    return job.with_name(ERROR_FILE if rank == 0 else f"error-{rank}.json")
+def run_all(stop: StopRequest) -> int:
+    """Build one object after the other; the status of each lies beside its request. Ends with standard input."""
+    for line in sys.stdin:
+        path = Path(line.rstrip("\n"))
+        status = run(path, stop)
+        write_json(path.with_name(STATUS_FILE), status)
+        if stop.requested:
+            break
+    return 0
+
+
+def main() -> int:
+    """Entry point."""
+    stop = StopRequest()
+    stop.listen()
+    if len(sys.argv) == 1:
+        stop.die_with_parent()
+        return run_all(stop)
+    path, is_rank = Path(sys.argv[1]), "RANK" in os.environ
+    stop.follow_parent(ORPHAN_SECONDS if is_rank else None)
+    if not is_rank:
+        return run(path, stop)
+    from taglm_core.training.ranks import joined_ranks
+
+    with joined_ranks() as ranks:
+        return run(path, stop, ranks)
+
+
+def _known(error: Exception) -> TagLMError | None:
+    """Return an error of the system or of torch as one that a user can act on; None for a fault of the program."""
+    if isinstance(error, OSError | MemoryError):
+        return system_error(error)
+    if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every step imports
+        return None
+    said = str(error).partition(". ")[0]
+    return OutOfResources(
+        f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less is done at once, or "
+        "the batch (streams, batch_size, batch_sentences); the next run goes on from the last checkpoint"
+    )
 
 
 if __name__ == "__main__":

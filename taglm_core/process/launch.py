@@ -1,9 +1,7 @@
-"""Starting a training process and following it until it ends."""
+"""Making one object: in this process, or in one that is started for it and followed until it ends."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import shutil
 import signal
@@ -12,188 +10,213 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.process.child import ChildJob, error_file, load_error
-from taglm_core.store.durable import one_locked
+from taglm_core.pipeline.build import BuildRequest, build
+from taglm_core.process.child import STATUS_FILE, error_file, load_error
+from taglm_core.process.children import CHILDREN, STOP_SECONDS
+from taglm_core.process.slots import slot
+from taglm_core.store.durable import read_json
+from taglm_core.store.records import Ref
+from taglm_core.store.resources import cores
+from taglm_core.store.store import Store
 from taglm_core.training.journal import JOURNAL, Event, read_events
-from taglm_core.training.stopping import StopRequest
 
-POLL_SECONDS = 0.3
-STOP_SECONDS = 60.0  # a checkpoint of a large model takes a while to reach the disk
-SPARE_SECONDS = 10.0  # torchrun first ends its ranks
+POLL_SECONDS = 0.1
 LOG = "child.log"
 
+OnEvents = Callable[[list[Event], int], None]
+"""Gets new events of a builder's journal, and the offset (bytes) after them."""
 
-class Children:
-    """The training processes that this process has started: they can all be asked to stop, from any thread.
 
-    Steps run in threads of the flow's process, but a cancelled flow hears of it in its main thread only.
+def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int | None = None) -> Ref:
+    """Make an object, where its kind asks for it in a process of its own; nothing happens if it is there already.
+
+    Args:
+        store: where it goes.
+        request: what to make.
+        on_events: gets new events of the builder, every moment or so.
+        offset: bytes of the journal that were handed on before; None for all that it has now.
+
+    Raises:
+        TagLMError: the error the builder met; a stop comes as `Interrupted`.
+        ChildFailed: its process died without saying why; its last words are in the message.
+    """
+    work = store.work(request.recipe)
+    journal = work / JOURNAL
+    if offset is None:
+        offset = journal.stat().st_size if journal.exists() else 0
+    if not request.step.made_as.child:
+        try:
+            return build(store, request, stop=CHILDREN.stop_request)
+        finally:
+            hand_on(journal, offset, on_events)
+    with slot(store.root / "locks", request.run.workers or cores()):
+        if request.step.made_as.shares_child:
+            SHARED.run(request, work, on_events, offset)
+        else:
+            run_child(request, work, on_events, offset)
+    ref = store.find(request.recipe)
+    if ref is None:
+        raise ChildFailed(f"{request.step.name}: its process ended well, but its object is not in the store; run again")
+    return ref
+
+
+def run_child(request: BuildRequest, work: Path, on_events: OnEvents, offset: int = 0) -> None:
+    """Build in a process that ends with it.
+
+    Args:
+        request: what to build.
+        work: the step's work folder: the journal lies there, and the log of a process that died.
+        on_events: gets new events.
+        offset: bytes of the journal that were handed on before.
+
+    Raises:
+        TagLMError, ChildFailed: as `make`.
+    """
+    ranks = ranks_of(request)
+    # a folder of its own: two runs of the same key share the work folder, but neither their requests nor their errors
+    with tempfile.TemporaryDirectory(prefix="taglm-") as own:
+        path, log = Path(own, "request.json"), Path(own, LOG)
+        request.save(path)
+        process = CHILDREN.start(_command(ranks, str(path)), log, _environment(request, ranks))
+        with CHILDREN.ended(process):
+            _follow(process, lambda: process.poll() is not None, work / JOURNAL, on_events, offset)
+        if process.returncode != 0:
+            raise _error(request, path, log, work, process.returncode, ranks)
+
+
+class SharedChild:
+    """A process that builds objects of kinds with `shares_child`, one after the other, for as long as some come.
+
+    It saves the seconds in which a process imports torch. Only one thread uses a process at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._late = math.inf  # of the monotonic clock
-        self.stop_request = StopRequest()
+        self._idle: list[_Waiting] = []
 
-    def start_afresh(self) -> None:
-        """New processes may start (again)."""
-        self.stop_request = StopRequest()
-
-    def stop(self) -> None:
-        """Ask every process to write its checkpoint and end; no further one starts."""
-        with self._lock:
-            self._late = time.monotonic() + STOP_SECONDS + SPARE_SECONDS
-            self.stop_request.set("the run has ended")
-            for process in self._running:
-                process.terminate()
-
-    @property
-    def past_deadline(self) -> bool:
-        """Whether processes have had all the time there is for ending by themselves."""
-        return self.stop_request.requested and time.monotonic() > self._late
-
-    @contextlib.contextmanager
-    def start(self, command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that runs as long as the block; when the block ends early it is asked to stop, then made to."""
-        with log.open("wb") as output:
-            with self._lock:
-                self.stop_request.check()
-                process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
-                )
-                self._running.add(process)
+    def run(self, request: BuildRequest, work: Path, on_events: OnEvents, offset: int = 0) -> None:
+        """Build in a process that waits for more, or in a new one. Arguments and errors as those of `run_child`."""
+        waiting = self._take(request)
+        with tempfile.TemporaryDirectory(prefix="taglm-") as own:
+            path = Path(own, "request.json")
+            request.save(path)
+            process, done = waiting.process, Path(own, STATUS_FILE)
             try:
-                with process, _stopped_at_exit(process):
-                    yield process
-            finally:
-                with self._lock:
-                    self._running.discard(process)
+                waiting.begin(path)
+                _follow(process, lambda: done.exists() or process.poll() is not None, work / JOURNAL, on_events, offset)
+            except BaseException:
+                waiting.end()
+                raise
+            status = read_json(done)
+            if status is None:  # it died
+                waiting.end(keep_log=True)
+                error = _error(request, path, waiting.log, work, process.returncode, 1)
+                waiting.forget()
+                raise error
+            self._give_back(waiting)
+            if status != 0:
+                raise _error(request, path, waiting.log, work, status, 1)
+
+    def close(self) -> None:
+        """End the processes that wait."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for waiting in idle:
+            waiting.end()
+
+    def _take(self, request: BuildRequest) -> _Waiting:
+        with self._lock:
+            for waiting in self._idle:
+                if waiting.threads == request.run.threads and waiting.process.poll() is None:
+                    self._idle.remove(waiting)
+                    return waiting
+        return _Waiting(request)
+
+    def _give_back(self, waiting: _Waiting) -> None:
+        with self._lock:
+            if not CHILDREN.stop_request.requested:
+                self._idle.append(waiting)
+                return
+        waiting.end()
 
 
-CHILDREN = Children()
+class _Waiting:
+    """A process that builds what it is given."""
+
+    def __init__(self, request: BuildRequest) -> None:
+        self.threads = request.run.threads
+        self._folder = tempfile.mkdtemp(prefix="taglm-")
+        self.log = Path(self._folder, LOG)
+        try:
+            self.process = CHILDREN.start(_command(1), self.log, _environment(request, 1))
+        except BaseException:
+            self.forget()
+            raise
+
+    def begin(self, request: Path) -> None:
+        """Give it a request."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(f"{request}\n".encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:  # it died: whoever follows it finds out
+            pass
+
+    def end(self, *, keep_log: bool = False) -> None:
+        """Let it end: its input is closed, and whatever it is at is stopped."""
+        with CHILDREN.ended(self.process):
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+        if not keep_log:
+            self.forget()
+
+    def forget(self) -> None:
+        """Remove its log."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def run_child(job: ChildJob, work: Path, threads: int, on_events: Callable[[list[Event], int], None],
-              offset: int = 0) -> None:  # fmt: skip
-    """Run a job in a process of its own.
-
-    Args:
-        job: what to do.
-        work: the step's work folder: the journal lies there, and the log of a process that died.
-        threads: threads of one operation; set before the process starts, as libraries read it when loaded.
-        on_events: gets new journal events and the offset after them, every moment or so.
-        offset: bytes of the journal that were handed on before.
-
-    Raises:
-        TagLMError: the error the process met; a stop comes as `Interrupted`.
-        ChildFailed: it died without saying why; its last words are in the message.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    ranks = ranks_of(job)
-    if ranks > 1:
-        environment = {"GLOO_SOCKET_IFNAME": "lo", **environment} if sys.platform == "linux" else environment
-    # a folder of its own: two runs of the same key share the work folder, but neither their jobs nor their errors
-    with tempfile.TemporaryDirectory(prefix="taglm-") as own:
-        job_file, log = Path(own, "job.json"), Path(own, LOG)
-        job.save(job_file)
-        command = [sys.executable, *torchrun(ranks), "-m", "taglm_core.process.child", str(job_file)]
-        with CHILDREN.start(command, log, environment) as process:
-            while True:
-                ended = process.poll() is not None  # asked before reading, so that nothing is missed
-                offset = hand_on(work / JOURNAL, offset, on_events)
-                if ended:
-                    break
-                if CHILDREN.past_deadline:
-                    process.kill()
-                time.sleep(POLL_SECONDS)
-        if process.returncode != 0:
-            said = _error_of(job_file, ranks)
-            if said is None and CHILDREN.stop_request.requested:  # before it could listen, or it would not
-                said = Interrupted("stopped without a word; the next run goes on from its last checkpoint")
-            raise said or _death(job.step, log, work, process.returncode)
+SHARED = SharedChild()
 
 
-def ranks_of(job: ChildJob) -> int:
-    """How many processes do a job together: more than one only for language models.
+def ranks_of(request: BuildRequest) -> int:
+    """Return how many processes build an object together: more than one only for language models.
 
     Raises:
         ConfigError: `run.ranks` does not share the streams out equally.
     """
-    experiment = Experiment.model_validate(job.settings)
-    step = build_graph(experiment)[job.step] if job.step.startswith("language-model/") else None
-    if step is None:
+    if request.step.kind != "language-model":
         return 1
-    streams, wanted = int(step.config["streams"]), experiment.run.ranks
+    streams, wanted = int(request.step.config["streams"]), request.run.ranks
     if wanted is None:
-        devices = 1 if experiment.run.device == "cpu" else _cuda_devices()
+        devices = 1 if request.run.device == "cpu" else _cuda_devices()
         return max(count for count in range(1, max(1, devices) + 1) if streams % count == 0)
     if streams % wanted:
         raise ConfigError(
-            f"run.ranks is {wanted}, and {job.step} has {streams} streams, which cannot be shared out equally; set "
-            "run.ranks to a divisor of streams, or change streams (which makes another model)"
+            f"run.ranks is {wanted}, and {request.step.name} has {streams} streams, which cannot be shared out "
+            "equally; set run.ranks to a divisor of streams, or change streams (which makes another model)"
         )
     return wanted
 
 
 def torchrun(ranks: int) -> list[str]:
-    """What starts so many ranks on this machine, before the module and its arguments."""
+    """Return what starts so many ranks on this machine, before the module and its arguments."""
     if ranks == 1:
         return []
     return ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(ranks),
             "--shutdown-timeout", str(int(STOP_SECONDS))]  # fmt: skip
 
 
-def _cuda_devices() -> int:
-    """Devices that torch sees, asked in a process of its own; not asked where no driver is."""
-    if not any(any(Path("/dev").glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg")):
-        return 0
-    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return int(answer.stdout) if answer.returncode == 0 else 0
-
-
-def _error_of(job_file: Path, ranks: int) -> TagLMError | None:
-    """What the first rank met; what another one met where the first one said nothing."""
-    found = (load_error(error_file(job_file, rank)) for rank in range(ranks))
-    return next((error for error in found if error is not None), None)
-
-
-def place_of(locks: Path, number: int) -> Path:
-    """The lock file of one of the places for training processes."""
-    return locks / f"slot-{number}.lock"
-
-
-@contextlib.contextmanager
-def slot(locks: Path, count: int) -> Iterator[None]:
-    """Hold one of `count` places for training processes; waits for a free one.
-
-    The places are file locks, so they also hold between pipelines that run at the same time, and a place is free
-    again the moment its holder dies.
-
-    Args:
-        locks: folder of the store's locks.
-        count: training processes side by side on this machine.
-    """
-    with one_locked([place_of(locks, number) for number in range(count)], lambda: CHILDREN.stop_request.check()):
-        yield
-
-
-def hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], None]) -> int:
-    """Give the new events of a journal to whoever watches.
+def hand_on(journal: Path, offset: int, on_events: OnEvents) -> int:
+    """Give the new events of a journal to whoever follows it; return the offset after them.
 
     Args:
         journal: its file.
         offset: bytes that were handed on before.
         on_events: gets the events and the offset after them.
-
-    Returns:
-        The offset after them.
     """
     found = list(read_events(journal, offset))
     if not found:
@@ -203,23 +226,51 @@ def hand_on(journal: Path, offset: int, on_events: Callable[[list[Event], int], 
     return offset
 
 
-@contextlib.contextmanager
-def _stopped_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Whatever ends the following (a cancelled run, Ctrl-C, an error): ask the process to stop, then make it."""
-    try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def _follow(
+    process: subprocess.Popen[bytes], ended: Callable[[], bool], journal: Path, on_events: OnEvents, offset: int
+) -> None:
+    """Hand on events until the work has ended."""
+    while True:
+        over = ended()  # asked before reading, so that nothing is missed
+        offset = hand_on(journal, offset, on_events)
+        if over:
+            return
+        if CHILDREN.past_deadline:
+            process.kill()
+        time.sleep(POLL_SECONDS)
+
+
+def _command(ranks: int, *arguments: str) -> list[str]:
+    return [sys.executable, *torchrun(ranks), "-m", "taglm_core.process.child", *arguments]
+
+
+def _environment(request: BuildRequest, ranks: int) -> dict[str, str]:
+    """Set the threads of one operation before the process starts, as libraries read them when loaded."""
+    threads = str(request.run.threads)
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return {"GLOO_SOCKET_IFNAME": "lo", **environment} if ranks > 1 and sys.platform == "linux" else environment
+
+
+def _cuda_devices() -> int:
+    """Return how many devices torch sees, asked in a process of its own; not asked where no driver is."""
+    if not any(any(Path("/dev").glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg")):
+        return 0
+    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(answer.stdout) if answer.returncode == 0 else 0
+
+
+def _error(request: BuildRequest, path: Path, log: Path, work: Path, status: int, ranks: int) -> TagLMError:
+    """Return what the first rank met, or another one where the first one said nothing; else how the process died."""
+    found = (load_error(error_file(path, rank)) for rank in range(ranks))
+    said = next((error for error in found if error is not None), None)
+    if said is None and CHILDREN.stop_request.requested:  # before it could listen, or it would not
+        said = Interrupted("stopped without a word; the next run goes on from its last checkpoint")
+    return said or _death(request.step.name, log, work, status)
 
 
 def _death(step: str, log: Path, work: Path, status: int) -> ChildFailed:
-    """The error for a process that said none; its log is kept in the work folder."""
+    """Return the error for a process that said none; its log is kept in the work folder."""
     work.mkdir(parents=True, exist_ok=True)
     kept = shutil.copyfile(log, work / LOG)
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -26,12 +26,13 @@ from taglm_core.lm.extraction import ENCODED, POSITIONS, Shard, embed_shard
 from taglm_core.lm.model import TrainedLm, load_language_model, load_settings, reading_bytes
 from taglm_core.lm.shards import Corpus, shards
 from taglm_core.pipeline.build import BuildContext
-from taglm_core.process.launch import POLL_SECONDS, place_of
+from taglm_core.process.slots import slot_lock
 from taglm_core.store.durable import locked
 from taglm_core.store.resources import available_memory, cores
 from taglm_core.training.devices import open_device
 from taglm_core.training.stopping import PR_SET_PDEATHSIG
 
+POLL_SECONDS = 0.3
 WORTH_SECONDS = 20.0  # of work that is left: a further process takes some to start
 PROCESS_BYTES = 400_000_000  # of a process with its libraries, before it has read anything
 
@@ -218,7 +219,7 @@ def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
     with contextlib.ExitStack() as held:
         found = 0
         for number in range(count):
-            if found < wanted and held.enter_context(locked(place_of(locks, number), wait=False)):
+            if found < wanted and held.enter_context(locked(slot_lock(locks, number), wait=False)):
                 found += 1
         yield found
 

@@ -74,6 +74,7 @@ class Manifest:
         seeds: the seeds used, by name.
         seconds: wall-clock time of building.
         made: environment: time, library versions, threads, processor, MLflow and Prefect run ids.
+        inputs: kind of each input by its role; manifests of older versions have none.
     """
 
     label: str
@@ -84,6 +85,7 @@ class Manifest:
     seeds: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     made: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -103,6 +105,7 @@ class Manifest:
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
         """The inverse of `to_json`."""
         fields = {name: data[name] for name in ("label", "counts", "metrics", "seeds", "seconds", "made")}
+        fields["inputs"] = data.get("inputs", {})
         return cls(
             recipe=Recipe(**data["recipe"]), files=tuple(FileEntry(**entry) for entry in data["files"]), **fields
         )

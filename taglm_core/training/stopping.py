@@ -50,13 +50,18 @@ class StopRequest:
             patience: seconds after the parent's death at which this process ends in any case; None for no such limit.
         """
         parent = os.getppid()
+        self.die_with_parent()
+        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+        if patience is not None:
+            threading.Thread(target=self._end_as_orphan, args=[parent, patience], daemon=True).start()
+
+    def die_with_parent(self) -> None:
+        """Stop when the parent dies, on Linux, where the system sends SIGTERM then."""
+        parent = os.getppid()
         if sys.platform == "linux":
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             self.set("the process that started this one is gone")
-        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
-        if patience is not None:
-            threading.Thread(target=self._end_as_orphan, args=[parent, patience], daemon=True).start()
 
     def _wait_for_end_of_input(self) -> None:
         while os.read(0, 1):

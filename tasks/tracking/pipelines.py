@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from mlflow.entities import RunTag
 
 from taglm_core.analysis.corpora import report_corpora
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
@@ -84,7 +85,7 @@ def _fill(home: Home, run_id: str | None, refs: Mapping[str, Ref], prefect_run: 
         run_id = str(client.create_run(where, run_name=home.experiment.name, tags=tags).info.run_id)
     if REPORT in refs:
         lines.insert(0, log_summary(home.connection, run_id, home.experiment, refs, home.store.open(refs[REPORT])))
-    findings = report_corpora(home.experiment, graph, refs).findings
+    findings = report_corpora(PipelineContext(home.experiment, graph), refs).findings
     tags[FINDINGS] = findings_text(findings)
     if findings:
         lines.append(f"\n**Suspicious about the corpora:**\n\n{tags[FINDINGS]}")

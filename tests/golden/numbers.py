@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from taglm_core.config.load import load_experiment
 from taglm_core.pipeline.build import build
-from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
@@ -39,12 +39,13 @@ def compute(folder: Path) -> dict[str, Any]:
              for number, word in enumerate(("the", "said", "in", "of", ".", "000"))]  # fmt: skip
     (folder / "vectors.txt").write_text("\n".join(lines) + "\n")
     experiment = load_experiment(None, [*SETTINGS, f"run.store={folder / 'store'}"])
-    store, graph = Store(experiment.run.store), build_graph(experiment)
+    context = PipelineContext.resolve(experiment)
+    store = context.store
     refs: dict[str, Ref] = {}
     numbers: dict[str, Any] = {}
-    for name, step in graph.items():
+    for name, step in context.graph.items():
         inputs = {role: refs[above] for role, above in step.inputs.items()}
-        refs[name] = build(store, step, inputs, run=experiment.run, label=f"golden/{name}")
+        refs[name] = build(store, context.request(step, inputs))
         entry = numbers.setdefault(step.kind, {"version": KINDS[step.kind].version, "steps": {}})
         entry["steps"][name] = refs[name].digest if step.kind in EXACT else _floats(store, refs[name])
     for kind, fixed in (("evaluation", predictions.evaluation), ("report", predictions.report)):

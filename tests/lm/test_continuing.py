@@ -17,6 +17,7 @@ from taglm_core.lm.reading import carried_perplexity
 from taglm_core.lm.streams import Streams
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.build import build
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.plan import recipe_of
 from taglm_core.pipeline.steps import Step
@@ -24,6 +25,7 @@ from taglm_core.store.records import Manifest, Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.stopping import StopRequest
+from tests.building import build_up_to
 from tests.lm.conftest import Small
 from tests.lm.test_streams import Memory
 from tests.lm.test_training import StopAfter, text
@@ -72,17 +74,13 @@ class Weeks:
 
     def inputs(self, experiment: Experiment) -> tuple[Step, dict[str, Ref]]:
         """The step that trains, and what it reads of this experiment."""
-        graph, refs = build_graph(experiment), dict[str, Ref]()
-        for name in ("corpus/text", "vocabulary", "token-ids"):
-            inputs = {role: refs[above] for role, above in graph[name].inputs.items()}
-            refs[name] = build(self.store, graph[name], inputs, run=experiment.run, label=f"demo/{name}")
+        graph, refs = build_graph(experiment), build_up_to(experiment, "token-ids")
         return graph[FORWARD], {role: refs[above] for role, above in graph[FORWARD].inputs.items()}
 
     def train(self, experiment: Experiment, stop: StopRequest | None = None, *, refresh: bool = False) -> Artifact:
         step, inputs = self.inputs(experiment)
-        label = f"demo/{FORWARD}"
-        ref = build(self.store, step, inputs, run=experiment.run, label=label, stop=stop, refresh=refresh)
-        return self.store.open(ref)
+        request = PipelineContext.resolve(experiment).request(step, inputs, refresh=refresh)
+        return self.store.open(build(self.store, request, stop=stop))
 
     def run(self, text: str, *changes: str, latest: bool = True) -> Artifact:
         return self.train(self.experiment(text, *changes, latest=latest))

@@ -9,14 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, InputError, MismatchError, StoreError
-from taglm_core.pipeline.build import BuildContext, BuildResult, WorkClock
+from taglm_core.pipeline.build import BuildContext, BuildRequest, BuildResult, WorkClock
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.naming import in_other_words, names_of
@@ -65,8 +63,8 @@ def test_errors_name_split_and_raw_file(tmp_path: Path) -> None:
     settings.append("variants=[{name: baseline}]")
     experiment = load_experiment(None, settings)
     folder = tmp_path / "objects" / "corpus" / "3f2a"
-    inputs: Any = {"train/corpus": SimpleNamespace(path=folder)}
-    names = names_of(build_graph(experiment)["tagger/baseline/seed-1"], inputs, experiment)
+    graph = build_graph(experiment)
+    names = {folder: names_of(graph["tagger/baseline/seed-1"], graph)["train/corpus"]}
     assert names == {folder: "corpus/train (data/a.conll)"}
     told = in_other_words(InputError(folder / "sentences-00000.parquet", 3, f"no {folder}", "a", "b"), names)
     assert str(told) == "corpus/train (data/a.conll):3: found no corpus/train (data/a.conll); expected a; b"
@@ -98,7 +96,7 @@ def test_errors_of_the_system_cross_the_process_border(tmp_path: Path, monkeypat
         def listen(self) -> None: ...
         def follow_parent(self, _: object) -> None: ...
 
-    monkeypatch.setattr(child, "run", refused)
+    monkeypatch.setattr(BuildRequest, "load", refused)
     monkeypatch.setattr(child, "StopRequest", Deaf)
     monkeypatch.setattr(sys, "argv", ["child", str(tmp_path / "job.json")])
     assert child.main() == child.USER_ERROR

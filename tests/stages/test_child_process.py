@@ -12,21 +12,26 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, DamagedObject, Interrupted, MissingObject, OutOfResources, TagLMError
-from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.build import clear_work
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.plan import recipe_of
-from taglm_core.process import launch
-from taglm_core.process.child import USER_ERROR, ChildJob, error_file, load_error
-from taglm_core.process.launch import CHILDREN, run_child, slot
+from taglm_core.process import children
+from taglm_core.process.child import USER_ERROR, error_file, load_error
+from taglm_core.process.children import CHILDREN
+from taglm_core.process.launch import run_child
+from taglm_core.process.slots import slot
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Store
 from taglm_core.training.journal import JOURNAL, Event, read_events
+from tests.building import build_up_to
 
 STEP = "language-model/main/forward"
 SMALL = ["demo.unlabelled_sentences=4000", "unlabelled.shards=3", "unlabelled.heldout_fraction=0.05",
@@ -42,18 +47,15 @@ class Bed:
 
     def __init__(self, root: Path, *changes: str) -> None:
         self.experiment = load_experiment(None, [*SMALL, f"run.store={root}", *changes])
-        self.store, self.graph = Store(root), build_graph(self.experiment)
-        refs: dict[str, Ref] = {}
-        for name in ("demo", "corpus/text", "vocabulary", "token-ids"):
-            step = self.graph[name]
-            inputs = {role: refs[above] for role, above in step.inputs.items()}
-            refs[name] = build(self.store, step, inputs, run=self.experiment.run, label=f"x/{name}")
-        self.inputs = {role: refs[above] for role, above in self.graph[STEP].inputs.items()}
-        self.job = ChildJob(self.experiment.model_dump(mode="json"), STEP, self.inputs)
+        self.context = PipelineContext.resolve(self.experiment)
+        self.store, graph = self.context.store, self.context.graph
+        refs = build_up_to(self.experiment, "token-ids")
+        self.inputs = {role: refs[above] for role, above in graph[STEP].inputs.items()}
+        self.request = self.context.request(graph[STEP], self.inputs)
 
     @property
     def recipe(self) -> Recipe:
-        return recipe_of(self.store, self.graph[STEP], {role: ref.digest for role, ref in self.inputs.items()})
+        return self.request.recipe
 
     @property
     def work(self) -> Path:
@@ -67,7 +69,7 @@ class Bed:
             self.trained_from = self.trained_from or time.monotonic()
 
         self.trained_from = 0.0
-        run_child(self.job, self.work, 1, on_events)
+        run_child(self.request, self.work, on_events)
         self.training_seconds = time.monotonic() - self.trained_from
         ref = self.store.find(self.recipe)
         assert ref is not None
@@ -76,8 +78,8 @@ class Bed:
     def start(self) -> subprocess.Popen[bytes]:
         """The process by itself, as `run_child` starts it."""
         self.work.mkdir(parents=True, exist_ok=True)
-        self.job.save(self.work / "job.json")
-        command = [sys.executable, "-m", "taglm_core.process.child", str(self.work / "job.json")]
+        self.request.save(self.work / "request.json")
+        command = [sys.executable, "-m", "taglm_core.process.child", str(self.work / "request.json")]
         return subprocess.Popen(command, stdin=subprocess.PIPE)
 
     def run_and_stop(
@@ -200,8 +202,8 @@ def test_it_stops_while_it_waits_for_another_run(bed: Bed, reference: Ref) -> No
 
 def test_what_does_not_stop_is_made_to(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hears nothing does not keep a stopped run waiting for ever; it was no failure."""
-    monkeypatch.setattr(launch, "STOP_SECONDS", 2.0)
-    monkeypatch.setattr(launch, "SPARE_SECONDS", 0.0)
+    monkeypatch.setattr(children, "STOP_SECONDS", 2.0)
+    monkeypatch.setattr(children, "SPARE_SECONDS", 0.0)
     bed.run_and_stop(5, "last checkpoint", [signal.SIGSTOP])
 
 
@@ -242,22 +244,22 @@ def test_errors_cross_the_process_border(bed: Bed) -> None:
 
 def test_a_full_gpu_is_said_with_what_to_lower(tmp_path: Path) -> None:
     """What torch raises there becomes an error for the user; other errors of its kind stay what they are."""
-    job = tmp_path / "job.json"
+    path = tmp_path / "request.json"
 
     def child(error: str) -> int:
         code = f"""import sys, torch
 from taglm_core.process import child
 def full(*_): raise {error}("CUDA out of memory. Tried to allocate 2 GiB.")
-child.run, sys.argv = full, ["child", {str(job)!r}]
+child.BuildRequest.load, sys.argv = full, ["child", {str(path)!r}]
 sys.exit(child.main())"""
         command = [sys.executable, "-c", code]
         return subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, check=False).returncode
 
     assert child("RuntimeError") == 1
-    assert load_error(error_file(job, 0)) is None
+    assert load_error(error_file(path, 0)) is None
     assert child("torch.OutOfMemoryError") == USER_ERROR
     with pytest.raises(OutOfResources, match=r"GPU's memory is full \(CUDA out of memory\); lower run\.device_share"):
-        raise load_error(error_file(job, 0)) or AssertionError
+        raise load_error(error_file(path, 0)) or AssertionError
 
 
 def test_journal_reaches_the_watcher_once(bed: Bed) -> None:
@@ -269,7 +271,7 @@ def test_journal_reaches_the_watcher_once(bed: Bed) -> None:
         seen.extend(events)
         offsets.append(offset)
 
-    run_child(bed.job, bed.work, 1, watch)
+    run_child(bed.request, bed.work, watch)
     assert seen == [event for event, _ in read_events(bed.work / JOURNAL)]
     assert offsets == sorted(set(offsets))
 
@@ -282,14 +284,15 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
     own = tmp_path / "own"
     own.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(own))
-    settings = load_experiment(None, [f"run.store={tmp_path / 'store'}"]).model_dump(mode="json")
+    context = PipelineContext.resolve(load_experiment(None, [f"run.store={tmp_path / 'store'}"]))
     nowhere = {"text": Ref("corpus", "0" * 32, "0" * 32, {}), "vocabulary": Ref("vocabulary", "0" * 32, "0" * 32, {})}
-    jobs = {"user": ChildJob(settings, "token-ids", nowhere), "bug": ChildJob(settings, "no-such-step", {})}
+    user = context.request(context.graph["token-ids"], nowhere)
+    jobs = {"user": user, "bug": replace(user, step=replace(user.step, kind="no-such-kind"))}
     errors: dict[str, BaseException] = {}
 
     def run(name: str) -> None:
         try:
-            run_child(jobs[name], tmp_path / "work", 1, lambda *_: None)
+            run_child(jobs[name], tmp_path / "work", lambda *_: None)
         except TagLMError as error:
             errors[name] = error
 
@@ -300,24 +303,24 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
         thread.join()
     assert isinstance(errors["user"], MissingObject)
     assert isinstance(errors["bug"], ChildFailed)
-    assert "no-such-step" in str(errors["bug"])
+    assert "no-such-kind" in str(errors["bug"])
     assert list(own.iterdir()) == []
 
 
 def test_work_that_another_run_has_begun_again_is_not_cleared(tmp_path: Path) -> None:
     """Neither while somebody holds the key's lock, nor what a killed run left to go on from."""
-    store, step = Store(tmp_path / "store"), build_graph(load_experiment(None))["demo"]
-    recipe = recipe_of(store, step, {})
+    store = Store(tmp_path / "store")
+    recipe = recipe_of(store, build_graph(load_experiment(None))["demo"], {})
     work = store.work(recipe)
     (work / "checkpoints").mkdir(parents=True)
     with store.lock(recipe):
-        clear_work(store, step, {})
+        clear_work(store, recipe)
     assert work.exists()
     (work / "out").mkdir()
-    clear_work(store, step, {})
+    clear_work(store, recipe)
     assert work.exists()
     (work / "out").rmdir()
-    clear_work(store, step, {})
+    clear_work(store, recipe)
     assert not work.exists()
 
 

@@ -13,7 +13,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
 from taglm_core.pipeline.bases import resolve_bases
-from taglm_core.pipeline.build import build
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Action, Decision, plan, set_damaged_aside
@@ -306,7 +306,7 @@ def test_a_missing_base_ends_the_build_before_it_begins(weeks: Weeks) -> None:
     refs = {d.step.name: d.ref for d in weeks.plan("a").values()}
     inputs = {role: ref for role, name in step.inputs.items() if (ref := refs[name]) is not None}
     with pytest.raises(MissingObject, match="its base is language-model"):
-        build(weeks.store, step, inputs, run=experiment.run, label="x")
+        PipelineContext.resolve(experiment).request(step, inputs)
 
 
 def test_what_differs_is_found_through_the_bases(weeks: Weeks) -> None:

@@ -10,7 +10,7 @@ from taglm_core.analysis.corpora import CorpusReport, refuse_meaningless, report
 from taglm_core.config.data import FindingName
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import CorpusRefused
-from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.context import PipelineContext
 from tests.building import build_up_to
 
 SPLITS = ("train", "dev", "test")
@@ -30,7 +30,7 @@ def report(folder: Path, files: dict[str, str], *overrides: str, text: str | Non
         (folder / "text").write_text(text)
         sources.append(f"unlabelled.path={folder / 'text'}")
     experiment = load_experiment(None, [*sources, f"run.store={folder / 'store'}", *overrides])
-    return report_corpora(experiment, build_graph(experiment), build_up_to(experiment, "statistics"))
+    return report_corpora(PipelineContext.resolve(experiment), build_up_to(experiment, "statistics"))
 
 
 def test_rows_show_how_the_files_were_read(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_rows_show_how_the_files_were_read(tmp_path: Path) -> None:
 def test_what_is_not_stored_yet_has_a_row_without_figures(tmp_path: Path) -> None:
     """Before the first ingest the sources are shown, and nothing is judged."""
     experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
-    found = report_corpora(experiment, build_graph(experiment), {})
+    found = report_corpora(PipelineContext.resolve(experiment), {})
     assert [(row.split, row.source, row.sentences) for row in found.rows] == [
         (split, f"demo:{split}", None) for split in (*SPLITS, "text")
     ]

@@ -24,6 +24,7 @@ from taglm_core.gc.garbage import running_jobs
 from taglm_core.gc.reachability import Needs
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.build import BuildContext, BuildResult, build
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.plan import Action, Decision, plan
@@ -443,7 +444,6 @@ def test_a_build_says_what_it_reads_before_it_reads_it(
     store: Store, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a builder works its job is known with inputs and experiment, so that gc leaves all of them alone."""
-    settings = {**experiment.model_dump(mode="json"), "name": "running"}
     step = build_graph(experiment)["statistics"]
     inputs = {role: ref_of(store, experiment, name) for role, name in step.inputs.items()}
     seen: list[Survey] = []
@@ -459,6 +459,6 @@ def test_a_build_says_what_it_reads_before_it_reads_it(
     fill(store, other)
     assert survey(store, Needs((other,)), grace=0).garbage != ()
     monkeypatch.setitem(KINDS, step.kind, replace(KINDS[step.kind], builder=lambda: builder))
-    made = {"experiment": settings}
-    build(store, step, inputs, run=experiment.run, label="running/statistics", refresh=True, made=made)
+    context = PipelineContext.resolve(experiment.model_copy(update={"name": "running"}))
+    build(store, replace(context.request(step, inputs), refresh=True))
     assert [one.garbage for one in seen] == [()]

@@ -12,7 +12,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.corpus.parquet import read_corpus
 from taglm_core.errors import InputError
 from taglm_core.pipeline.build import build
-from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 
@@ -24,12 +24,13 @@ def _ingest(folder: Path, train: str, dev: str, *overrides: str) -> tuple[Store,
         path.write_text(text, encoding="utf-8")
     splits = [f"labelled.{name}={path}" for name, path in paths.items()]
     sources = [*splits, f"labelled.test={paths['dev']}", "unlabelled.path=demo:text"]
-    experiment = load_experiment(None, [*sources, *overrides])
-    store, graph, refs = Store(folder / "store"), build_graph(experiment), {}
+    experiment = load_experiment(None, [*sources, *overrides, f"run.store={folder / 'store'}"])
+    context, refs = PipelineContext.resolve(experiment), {}
+    store, graph = context.store, context.graph
     for name in ("scheme", "corpus/train", "corpus/dev"):
         if name in graph:
             inputs = {role: refs[step] for role, step in graph[name].inputs.items()}
-            refs[name] = build(store, graph[name], inputs, run=experiment.run, label=f"test/{name}")
+            refs[name] = build(store, context.request(graph[name], inputs))
     return store, refs
 
 

@@ -10,16 +10,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from taglm_core.errors import ChildFailed, ConfigError, TagLMError
+from taglm_core.pipeline.steps import Step
 from taglm_core.process import launch
-from taglm_core.process.child import ChildJob
-from taglm_core.process.launch import CHILDREN, ranks_of, torchrun
+from taglm_core.process.children import CHILDREN
+from taglm_core.process.launch import ranks_of, torchrun
 from taglm_core.store.records import Ref
-from tests.stages.test_child_process import STEP, Bed
+from tests.stages.test_child_process import Bed
 
 CHANGES = ("run.ranks=2", "run.device=cpu", "language_models.main.steps=150", "run.evaluate_steps=50",
            "run.checkpoint_seconds=0.5")  # fmt: skip
@@ -95,9 +97,9 @@ def test_no_rank_outlives_another(bed: Bed, tmp_path: Path, reference: Ref) -> N
 def test_ranks_end_when_the_parent_is_gone(bed: Bed) -> None:
     """The end of standard input reaches every rank: a checkpoint, and no process is left."""
     bed.work.mkdir(parents=True, exist_ok=True)
-    job = bed.work / "job.json"
-    bed.job.save(job)
-    command = [sys.executable, *torchrun(2), "-m", "taglm_core.process.child", str(job)]
+    path = bed.work / "request.json"
+    bed.request.save(path)
+    command = [sys.executable, *torchrun(2), "-m", "taglm_core.process.child", str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
         bed.wait_for(10)
@@ -112,16 +114,15 @@ def test_there_is_a_rank_for_each_device_that_can_have_an_equal_share(
 ) -> None:
     """Three devices and four streams: two ranks; none where CUDA is not wanted."""
     monkeypatch.setattr(launch, "_cuda_devices", lambda: 3)
-    settings = Bed(tmp_path / "store").experiment.model_dump(mode="json")
-    assert ranks_of(ChildJob(settings, STEP, {})) == 2
-    settings["run"]["device"] = "cpu"
-    assert ranks_of(ChildJob(settings, STEP, {})) == 1
+    request = Bed(tmp_path / "store").request
+    assert ranks_of(request) == 2
+    assert ranks_of(replace(request, run=request.run.model_copy(update={"device": "cpu"}))) == 1
 
 
 def test_ranks_that_do_not_share_the_streams_are_refused(tmp_path: Path) -> None:
     """Before any process starts, with both numbers; other kinds of work take one process."""
-    settings = Bed(tmp_path / "store", "run.ranks=3").experiment.model_dump(mode="json")
+    request = Bed(tmp_path / "store", "run.ranks=3").request
     with pytest.raises(ConfigError, match=r"run\.ranks is 3, and .* has 4 streams"):
-        ranks_of(ChildJob(settings, STEP, {}))
-    assert ranks_of(ChildJob(settings, "tagger/baseline/1", {})) == 1
+        ranks_of(request)
+    assert ranks_of(replace(request, step=Step("tagger/baseline/1", "tagger", {}))) == 1
     assert torchrun(1) == []

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-import tasks.building
 from taglm_core.config.load import build_experiment
-from taglm_core.pipeline.graph import build_graph
-from taglm_core.store.records import Recipe
-from taglm_core.store.store import Store
+from taglm_core.pipeline.context import PipelineContext
+from taglm_core.process import launch
 from taglm_core.training.journal import JOURNAL, Journal
+from tasks.steps import _Follower
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -23,10 +22,9 @@ def test_a_builder_in_the_flows_own_process_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
 ) -> None:
     """Its messages and warnings stand in the log once, with the step's name, also where it ends with an error."""
-    experiment = build_experiment({"name": "demo"}, "test")
-    step = build_graph(experiment)["demo"]
-    store, recipe = Store(tmp_path), Recipe(step.kind, 1, {}, {})
-    path = store.work(recipe) / JOURNAL
+    context = PipelineContext.resolve(build_experiment({"name": "demo", "run": {"store": str(tmp_path)}}, "test"))
+    request = context.request(context.graph["demo"], {})
+    path = context.store.work(request.recipe) / JOURNAL
 
     def say(*texts: str) -> None:
         with closing(Journal(path)) as journal:
@@ -39,12 +37,12 @@ def test_a_builder_in_the_flows_own_process_is_heard(
             raise ValueError
 
     say("of a run that was killed")
-    monkeypatch.setattr(tasks.building, "build", build)
+    monkeypatch.setattr(launch, "build", build)
     monkeypatch.setattr(logging.getLogger("taglm"), "propagate", True)
     tracked: Any = SimpleNamespace(forward=lambda *_: None)
     with caplog.at_level(logging.INFO, "taglm"):
         try:
-            tasks.building._build_here(experiment, step, store, recipe, {}, tracked, refresh=False, made={})
+            launch.make(context.store, request, _Follower("demo", tracked))
         except ValueError:
             assert fails
     found = [(record.levelname, record.getMessage()) for record in caplog.records]

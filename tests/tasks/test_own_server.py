@@ -31,12 +31,12 @@ FLOW = """
 from prefect import flow
 from prefect.runtime import flow_run
 from taglm_core.config.experiment import Experiment
-from tasks.stages import settle
+from tasks.stages import started
 @flow
 def pipeline():
-    settle(Experiment())
-    print(flow_run.id, flush=True)
-    time.sleep(600)
+    with started(Experiment()):
+        print(flow_run.id, flush=True)
+        time.sleep(600)
 pipeline()
 """
 # Who comes later and looks.

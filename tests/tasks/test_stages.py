@@ -8,15 +8,16 @@ import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import MissingObject, TagLMError
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import Stage
-from tasks.stages import MOST_STARTS, look_up, settle
+from tasks.stages import MOST_STARTS, _look_up, started
 
 
 def test_missing_objects_are_named_with_the_stage_that_makes_them(tmp_path: Path) -> None:
     """The remedy names the stage and no file: an experiment need not lie in one of its name."""
     experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
     with pytest.raises(MissingObject, match=r"token-ids.*made by the pretrain stage: run `taglm pretrain`") as caught:
-        look_up(experiment, Stage.PRETRAIN)
+        _look_up(Stage.PRETRAIN, PipelineContext.resolve(experiment))
     assert ".yaml" not in str(caught.value)
 
 
@@ -25,7 +26,8 @@ def test_a_run_that_always_crashes_ends(tmp_path: Path, monkeypatch: pytest.Monk
     experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
     starts = "PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT"
     monkeypatch.setenv(starts, str(MOST_STARTS))
-    assert settle(experiment) == experiment
+    with started(experiment) as context:
+        assert context.experiment == experiment
     monkeypatch.setenv(starts, str(MOST_STARTS + 1))
-    with pytest.raises(TagLMError, match=r"started 6 times.*start a new run; it goes on"):
-        settle(experiment)
+    with pytest.raises(TagLMError, match=r"started 6 times.*start a new run; it goes on"), started(experiment):
+        pytest.fail("it ran")

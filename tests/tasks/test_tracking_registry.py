@@ -34,10 +34,10 @@ from taglm_core.errors import ConfigError, MismatchError, MissingObject, Trackin
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.scores import score
 from taglm_core.gc.collect import survey, sweep
-from taglm_core.pipeline.build import build, clear_work
+from taglm_core.pipeline.build import BuildRequest, build, clear_work
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.plan import recipe_of
-from taglm_core.process.child import ChildJob
 from taglm_core.stages import child, measuring
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store, list_files
@@ -124,17 +124,18 @@ def session_done(tmp_path_factory: pytest.TempPathFactory, empty_tracking_store:
     experiment = Experiment.model_validate({**TINY, "run": run})
     tracker, store = Tracker(experiment, pace=0.0), Store(experiment.run.store)
     refs: dict[str, Ref] = {}
-    for name, step in build_graph(experiment).items():
+    context = PipelineContext.resolve(experiment)
+    for name, step in context.graph.items():
         inputs = {role: refs[above] for role, above in step.inputs.items()}
         recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
         work = store.work(recipe)
         with tracker.stage_run(step, recipe, work, inputs=inputs) as told:
-            refs[name] = build(store, step, inputs, run=experiment.run, label=f"tiny/{name}")
+            refs[name] = build(store, context.request(step, inputs))
             found = list(read_events(work / JOURNAL, told.offset))
             if found:
                 told.forward([event for event, _ in found], found[-1][1])
             told.finish(store.open(refs[name]))
-        clear_work(store, step, inputs)
+        clear_work(store, recipe)
     return Done(tracker, store, refs, pipeline_run(tracker, refs, "prefect-run"))
 
 
@@ -606,11 +607,14 @@ def test_who_becomes_champion(
 def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What needs a process of its own runs in this one: starting Python and torch takes seconds."""
 
-    def run_here(job: ChildJob, *_: object) -> None:
-        job.save(tmp_path / "job.json")
-        child.run(tmp_path / "job.json", StopRequest())
+    def make_here(store: Store, request: BuildRequest, *_: object) -> Ref:
+        request.save(tmp_path / "request.json")
+        assert child.run(tmp_path / "request.json", StopRequest()) == 0
+        ref = store.find(request.recipe)
+        assert ref is not None
+        return ref
 
-    monkeypatch.setattr(measuring, "run_child", run_here)
+    monkeypatch.setattr(measuring, "make", make_here)
 
 
 def test_two_taggers_are_measured_on_a_dev_split_that_is_new_to_one(done: Done, in_process: None) -> None:

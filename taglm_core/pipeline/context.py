@@ -1,0 +1,154 @@
+"""The context of a run: an experiment resolved once, with its steps, its store and its plan.
+
+The command line and every flow work in one (`context_for`), and tasks are handed it. It is plain data: pickled, it
+holds the experiment and its steps, and whoever unpickles it opens the store anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from taglm_core.config.experiment import Experiment
+from taglm_core.pipeline.bases import resolve_bases
+from taglm_core.pipeline.build import BuildRequest
+from taglm_core.pipeline.graph import build_graph
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.naming import names_of
+from taglm_core.pipeline.plan import Decision, given_objects, plan, recipe_of, set_damaged_aside
+from taglm_core.pipeline.steps import Graph, Step
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
+
+
+@dataclass(frozen=True)
+class PipelineContext:
+    """An experiment that is about to run, or that somebody asks about.
+
+    Attributes:
+        experiment: with a digest in place of `continue_from: latest`, so that all of a run goes on from the same model.
+        graph: its steps.
+        messages: what `latest` has come to, for people.
+    """
+
+    experiment: Experiment
+    graph: Graph
+    messages: tuple[str, ...] = ()
+    _plans: dict[frozenset[Stage], dict[str, Decision]] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def resolve(cls, experiment: Experiment) -> PipelineContext:
+        """Resolve an experiment.
+
+        Raises:
+            MissingObject, ConfigError, MismatchError: a language model to go on from cannot be (`resolve_bases`).
+        """
+        resolved = resolve_bases(Store(experiment.run.store), experiment)
+        return cls(resolved.experiment, build_graph(resolved.experiment), resolved.lines)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store of the experiment."""
+        return Store(self.experiment.run.store)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"experiment": self.experiment, "graph": self.graph, "messages": self.messages, "_plans": {}}
+
+    def plan(self, refresh: Collection[Stage] = ()) -> dict[str, Decision]:
+        """Return what happens to every step. Decided once; anew after `store_changed`.
+
+        Raises:
+            InputError, MissingObject, DamagedObject: as `plan.plan`.
+        """
+        key = frozenset(refresh)
+        if key not in self._plans:
+            self._plans[key] = plan(self.store, self.graph, refresh)
+        return self._plans[key]
+
+    def store_changed(self) -> None:
+        """Decide anew from here on: objects were made or set aside."""
+        self._plans.clear()
+
+    def set_damaged_aside(self, refresh: Collection[Stage] = (), last: Stage = Stage.TAG, also: Collection[str] = ()
+                          ) -> list[str]:  # fmt: skip
+        """Hash what steps up to a stage are about to read, and set damaged objects aside, so that they are made anew.
+
+        Args:
+            refresh: stages that are computed again.
+            last: the last stage that runs.
+            also: further steps whose objects are read.
+
+        Returns:
+            A line for each object set aside.
+
+        Raises:
+            DamagedObject: one of them no step makes.
+        """
+        lines: list[str] = []
+        while found := set_damaged_aside(self.store, self.up_to(last, refresh), also):
+            lines += found
+            self.store_changed()
+        return lines
+
+    def up_to(self, last: Stage, refresh: Collection[Stage] = ()) -> dict[str, Decision]:
+        """Return the plan of the stages up to and including one."""
+        return {name: one for name, one in self.plan(refresh).items() if one.step.stage.index <= last.index}
+
+    def request(self, step: Step, inputs: Mapping[str, Ref], *, refresh: bool = False) -> BuildRequest:
+        """Return what a builder is told.
+
+        Args:
+            step: what is to be built.
+            inputs: objects of other steps, by role.
+            refresh: build it even if it is there.
+
+        Raises:
+            InputError: a raw input file is not there.
+            MissingObject, DamagedObject: an object that no step makes is not there, or not whole.
+        """
+        experiment = self.experiment
+        return BuildRequest(
+            step=step,
+            recipe=recipe_of(self.store, step, {role: ref.digest for role, ref in inputs.items()}),
+            inputs={**inputs, **given_objects(self.store, step)},
+            run=experiment.run.model_copy(update={"store": self.store.root, "tracking_uri": None}),
+            label=f"{experiment.name}/{step.name}",
+            refresh=refresh,
+            made={"experiment": self.settings},
+            names=names_of(step, self.graph),
+        )
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The experiment as a manifest keeps it: with an absolute store, without the address of the tracking store."""
+        settings: dict[str, Any] = self.experiment.model_dump(mode="json")
+        settings["run"] |= {"store": str(self.store.root), "tracking_uri": None}
+        return settings
+
+
+_CURRENT: ContextVar[PipelineContext | None] = ContextVar("taglm_pipeline_context", default=None)
+
+
+@contextlib.contextmanager
+def context_for(experiment: Experiment) -> Iterator[PipelineContext]:
+    """Work in the context of an experiment: that of the caller, or a new one where the caller has none of it."""
+    current = _CURRENT.get()
+    if current is not None and current.experiment == experiment:
+        yield current
+        return
+    with use_context(PipelineContext.resolve(experiment)) as context:
+        yield context
+
+
+@contextlib.contextmanager
+def use_context(context: PipelineContext) -> Iterator[PipelineContext]:
+    """Make a context that of everything called inside."""
+    token = _CURRENT.set(context)
+    try:
+        yield context
+    finally:
+        _CURRENT.reset(token)

@@ -1,0 +1,31 @@
+"""Slots: how many processes compute side by side on this machine, whatever runs have started them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from taglm_core.process.children import CHILDREN
+from taglm_core.store.durable import one_locked
+
+
+def slot_lock(locks: Path, number: int) -> Path:
+    """Return the lock file of a slot."""
+    return locks / f"slot-{number}.lock"
+
+
+@contextlib.contextmanager
+def slot(locks: Path, count: int) -> Iterator[None]:
+    """Hold one of `count` slots; wait until one is free.
+
+    Slots are file locks, so they also hold between pipelines that run at the same time, and a slot is free again the
+    moment its holder dies.
+
+    Args:
+        locks: folder of the store's locks.
+        count: processes side by side on this machine.
+    """
+    files = [slot_lock(locks, number) for number in range(count)]
+    with one_locked(files, lambda: CHILDREN.stop_request.check()):
+        yield

@@ -1,0 +1,145 @@
+"""One step as a Prefect task: skipped if its object is in the store, built, followed and tracked otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.states import Cancelled
+from prefect.tasks import Task
+
+from taglm_core.errors import Interrupted
+from taglm_core.pipeline.build import clear_work
+from taglm_core.pipeline.context import PipelineContext
+from taglm_core.pipeline.kinds import KINDS, Reporting
+from taglm_core.process.launch import make
+from taglm_core.store.records import Ref
+from taglm_core.store.uses import record_use
+from taglm_core.training.journal import Event
+from tasks.options import Options
+from tasks.tracking.tracker import StageRun, open_tracker
+
+logger = logging.getLogger("taglm")
+if logger.level == logging.NOTSET:
+    logger.setLevel(logging.INFO)  # Prefect adds its handlers to the loggers it is told of, but leaves their level
+LOG_SECONDS, ARTIFACT_SECONDS = 5.0, 10.0
+
+Refs = dict[str, Ref]
+
+
+def build_step(context: PipelineContext, options: Options, name: str, inputs: Refs) -> Ref:
+    """Return a step's object: the one in the store, or one that is made now.
+
+    Args:
+        context: of the run.
+        options: which stages are refreshed.
+        name: of the step.
+        inputs: the objects it reads, by role (given by the tasks that made them: Prefect draws the arrows).
+    """
+    step, store, experiment = context.graph[name], context.store, context.experiment.name
+    request = context.request(step, inputs, refresh=step.stage in options.refresh)
+    found, prefect_run = None if request.refresh else store.find(request.recipe), flow_run_id()
+    if found is not None:
+        logger.info("%s: reused", name)
+        record_use(store, experiment, name, (found.kind, found.digest), prefect_run=prefect_run)
+        return found
+    begun = time.time()
+    logger.info("%s: started", name)
+    tracker, work = open_tracker(context.experiment), store.work(request.recipe)
+    with tracker.stage_run(step, request.recipe, work, inputs=request.inputs, prefect_run=prefect_run) as run:
+        show_link(tracker.address(run.run_id), f"{name} in MLflow")
+        made = {"mlflow_run": run.run_id, "prefect_run": prefect_run, **request.made}
+        ref = make(store, replace(request, made=made), _Follower(name, run), run.offset if step.made_as.child else None)
+        artifact = store.open(ref)
+        run.finish(artifact)
+    own_run = run.run_id if step.made_as.reporting is Reporting.OWN_RUN else None
+    record_use(store, experiment, name, (ref.kind, ref.digest), mlflow_run=own_run, prefect_run=prefect_run, anew=True)
+    clear_work(store, request.recipe)
+    manifest = artifact.manifest
+    if manifest.made["time"] < begun:  # made by somebody else meanwhile, or again with the same bytes: that one is kept
+        logger.info("%s: made; the same object was in the store", name)
+    else:
+        logger.info("%s: made in %.1f s", name, manifest.seconds)
+    return ref
+
+
+def show_link(address: str | None, description: str, key: str | None = None) -> None:
+    """Leave a link in the Prefect run, if there is one and an address to lead to."""
+    if address is not None and TaskRunContext.get() is not None:
+        with ignore_prefect_outage():
+            create_link_artifact(address, link_text=description, key=key, description=description)
+
+
+@contextlib.contextmanager
+def ignore_prefect_outage() -> Iterator[None]:
+    """Go on without what is only for people to see: the Prefect server may be away for a while."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        logger.warning("Prefect's server does not answer (%s); the work goes on", error)
+
+
+def flow_run_id() -> str | None:
+    """Return the id of the flow run that this task belongs to, if there is one."""
+    context = TaskRunContext.get()
+    return str(context.task_run.flow_run_id) if context is not None and context.task_run.flow_run_id else None
+
+
+def _step_task(name: str) -> Task[..., Any]:
+    """Return the task of one kind of step. Prefect caches and persists nothing: the store does, and checks itself."""
+
+    def run(context: PipelineContext, options: Options, step: str, inputs: Refs) -> Ref | State[Any]:
+        try:
+            return build_step(context, options, step, inputs)
+        except Interrupted as error:  # its checkpoint is written: no failure, and no stack trace
+            return Cancelled(message=str(error))
+
+    return task(name=name, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(run)
+
+
+TASKS = {kind.name: _step_task(kind.task) for kind in KINDS.values()}
+"""The task of each kind."""
+
+
+class _Follower:
+    """Hands a builder's journal on: to the tracking store, the log, and a progress artifact."""
+
+    def __init__(self, step: str, run: StageRun) -> None:
+        self._step, self._run = step, run
+        self._logged = self._shown = 0.0
+        self._artifact: Any = None
+
+    def __call__(self, events: list[Event], offset: int) -> None:
+        self._run.forward(events, offset)
+        for event in events:
+            if event.kind in ("message", "warning"):
+                level = logging.WARNING if event.kind == "warning" else logging.INFO
+                logger.log(level, "%s: %s", self._step, event.text)
+        progress = [event for event in events if event.kind == "progress"]
+        now = time.monotonic()
+        if progress and now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            logger.info("%s: %s", self._step, progress[-1].text)
+        if progress and now - self._shown >= ARTIFACT_SECONDS:
+            self._shown = now
+            self._show(progress[-1])
+
+    def _show(self, event: Event) -> None:
+        if TaskRunContext.get() is None:
+            return
+        percent = 100 * event.values["done"] / max(1.0, event.values["total"])
+        with ignore_prefect_outage():
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(percent, description=self._step)
+            else:
+                update_progress_artifact(self._artifact, percent)
