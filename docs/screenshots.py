@@ -4,7 +4,7 @@
     .venv/bin/python docs/screenshots.py experiments/conll2003-quick.yaml --data data
 
 writes docs/images/<link>.png for those links of `taglm links` that a page of docs/ shows; `--page NAME=URL` adds pages
-of other UIs, Prefect's for example. Needs Chromium (`--browser`), which is asked through its DevTools protocol: a page
+of other UIs, Prefect's for example. GcRoots Chromium (`--browser`), which is asked through its DevTools protocol: a page
 is taken when it has loaded, without MLflow's assistant beside it and without folders of this machine.
 """
 

@@ -12,7 +12,7 @@ from flows import cli_views
 from flows.cli_given import Sets, console, load
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
-from taglm_core.gc.collect import GRACE_SECONDS, survey, sweep
+from taglm_core.gc.collect import GRACE_SECONDS, mark, sweep
 from taglm_core.store.store import Store
 from tasks.housekeeping import end_orphans, needs_of, spare_untold
 
@@ -33,10 +33,10 @@ def gc(
     if len({each.run.store.absolute() for each in loaded}) > 1:
         raise ConfigError("the experiments have several stores; give those of one store, or --set run.store=...")
     store = Store(run.store)
-    found = survey(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
+    found = mark(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
     if no_aliases:
         found = spare_untold(run, found)
-    for part in cli_views.survey_parts(store, found):
+    for part in cli_views.marked_parts(store, found):
         console.print(part)
     if not found.garbage or not (yes or _agreed()):
         return

@@ -17,7 +17,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import DEFAULTS, quiet_defaults
 from tasks.http import ASK_SECONDS, NOBODY, PREFECT_SAYS, answers, request_to
-from tasks.places import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
+from tasks.urls import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
 from tasks.preflight.fault import Fault
 from tasks.preflight.machine import machine_faults
 from tasks.preflight.prefect_server import prefect_faults

@@ -17,14 +17,14 @@ from flows.cli_given import Invocation
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
-from taglm_core.gc.collect import Survey, Swept, Usage
-from taglm_core.gc.garbage import Garbage, Job
+from taglm_core.gc.collect import Marked, Swept, Usage
+from taglm_core.gc.garbage import ActiveBuild, Garbage
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.store.records import Ref
 from taglm_core.store.resources import size_text
 from taglm_core.store.store import Pointer, Store
-from tasks.places import is_server, mlflow_ui, prefect_ui
+from tasks.urls import is_server, mlflow_ui, prefect_ui
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
 
@@ -78,7 +78,10 @@ def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: boo
 
 
 def caches_table(
-    store: Store, decisions: Mapping[str, Decision], readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[Job]
+    store: Store,
+    decisions: Mapping[str, Decision],
+    readers: Mapping[str, Sequence[Pointer]],
+    jobs: Sequence[ActiveBuild],
 ) -> Table:
     """One row an embedding cache: what it holds, how, and who reads it."""
     title = "\nembedding caches (rows: distinct tokens stored; width: numbers of a state)"
@@ -107,7 +110,7 @@ def caches_table(
     return table
 
 
-def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[Job]) -> str:
+def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[ActiveBuild]) -> str:
     """Such as `3 taggers, 3 evaluations; now by demo/tagger/TagLM/seed-4`."""
     counts = Counter(pointer.recipe.kind for pointer in readers.get(ref.digest, ()))
     parts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(counts.items())) or "nobody"
@@ -132,7 +135,7 @@ def _gc_command(store: Store) -> str:
     return shlex.join(["taglm", "gc", *([] if usual else ["--set", f"run.store={store.root}"])])
 
 
-def survey_parts(store: Store, found: Survey) -> list[Table | str]:
+def marked_parts(store: Store, found: Marked) -> list[Table | str]:
     """What can go, one row each (small things one row a reason); what stays; and how much that is."""
     rows: list[tuple[str, str, str, str, str]] = []
     small: dict[tuple[str, str], list[Garbage]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.environment import quiet_defaults
 from tasks.http import PREFECT_SAYS, answers
-from tasks.places import port_of
+from tasks.urls import port_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

@@ -27,7 +27,7 @@ from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 from tasks.dead_runs import end_dead, end_workerless, online_workers
 from tasks.environment import DATA, quiet_defaults
 from tasks.http import NOBODY
-from tasks.places import POOL, ports_file, started_ports
+from tasks.urls import POOL, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
 DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "ops" / "automations.yaml"

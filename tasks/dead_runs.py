@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.http import send
-from tasks.places import POOL
+from tasks.urls import POOL
 
 CANCELLING = "CANCELLING"
 UNFINISHED = ("PENDING", "RUNNING", CANCELLING)

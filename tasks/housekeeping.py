@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from taglm_core.config.experiment import Experiment, RunConfig
-from taglm_core.gc.collect import Survey
-from taglm_core.gc.reachability import Needs
+from taglm_core.gc.collect import Marked
+from taglm_core.gc.reachability import GcRoots
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.store.uses import record_use, uses_of
-from tasks.places import without_password
+from tasks.urls import without_password
 from tasks.preflight.tracking_store import require_mlflow_settings
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.entry import State
@@ -20,7 +20,7 @@ from tasks.tracking.outcome import Outcome, outcomes
 from tasks.tracking.words import orphans, words
 
 
-def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> Needs:
+def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> GcRoots:
     """What is needed of a store: by experiments, by the registry's aliases, by results that were not told yet.
 
     Args:
@@ -39,7 +39,7 @@ def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases:
             from tasks.tracking.aliases import aliased_objects
 
             named |= aliased_objects(uri)
-    return Needs(tuple(experiments), named, _untold(run.store))
+    return GcRoots(tuple(experiments), named, _untold(run.store))
 
 
 def end_orphans(run: RunConfig) -> None:
@@ -98,7 +98,7 @@ def _is_found(store: Store, experiment: str, report: Ref) -> bool:
     return not any(use.pipeline_run for use in uses if use.experiment == experiment)
 
 
-def spare_untold(run: RunConfig, found: Survey) -> Survey:
+def spare_untold(run: RunConfig, found: Marked) -> Marked:
     """What can go without the work folders of runs that MLflow takes for running: only these know how they ended."""
     untold = {path.parent for path, _ in orphans(Store(run.store), _address(run))} if run.tracking else set()
     spared = [one for one in found.garbage if not untold.isdisjoint(one.paths)]

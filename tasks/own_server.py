@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as
 from taglm_core.errors import ServerFailed
 from tasks.dead_runs import end_dead
 from tasks.http import PREFECT_SAYS, answers
-from tasks.places import without_password
+from tasks.urls import without_password
 
 LOG = "own-server.log"  # in Prefect's home
 APPLICATION = ("--app-dir", str(Path(prefect.__file__).parent), "--factory", "prefect.server.api.server:create_app")

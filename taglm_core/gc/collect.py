@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taglm_core.gc.garbage import OLD_DAYS, Garbage, leftovers, remove_aside, size_of, take_aside, touched
-from taglm_core.gc.reachability import Needed, Needs, Place, why_old
+from taglm_core.gc.reachability import GcRoots, Place, Reachability, why_old
 from taglm_core.pipeline.kinds import order_of
 from taglm_core.store.durable import read_json
 from taglm_core.store.resources import free_disk
@@ -19,7 +19,7 @@ GRACE_SECONDS = 3600.0  # what is younger may be about to be used by a run that 
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Marked:
     """What can go, dependants first; and in words what looks like it and stays, and why."""
 
     garbage: tuple[Garbage, ...]
@@ -61,7 +61,7 @@ class Usage:
         return self.objects + self.work + self.damaged
 
 
-def survey(store: Store, needs: Needs | None = None, *, grace: float = GRACE_SECONDS) -> Survey:
+def mark(store: Store, needs: GcRoots | None = None, *, grace: float = GRACE_SECONDS) -> Marked:
     """Find what nobody needs. Changes nothing but the stat cache of raw files.
 
     Args:
@@ -72,20 +72,20 @@ def survey(store: Store, needs: Needs | None = None, *, grace: float = GRACE_SEC
     Raises:
         InputError: a raw input file of a given experiment is not there, so that its keys are unknown.
     """
-    return _Survey(store, needs or Needs(), grace, time.time()).result()
+    return _Marking(store, needs or GcRoots(), grace, time.time()).result()
 
 
-def sweep(store: Store, shown: Survey, needs: Needs | None = None, *, grace: float = GRACE_SECONDS) -> Swept:
+def sweep(store: Store, shown: Marked, needs: GcRoots | None = None, *, grace: float = GRACE_SECONDS) -> Swept:
     """Remove what was found, as far as nobody needs it now. Killed at any moment it leaves a valid store.
 
     Args:
         store: the store.
         shown: what may be removed.
-        needs: as for `survey`, at this moment.
-        grace: as for `survey`.
+        needs: as for `mark`, at this moment.
+        grace: as for `mark`.
     """
     with store.guard(collecting=True):  # between looking and taking nobody begins to read, and nobody publishes
-        still = {one.place for one in survey(store, needs, grace=grace).garbage}
+        still = {one.place for one in mark(store, needs, grace=grace).garbage}
         taken, aside = take_aside([one for one in shown.garbage if one.place in still])
     stuck = remove_aside(aside)
     gone = {one.place for one in taken}
@@ -99,13 +99,13 @@ def usage(store: Store) -> Usage:
     return Usage(objects, work, damaged, free_disk(store.root))
 
 
-class _Survey:
-    def __init__(self, store: Store, needs: Needs, grace: float, now: float) -> None:
+class _Marking:
+    def __init__(self, store: Store, needs: GcRoots, grace: float, now: float) -> None:
         self._store, self._needs, self._now, self._before = store, needs, now, now - grace
-        self._needed = Needed(store, needs, self._before)
+        self._needed = Reachability(store, needs, self._before)
         self._kept: list[str] = []
 
-    def result(self) -> Survey:
+    def result(self) -> Marked:
         """Everything that can go, unless it is unknown what a running job reads."""
         needed, garbage = self._needed, [*self._work(), *leftovers(self._store, self._before, self._now)]
         for job in needed.jobs:
@@ -125,7 +125,7 @@ class _Survey:
             objects = sorted(self._objects(), key=lambda one: (-order_of(one.kind), one.label))
             garbage = [*objects, *self._pointers(), *self._unreadable(), *garbage]
         garbage += self._uses({path for one in garbage for path in one.paths})
-        return Survey(tuple(garbage), tuple(self._kept))
+        return Marked(tuple(garbage), tuple(self._kept))
 
     def _objects(self) -> Iterator[Garbage]:
         """Objects with the pointers that name them."""

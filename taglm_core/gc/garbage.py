@@ -53,7 +53,7 @@ class Garbage:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ActiveBuild:
     """A key whose lock is held: its object is being built now.
 
     Attributes:
@@ -67,13 +67,13 @@ class Job:
     work: Work | None
 
 
-def running_jobs(store: Store) -> list[Job]:
+def active_builds(store: Store) -> list[ActiveBuild]:
     """What is being built in a store at this moment."""
     found = []
     for path in sorted((store.root / "locks").glob("*.lock")):
         name = _KEY_LOCK.fullmatch(path.name)
         if name is not None and not path.name.startswith("tracking-") and is_locked(path):
-            found.append(Job(name["kind"], name["key"], store.begun(name["kind"], name["key"])))
+            found.append(ActiveBuild(name["kind"], name["key"], store.begun(name["kind"], name["key"])))
     return found
 
 

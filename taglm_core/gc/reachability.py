@@ -1,6 +1,6 @@
 """What in a store is needed.
 
-Needed is what a key leads to that a plan can still ask for, what a running job reads, what is named from outside (a
+Reachability is what a key leads to that a plan can still ask for, what a running job reads, what is named from outside (a
 tagger behind an MLflow alias), and what these were made from as far as that cannot be made again from the rest:
 language models with those they went on from, the labelled corpora, word vectors, the tagger of an evaluation. Not the
 text that a language model has read, nor embeddings: both are large, and the next run that needs them makes them again.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TagLMError
-from taglm_core.gc.garbage import running_jobs
+from taglm_core.gc.garbage import active_builds
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS, order_of, recipe_inputs
 from taglm_core.pipeline.plan import recipe_of
@@ -29,7 +29,7 @@ _KEPT_WITH = {kind.name for kind in KINDS.values() if kind.kept_with_users}
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class GcRoots:
     """What is needed beyond what the store's keys say.
 
     Attributes:
@@ -68,7 +68,7 @@ def experiment_recipes(store: Store, experiment: Experiment) -> dict[str, Recipe
     return recipes
 
 
-class Needed:
+class Reachability:
     """One look at a store.
 
     Args:
@@ -91,7 +91,7 @@ class Needed:
         InputError: a raw input file of a given experiment is not there, so that its keys are unknown.
     """
 
-    def __init__(self, store: Store, needs: Needs, before: float) -> None:
+    def __init__(self, store: Store, needs: GcRoots, before: float) -> None:
         self._store, self._needs = store, needs
         kinds = sorted(path.name for path in (store.root / "keys").glob("[!.]*"))
         self.there = set(store.objects())
@@ -102,7 +102,7 @@ class Needed:
         self._kinds: dict[str, set[str]] = defaultdict(set)
         for kind, digest in {*self.there, *self.named}:
             self._kinds[digest].add(kind)
-        self.jobs = running_jobs(store)
+        self.jobs = active_builds(store)
         self.asked: dict[Place, Recipe] = {}
         self.unsettled: set[str] = set()
         self._read_experiments()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.environment import proxies
-from tasks.places import without_password
+from tasks.urls import without_password
 from tasks.preflight.fault import Fault, folder_fault
 
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")

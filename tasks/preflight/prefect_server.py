@@ -27,7 +27,7 @@ from pydantic_settings.exceptions import SettingsError
 from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
 from tasks.http import ASK_SECONDS, PREFECT_SAYS, causes, may_pass, reason, tls_reason
-from tasks.places import without_password
+from tasks.urls import without_password
 from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
 
 if TYPE_CHECKING:

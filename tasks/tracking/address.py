@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from taglm_core.errors import ConfigError
 from tasks.environment import DATA
-from tasks.places import without_password
+from tasks.urls import without_password
 
 SQLITE = "sqlite:///"
 VARIABLE = "MLFLOW_TRACKING_URI"

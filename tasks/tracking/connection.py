@@ -23,7 +23,7 @@ from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
 from tasks.environment import DATA
 from tasks.http import reason
-from tasks.places import without_password
+from tasks.urls import without_password
 from tasks.tracking.address import SQLITE
 from tasks.tracking.descriptions import NOTE
 

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TrackingAway
 from taglm_core.pipeline.kinds import Stage
-from tasks.places import mlflow_ui
+from tasks.urls import mlflow_ui
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.connection import AWAY, Connection, not_answering
 from tasks.tracking.decisions import DECISION, PROMOTED

@@ -14,7 +14,7 @@ from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
-from tasks.places import prefect_line
+from tasks.urls import prefect_line
 from tasks.tracking.connection import log_params
 from tasks.tracking.descriptions import (
     FINDINGS,

@@ -19,7 +19,7 @@ from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.places import prefect_line
+from tasks.urls import prefect_line
 from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import LONGEST_TAG, NOTE
 from tasks.tracking.entry import FINISHED, REPORT_TAG, Entry

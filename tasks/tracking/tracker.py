@@ -21,7 +21,7 @@ from taglm_core.store.durable import write_json
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.places import mlflow_ui
+from tasks.urls import mlflow_ui
 from tasks.tracking.added import AddedResults
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim

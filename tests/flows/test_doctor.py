@@ -20,7 +20,7 @@ from flows import cli
 from flows.cli_check import Check, table
 from flows.cli_doctor import check
 from taglm_core.config.load import build_experiment
-from tasks.places import ports_file
+from tasks.urls import ports_file
 
 
 def _found(**settings: object) -> dict[str, Check]:

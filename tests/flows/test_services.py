@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.places import ports_file
+from tasks.urls import ports_file
 from tests.services import OURS, ROOT
 
 FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))

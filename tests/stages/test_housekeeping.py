@@ -19,9 +19,9 @@ import pytest
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.gc.collect import Survey, survey, sweep, usage
-from taglm_core.gc.garbage import running_jobs
-from taglm_core.gc.reachability import Needs
+from taglm_core.gc.collect import Marked, mark, sweep, usage
+from taglm_core.gc.garbage import active_builds
+from taglm_core.gc.reachability import GcRoots
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.build import BuildContext, BuildResult, build
 from taglm_core.pipeline.context import PipelineContext
@@ -59,7 +59,7 @@ def decided(store: Store, experiment: Experiment) -> dict[str, Decision]:
     return plan(store, build_graph(experiment))
 
 
-def kinds(found: Survey) -> set[str]:
+def kinds(found: Marked) -> set[str]:
     return {one.kind for one in found.garbage}
 
 
@@ -85,13 +85,13 @@ def store(tmp_path: Path, experiment: Experiment) -> Store:
 def test_what_keys_lead_to_stays(store: Store, experiment: Experiment) -> None:
     """After a run there is nothing to remove, with and without the experiment given; looking writes nothing."""
     before = sorted(store.root.rglob("*"))
-    assert survey(store, grace=0) == survey(store, Needs((experiment,)), grace=0) == Survey((), ())
+    assert mark(store, grace=0) == mark(store, GcRoots((experiment,)), grace=0) == Marked((), ())
     assert sorted(store.root.rglob("*")) == before
 
 
 def test_an_empty_store_has_no_garbage(tmp_path: Path, experiment: Experiment) -> None:
     """A store that is not there yet is looked at without making it."""
-    assert survey(Store(tmp_path / "none"), Needs((experiment,))).garbage == ()
+    assert mark(Store(tmp_path / "none"), GcRoots((experiment,))).garbage == ()
     assert usage(Store(tmp_path / "none")).total == 0
     assert not (tmp_path / "none").exists()
 
@@ -102,7 +102,7 @@ def test_objects_that_no_key_leads_to_go(store: Store, experiment: Experiment) -
     assert decision.recipe is not None
     assert decision.ref is not None
     make(store, decision.recipe, "small/statistics", "other")
-    found = survey(store, grace=0)
+    found = mark(store, grace=0)
     assert [(one.kind, one.reason) for one in found.garbage] == [("corpus-statistics", "no key leads to it")]
     assert [one.kind for one in sweep(store, found, grace=0).removed] == ["corpus-statistics"]
     assert ("corpus-statistics", decision.ref.digest) not in store.objects()
@@ -117,13 +117,13 @@ def test_records_of_use_go_with_what_was_used(store: Store, experiment: Experime
     decision = decided(store, experiment)["statistics"]
     assert decision.recipe is not None
     make(store, decision.recipe, "small/statistics", "other")
-    assert kinds(survey(store)) == set()
-    found = survey(store, grace=0)
+    assert kinds(mark(store)) == set()
+    found = mark(store, grace=0)
     assert kinds(found) == {"corpus-statistics", "use"}
     sweep(store, found, grace=0)
     assert uses_of(store, old.kind, old.digest) == ()
     assert [use.step for use in uses_of(store, kept.kind, kept.digest)] == ["corpus/dev"]
-    assert survey(store, grace=0).garbage == ()
+    assert mark(store, grace=0).garbage == ()
 
 
 def test_objects_of_older_versions_go_with_their_pointers(
@@ -132,14 +132,14 @@ def test_objects_of_older_versions_go_with_their_pointers(
     """A raised STAGE_VERSION makes a kind's keys garbage, and those whose language model or tagger went."""
     kind = KINDS["tagger"]
     monkeypatch.setitem(KINDS, "tagger", replace(kind, version=kind.version + 1))
-    found = survey(store, grace=0)
+    found = mark(store, grace=0)
     assert kinds(found) == {"tagger", "evaluation", "report"}
     assert next(one.kind for one in found.garbage) == "report", "dependants first"
     assert {one.reason for one in found.garbage if one.kind == "tagger"} == {
         f"STAGE_VERSION {kind.version}, now {kind.version + 1}"
     }
     sweep(store, found, grace=0)
-    assert survey(store, grace=0).garbage == ()
+    assert mark(store, grace=0).garbage == ()
     assert store.pointers("tagger") == []
 
 
@@ -149,8 +149,8 @@ def test_a_corpus_of_an_older_version_takes_no_model_with_it(
     """Read again it may come out the same, and then the models are still good; so they stay."""
     kind = KINDS["corpus"]
     monkeypatch.setitem(KINDS, "corpus", replace(kind, version=kind.version + 1))
-    assert kinds(survey(store, grace=0)) <= {"corpus", "pointer"}
-    found = survey(store, Needs((experiment,)), grace=0)
+    assert kinds(mark(store, grace=0)) <= {"corpus", "pointer"}
+    found = mark(store, GcRoots((experiment,)), grace=0)
     assert "language-model" not in kinds(found)
     assert any("wait for others to be made" in line for line in found.kept)
 
@@ -160,7 +160,7 @@ def test_embeddings_of_a_model_that_was_trained_anew_go(store: Store, experiment
     recipe = decided(store, experiment)["language-model/main/forward"].recipe
     assert recipe is not None
     make(store, recipe, "small/language-model/main/forward", "other weights")
-    found = survey(store, grace=0)
+    found = mark(store, grace=0)
     assert kinds(found) == {"language-model", "embeddings", "tagger", "evaluation", "report"}
     labels = " ".join(one.label for one in found.garbage)
     assert "backward" not in labels
@@ -173,11 +173,11 @@ def test_only_what_the_given_experiments_use_stays(store: Store, experiment: Exp
     """Another experiment's keys go, what both use stays, and every pointer left leads to a whole object."""
     other = load_experiment(None, ["seeds=[2]", "name=other", "language_models.main.steps=7"])
     fill(store, other)
-    found = survey(store, Needs((other,)), grace=0)
+    found = mark(store, GcRoots((other,)), grace=0)
     assert kinds(found) == {"language-model", "embeddings", "tagger", "evaluation", "report"}
     assert {one.reason for one in found.garbage} == {"no experiment given uses it"}
-    assert survey(store, Needs((other, experiment)), grace=0).garbage == ()
-    sweep(store, found, Needs((other,)), grace=0)
+    assert mark(store, GcRoots((other, experiment)), grace=0).garbage == ()
+    sweep(store, found, GcRoots((other,)), grace=0)
     assert all(decision.action is Action.REUSE for decision in decided(store, other).values())
     assert {p.label.partition("/")[0] for p in store.pointers("tagger")} == {"other"}
 
@@ -185,8 +185,8 @@ def test_only_what_the_given_experiments_use_stays(store: Store, experiment: Exp
 def test_what_is_young_stays(store: Store) -> None:
     """A run that has planned already may be about to use it."""
     other = load_experiment(None, ["seeds=[9]", "tagger.dropout=0.1"])
-    assert survey(store, Needs((other,)), grace=3600).garbage == ()
-    assert survey(store, Needs((other,)), grace=0).garbage != ()
+    assert mark(store, GcRoots((other,)), grace=3600).garbage == ()
+    assert mark(store, GcRoots((other,)), grace=0).garbage != ()
 
 
 def test_bases_stay_and_the_history_of_texts_is_known_without_the_texts(tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def test_bases_stay_and_the_history_of_texts_is_known_without_the_texts(tmp_path
         fill(store, week[number])
     settled = {number: resolve_bases(store, experiment) for number, experiment in week.items()}
     last = settled[3].experiment
-    found = survey(store, Needs((last,)), grace=0)
+    found = mark(store, GcRoots((last,)), grace=0)
     assert "language-model" not in kinds(found)
     assert {one.label.split()[0] for one in found.garbage if one.kind == "corpus"} == {"small/corpus/text"}
-    sweep(store, found, Needs((last,)), grace=0)
+    sweep(store, found, GcRoots((last,)), grace=0)
     assert len([kind for kind, _ in store.objects() if kind == "token-ids"]) == 1
     assert {number: resolve_bases(store, experiment) for number, experiment in week.items()} == settled
     assert all(decision.action is Action.REUSE for decision in decided(store, last).values())
-    assert survey(store, Needs((last,)), grace=0).garbage == ()
+    assert mark(store, GcRoots((last,)), grace=0).garbage == ()
 
 
 def test_a_tagger_that_is_named_from_outside_stays_usable(store: Store, experiment: Experiment) -> None:
@@ -215,8 +215,8 @@ def test_a_tagger_that_is_named_from_outside_stays_usable(store: Store, experime
     models = [ref_of(store, experiment, f"language-model/main/{way}").digest for way in ("forward", "backward")]
     fill(store, load_experiment(None, ["name=other", "seeds=[5]", "demo.seed=99"]))
     other = load_experiment(None, ["name=other", "seeds=[5]", "demo.seed=99"])
-    needs = Needs((other,), {tagger.digest: "champion"})
-    found = survey(store, needs, grace=0)
+    needs = GcRoots((other,), {tagger.digest: "champion"})
+    found = mark(store, needs, grace=0)
     assert f"{tagger.digest[:12]}: champion" in found.kept
     sweep(store, found, needs, grace=0)
     there = store.objects()
@@ -226,7 +226,7 @@ def test_a_tagger_that_is_named_from_outside_stays_usable(store: Store, experime
     assert all(store.damage("evaluation", p.digest) is None for p in scores)
     assert not {p.label for p in store.pointers("embeddings")} & {"small/embeddings/main/forward/train"}
     assert "small/tagger/baseline/seed-1" not in {p.label for p in store.pointers("tagger")}
-    assert survey(store, needs, grace=0).garbage == ()
+    assert mark(store, needs, grace=0).garbage == ()
 
 
 HOLDER = """
@@ -260,10 +260,10 @@ def test_what_a_running_job_reads_stays_until_it_ends(store: Store, experiment: 
     """Whatever experiments are given: inputs and key of a held lock are not removed under it; killed, they go."""
     recipe = decided(store, experiment)["tagger/TagLM/seed-1"].recipe
     assert recipe is not None
-    other = Needs((load_experiment(None, ["seeds=[2]", "demo.seed=99"]),))
+    other = GcRoots((load_experiment(None, ["seeds=[2]", "demo.seed=99"]),))
     fill(store, other.experiments[0])
     with held(store, recipe):
-        found = survey(store, other, grace=0)
+        found = mark(store, other, grace=0)
         assert "what small/tagger/x reads: it is being made now" in found.kept
         assert "language-model" not in kinds(found)
         sweep(store, found, other, grace=0)
@@ -271,10 +271,10 @@ def test_what_a_running_job_reads_stays_until_it_ends(store: Store, experiment: 
         assert set(recipe.inputs.values()) <= there
         assert store.find(recipe) is not None
         assert store.work(recipe).exists()
-    found = survey(store, other, grace=0)
+    found = mark(store, other, grace=0)
     assert {"language-model", "embeddings", "tagger"} <= kinds(found)
     sweep(store, found, other, grace=0)
-    assert survey(store, other, grace=0).garbage == ()
+    assert mark(store, other, grace=0).garbage == ()
     assert store.find(recipe) is None
 
 
@@ -283,17 +283,17 @@ def test_nothing_goes_while_it_is_unknown_what_a_job_reads(store: Store, experim
     recipe = decided(store, experiment)["tagger/TagLM/seed-1"].recipe
     assert recipe is not None
     with held(store, recipe, "silently"):
-        found = survey(store, Needs((load_experiment(None, ["seeds=[2]"]),)), grace=0)
+        found = mark(store, GcRoots((load_experiment(None, ["seeds=[2]"]),)), grace=0)
         assert kinds(found) <= {"lock", "work"}
         assert any("not known yet what it reads" in line for line in found.kept)
 
 
 def test_a_key_that_somebody_has_begun_meanwhile_is_left(store: Store, experiment: Experiment) -> None:
     """Between looking and removing a job took the key's lock: pointer and object stay."""
-    other = Needs((load_experiment(None, ["seeds=[2]", "demo.seed=99"]),))
+    other = GcRoots((load_experiment(None, ["seeds=[2]", "demo.seed=99"]),))
     recipe = decided(store, experiment)["report"].recipe
     assert recipe is not None
-    shown = survey(store, other, grace=0)
+    shown = mark(store, other, grace=0)
     with held(store, recipe):
         swept = sweep(store, shown, other, grace=0)
         assert "report" in {one.kind for one in swept.left}
@@ -304,19 +304,19 @@ def test_only_what_was_shown_is_removed(store: Store, experiment: Experiment) ->
     """What became garbage since is left to the next gc; what became needed again stays."""
     first, second = (load_experiment(None, [f"seeds=[{seed}]", "name=x"]) for seed in (1, 2))
     fill(store, second)
-    shown = survey(store, Needs((first,)), grace=0)
+    shown = mark(store, GcRoots((first,)), grace=0)
     assert shown.garbage
-    assert sweep(store, shown, Needs((second,)), grace=0).removed == ()
+    assert sweep(store, shown, GcRoots((second,)), grace=0).removed == ()
     assert all(decision.action is Action.REUSE for e in (first, second) for decision in decided(store, e).values())
 
 
 def test_builders_and_gc_wait_for_each_other(store: Store, experiment: Experiment) -> None:
     """While somebody publishes, gc takes nothing; it goes on when that is over."""
-    other = Needs((load_experiment(None, ["seeds=[2]"]),))
+    other = GcRoots((load_experiment(None, ["seeds=[2]"]),))
     done = threading.Event()
     with store.guard():
         worker = threading.Thread(
-            target=lambda: (sweep(store, survey(store, other, grace=0), other, grace=0), done.set())
+            target=lambda: (sweep(store, mark(store, other, grace=0), other, grace=0), done.set())
         )
         worker.start()
         assert not done.wait(0.3)
@@ -349,10 +349,10 @@ def test_a_lock_file_may_be_removed_by_its_holder(store: Store) -> None:
 KILLER = """
 import os, signal, sys
 from pathlib import Path
-from taglm_core.gc.collect import survey, sweep
+from taglm_core.gc.collect import mark, sweep
 from taglm_core.store.store import Store
 store, left = Store(Path(sys.argv[1])), int(sys.argv[2])
-found = survey(store, grace=0)
+found = mark(store, grace=0)
 def count(event, arguments):
     global left
     if event in ("os.rename", "os.remove", "os.rmdir") and "locks" not in str(arguments[0]):
@@ -371,14 +371,14 @@ def test_killed_in_the_middle_it_leaves_a_valid_store(store: Store, experiment: 
     assert recipe is not None
     make(store, recipe, "small/language-model/main/forward", "other weights")
     expected = {*store.objects()}
-    expected -= {(one.kind, one.paths[-1].name) for one in survey(store, grace=0).garbage}
+    expected -= {(one.kind, one.paths[-1].name) for one in mark(store, grace=0).garbage}
     command = [sys.executable, "-c", KILLER, str(store.root), str(moment)]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     for kind in KINDS:
         for pointer in store.pointers(kind):
             assert store.find(pointer.recipe) is not None, kind
-    sweep(store, survey(store, grace=0), grace=0)
-    assert survey(store, grace=0).garbage == ()
+    sweep(store, mark(store, grace=0), grace=0)
+    assert mark(store, grace=0).garbage == ()
     assert {*store.objects()} == expected
     assert not list(store.root.rglob(".*"))
 
@@ -401,9 +401,9 @@ def test_work_that_can_be_resumed_stays(store: Store, experiment: Experiment) ->
     assert recipe is not None
     work = begin(store, recipe, "small/language-model/main/forward", days=1)
     kept = f"work of small/language-model/main/forward {recipe.key[:12]}: unfinished; the next run goes on from it"
-    assert kept in survey(store, Needs((asked,)), grace=0).kept
-    assert kept in survey(store, grace=0).kept
-    (found,) = survey(store, Needs((experiment,)), grace=0).garbage
+    assert kept in mark(store, GcRoots((asked,)), grace=0).kept
+    assert kept in mark(store, grace=0).kept
+    (found,) = mark(store, GcRoots((experiment,)), grace=0).garbage
     assert (found.kind, found.reason, found.bytes >= 1000) == (
         "work",
         "unfinished; no experiment given goes on with it",
@@ -411,10 +411,10 @@ def test_work_that_can_be_resumed_stays(store: Store, experiment: Experiment) ->
     )
     shutil.rmtree(work)
     begin(store, recipe, "small/language-model/main/forward", days=31)
-    (found,) = survey(store, grace=0).garbage
+    (found,) = mark(store, grace=0).garbage
     assert found.reason == "unfinished; untouched for 30 days"
-    assert kept in survey(store, Needs((asked,)), grace=0).kept
-    sweep(store, survey(store, grace=0), grace=0)
+    assert kept in mark(store, GcRoots((asked,)), grace=0).kept
+    sweep(store, mark(store, grace=0), grace=0)
     assert not work.exists()
 
 
@@ -423,9 +423,9 @@ def test_finished_work_goes(store: Store, experiment: Experiment) -> None:
     recipe = decided(store, experiment)["language-model/main/forward"].recipe
     assert recipe is not None
     work = begin(store, recipe, "x/y")
-    assert survey(store, grace=0).garbage == ()  # refreshed, and killed in the middle
+    assert mark(store, grace=0).garbage == ()  # refreshed, and killed in the middle
     shutil.rmtree(work / "out")
-    assert [one.reason for one in survey(store, grace=0).garbage] == ["finished"]
+    assert [one.reason for one in mark(store, grace=0).garbage] == ["finished"]
 
 
 def test_running_jobs_are_those_whose_lock_is_held(store: Store, experiment: Experiment) -> None:
@@ -433,11 +433,11 @@ def test_running_jobs_are_those_whose_lock_is_held(store: Store, experiment: Exp
     recipe = decided(store, experiment)["report"].recipe
     assert recipe is not None
     with held(store, recipe):
-        (job,) = running_jobs(store)
+        (job,) = active_builds(store)
         assert (job.kind, job.key) == ("report", recipe.key)
         assert job.work is not None
         assert job.work.recipe == recipe
-    assert running_jobs(store) == []
+    assert active_builds(store) == []
 
 
 def test_a_build_says_what_it_reads_before_it_reads_it(
@@ -446,18 +446,18 @@ def test_a_build_says_what_it_reads_before_it_reads_it(
     """While a builder works its job is known with inputs and experiment, so that gc leaves all of them alone."""
     step = build_graph(experiment)["statistics"]
     inputs = {role: ref_of(store, experiment, name) for role, name in step.inputs.items()}
-    seen: list[Survey] = []
+    seen: list[Marked] = []
 
     def builder(context: BuildContext) -> BuildResult:
-        (job,) = running_jobs(store)
+        (job,) = active_builds(store)
         assert job.work is not None
         assert job.work.recipe.inputs == {role: ref.digest for role, ref in inputs.items()}
-        seen.append(survey(store, Needs((other,)), grace=0))
+        seen.append(mark(store, GcRoots((other,)), grace=0))
         return BuildResult()
 
     other = load_experiment(None, ["seeds=[2]", "demo.seed=99", "name=other"])
     fill(store, other)
-    assert survey(store, Needs((other,)), grace=0).garbage != ()
+    assert mark(store, GcRoots((other,)), grace=0).garbage != ()
     monkeypatch.setitem(KINDS, step.kind, replace(KINDS[step.kind], builder=lambda: builder))
     context = PipelineContext.resolve(experiment.model_copy(update={"name": "running"}))
     build(store, replace(context.request(step, inputs), refresh=True))

@@ -22,7 +22,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.evaluation.curves import CURVE
-from taglm_core.gc.collect import survey
+from taglm_core.gc.collect import mark
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
@@ -495,10 +495,10 @@ def test_a_run_that_was_killed_waits_to_be_told(bench: BuildContext) -> None:
     bench.say(LM, run, 1)
     bench.publish(LM, made={"mlflow_run": run.run_id})
     assert not has_word(settings)
-    assert survey(bench.store, grace=-60).garbage
+    assert mark(bench.store, grace=-60).garbage
     run._claim.release()  # type: ignore[attr-defined]
     assert has_word(settings)
-    found = survey(bench.store, grace=-60)
+    found = mark(bench.store, grace=-60)
     assert [one.kind for one in found.garbage if one.kind == "work"] == ["work"]
     spared = spare_untold(settings, found)
     assert [one.kind for one in spared.garbage if one.kind == "work"] == []

@@ -33,7 +33,7 @@ from taglm_core.corpus.parquet import load_sentences
 from taglm_core.errors import ConfigError, MismatchError, MissingObject, TrackingAway
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.scores import score
-from taglm_core.gc.collect import survey, sweep
+from taglm_core.gc.collect import mark, sweep
 from taglm_core.pipeline.build import BuildRequest, build, clear_work
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
@@ -808,7 +808,7 @@ def test_gc_keeps_the_champion_usable(done: Done, tmp_path: Path) -> None:
     store, run = Store(tmp_path / "store"), {"store": tmp_path / "store", "tracking_uri": done.tracker.connection.uri}
     other = Experiment.model_validate({"demo": {"seed": 99}, "seeds": [7], "run": run})
     needs = needs_of(other.run, [other])
-    sweep(store, survey(store, needs, grace=0), needs, grace=0)
+    sweep(store, mark(store, needs, grace=0), needs, grace=0)
     left = [digest for kind, digest in store.objects() if kind == "tagger"]
     assert left == [done.refs["tagger/TagLM/seed-1"].digest]
     models = [store.open(done.refs[f"language-model/main/{way}"]).path for way in ("backward", "forward")]

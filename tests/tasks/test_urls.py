@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.places import is_server, mlflow_ui, ports_file, prefect_api, prefect_run, prefect_ui, without_password
+from tasks.urls import is_server, mlflow_ui, ports_file, prefect_api, prefect_run, prefect_ui, without_password
 
 
 @pytest.fixture(autouse=True)
