@@ -224,10 +224,10 @@ def main() -> None:
         rows.append(row("ours, as long", ours["after"], ours["seen"][-1][0], ours["wall_after"], ours["tokens_after"]))
     note = (
         f"News text, {len(text.vocabulary):,} entries with one unknown symbol, {sum(map(len, text.heldout)):,} "
-        f"held-out words in {len(text.heldout):,} sentences, the same code measuring both; looks at them are not "
-        f"in the seconds, which are the processor's of one thread. Usual: SGD "
+        f"held-out words in {len(text.heldout):,} sentences. The same code measures both models. Seconds are the "
+        f"processor's of one thread, without the evaluations of held-out words. `usual`: SGD "
         f"{given.usual_rate:g}, clip {given.usual_clip:g}, {given.usual_streams} x {given.usual_window} tokens a step. "
-        f"Ours: Adam {given.rate:g}, {given.streams} x {given.window}."
+        f"`ours`: Adam {given.rate:g}, {given.streams} x {given.window}."
     )
     sys.stdout.write(f"{rows}\n{write('equal_perplexity', 'Time to equal perplexity', rows, note)}\n")
 
