@@ -130,11 +130,14 @@ class SharedChild:
 
     def _take(self, request: BuildRequest) -> _Waiting:
         with self._lock:
-            for waiting in self._idle:
-                if waiting.threads == request.run.threads and waiting.process.poll() is None:
-                    self._idle.remove(waiting)
-                    return waiting
-        return _Waiting(request)
+            dead = [waiting for waiting in self._idle if waiting.process.poll() is not None]
+            self._idle = [waiting for waiting in self._idle if waiting not in dead]
+            found = next((waiting for waiting in self._idle if waiting.threads == request.run.threads), None)
+            if found is not None:
+                self._idle.remove(found)
+        for waiting in dead:
+            waiting.end()
+        return found or _Waiting(request)
 
     def _give_back(self, waiting: _Waiting) -> None:
         with self._lock:
