@@ -287,7 +287,7 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
     context = PipelineContext.resolve(load_experiment(None, [f"run.store={tmp_path / 'store'}"]))
     nowhere = {"text": Ref("corpus", "0" * 32, "0" * 32, {}), "vocabulary": Ref("vocabulary", "0" * 32, "0" * 32, {})}
     user = context.request(context.graph["token-ids"], nowhere)
-    jobs = {"user": user, "bug": replace(user, step=replace(user.step, kind="no-such-kind"))}
+    jobs = {"user": user, "bug": replace(user, step=replace(user.step, kind="no-such-kind"), inputs={})}
     errors: dict[str, BaseException] = {}
 
     def run(name: str) -> None:
