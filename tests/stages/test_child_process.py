@@ -26,7 +26,7 @@ from taglm_core.pipeline.plan import recipe_of
 from taglm_core.process import children
 from taglm_core.process.child import USER_ERROR, error_file, load_error
 from taglm_core.process.children import CHILDREN
-from taglm_core.process.launch import run_child
+from taglm_core.process.launch import make
 from taglm_core.process.slots import slot
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Store
@@ -69,14 +69,12 @@ class Bed:
             self.trained_from = self.trained_from or time.monotonic()
 
         self.trained_from = 0.0
-        run_child(self.request, self.work, on_events)
+        ref = make(self.store, self.request, on_events)
         self.training_seconds = time.monotonic() - self.trained_from
-        ref = self.store.find(self.recipe)
-        assert ref is not None
         return ref
 
     def start(self) -> subprocess.Popen[bytes]:
-        """The process by itself, as `run_child` starts it."""
+        """The process by itself, as `make` starts it."""
         self.work.mkdir(parents=True, exist_ok=True)
         self.request.save(self.work / "request.json")
         command = [sys.executable, "-m", "taglm_core.process.child", str(self.work / "request.json")]
@@ -271,7 +269,7 @@ def test_journal_reaches_the_watcher_once(bed: Bed) -> None:
         seen.extend(events)
         offsets.append(offset)
 
-    run_child(bed.request, bed.work, watch)
+    make(bed.store, bed.request, watch)
     assert seen == [event for event, _ in read_events(bed.work / JOURNAL)]
     assert offsets == sorted(set(offsets))
 
@@ -292,7 +290,7 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
 
     def run(name: str) -> None:
         try:
-            run_child(jobs[name], tmp_path / "work", lambda *_: None)
+            make(context.store, jobs[name], lambda *_: None)
         except TagLMError as error:
             errors[name] = error
 
