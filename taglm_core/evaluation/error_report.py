@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from taglm_core.evaluation.errors import OUTCOMES, STRATA, WORDS, VariantErrors
+from taglm_core.evaluation.error_analysis import OUTCOMES, STRATA, WORDS, VariantErrors
 from taglm_core.evaluation.report import Sample
 from taglm_core.evaluation.tables import Table, format_sample, markdown_table, markdown_text
 

@@ -2,7 +2,7 @@
 
 part-00000.arrow   a shard: a row a token (see `cache_parts`)
 index.arrow        a row a sentence of the corpus: shard, first row, length, digest of its tokens; several sentences may
-                   share a place; in the metadata what the states are of (`CacheKey`)
+                   share rows; in the metadata what the states are of (`CacheKey`)
 
 Axes: n tokens of a sentence, W = layers * P numbers a token.
 """
@@ -27,8 +27,8 @@ INDEX = "index.arrow"
 METADATA = b"taglm"
 
 
-class Place(NamedTuple):
-    """Where a sentence lies: rows `row .. row + length` of a shard."""
+class RowRange(NamedTuple):
+    """The rows of a sentence: `row .. row + length` of a shard."""
 
     shard: int
     row: int
@@ -47,9 +47,9 @@ def part_name(shard: int) -> str:
     return f"part-{shard:05d}.arrow"
 
 
-def write_index(path: Path, places: Sequence[Place], digests: Sequence[bytes], key: CacheKey) -> None:
+def write_index(path: Path, ranges: Sequence[RowRange], digests: Sequence[bytes], key: CacheKey) -> None:
     """Write the index of a corpus's sentences, in their order."""
-    columns = np.array(places, np.int64).reshape(-1, 3)
+    columns = np.array(ranges, np.int64).reshape(-1, 3)
     batch = pa.record_batch(
         {
             "shard": pa.array(columns[:, 0], pa.int32()),
@@ -117,9 +117,9 @@ class EmbeddingCache:
         shards, rows, lengths = (column[chosen] for column in (self._shard, self._row, self._length))
         out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; what is no padding is written over
         batches, firsts = np.divmod(rows, ROWS)
-        places = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
+        positions = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
         parts, simple = self._parts, 0 if self.key.scales else ROWS
-        for target, shard, batch, first, last, length in zip(out, *places, strict=True):
+        for target, shard, batch, first, last, length in zip(out, *positions, strict=True):
             if shard not in parts:
                 parts[shard] = Part(self._folder / part_name(shard), self.key, ahead=True)
             if last <= simple:  # nearly all: one copy, and little else

@@ -130,11 +130,11 @@ class Scratch:
         self.largest = 0.0  # magnitude of the states put so far, as kept
         self._key = key
 
-    def put(self, places: NDArray[np.int64], states: NDArray[np.float32]) -> None:
-        """Keep finite states [n, W] as rows `places` [n]."""
+    def put(self, rows: NDArray[np.int64], states: NDArray[np.float32]) -> None:
+        """Keep finite states [n, W] as rows `rows` [n]."""
         found = encode(states, self._key)
-        self.rows.values[places] = found.values
-        self.rows.scales[places] = found.scales
+        self.rows.values[rows] = found.values
+        self.rows.scales[rows] = found.scales
         self.largest = max(self.largest, float(np.abs(decode(found, self._key)).max(initial=0.0)))
 
     def remove(self) -> None:

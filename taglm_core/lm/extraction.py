@@ -31,7 +31,7 @@ from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.errors import ConfigError, InputError
 from taglm_core.lm.cache_parts import CacheKey, decode, encode
 from taglm_core.lm.model import TrainedLm, WordTable
-from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.lm_network import LanguageModel
 from taglm_core.training.devices import upload
 
 Tokens = tuple[str, ...]

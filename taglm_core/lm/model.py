@@ -28,10 +28,10 @@ from taglm_core.config.language_model import SampledSoftmax as SampledSoftmaxCon
 from taglm_core.corpus.token_bytes import N_SYMBOLS, encode_words
 from taglm_core.corpus.word_vectors import VECTORS_FILE
 from taglm_core.errors import ConfigError
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.pretrained import PretrainedVectors
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.characters import CharCnn
-from taglm_core.nn.language_model import LanguageModel, LmState, WithVectors, WordEncoder
+from taglm_core.nn.lm_network import LanguageModel, LmState, WithVectors, WordEncoder
 from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, NoSoftmax, SampledSoftmax, Softmax
 
 WEIGHTS = "weights.safetensors"

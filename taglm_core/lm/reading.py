@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taglm_core.lm.model import WordTable
-from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.nn.lm_network import LanguageModel, LmState
 from taglm_core.nn.softmax import block_losses
 from taglm_core.training.devices import pinned, upload
 

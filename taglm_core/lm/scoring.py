@@ -19,7 +19,7 @@ from taglm_core.config.language_model import Direction
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.model import TrainedLm, WordTable
 from taglm_core.lm.reading import Padded, Sentences, distinct_words, pad
-from taglm_core.nn.language_model import LmState
+from taglm_core.nn.lm_network import LmState
 from taglm_core.nn.softmax import block_losses
 
 Tokens = tuple[str, ...]

@@ -18,10 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence
 
-from taglm_core.nn.gru import Steps, Weights, read_both_ways, take_rows
-from taglm_core.nn.rnn import Cell, build_rnn
+from taglm_core.nn.packing import PackedBatch, take_rows
+from taglm_core.nn.rnn import Cell, build_rnn, read_packed
 
 Activation = Literal["relu", "tanh"]
 
@@ -175,24 +174,12 @@ class CharRnn(nn.Module):
         Returns:
             Vectors [N, 2 * units]: forward state after the last character, backward state after the first.
         """
-        lengths = _lengths(chars)
-        steps = Steps.of(lengths, chars.shape[1])
-        x = self.embedding(chars.reshape(-1)[steps.rows])  # [M, D]
+        packed = PackedBatch.of(_lengths(chars), chars.shape[1])
+        x = self.embedding(chars.reshape(-1)[packed.rows])  # [M, D]
         for layer in self.layers:
-            x = functional.dropout(x, self.dropout, self.training)
-            ahead, back = self._read(layer, x, steps)
-            x = torch.cat((ahead, take_rows(back, steps.mirror)), dim=1)
-        return torch.cat((take_rows(ahead, steps.last), take_rows(back, steps.last)), dim=1)
-
-    @staticmethod
-    def _read(layer: nn.Module, x: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
-        """States of both directions [M, units], each in its own reading order."""
-        if x.device.type == "cpu" and isinstance(layer, nn.GRU):
-            return read_both_ways(x, steps, Weights.of(layer), Weights.of(layer, "_reverse"))
-        with torch.autocast(x.device.type, enabled=False):  # libraries' kernels would round cell states, too
-            states = layer(PackedSequence(x.to(next(layer.parameters()).dtype), torch.tensor(steps.counts)))[0].data
-        ahead, back = states.chunk(2, dim=1)
-        return ahead, take_rows(back, steps.mirror)
+            forward, backward = read_packed(layer, functional.dropout(x, self.dropout, self.training), packed)
+            x = torch.cat((forward, backward), dim=1)
+        return torch.cat((take_rows(forward, packed.last), take_rows(backward, packed.first)), dim=1)
 
 
 def _init_embedding(embedding: nn.Embedding) -> None:

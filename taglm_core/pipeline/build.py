@@ -133,7 +133,7 @@ def build(
     recipe = recipe_of(store, step, {role: ref.digest for role, ref in inputs.items()})
     work = store.work(recipe)
     stop = stop or StopRequest()
-    if ranks is not None and not ranks.first:
+    if ranks is not None and not ranks.is_main:
         return _build_along(store, step, recipe, inputs, run, stop, ranks)
     asked = time.time()
     with store.lock(recipe, check_stop=stop.check), explain_disk_full(store.root):
@@ -141,7 +141,7 @@ def build(
         ref = store.find(recipe)
         if ref is not None and (not refresh or (pointer is not None and pointer.time >= asked)):
             if ranks is not None:
-                ranks.first_says(True)
+                ranks.broadcast(True)
             return ref
         out = work / "out"
         shutil.rmtree(out, ignore_errors=True)
@@ -150,7 +150,7 @@ def build(
         store.begin(Work(recipe, label, (made or {}).get("experiment")))
         opened = _opened(store, step, inputs)
         if ranks is not None:
-            ranks.first_says(False)  # it is to be made, and its inputs are whole
+            ranks.broadcast(False)  # it is to be made, and its inputs are whole
         files = step.raw_files()
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             locks = store.root / "locks"
@@ -174,7 +174,7 @@ def build(
         )
         ref = store.publish(out, manifest)
     if ranks is not None:
-        ranks.wait()
+        ranks.barrier()
     return ref
 
 
@@ -188,7 +188,7 @@ def _build_along(
     ranks: Ranks,
 ) -> Ref:
     """What the other ranks do: the same work, but they write, say and publish nothing."""
-    if not ranks.first_says(False):
+    if not ranks.broadcast(False):
         opened = _opened(store, step, inputs)
         files = step.raw_files()
         work = store.work(recipe)
@@ -198,7 +198,7 @@ def _build_along(
                     step.config, opened, files, work / "out", work, run, journal, stop, store.root / "locks", ranks
                 )
             )
-        ranks.wait()
+        ranks.barrier()
     ref = store.find(recipe)
     if ref is None:
         raise MissingObject(f"{recipe.kind} {recipe.key} was made, but is not in {store.root} any more; run again")

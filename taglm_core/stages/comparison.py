@@ -11,8 +11,8 @@ from typing import Any
 from taglm_core.corpus.parquet import corpus_files
 from taglm_core.corpus.schemes import split_tag
 from taglm_core.evaluation.calibration import Calibration, pool
+from taglm_core.evaluation.error_analysis import VariantErrors, analyse_errors
 from taglm_core.evaluation.error_report import errors_to_markdown, strata_samples
-from taglm_core.evaluation.errors import VariantErrors, analyse_errors
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.tables import markdown_text, to_markdown
 from taglm_core.pipeline.build import BuildContext, BuildResult

@@ -59,8 +59,8 @@ def build_embeddings(context: BuildContext) -> BuildResult:
         assert part is not None, f"{work.part(number)} was changed by somebody else"
         largest = max(largest, part.largest)
         _link(work.part(number), context.out)
-    write_index(context.out / INDEX, layout.places, layout.digests, key)
-    counts = {"sentences": len(layout.places), "tokens": layout.tokens, "rows": sum(layout.rows), "size": key.width}
+    write_index(context.out / INDEX, layout.ranges, layout.digests, key)
+    counts = {"sentences": len(layout.ranges), "tokens": layout.tokens, "rows": sum(layout.rows), "size": key.width}
     metrics = {"largest_state": largest, **unknown_rates(lm, corpus.path, config.token_map)}
     return BuildResult(counts, metrics, machine=device.describe())
 

@@ -14,13 +14,13 @@ from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
 from taglm_core.errors import InputError
 from taglm_core.evaluation.curves import CURVE, language_model_curve
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, WordTable, build_network, load_language_model, save_language_model
 from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
 from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.nn.lm_network import LanguageModel, LmState
 from taglm_core.pipeline.bases import require_same_shape
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.roles import BASE, VECTORS
@@ -100,7 +100,7 @@ def build_language_model(context: BuildContext) -> BuildResult:
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)
         del base  # its weights are the network's now
-        if not ranks.first:  # the same weights as the first rank, then dropout of its own
+        if not ranks.is_main:  # the same weights as the first rank, then dropout of its own
             seed_torch(config.seed, "language-model", str(direction), "rank", ranks.rank)
         backward = direction is Direction.BACKWARD
         streams = Streams(
@@ -108,28 +108,28 @@ def build_language_model(context: BuildContext) -> BuildResult:
             passage=passage,
         )  # fmt: skip
         intervals = Intervals(context.run.log_steps, context.run.evaluate_steps)
-        job = LmJob(network, table, streams, heldout, config, intervals, device, ranks, start)
-        job.measure()
-        before = {} if start is None else _look_before(job, context, ranks)
+        training = LmTraining(network, table, streams, heldout, config, intervals, device, ranks, start)
+        training.measure()
+        before = {} if start is None else _look_before(training, context, ranks)
         train(
-            job,
+            training,
             checkpoints=Checkpoints(context.work / "checkpoints", context.run.keep_checkpoints),
             journal=context.journal,
             stop=context.stop,
             settings=LoopSettings(context.run.checkpoint_seconds, context.run.checkpoint_steps),
             ranks=ranks,
         )
-        job.take_average()
-        perplexity, ended = job.heldout_perplexity(), job.states(BREAK_STREAMS)
-        if not ranks.first:
+        training.take_average()
+        perplexity, ended = training.heldout_perplexity(), training.states(BREAK_STREAMS)
+        if not ranks.is_main:
             return BuildResult()
         with device.exact():
             network.eval()
             state = break_state(network, table, heldout[: config.break_sentences], ended)
             metrics = _perplexities(network, table, vocabulary, heldout, state)
     save_language_model(TrainedLm(network, vocabulary, config, direction, state, vectors), context.out)
-    metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
-    context.journal.metrics(job.step, metrics)
+    metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": training.tokens_per_second()}
+    context.journal.metrics(training.step, metrics)
     metrics |= before  # the journal has it as step 0
     tokens = config.steps * config.step_tokens
     counts = {
@@ -201,15 +201,15 @@ def _start_from(base: TrainedLm, network: LanguageModel, device: torch.device) -
     return LmState(*(part.to(device) for part in base.break_state))
 
 
-def _look_before(job: LmJob, context: BuildContext, ranks: Ranks) -> dict[str, float]:
+def _look_before(training: LmTraining, context: BuildContext, ranks: Ranks) -> dict[str, float]:
     """Held-out perplexity of the base; said once, and kept with the unfinished work for runs that go on from it."""
     path = context.work / "before.json"
     known = read_json(path)
-    if ranks.first_says(known is not None):
+    if ranks.broadcast(known is not None):
         return dict(known or {})
-    value = job.heldout_perplexity()  # all ranks together
+    value = training.heldout_perplexity()  # all ranks together
     found = {"heldout/perplexity_before": value}
-    if ranks.first:
+    if ranks.is_main:
         context.journal.metrics(0, found)
         vectors = "; its word vectors are this one's, too" if "vectors" in context.config else ""
         about = f"held-out perplexity of the language model that this one goes on from: {value:.1f}{vectors}"

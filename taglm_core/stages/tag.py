@@ -30,10 +30,10 @@ from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.roles import TRAIN_ONLY
 from taglm_core.tagging.dataset import JoinedStates, States
-from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
 from taglm_core.tagging.online_vectors import samples
+from taglm_core.tagging.tagger_training import TaggerTraining, confidences, decode_all, droppable_rows
 from taglm_core.tagging.trained import (
-    FixedVectors,
+    FrozenVectors,
     LmInput,
     TaggerSpec,
     build_network,
@@ -95,17 +95,17 @@ def build_tagger(context: BuildContext) -> BuildResult:
         sources,
         embedding,
     )
-    fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
+    frozen = FrozenVectors.of(spec.words, vectors) if vectors else FrozenVectors.none(spec.word_size)
     with context.clock.once_in(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
-        network = build_network(spec, start, fixed).to(device.torch)
-        job = TaggerJob(
+        network = build_network(spec, start, frozen).to(device.torch)
+        training = TaggerTraining(
             network,
-            encode(spec, fixed, data.tokens, data.states, data.tags),
-            None if before else (encode(spec, fixed, dev.tokens, dev.states), dev.tags),
+            encode(spec, frozen, data.tokens, data.states, data.tags),
+            None if before else (encode(spec, frozen, dev.tokens, dev.states), dev.tags),
             spec.tags,
             config,
             seed,
@@ -114,20 +114,21 @@ def build_tagger(context: BuildContext) -> BuildResult:
             device=device,
         )
         train(
-            job,
+            training,
             checkpoints=Checkpoints(context.work / "checkpoints", context.run.keep_checkpoints),
             journal=context.journal,
             stop=context.stop,
             settings=LoopSettings(context.run.checkpoint_seconds, context.run.checkpoint_steps),
         )
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    f1, epoch = job.schedule.best
+    schedule = training.schedule
+    f1, epoch = schedule.best
     if before:
         f1 = before["dev_f1"]  # of the tagger that did not train on dev
     facts = {"parameters": parameters, "dev_f1": f1, "best_epoch": epoch, "seed": seed,
-             "first_phase_epochs": job.schedule.first_phase_epochs, "vector_samples": samples(vectors)}  # fmt: skip
+             "vector_samples": samples(vectors), "first_phase_epochs": schedule.first_phase_epochs}  # fmt: skip
     save_tagger(network, spec, facts, context.out)
-    counts = {"parameters": parameters, "epochs": job.schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
+    counts = {"parameters": parameters, "epochs": schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
               "train_sentences": len(data.tokens), "words": len(spec.words)}  # fmt: skip
     return BuildResult(counts, {"dev/f1": f1}, {"tagger": seed}, machine=device.describe())
 
@@ -139,14 +140,14 @@ def build_evaluation(context: BuildContext) -> BuildResult:
     tokens, gold = _labelled(context, split)
     folder = context.inputs["tagger"].path
     spec, facts = load_spec(folder)
-    fixed = FixedVectors.none(spec.word_size)
+    frozen = FrozenVectors.none(spec.word_size)
     if f"{split}/word-vectors" in context.inputs:
-        fixed = FixedVectors.of(spec.words, [_vectors(context, split)])
+        frozen = FrozenVectors.of(spec.words, [_vectors(context, split)])
     with context.clock.once_in(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
-        network = load_network(folder, spec, fixed, device.torch)
-        data = encode(spec, fixed, tokens, _caches(context, split, tokens, spec.embedding, spec.lm))
+        network = load_network(folder, spec, frozen, device.torch)
+        data = encode(spec, frozen, tokens, _caches(context, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)
         confidence = confidences(network, data, predicted, spec.tags)
     predictions = Predictions(range(len(tokens)), tokens, gold, predicted, *confidence)

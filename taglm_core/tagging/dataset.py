@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from taglm_core.corpus.token_bytes import encode_words
-from taglm_core.nn.tagger import Batch
+from taglm_core.nn.tagger_network import Batch
 from taglm_core.tagging.words import UNKNOWN_ID, TaggerWords, normalise
 
 POOL_BATCHES = 16  # shuffled sentences are sorted by length inside pools of so many batches (DESIGN: 8)
@@ -89,7 +89,7 @@ class Dataset:
         tokens: Sequence[Sequence[str]],
         *,
         words: TaggerWords,
-        fixed: Mapping[str, int],
+        frozen: Mapping[str, int],
         max_bytes: int,
         states: Sequence[States] = (),
         tags: Sequence[Sequence[str]] | None = None,
@@ -100,7 +100,7 @@ class Dataset:
         Args:
             tokens: raw tokens by sentence.
             words: the tagger's trainable words.
-            fixed: row (counted behind the trainable table) of tokens that have only a fixed vector.
+            frozen: row (counted behind the trainable table) of tokens that have only a frozen vector.
             max_bytes: longer words keep their first and last bytes.
             states: LM embeddings of these sentences.
             tags: tags by sentence; all must be in `tag_ids`.
@@ -108,7 +108,7 @@ class Dataset:
         """
         distinct = list(dict.fromkeys(token for sentence in tokens for token in sentence))
         numbers = {token: number for number, token in enumerate(distinct)}
-        rows = [words.ids.get(normalise(token), fixed.get(token, -1)) for token in distinct]
+        rows = [words.ids.get(normalise(token), frozen.get(token, -1)) for token in distinct]
         known = np.array([row if row >= 0 else UNKNOWN_ID for row in rows], np.int64)
         return cls(
             tokens,

@@ -10,7 +10,7 @@ import numpy as np
 
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import MismatchError
-from taglm_core.tagging.trained import FixedVectors
+from taglm_core.tagging.trained import FrozenVectors
 from taglm_core.tagging.words import TaggerWords, normalise
 
 logger = logging.getLogger("taglm")
@@ -59,8 +59,8 @@ class OnlineVectors:
         self._path, self._words, self._size = path, words, size
         self._known: dict[str, np.ndarray | None] = {}
 
-    def fixed(self, sentences: Sequence[Sequence[str]]) -> FixedVectors:
-        """The fixed vectors of these sentences."""
+    def frozen(self, sentences: Sequence[Sequence[str]]) -> FrozenVectors:
+        """The frozen vectors of these sentences."""
         tokens = dict.fromkeys(token for sentence in sentences for token in sentence)
         needed = [token for token in tokens if normalise(token) not in self._words.ids]
         new = {token for token in needed if token not in self._known}
@@ -71,4 +71,4 @@ class OnlineVectors:
             logger.info("%s: vectors of %d of %d new words", self._path, len(found.words), len(new))
         rows = {token: vector for token in needed if (vector := self._known[token]) is not None}
         matrix = np.stack(list(rows.values())) if rows else np.zeros((0, self._size), np.float32)
-        return FixedVectors.of(self._words, [WordVectors(tuple(rows), matrix, {})])
+        return FrozenVectors.of(self._words, [WordVectors(tuple(rows), matrix, {})])

@@ -11,10 +11,10 @@ import torch
 from taglm_core.errors import MismatchError
 from taglm_core.lm.extraction import Tokens, embed_online
 from taglm_core.lm.model import TrainedLm, load_language_model
-from taglm_core.nn.tagger import Tagger
-from taglm_core.tagging.job import decode_all
+from taglm_core.nn.tagger_network import Tagger
 from taglm_core.tagging.online_vectors import OnlineVectors
-from taglm_core.tagging.trained import FixedVectors, TaggerSpec, encode, load_network, load_spec
+from taglm_core.tagging.tagger_training import decode_all
+from taglm_core.tagging.trained import FrozenVectors, TaggerSpec, encode, load_network, load_spec
 
 logger = logging.getLogger("taglm")
 
@@ -26,7 +26,7 @@ class Predictor:
         network: in evaluation mode.
         spec: what it was built from.
         language_models: in the order of `spec.lm`.
-        vectors: fixed vectors of words that training did not have, or None for none.
+        vectors: frozen vectors of words that training did not have, or None for none.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Predictor:
                 "%s: words outside of its %d training words have no vectors here; give the file of word vectors that "
                 "it was trained with (vectors=)", tagger, len(spec.words.words),
             )  # fmt: skip
-        network = load_network(tagger, spec, FixedVectors.none(spec.word_size), where)
+        network = load_network(tagger, spec, FrozenVectors.none(spec.word_size), where)
         models = [load_language_model(folder, where, predicts=False) for folder in language_models]
         return cls(network, spec, models, online)
 
@@ -91,9 +91,9 @@ class Predictor:
             return [[] for _ in sentences]
         groups = [documents[number] for number in filled] if documents is not None else None
         states = [embed_online(lm, tokens, self._spec.embedding, groups) for lm in self._language_models]
-        fixed = FixedVectors.none(self._spec.word_size) if self._vectors is None else self._vectors.fixed(tokens)
-        self._network.set_frozen_vectors(torch.from_numpy(fixed.matrix) if len(fixed.matrix) else None)
-        data = encode(self._spec, fixed, tokens, states)
+        frozen = FrozenVectors.none(self._spec.word_size) if self._vectors is None else self._vectors.frozen(tokens)
+        self._network.set_frozen_vectors(torch.from_numpy(frozen.matrix) if len(frozen.matrix) else None)
+        data = encode(self._spec, frozen, tokens, states)
         tagged = decode_all(self._network, data, self._spec.tags)
         result: list[list[str]] = [[] for _ in sentences]
         for number, tags in zip(filled, tagged, strict=True):

@@ -25,8 +25,9 @@ from taglm_core.corpus.schemes import Scheme, allowed_tags
 from taglm_core.corpus.token_bytes import N_SYMBOLS
 from taglm_core.corpus.word_vectors import WordVectors
 from taglm_core.nn.characters import CharCnn, CharRnn
-from taglm_core.nn.lm_vectors import LmSource, LmVectors
-from taglm_core.nn.tagger import Tagger, random_word_vectors
+from taglm_core.nn.crf import Crf
+from taglm_core.nn.lm_embedding_mixer import LmEmbeddingMixer, LmSource
+from taglm_core.nn.tagger_network import Dropout, Tagger, random_word_vectors
 from taglm_core.tagging.dataset import Dataset, States
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, normalise
 from taglm_core.training.randomness import numpy_generator
@@ -80,7 +81,7 @@ class TaggerSpec:
 
 
 @dataclass(frozen=True)
-class FixedVectors:
+class FrozenVectors:
     """Vectors of tokens that the trainable table does not know: they are read, never trained.
 
     Attributes:
@@ -92,12 +93,12 @@ class FixedVectors:
     matrix: NDArray[np.float32]
 
     @classmethod
-    def none(cls, size: int) -> FixedVectors:
-        """No fixed vectors."""
+    def none(cls, size: int) -> FrozenVectors:
+        """No frozen vectors."""
         return cls({}, np.zeros((0, size), np.float32))
 
     @classmethod
-    def of(cls, words: TaggerWords, vectors: Sequence[WordVectors]) -> FixedVectors:
+    def of(cls, words: TaggerWords, vectors: Sequence[WordVectors]) -> FrozenVectors:
         """The vectors of tokens whose normalised form is no trainable word."""
         found = {
             token: row
@@ -109,28 +110,22 @@ class FixedVectors:
         return cls({token: len(words) + number for number, token in enumerate(found)}, matrix)
 
 
-def build_network(spec: TaggerSpec, word_vectors: Tensor, fixed: FixedVectors) -> Tagger:
+def build_network(spec: TaggerSpec, word_vectors: Tensor, frozen: FrozenVectors) -> Tagger:
     """A network for a spec; torch's global generator initialises all but the word vectors [V, D]."""
     config = spec.config
     only = config.lm.position == "only"
     follow, first, last = _constraints(spec.tags) if config.constraints else (None, None, None)
+    crf = Crf(len(spec.tags), start_end=config.start_end, constraints=follow, allowed_start=first, allowed_end=last)
     return Tagger(
-        len(spec.tags),
+        crf,
         characters=None if only else build_characters(config),
         word_vectors=None if only else word_vectors,
-        frozen_vectors=torch.from_numpy(fixed.matrix) if len(fixed.matrix) and not only else None,
+        frozen_vectors=torch.from_numpy(frozen.matrix) if len(frozen.matrix) and not only else None,
         units=() if only else config.units,
         cell=config.cell,
-        dropout=config.dropout,
-        locked_dropout=config.locked_dropout,
-        dropout_output=config.dropout_output,
-        word_dropout=config.word_dropout,
-        lm=build_lm_vectors(config, spec.lm) if spec.lm else None,
+        dropout=Dropout(config.dropout, config.locked_dropout, config.dropout_output, config.word_dropout),
+        lm=build_lm_mixer(config, spec.lm) if spec.lm else None,
         lm_layer=config.lm.layers_below,
-        start_end=config.start_end,
-        constraints=follow,
-        allowed_start=first,
-        allowed_end=last,
     )
 
 
@@ -147,10 +142,10 @@ def build_characters(config: TaggerConfig) -> CharCnn | CharRnn | None:
     )  # fmt: skip
 
 
-def build_lm_vectors(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmVectors:
+def build_lm_mixer(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmEmbeddingMixer:
     """How a configuration prepares the embeddings of these language models."""
     entry, sources = config.lm, [LmSource(source.size, len(source.layers)) for source in inputs]
-    return LmVectors(
+    return LmEmbeddingMixer(
         sources,
         mix=entry.mix if entry.mix is not None else not entry.scale and any(source.layers > 1 for source in sources),
         norm=entry.norm,
@@ -196,7 +191,7 @@ def start_vectors(
 
 def encode(
     spec: TaggerSpec,
-    fixed: FixedVectors,
+    frozen: FrozenVectors,
     tokens: Sequence[Sequence[str]],
     states: Sequence[States],
     tags: Sequence[Sequence[str]] | None = None,
@@ -205,7 +200,7 @@ def encode(
     return Dataset.encode(
         tokens,
         words=spec.words,
-        fixed=fixed.rows,
+        frozen=frozen.rows,
         max_bytes=spec.config.max_bytes,
         states=states,
         tags=tags,
@@ -239,8 +234,8 @@ def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
     return spec, data
 
 
-def load_network(folder: Path, spec: TaggerSpec, fixed: FixedVectors, device: torch.device) -> Tagger:
+def load_network(folder: Path, spec: TaggerSpec, frozen: FrozenVectors, device: torch.device) -> Tagger:
     """A tagger's network, in evaluation mode."""
-    network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), fixed)
+    network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), frozen)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return network.to(device).eval()

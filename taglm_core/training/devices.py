@@ -18,7 +18,7 @@ from torch import Tensor, dtype
 
 from taglm_core.errors import ConfigError
 from taglm_core.nn.characters import Highway
-from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.lm_network import LanguageModel
 from taglm_core.nn.softmax import Softmax
 from taglm_core.store.durable import one_locked
 from taglm_core.training.ranks import ALONE, Ranks
@@ -254,11 +254,11 @@ def reserved(
         yield
         return
     with contextlib.ExitStack() as held:
-        if ranks.first:
+        if ranks.is_main:
             for index in range(ranks.size) if ranks.several else [device.index]:
                 places = [locks / f"device-cuda-{_visible(index)}-{place}.lock" for place in range(share)]
                 held.enter_context(one_locked(places, check_stop))
-        ranks.wait()
+        ranks.barrier()
         yield
 
 

@@ -17,7 +17,7 @@ from taglm_core.config.language_model import LanguageModelConfig, LrSchedule
 from taglm_core.lm.model import WordTable
 from taglm_core.lm.reading import Sentences, carried_perplexity, distinct_words
 from taglm_core.lm.streams import Streams
-from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.nn.lm_network import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
 from taglm_core.training.devices import PLAIN, Device, generator_states, set_generator_states
 from taglm_core.training.journal import Journal
@@ -41,7 +41,7 @@ class Intervals:
     evaluate: int
 
 
-class LmJob:
+class LmTraining:
     """Truncated back-propagation over streams with carried state, for a budget of steps.
 
     Args:
@@ -180,7 +180,7 @@ class LmJob:
         Several ranks call it together; the first one reads the text, the others are told nan.
         """
         trained = self._joined_state()
-        if not self._ranks.first:
+        if not self._ranks.is_main:
             return math.nan
         self._network.eval()
         with self._averaged(), self._device.exact():
@@ -188,7 +188,7 @@ class LmJob:
 
     def _joined_state(self) -> LmState:
         """The recurrent state of all streams, in their order."""
-        return LmState(*(self._ranks.joined(part, 1) for part in self._state))
+        return LmState(*(self._ranks.all_gather(part, 1) for part in self._state))
 
     def _heldout_perplexity(self, trained: LmState) -> float:
         streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32, self._config.streams))

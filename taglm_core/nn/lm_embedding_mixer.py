@@ -44,7 +44,7 @@ class LmSource:
         return self.layers * self.size
 
 
-class LmVectors(nn.Module):
+class LmEmbeddingMixer(nn.Module):
     """LM embeddings of several sources as the tagger takes them.
 
     Args:

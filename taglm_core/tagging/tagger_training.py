@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from taglm_core.config.tagger import TaggerConfig
 from taglm_core.evaluation.spans import conlleval_spans, encode_tags, span_counts
-from taglm_core.nn.tagger import Batch, Tagger
+from taglm_core.nn.tagger_network import Batch, Tagger
 from taglm_core.tagging.dataset import Dataset, reading_batches, training_batches
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID
 from taglm_core.training.annealing import Annealing
@@ -25,7 +25,7 @@ from taglm_core.training.randomness import numpy_generator
 DECODING_BATCH = 64
 
 
-class TaggerJob:
+class TaggerTraining:
     """Epochs of shuffled batches; dev F1 after each decides the schedule, or without dev the epochs given.
 
     Args:

@@ -15,7 +15,7 @@ from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.errors import MismatchError
-from taglm_core.evaluation.errors import OUTCOMES, STRATA, WORDS, Mistake, VariantErrors, analyse_errors
+from taglm_core.evaluation.error_analysis import OUTCOMES, STRATA, WORDS, Mistake, VariantErrors, analyse_errors
 from taglm_core.evaluation.predictions import Predictions, write_predictions
 from taglm_core.evaluation.spans import Counts, Span, bioes_to_iob2, conlleval_spans
 
