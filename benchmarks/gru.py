@@ -1,4 +1,4 @@
-"""Training steps of the paper's NER tagger with our GRU pass (`taglm_core.nn.gru`) and with torch's GRU.
+"""Training steps of taggers with our GRU pass (`taglm_core.nn.gru`) and with torch's GRU.
 
 Both run in one process and take turns batch by batch, so that the ratio holds on a machine that others use. torch's
 own pass runs in two ways: as `BiRnn` would without ours (padded batches), and over packed sequences.
@@ -26,10 +26,12 @@ from taglm_core.nn.packing import PackedBatch, take_rows
 from taglm_core.training.devices import Device, open_device
 from taglm_core.training.loop import take_step
 
-THREADS, SENTENCES, BATCHES, ROUNDS = (1, 2), 1_000, 30, 5
-NOTE = """{sentences:,} sentences of CoNLL-2003 train, preset paper-ner (GRUs over characters and words), baseline,
-batches of 32, whole steps (forward, backward, clip, Adam). The same {batches} batches {rounds} times, each with all
-three passes one after the other; wall-clock seconds. Ratios: median over pairs of steps, with their quartiles."""
+PRESETS = {"defaults": {}, "paper-ner": {"preset": "paper-ner"}}
+THREADS, SENTENCES, BATCHES, ROUNDS = (1, 2), 1_000, 30, 4
+NOTE = """{sentences:,} sentences of CoNLL-2003 train, baseline taggers (defaults: GRUs over words; paper-ner: GRUs over
+characters and words), batches of 32, whole steps (forward, backward, clip, Adam). The same {batches} batches {rounds}
+times, each with all three passes one after the other; seconds of the processor with one thread, of the clock with two.
+Ratios: median over pairs of steps, with their quartiles."""
 
 
 def read_packed_by_torch(x: Tensor, packed: PackedBatch, forward: Any, backward: Any) -> tuple[Tensor, Tensor]:
@@ -66,26 +68,27 @@ def ours() -> Iterator[None]:
 PASSES: dict[str, Callable[[], Any]] = {"ours": ours, "torch, padded": torch_padded, "torch, packed": torch_packed}
 
 
-def measure(threads: int) -> dict[str, Any]:
+def measure(preset: str, threads: int) -> dict[str, Any]:
     """Return medians of step times and of their ratios."""
     open_device("cpu", threads)
     every, every_tags = split_labelled()
     step = len(every) // SENTENCES
     tokens, tags = every[::step][:SENTENCES], every_tags[::step][:SENTENCES]
-    spec = specify(tokens, tags, [], TaggerConfig.model_validate({"preset": "paper-ner"}))
+    spec = specify(tokens, tags, [], TaggerConfig.model_validate(PRESETS[preset]))
     trainings = {name: tagger(tokens, tags, [], spec, Device("cpu", threads)) for name in PASSES}
+    clock = time.process_time if threads == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in PASSES}
     for number in range(-2, BATCHES * ROUNDS):  # the first two warm up
         for name, computed in PASSES.items():
             training = trainings[name]
             training.model.train()
             training._done = number % min(BATCHES, len(training._batches))
-            begun = time.perf_counter()
+            begun = clock()
             with computed():
                 take_step(training)
             if number >= 0:
-                seconds[name].append(time.perf_counter() - begun)
-    row: dict[str, Any] = {"threads": threads}
+                seconds[name].append(clock() - begun)
+    row: dict[str, Any] = {"tagger": preset, "threads": threads}
     row["milliseconds of a step"] = {name: round(1e3 * statistics.median(found)) for name, found in seconds.items()}
     for name in list(PASSES)[1:]:
         ratios = [theirs / own for theirs, own in zip(seconds[name], seconds["ours"], strict=True)]
@@ -95,11 +98,13 @@ def measure(threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure with each number of threads."""
+    """Measure each tagger with each number of threads."""
     rows = []
     for threads in THREADS:
-        rows.append(measure(threads))
-        sys.stdout.write(f"{rows[-1]}\n")
+        for preset in PRESETS:
+            rows.append(measure(preset, threads))
+            sys.stdout.write(f"{rows[-1]}\n")
+            sys.stdout.flush()
     note = " ".join(NOTE.format(sentences=SENTENCES, batches=BATCHES, rounds=ROUNDS).split())
     sys.stdout.write(f"{write('gru', 'Our GRU pass against that of torch', rows, note)}\n")
 

@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-Span = tuple[str, int, int]
-"""An entity: type, first token, token after the last."""
+
+class Span(NamedTuple):
+    """An entity: its type, and its tokens from `start` up to, not including, `end`."""
+
+    type: str
+    start: int
+    end: int
 
 
 class Scheme(StrEnum):
@@ -75,7 +80,7 @@ _CANONICAL = {"L": "E", "U": "S"}
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Splits a tag into its BIOES prefix and its type; `O` gives ("O", "")."""
+    """Split a tag into its BIOES prefix and its type, `O` into ("O", ""); expects a tag in standard form."""
     prefix, _, kind = tag.partition("-")
     return _CANONICAL.get(prefix, prefix), kind
 
@@ -95,17 +100,17 @@ def to_spans(tags: Sequence[str]) -> list[Span]:
         prefix, tag_kind = split_tag(tag)
         goes_on = prefix in ("I", "E") and start >= 0 and tag_kind == kind
         if start >= 0 and not goes_on:
-            spans.append((kind, start, position))
+            spans.append(Span(kind, start, position))
             start = -1
         if prefix == "O":
             continue
         if not goes_on:
             kind, start = tag_kind, position
         if prefix in ("E", "S"):
-            spans.append((kind, start, position + 1))
+            spans.append(Span(kind, start, position + 1))
             start = -1
     if start >= 0:
-        spans.append((kind, start, len(tags)))
+        spans.append(Span(kind, start, len(tags)))
     return spans
 
 

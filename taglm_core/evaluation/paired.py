@@ -13,7 +13,7 @@ import numpy as np
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.predictions import Predictions, read_predictions
 from taglm_core.evaluation.significance import SentenceCounts
-from taglm_core.evaluation.spans import encode_tags, sentence_counts
+from taglm_core.evaluation.spans import SpanPair, encode_tags
 
 
 def paired_counts(files: Mapping[str, Sequence[tuple[Path, Mapping[str, int]]]]) -> dict[str, SentenceCounts]:
@@ -35,7 +35,7 @@ def paired_counts(files: Mapping[str, Sequence[tuple[Path, Mapping[str, int]]]])
             predictions = read_predictions(path)
             first = first or predictions
             _check_same_split(first, predictions, path)
-            by_seed.append(sentence_counts(*encode_tags(predictions.gold, predictions.predicted)))
+            by_seed.append(SpanPair(*encode_tags(predictions.gold, predictions.predicted)).sentence_counts())
             _check_scores(by_seed[-1], micro, path)
         counts[variant] = np.stack(by_seed)
     return counts

@@ -43,7 +43,7 @@ class EvaluationRow:
     @classmethod
     def read(cls, variant: str, seed: int, folder: Path) -> EvaluationRow:
         """From the folder of an evaluation."""
-        data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        data = json.loads((folder / "scores.json").read_bytes())
         path = folder / "predictions.parquet"
         return cls(variant, seed, data["parameters"], data["scores"], data["dev_f1"], path, data.get("calibration", {}))
 
@@ -183,7 +183,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 def read_report(folder: Path) -> Comparison:
     """The comparison in the folder of a report object."""
-    return from_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    return from_json(json.loads((folder / "report.json").read_bytes()))
 
 
 def from_json(data: Mapping[str, Any]) -> Comparison:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from taglm_core.corpus.schemes import Span, split_tag, to_spans
+
 Codes = NDArray[np.integer]
 CodeInput = Codes | Sequence[Codes] | Sequence[Sequence[int]]
 
@@ -24,67 +26,27 @@ _TO_IOB2 = {"B": "B", "S": "B", "I": "I", "E": "I"}
 _PREFIXES = "OBIES"
 
 
-class Span(NamedTuple):
-    """A typed stretch of one sentence: tokens ``start`` up to, not including, ``end``."""
-
-    type: str
-    start: int
-    end: int
-
-
-def split_tag(tag: str) -> tuple[str, str]:
+def checked_parts(tag: str) -> tuple[str, str]:
     """Split ``I-LOC`` into ``("I", "LOC")`` and ``O`` into ``("O", "")``.
 
     Raises:
-        ValueError: it is neither ``O`` nor B, I, E or S with a hyphen and a type.
+        ValueError: the tag is neither ``O`` nor B, I, E or S with a hyphen and a type.
     """
-    if tag == "O":
-        return "O", ""
-    prefix, hyphen, type_ = tag.partition("-")
-    if prefix not in _TO_IOB2 or not hyphen or not type_:
+    prefix, type_ = split_tag(tag)
+    if tag != "O" and not (prefix in _TO_IOB2 and tag.startswith(prefix) and type_):
         raise ValueError(f"{tag!r} is not a tag: expected O, or B, I, E or S with a hyphen and a type (B-LOC)")
     return prefix, type_
 
 
 def bioes_to_iob2(tags: Sequence[str]) -> list[str]:
     """Map tag by tag: B, S to B; I, E to I; O stays. IOB2 tags come back unchanged."""
-    mapped = []
-    for tag in tags:
-        prefix, type_ = split_tag(tag)
-        mapped.append("O" if prefix == "O" else f"{_TO_IOB2[prefix]}-{type_}")
-    return mapped
+    parts = (checked_parts(tag) for tag in tags)
+    return [f"{_TO_IOB2[prefix]}-{type_}" if type_ else "O" for prefix, type_ in parts]
 
 
 def conlleval_spans(tags: Sequence[str]) -> list[Span]:
-    """Spans of one sentence by conlleval's rules for IOB2, after ``bioes_to_iob2``; ends are exclusive."""
-    spans: list[Span] = []
-    open_type, start = "", 0
-    mapped = bioes_to_iob2(tags)
-    for position, tag in enumerate([*mapped, "O"]):
-        prefix, type_ = split_tag(tag)
-        if prefix == "I" and type_ == open_type:
-            continue
-        if open_type:
-            spans.append(Span(open_type, start, position))
-        open_type, start = type_, position
-    return spans
-
-
-def strict_bioes_spans(tags: Sequence[str]) -> list[Span]:
-    """Spans of one sentence that are well-formed BIOES: S, or B I* E of one type; anything else is no span."""
-    spans: list[Span] = []
-    open_type, start = "", 0
-    for position, tag in enumerate(tags):
-        prefix, type_ = split_tag(tag)
-        if prefix == "S":
-            spans.append(Span(type_, position, position + 1))
-        if prefix == "E" and type_ == open_type:
-            spans.append(Span(type_, start, position + 1))
-        if prefix == "B":
-            open_type, start = type_, position
-        elif not (prefix == "I" and type_ == open_type):
-            open_type = ""
-    return spans
+    """Return the spans of one sentence by conlleval's rules for IOB2, after ``bioes_to_iob2``."""
+    return to_spans(bioes_to_iob2(tags))
 
 
 class Counts(NamedTuple):
@@ -183,7 +145,7 @@ class SpanPair:
         predicted_codes, other = _concatenate(predicted, lengths)
         if not np.array_equal(self.lengths, other):
             raise ValueError("gold and predicted sentences differ in number or length")
-        parts = [split_tag(tag) for tag in tag_names]
+        parts = [checked_parts(tag) for tag in tag_names]
         self.types = tuple(sorted({type_ for _, type_ in parts if type_}))
         number = {type_: index for index, type_ in enumerate(self.types)}
         # One small number a token: its type, counted from 1 (O is 0), and its prefix in the lowest three bits.
@@ -242,16 +204,6 @@ def span_counts(
     ``span_counts(*encode_tags(gold, predicted))`` counts over string tags.
     """
     return SpanPair(gold, predicted, tag_names, lengths).counts()
-
-
-def sentence_counts(
-    gold: CodeInput,
-    predicted: CodeInput,
-    tag_names: Sequence[str],
-    lengths: Codes | Sequence[int] | None = None,
-) -> NDArray[np.int64]:
-    """Gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test."""
-    return SpanPair(gold, predicted, tag_names, lengths).sentence_counts()
 
 
 def _concatenate(codes: CodeInput, lengths: Codes | Sequence[int] | None) -> tuple[Codes, NDArray[np.int64]]:

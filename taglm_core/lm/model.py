@@ -33,6 +33,7 @@ from taglm_core.lm.pretrained import PretrainedVectors
 from taglm_core.nn.characters import CharCnn
 from taglm_core.nn.lm_network import LanguageModel, LmState, WithVectors, WordEncoder
 from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, NoSoftmax, SampledSoftmax, Softmax
+from taglm_core.store.durable import write_json
 
 WEIGHTS = "weights.safetensors"
 _SOFTMAX = "softmax."  # how the names of its parameters begin
@@ -192,7 +193,7 @@ def save_language_model(lm: TrainedLm, folder: Path) -> None:
     """Write all files of a language model."""
     settings = lm.config.model_dump(mode="json", exclude={"continue_from"})  # lineage is the manifest's
     data = {"direction": lm.direction, "vocabulary": len(lm.vocabulary), "settings": settings}
-    (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(folder / "config.json", data, sort_keys=True, ensure_ascii=True)
     lm.vocabulary.save(folder / "vocabulary.parquet")
     if lm.vectors is not None:
         lm.vectors.save(folder)
@@ -212,7 +213,7 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
         predicts: False leaves its softmax on the disk: enough to read with.
     """
     config = load_settings(folder)
-    direction = Direction(json.loads((folder / "config.json").read_text(encoding="utf-8"))["direction"])
+    direction = Direction(json.loads((folder / "config.json").read_bytes())["direction"])
     vocabulary = LmVocabulary.load(folder / "vocabulary.parquet", shapes=config.unknown is Unknown.SHAPE)
     vectors = None if config.vectors is None else PretrainedVectors.load(folder)
     with torch.device("meta"):  # nothing is initialised only to be overwritten
@@ -233,7 +234,7 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
 
 def load_settings(folder: Path) -> LanguageModelConfig:
     """The settings of a language model."""
-    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    data = json.loads((folder / "config.json").read_bytes())
     return LanguageModelConfig.model_validate(data["settings"])
 
 

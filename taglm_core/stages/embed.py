@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -137,7 +136,7 @@ def build_word_vectors(context: BuildContext) -> BuildResult:
     (path,) = context.files[VECTORS]
     vectors = read_vectors(path, counts.keys(), counts=counts)
     write_vectors(vectors, context.out)
-    (context.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(context.out / COVERAGE, vectors.coverage, sort_keys=True)
     missing, total = vectors.coverage["missing"], counts.total()
     assert isinstance(missing, dict)
     metrics = {

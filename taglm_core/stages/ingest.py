@@ -19,6 +19,7 @@ from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
 from taglm_core.pipeline.build import BuildContext, BuildResult
+from taglm_core.store.durable import write_json
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
@@ -39,9 +40,9 @@ def build_tag_scheme(context: BuildContext) -> BuildResult:
     paths = [*(path for files in context.files.values() for path in files), *_demo_files(context)]
     paths = list(dict.fromkeys(paths))  # a file may be two splits; its bad lines are named once
     found = _find_layout(context, paths, scheme=None)
-    _write_json(context.out / SCHEME_FILE, found.layout.to_dict())
+    write_json(context.out / SCHEME_FILE, found.layout.to_dict(), sort_keys=True)
     doubt = {"doubt": found.doubts[0]} if found.doubts else {}
-    _write_json(context.out / "evidence.json", {**found.evidence.describe(), **doubt})
+    write_json(context.out / "evidence.json", {**found.evidence.describe(), **doubt}, sort_keys=True)
     return BuildResult(not_payload=("evidence.json",))
 
 
@@ -91,7 +92,7 @@ def build_statistics(context: BuildContext) -> BuildResult:
     corpora = {name: artifact.path for name, artifact in context.inputs.items()}
     figures = {name: corpus_statistics(path, **settings) for name, path in corpora.items()}
     result = {"corpora": figures, "overlap": overlap(corpora, **settings)}
-    _write_json(context.out / "statistics.json", result)
+    write_json(context.out / "statistics.json", result, sort_keys=True)
     return BuildResult()
 
 
@@ -108,7 +109,7 @@ def _corpus_built(
     told = counts.to_dict()
     if layout is not None and layout != Layout(layout.scheme):  # an unusual one, for those who look at the file again
         told["layout"] = layout.to_dict()
-    _write_json(context.out / "counts.json", told)
+    write_json(context.out / "counts.json", told, sort_keys=True)
     numbers = {name: value for name, value in told.items() if isinstance(value, int)}
     return BuildResult(counts=numbers, seeds=seeds, not_payload=("counts.json",))
 
@@ -122,7 +123,7 @@ def _layout(context: BuildContext, paths: Sequence[Path]) -> Layout:
     """The layout found over all splits, or over this one where the experiment names the scheme."""
     if "scheme" in context.config:
         return _find_layout(context, paths, scheme=Scheme(context.config["scheme"])).layout
-    return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_text(encoding="utf-8")))
+    return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_bytes()))
 
 
 def _find_layout(context: BuildContext, paths: Sequence[Path], scheme: Scheme | None) -> FoundLayout:
@@ -157,7 +158,3 @@ def _say_what_was_met(counts: CorpusCounts, layout: Layout) -> None:
 def _demo_files(context: BuildContext) -> Iterator[Path]:
     for name in context.config["demo_files"].values():
         yield context.inputs["demo"].path / name
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from taglm_core.config.embedding import EmbeddingConfig
@@ -29,6 +27,7 @@ from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.roles import TRAIN_ONLY
+from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import JoinedStates, States
 from taglm_core.tagging.online_vectors import samples
 from taglm_core.tagging.tagger_training import TaggerTraining, confidences, decode_all, droppable_rows
@@ -169,18 +168,10 @@ def build_evaluation(context: BuildContext) -> BuildResult:
         "calibration": {name: found.to_dict() for name, found in calibration.items()},
         "tags_unseen_in_training": sorted({tag for sentence in gold for tag in sentence} - known),
     }
-    _write_json(context.out / "scores.json", data_out)
+    write_json(context.out / "scores.json", data_out, sort_keys=True, ensure_ascii=True)
     counts = {"sentences": len(tokens), "tokens": sum(map(len, tokens))}
     metrics = {f"{split}/f1": scores.micro.f1, f"{split}/calibration_error_spans": calibration["spans"].error}
     return BuildResult(counts, metrics, machine=device.describe())
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _labelled(context: BuildContext, split: str) -> Sentences:

@@ -28,6 +28,7 @@ from taglm_core.nn.characters import CharCnn, CharRnn
 from taglm_core.nn.crf import Crf
 from taglm_core.nn.lm_embedding_mixer import LmEmbeddingMixer, LmSource
 from taglm_core.nn.tagger_network import Dropout, Tagger, random_word_vectors
+from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import Dataset, States
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, normalise
 from taglm_core.training.randomness import numpy_generator
@@ -213,7 +214,7 @@ def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder
     sources = [source._asdict() for source in spec.lm]
     data = {"settings": spec.config.model_dump(mode="json"), "tags": spec.tags, "word_size": spec.word_size,
             "lm": sources, "embedding": spec.embedding.model_dump(mode="json"), **facts}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(folder / "config.json", data, sort_keys=True, ensure_ascii=True)
     (folder / "words.json").write_text(json.dumps(asdict(spec.words), ensure_ascii=False), encoding="utf-8")
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / "weights.safetensors")
@@ -221,8 +222,8 @@ def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder
 
 def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
     """A tagger's spec, and the whole of its config."""
-    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    data = json.loads((folder / "config.json").read_bytes())
+    words = json.loads((folder / "words.json").read_bytes())
     spec = TaggerSpec(
         TaggerConfig.model_validate(data["settings"]),
         tuple(data["tags"]),
