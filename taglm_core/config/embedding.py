@@ -18,7 +18,7 @@ class Context(StrEnum):
 
 
 def _layers_as_written(given: object) -> object:
-    """Refuses what the union below would refuse in words about unions."""
+    """Refuse here what pydantic would refuse with a message about unions."""
     if given in ("top", "all"):
         return given
     if isinstance(given, list | tuple) and given and all(type(layer) is int and layer >= 1 for layer in given):

@@ -66,7 +66,7 @@ class RunConfig(Settings):
     @field_validator("tracking_uri", mode="after")
     @classmethod
     def _home_of_a_database_is_expanded(cls, uri: str | None) -> str | None:
-        """`sqlite:///~/mlflow.db` is a file in the home folder, not in a folder named `~`."""
+        """Read `sqlite:///~/mlflow.db` as a file in the home folder, not in a folder named `~`."""
         if uri is None or not uri.startswith(_SQLITE):
             return uri
         return f"{_SQLITE}{home_expanded(Path(uri.removeprefix(_SQLITE)))}"
@@ -178,5 +178,5 @@ class Experiment(Settings):
         return ("train", "dev") if self.labelled.test is None else ("train", "dev", "test")
 
     def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
-        """The tagger section with the variant's preset, if it names one, and its differences laid over it."""
+        """Return the tagger section under the variant's preset, if it names one, and under its differences."""
         return TaggerConfig.model_validate(over_preset(variant.tagger, PRESETS, self.tagger.model_dump()))

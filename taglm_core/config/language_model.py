@@ -69,7 +69,7 @@ class SampledSoftmax(Settings):
     )  # fmt: skip
 
     def number(self, tokens: int, vocabulary: int) -> int:
-        """Words to draw in a step of so many tokens."""
+        """Return the number of words to draw in a step of `tokens` tokens."""
         return self.samples if self.samples is not None else max(1, min(round(3.2 * tokens), vocabulary // 2))
 
 
@@ -132,7 +132,7 @@ SHAPE = (
 
 
 def _base_as_written(given: Any) -> Any:
-    """Refuses what the union below would refuse in words about unions."""
+    """Refuse here what pydantic would refuse with a message about unions."""
     if given is None or given == LATEST:
         return given
     ways = [str(way) for way in Direction]
@@ -226,7 +226,7 @@ class LanguageModelConfig(Settings):
         return over_preset(given, PRESETS)
 
     def shape(self) -> dict[str, Any]:
-        """What a model that goes on from another one must have in common with it (JSON values)."""
+        """Return what a model must have in common with the one it goes on from (JSON values)."""
         fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
         fixed["softmax"].pop("samples", None)  # how it is trained
         fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # wherever it lies

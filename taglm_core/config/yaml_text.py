@@ -95,7 +95,7 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Any:
 
 
 def _text(path: Path) -> str:
-    """Text of a UTF-8 file, without its byte order mark."""
+    """Return the text of a UTF-8 file, without its byte order mark."""
     try:
         data = path.expanduser().read_bytes()  # no shell expands --experiment=~/x.yaml
     except (OSError, RuntimeError) as error:

@@ -140,7 +140,7 @@ class ConllReader:
 
 
 def read_conll(paths: Iterable[Path], columns: Columns, *, counts: ReadCounts | None = None) -> Iterator[Sentence]:
-    """Yields the sentences of CoNLL files, in order; arguments as for `ConllReader`.
+    """Yield the sentences of CoNLL files, in order; arguments as for `ConllReader`.
 
     Raises:
         InputError: at the end, with the first lines that cannot be read: another number of columns than most lines of
@@ -170,11 +170,11 @@ class _File:
         self.current = Width(0)  # what is known of lines as wide as the last one
 
     def is_document_mark(self, columns: list[str]) -> bool:
-        """Whether the word column, or the first one (short marks stand alone on the line), is the mark."""
+        """Return whether the word column or the first column (short marks stand alone on the line) is the mark."""
         return columns[0] == DOCUMENT_MARK or self._at(columns, self.columns.word) == DOCUMENT_MARK
 
     def is_comment(self, line: str, columns: list[str]) -> bool:
-        """Whether a line that begins with `#` is a comment: no token line, and before the first token of a sentence."""
+        """Return whether a line with `#` in front is a comment: no token line, and before a sentence's first token."""
         if self.tokens:
             return False
         if self._has_key(line, columns):
@@ -187,7 +187,7 @@ class _File:
         return _FREE_COMMENT.fullmatch(line) is not None
 
     def _has_key(self, line: str, columns: list[str]) -> bool:
-        """Whether a line is a comment `# key = value` by its form; a whole token line is none, but for known keys."""
+        """Return whether a line has the form `# key = value`; a whole token line counts only with a known key."""
         if _KNOWN_COMMENT.fullmatch(line):
             return True
         tag = self._at(columns, self.columns.tag) or ""
@@ -195,7 +195,7 @@ class _File:
         return not is_token and _KEY_COMMENT.fullmatch(line) is not None
 
     def add(self, number: int, line: str, columns: list[str]) -> None:
-        """Takes one token line."""
+        """Take one token line."""
         if "\r" in line:
             self._refuse(number, "a carriage return inside the line", "LF or CRLF line ends", "convert the line ends")
         if line[0] == "#" and self._has_key(line, columns):
@@ -231,7 +231,7 @@ class _File:
             )
 
     def finish(self, document: int) -> Sentence:
-        """Gives the sentence read so far and starts the next."""
+        """Return the sentence read so far, and start the next."""
         tags = None if self.columns.tag is None else tuple(self.tags)
         sentence = Sentence(tuple(self.tokens), tags, document, self.first_line, str(self.path))
         self.tokens, self.tags = [], []
@@ -245,7 +245,7 @@ class _File:
         self.tags.append(tag)
 
     def _at(self, columns: list[str], column: int | None) -> str | None:
-        """The value of a column; None if it is not there."""
+        """Return the value of a column; None if there is no such column."""
         if column is None or not -len(columns) <= column < len(columns):
             return None
         return columns[column]

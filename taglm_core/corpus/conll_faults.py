@@ -127,7 +127,7 @@ class FileFaults:
         width.faults.add(BadLine(self.path, number, found, expected, remedy))
 
     def bad_tag(self, width: Width, number: int, tag: str) -> None:
-        """Note a line whose tag is none."""
+        """Note a line with a malformed tag."""
         if width.faults.count >= MAX_NAMED:  # nobody reads more of them
             width.faults.count += 1
             return
@@ -154,7 +154,7 @@ class FileFaults:
         self._comments.add(BadLine(self.path, number, found, expected, "put a blank line before the comment"))
 
     def index(self, number: int, line: str, index: str) -> None:
-        """Look at a first column that is not the word: CoNLL-U has lines there that hold no word of their own."""
+        """Check a first column that is not the word: some lines of CoNLL-U have an index, but no word of their own."""
         if index.isdigit():
             self._indexes += 1
         elif _RANGE.fullmatch(index):
@@ -192,16 +192,16 @@ class FileFaults:
         return sorted(lines, key=lambda line: line.line)[:MAX_NAMED], self.count()
 
     def _others(self) -> list[Faults]:
-        """Faults of lines with the usual number of columns, and of lines of no token."""
+        """Return faults of lines with the usual number of columns, and of lines without a token."""
         is_conllu = self._indexes > self._ranges.count and not self._no_indexes
         return [self._usual().faults, self._comments, *([self._ranges] if is_conllu else [])]
 
     def _usual(self) -> Width:
-        """The number of columns that most lines have; the first line's among equals."""
+        """Return the number of columns that most lines have; among equals, that of the first line."""
         return max(self._widths.values(), key=lambda width: width.count, default=Width(0))
 
     def _lacking(self) -> BadLine | None:
-        """The first line of a file that lacks a configured column."""
+        """Return the first line of a file that lacks a configured column."""
         usual, remedy = self._usual(), ""
         for name, column in (("word", self._columns.word), ("tag", self._columns.tag)):
             if usual.columns and column is not None and _index(column, usual.columns) is None:
@@ -236,7 +236,7 @@ class FileFaults:
 
 
 def _index(column: int | None, columns: int) -> int | None:
-    """The index of a column from 0; None if it is not there."""
+    """Return the index of a column from 0; None if there is no such column."""
     if column is None or not -columns <= column < columns:
         return None
     return column % columns

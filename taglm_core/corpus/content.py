@@ -172,18 +172,18 @@ def _identify(head: bytes) -> Content | None:
 
 
 def _is_telling(signature: bytes, head: bytes) -> bool:
-    """Whether a signature is more than words with which a text may begin."""
+    """Return whether a signature is more than words that may begin a text."""
     return b"\0" in head or _UNPRINTABLE.search(signature) is not None
 
 
 def _escaped(head: bytes) -> Content | None:
-    """Text in an encoding of seven bits, which reads as UTF-8: escapes switch its alphabets."""
+    """Detect text in a seven-bit encoding, which reads as UTF-8: escapes switch its alphabets."""
     found = re.search(rb"\x1b\$(\)C)?|\x1b\([BJ]", head)
     return None if found is None else _wide("ISO-2022-KR" if found[1] else "ISO-2022-JP")
 
 
 def _wide_without_mark(head: bytes) -> Content | None:
-    """UTF-16 or UTF-32 without a byte order mark: the zero bytes of its ASCII characters stand at every other place."""
+    """Detect UTF-16 and UTF-32 without a byte order mark: every other byte of ASCII characters is zero."""
     zeros = head.count(0)
     if zeros * 5 < len(head) or len(head) < 4:  # one in five: half of the characters are ASCII
         return None

@@ -13,7 +13,7 @@ from taglm_core.errors import OutOfResources
 
 @contextmanager
 def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens an empty in-memory database that spills to disk and fetches no extension from anywhere.
+    """Open an empty in-memory database that spills to disk and fetches no extensions.
 
     Args:
         threads: CPU threads.

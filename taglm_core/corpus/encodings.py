@@ -97,12 +97,12 @@ def _lines_beyond_ascii(block: bytes) -> Iterator[bytes]:
 
 
 def _looks_binary(sample: bytes) -> bool:
-    """Whether control characters, which no text has, are frequent."""
+    """Return whether control characters, absent from text, are frequent."""
     return len(_CONTROL.findall(sample)) * 50 > len(sample)
 
 
 def _guess(sample: bytes) -> str:
-    """The name by which iconv knows the encoding of a text."""
+    """Return the name that iconv has for the encoding of a text."""
     letters_apart = b" ".join(_WORD.findall(sample))
     letters = letters_apart.replace(b" ", b"")
     beyond = sum(byte > 127 for byte in letters)
@@ -119,7 +119,7 @@ def _guess(sample: bytes) -> str:
 
 
 def _around(text: bytes, place: int) -> str:
-    """What stands around a wrong byte, so that people find it in the line."""
+    """Return the text around a wrong byte, so that people find it in the line."""
     begin = text.rfind(b"\n", 0, place) + 1
     end = text.find(b"\n", place)
     part = text[max(begin, place - 20) : min(len(text) if end < 0 else end, place + 20)]

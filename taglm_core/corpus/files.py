@@ -144,7 +144,7 @@ def _read(path: Path, kind: str | None) -> Iterator[bytes]:
 
 
 def _needs_long_window(kind: str | None, head: bytes) -> bool:
-    """Whether a file was made by zstd's --long with more than 27: Arrow takes no such window."""
+    """Return whether zstd's --long with more than 27 made a file: Arrow takes no such window."""
     if kind != "zstd":
         return False
     try:

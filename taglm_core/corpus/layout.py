@@ -54,7 +54,7 @@ class Layout:
 
     @classmethod
     def from_dict(cls, told: Mapping[str, str]) -> Layout:
-        """Inverse of `to_dict`."""
+        """Restore what `to_dict` returned."""
         return cls(
             Scheme(told["scheme"]),
             Separator(told.get("separator", Separator.SPACE)),

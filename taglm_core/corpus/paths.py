@@ -66,7 +66,7 @@ def _expanded(pattern: str | Path) -> Path:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All that is no folder, at any depth, and not hidden."""
+    """Yield all files below a folder, at any depth, that are not hidden."""
 
     def complain(error: OSError) -> None:
         raise error
@@ -77,7 +77,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _matches(path: Path) -> list[Path]:
-    """What a glob matches, sorted; its leading folders that exist are taken literally."""
+    """Return the sorted matches of a glob; its leading folders that exist are taken literally."""
     literal = next((parent for parent in path.parents if parent.is_dir()), Path())
     pattern = str(Path(glob.escape(str(literal)), path.relative_to(literal)))
     return [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (Path.glob takes no absolute pattern)

@@ -115,7 +115,7 @@ def to_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def from_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str, ...]:
-    """Writes entities as tags.
+    """Write entities as tags.
 
     Args:
         spans: entities that don't overlap, in order.
@@ -161,12 +161,12 @@ def violations(tags: Sequence[str], scheme: Scheme) -> list[Violation]:
 
 
 def _either(prefixes: str, rules: _Rules, kind: str) -> str:
-    """Those of the prefixes that the scheme writes, as tags: `I-PER or E-PER`."""
+    """Join those of the prefixes that the scheme writes, as tags: `I-PER or E-PER`."""
     return " or ".join(f"{prefix}-{kind}" for prefix in prefixes if prefix in rules.prefixes)
 
 
 def _listed(prefixes: str) -> str:
-    """The prefixes as words: `B, I and S`."""
+    """Join the prefixes as words: `B, I and S`."""
     return " and ".join(", ".join(prefixes).rsplit(", ", 1))
 
 
@@ -186,7 +186,7 @@ class AllowedTags:
 
 
 def allowed_tags(tags: Sequence[str], scheme: Scheme) -> AllowedTags:
-    """Tables of what a scheme writes: a sequence fits if and only if it is what `from_spans` makes of its entities.
+    """Return what a scheme writes, as tables: a sequence fits if and only if `from_spans` makes it of its entities.
 
     For IOB1 that is stricter than `violations`, which reads a B that no touching entity calls for.
 
@@ -212,7 +212,7 @@ def _is_open(tag: str, scheme: Scheme) -> bool:
 
 
 def _may_follow(one: str, other: str, scheme: Scheme) -> bool:
-    """Whether one tag may follow another; the beginning of a sentence is like O."""
+    """Return whether one tag may follow another; the beginning of a sentence is like O."""
     (before, kind), (prefix, other_kind) = split_tag(one), split_tag(other)
     inside = before in ("B", "I") and kind == other_kind  # of an entity of the second tag's type
     if not _is_written(other, scheme):

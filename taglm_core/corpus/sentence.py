@@ -45,7 +45,7 @@ class StoredSentence:
 
 
 def map_tokens(tokens: tuple[str, ...], token_map: Mapping[str, str]) -> tuple[str, ...]:
-    """Tokens as the language models' text writes them (`embedding.token_map`)."""
+    """Write tokens as the language models' text does (`embedding.token_map`)."""
     return tuple(token_map.get(token, token) for token in tokens) if token_map else tokens
 
 

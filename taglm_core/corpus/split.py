@@ -25,7 +25,7 @@ def split_corpus(
     sentences_per_file: int = 200_000,
     row_group: int = 50_000,
 ) -> CorpusCounts:
-    """Writes a random draw of a stored corpus, or its complement, in the order of the source.
+    """Write a random draw of a stored corpus, or its complement, in the order of the source.
 
     Sentence ids are numbered anew, document ids kept. Draws by the same seed are nested: 100 sentences are among the
     first 200. Drawn are the sentences whose hash of (seed, position) is smallest, so no library's generator matters.

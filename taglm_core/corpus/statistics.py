@@ -38,7 +38,7 @@ GROUP BY sentence_id, number, kind
 
 
 def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp_dir: Path) -> dict[str, object]:
-    """Describes a stored corpus.
+    """Describe a stored corpus.
 
     Args:
         corpus_dir: folder of a stored corpus.
@@ -89,7 +89,7 @@ def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp
 def overlap(
     dirs: Mapping[str, Path], *, threads: int, memory_limit: str, temp_dir: Path
 ) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """Tells for each ordered pair of corpora how much of the one is also in the other.
+    """Compute for each ordered pair of corpora how much of the one is also in the other.
 
     Args:
         dirs: folders of stored corpora by name.

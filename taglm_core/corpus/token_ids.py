@@ -46,7 +46,7 @@ def write_token_ids(
     passage: int = 1,
     batch_size: int = 50_000,
 ) -> dict[str, int]:
-    """Writes the ids of all sentences: training sentences scattered into shards by hash, held-out ones apart.
+    """Write the ids of all sentences: training sentences scattered into shards by hash, held-out ones apart.
 
     Inside a shard sentences keep their order. Memory holds one batch and the distinct words.
 
@@ -112,7 +112,7 @@ class _Words:
         self._extra_counts: list[int] = []
 
     def encode(self, tokens: pa.Array) -> np.ndarray:
-        """Gives [T] int32 ids of [T] tokens, making ids for words not met before."""
+        """Return [T] int32 ids of [T] tokens; words not met before get new ids."""
         coded = tokens.dictionary_encode()  # so that Python sees each distinct word of the batch once
         places = coded.indices.to_numpy()
         distinct = coded.dictionary.to_pylist()
@@ -131,7 +131,7 @@ class _Words:
         return found
 
     def write_extra(self, out_file: Path) -> int:
-        """Writes the new words and gives their number."""
+        """Write the new words, and return their number."""
         ids = np.arange(self.known, self.known + len(self._extra), dtype=np.int32)
         table = pa.table(
             [pa.array(ids), pa.array(self._extra, pa.string()), pa.array(self._extra_counts, pa.int64())],
@@ -161,7 +161,7 @@ class _ShardWriter:
         self._offsets.close()
 
     def append(self, ids: np.ndarray, lengths: np.ndarray) -> None:
-        """Takes the ids of sentences, one after the other, and their lengths."""
+        """Append the ids of sentences, one after the other, and their lengths."""
         ends = self.tokens + np.cumsum(lengths)
         self._ids.write(np.ascontiguousarray(ids, _IDS).data)
         self._offsets.write(ends.astype(_OFFSETS).data)
@@ -185,7 +185,7 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path, name: str) -> Shard:
-        """Maps the files of a shard.
+        """Map the files of a shard.
 
         Raises:
             DamagedObject: a file is missing, or sizes do not fit.
@@ -209,7 +209,7 @@ class Shard:
         return len(self.ids)
 
     def sentence(self, index: int) -> np.ndarray:
-        """Gives the [T] ids of a sentence, a view of the file."""
+        """Return the [T] ids of a sentence, a view of the file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sentence {index} of {len(self)}")
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
@@ -231,7 +231,7 @@ class TokenIds:
 
     @classmethod
     def open(cls, folder: Path) -> TokenIds:
-        """Opens what `write_token_ids` wrote.
+        """Open what `write_token_ids` wrote.
 
         Raises:
             DamagedObject: files are missing, or sizes do not fit.

@@ -86,7 +86,7 @@ def read_all(path: Path, *, most: int) -> Rows:
 
 
 def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
-    """The vectors of the wanted keys (None: of all), so many at most."""
+    """Return the vectors of the wanted keys (None: of all), at most `most` of them."""
     layout = find_layout(path)
     is_binary = layout.format is VectorFormat.BINARY
     rows: dict[str, np.ndarray] = {}
@@ -112,7 +112,7 @@ def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
 
 
 def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
-    """The word, the values and the line of each vector of a text file. Blank lines may stand at its end."""
+    """Yield the word, values and line of each vector of a text file. Blank lines may end it."""
     number = total = blank = 0
     has_header = layout.promised is not None
     lines = chain.from_iterable(block.removesuffix(b"\n").split(b"\n") for block in whole_lines(path, EXPECTED))
@@ -151,12 +151,12 @@ def _split_line(path: Path, number: int, line: bytes, layout: Layout) -> tuple[b
 
 
 def _is_plain(field: bytes, values: list[bytes]) -> bool:
-    """Whether a number is written as no value is, and so belongs to the word: the 4 of `iPhone 4 0.25 -0.5`."""
+    """Return whether a number is not written like a value, and so belongs to the word: 4 in `iPhone 4 0.25 -0.5`."""
     return field.isdigit() and not any(value.isdigit() for value in values)
 
 
 def _wrong_width(path: Path, number: int, line: bytes, found: int, dim: int, word: bytes = b"") -> InputError:
-    """The error for a line with another number of values; `word`: what may be one with a number at its end."""
+    """Return the error for a line with another number of values; `word` may be one that ends in a number."""
     shown, name = (text[:40].decode("utf-8", errors="replace") for text in (line, word))
     remedy = f"remove the line if it is a header, or {FORMAT_REMEDY}" if number == 1 else FORMAT_REMEDY
     if word:
@@ -190,7 +190,7 @@ def _from_bytes(path: Path, key: str, values: bytes, number: int) -> np.ndarray:
 
 
 def _binary_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
-    """The word and the values of each vector of a binary file, and no line."""
+    """Yield the word and the values of each vector of a binary file, and no line."""
     blocks = read_blocks(path)
     buffer = next(blocks)
     while b"\n" not in buffer:

@@ -39,7 +39,7 @@ _NORMALISED_SQL = f"translate(array_to_string(tokens, ' '), '{string.ascii_upper
 
 
 def is_heldout(normalised: bytes, fraction: float) -> bool:
-    """Whether a sentence is held out of training.
+    """Return whether a sentence is held out of training.
 
     Args:
         normalised: tokens joined by one space, A-Z lower-cased (`bytes.lower`), UTF-8.
@@ -50,12 +50,12 @@ def is_heldout(normalised: bytes, fraction: float) -> bool:
 
 
 def heldout_mask(texts: Iterable[str], fraction: float) -> np.ndarray:
-    """Gives [B] bool, whether each sentence (tokens joined by one space) is held out."""
+    """Return for each sentence (tokens joined by one space) whether it is held out: [B] bool."""
     return np.fromiter((is_heldout(text.encode().lower(), fraction) for text in texts), dtype=bool)
 
 
 def heldout_sql(fraction: float) -> str:
-    """Gives the same decision as an SQL condition over a column `tokens` of lists of strings."""
+    """Return the same decision as an SQL condition over a column `tokens` of lists of strings."""
     return f"(md5_number_lower({_NORMALISED_SQL})::HUGEINT < {_threshold(fraction)}::HUGEINT)"
 
 
@@ -75,7 +75,7 @@ def count_words(
     memory_limit: str,
     temp_dir: Path,
 ) -> dict[str, int]:
-    """Writes the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
+    """Write the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
 
     Args:
         corpus_dir: folder of a stored corpus.
@@ -136,12 +136,12 @@ def count_words(
 
 
 def read_words(words_file: Path) -> pa.Table:
-    """Reads a words file: columns id, word, count, with `BOUNDARY` in row 0."""
+    """Read a words file: columns id, word, count, with `BOUNDARY` in row 0."""
     return pq.read_table(words_file, schema=WORDS_SCHEMA)
 
 
 def _write_words(out_file: Path, boundaries: int, reader: Iterable[pa.RecordBatch]) -> tuple[int, int]:
-    """Writes the boundary and the batches (word, n) with ids; gives the number of words and of their tokens."""
+    """Write the boundary and the batches (word, n) with ids; return the number of words and of their tokens."""
     out_file.parent.mkdir(parents=True, exist_ok=True)
     written = covered = 0
     with pq.ParquetWriter(out_file, WORDS_SCHEMA, compression="zstd") as writer:

@@ -49,13 +49,13 @@ class WordVectors:
 
 
 def candidate_keys(word: str) -> tuple[str, str, str]:
-    """Gives the keys a word is looked up by, in order: see `LOOKUPS`."""
+    """Return the keys by which a word is looked up, in order: see `LOOKUPS`."""
     lower = word.lower()
     return word, lower, _DIGIT.sub("0", lower)
 
 
 def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | None = None) -> WordVectors:
-    """Reads the vectors of the needed words; memory holds those only.
+    """Read the vectors of the needed words; memory holds those only.
 
     If a word occurs twice in the file, its first vector counts.
 
@@ -91,7 +91,7 @@ def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | No
 
 
 def write_vectors(vectors: WordVectors, folder: Path) -> Path:
-    """Writes `vectors.arrow`: columns word and vector, the coverage as metadata. The same vectors, the same bytes."""
+    """Write `vectors.arrow`: columns word and vector, coverage as metadata. The same vectors give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     flat = pa.array(np.ascontiguousarray(vectors.matrix, np.float32).reshape(-1))
     schema = pa.schema(
@@ -107,7 +107,7 @@ def write_vectors(vectors: WordVectors, folder: Path) -> Path:
 
 
 def load_vectors(folder: Path) -> WordVectors:
-    """Loads what `write_vectors` wrote.
+    """Load what `write_vectors` wrote.
 
     Raises:
         DamagedObject: there is no such file, or it is no whole one.

@@ -51,12 +51,12 @@ class Calibration:
     bins: tuple[Bin, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and numbers."""
+        """Return plain dicts and numbers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
-        """The inverse of `to_dict`."""
+        """Restore what `to_dict` returned."""
         return cls(data["error"], data["count"], tuple(Bin(**found) for found in data["bins"]))
 
 
@@ -93,7 +93,7 @@ def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Ca
 
 
 def pool(calibrations: Iterable[Calibration]) -> Calibration:
-    """One calibration over the predictions of several, of the same bins: all seeds of a variant, say."""
+    """Pool calibrations with the same bins, for instance of all seeds of a variant."""
     found = list(calibrations)
     bins = []
     for parts in zip(*(one.bins for one in found), strict=True):
@@ -109,7 +109,7 @@ def pool(calibrations: Iterable[Calibration]) -> Calibration:
 def calibrate_tokens(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], confidence: Sequence[Sequence[float]]
 ) -> Calibration:
-    """Calibration of the tags: each token's confidence, and whether its tag is right."""
+    """Calibrate the tags: each token's confidence, and whether its tag is right."""
     pairs = zip(gold, predicted, strict=True)
     correct = [one == other for tags, found in pairs for one, other in zip(tags, found, strict=True)]
     return calibrate([value for row in confidence for value in row], correct)
@@ -118,7 +118,7 @@ def calibrate_tokens(
 def calibrate_spans(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], confidence: Sequence[Sequence[float]]
 ) -> Calibration:
-    """Calibration of the predicted spans, in the order of `conlleval_spans`: right are type and both boundaries."""
+    """Calibrate predicted spans, in the order of `conlleval_spans`: right means type and both boundaries."""
     correct: list[bool] = []
     for tags, found in zip(gold, predicted, strict=True):
         wanted = set(conlleval_spans(tags))

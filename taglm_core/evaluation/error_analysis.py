@@ -80,12 +80,12 @@ class VariantErrors:
     mistakes: tuple[Mistake, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers."""
+        """Return plain dicts, lists and numbers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> VariantErrors:
-        """The inverse of `to_dict`, also after a trip through a JSON file."""
+        """Restore what `to_dict` returned, also after a trip through a JSON file."""
         return cls(
             {
                 group: {name: tuple(Counts(*seed) for seed in seeds) for name, seeds in strata.items()}

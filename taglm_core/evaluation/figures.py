@@ -34,7 +34,7 @@ _FEW_POINTS = 30  # up to here each measured point of a curve is marked
 
 
 def f1_bars(comparison: Comparison) -> Figure:
-    """F1 of each variant over all spans and by type: mean, sample standard deviation, and a dot for each seed."""
+    """Draw F1 of each variant over all spans and by type: mean, sample standard deviation, a dot for each seed."""
     variants = comparison.variants
     types = comparison.type_counts
     frequent = sorted(types, key=lambda name: -types[name])[:_MOST_TYPES]
@@ -52,7 +52,7 @@ def f1_bars(comparison: Comparison) -> Figure:
 
 
 def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figure:
-    """F1 of each variant by kind of entity: seen or new, and by length.
+    """Draw F1 of each variant by kind of entity: seen or new, and by length.
 
     Args:
         strata: gold spans, and F1 by variant, by stratum.
@@ -68,7 +68,7 @@ def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figur
 def _grouped_bars(
     labels: Sequence[str], samples: Mapping[str, Sequence[Sample]]
 ) -> tuple[Figure, Axes, list[tuple[float, float]]]:
-    """Bars of F1 with whiskers, one group a label and one bar a variant; where each variant begins, and its width."""
+    """Draw bars of F1 with whiskers, a group a label, a bar a variant; return each variant's left end and width."""
     count = max(1, len(samples))
     wide = min(_WIDEST, max(5.0, 1.6 + 0.45 * len(labels) * (count + 1)))
     figure = Figure(figsize=(wide, 4.4), layout="constrained")
@@ -101,7 +101,7 @@ def _grouped_bars(
 
 
 def confusion_figure(type_confusion: TypeConfusion) -> Figure:
-    """Gold type by predicted type for spans with the right boundaries, beside them missed and spurious spans.
+    """Draw gold type by predicted type for spans with right boundaries, beside missed and spurious spans.
 
     A cell's colour is its share of the row's gold spans; the number is the count. The last row, the spurious spans,
     has no gold spans and no colour. Of more than 30 types the rarer ones share a row and a column.
@@ -129,7 +129,7 @@ def confusion_figure(type_confusion: TypeConfusion) -> Figure:
 
 
 def _confusion_counts(type_confusion: TypeConfusion) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of K types and their counts [K + 1, K + 1], missed and spurious spans last; rare types as one."""
+    """Return names of K types and counts [K + 1, K + 1], missed and spurious last; rare types become one."""
     types = type_confusion["types"]
     K = len(types)
     counts = np.zeros((K + 1, K + 1), dtype=np.int64)
@@ -148,7 +148,7 @@ def _confusion_counts(type_confusion: TypeConfusion) -> tuple[list[str], NDArray
 
 
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
-    """Reliability diagram: accuracy of the predictions of each bin of confidence, and how many they are.
+    """Draw a reliability diagram: accuracy and number of the predictions in each bin of confidence.
 
     Args:
         calibrations: by name, ``"tokens"`` and ``"spans"`` say.
@@ -182,7 +182,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
 
 
 def curve_figure(series: Mapping[str, Points], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
-    """One line for each named series of (step, value).
+    """Draw one line for each named series of (step, value).
 
     Args:
         series: points in order; values that are not finite leave a gap.
@@ -205,7 +205,7 @@ class LearningPoint:
 
 
 def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
-    """F1 over the number of labelled sentences, logarithmic, one line a variant, whiskers over seeds.
+    """Draw F1 over the number of labelled sentences (logarithmic), a line a variant, whiskers over seeds.
 
     Args:
         curves: points by variant, sizes ascending.
@@ -236,7 +236,7 @@ def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
 
 
 def language_model_figure(perplexity: Mapping[str, Points], sampled_loss: Points, xlabel: str) -> Figure:
-    """Perplexities of a training and, in a panel of its own, the loss of a sampled softmax, which is no perplexity.
+    """Draw the perplexities of a training and, in its own panel, a sampled softmax's loss (no perplexity).
 
     Args:
         perplexity: points in order by name, ``"held-out"`` say.
@@ -289,7 +289,7 @@ def _seeds(sample: Sample) -> str:
 
 
 def _quiet(axes: Axes) -> None:
-    """Horizontal grid behind the data, no frame where there is no axis."""
+    """Draw a horizontal grid behind the data, and no frame without an axis."""
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -17,7 +17,7 @@ from taglm_core.evaluation.spans import SpanPair, encode_tags
 
 
 def paired_counts(files: Mapping[str, Sequence[tuple[Path, Mapping[str, int]]]]) -> dict[str, SentenceCounts]:
-    """Gold, predicted and correct spans of each variant, seed and sentence: [seeds, B, 3] by variant.
+    """Return gold, predicted and correct spans of each variant, seed and sentence: [seeds, B, 3] by variant.
 
     One file beside the first is in memory at a time.
 
@@ -52,7 +52,7 @@ def _check_same_split(first: Predictions, other: Predictions, path: Path) -> Non
 
 
 def _check_scores(counts: SentenceCounts, micro: Mapping[str, int], path: Path) -> None:
-    """The scores must be of these predictions."""
+    """Check that the scores are of these predictions."""
     found = counts.sum(axis=0).tolist()
     expected = [micro["gold"], micro["predicted"], micro["correct"]]
     if found != expected:

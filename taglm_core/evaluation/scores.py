@@ -38,7 +38,7 @@ class Prf:
 
     @classmethod
     def of(cls, counts: Counts) -> Prf:
-        """From counts; what would divide by zero is 0."""
+        """Compute the shares of counts; a division by zero gives 0."""
         return cls(counts.precision, counts.recall, counts.f1, *counts)
 
 
@@ -65,12 +65,12 @@ class Scores:
     tokens: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As written to ``scores.json``: plain dicts, floats and integers."""
+        """Return the content of ``scores.json``: plain dicts, floats and integers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scores:
-        """The inverse of ``to_dict``."""
+        """Restore what ``to_dict`` returned."""
         nested = {
             "micro": Prf(**data["micro"]),
             "per_type": {name: Prf(**prf) for name, prf in data["per_type"].items()},
@@ -117,7 +117,7 @@ def score(gold: Tags, predicted: Tags) -> Scores:
 
 
 def type_confusion(gold: Tags, predicted: Tags) -> TypeConfusion:
-    """Gold type by predicted type for spans with the same boundaries, and the spans that have no counterpart.
+    """Count gold type by predicted type for spans with equal boundaries, and spans without a counterpart.
 
     Raises:
         ValueError: as for ``score``.

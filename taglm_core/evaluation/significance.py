@@ -79,7 +79,7 @@ def approximate_randomisation(a: SentenceCounts, b: SentenceCounts, *, rounds: i
 def bootstrap_interval(
     a: SentenceCounts, b: SentenceCounts, rounds: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile interval of the difference over sentences drawn with replacement, the same for both systems.
+    """Return the percentile interval of the difference over sentences drawn with replacement, the same for both.
 
     Arguments and errors as for ``approximate_randomisation``; ``level`` lies between 0 and 1.
     """
@@ -104,7 +104,7 @@ def bootstrap_interval(
 
 
 def welch(a_f1s: Sequence[float], b_f1s: Sequence[float]) -> float | None:
-    """Two-sided p-value of Welch's t-test over the seeds' F1; None where it is not defined.
+    """Return the two-sided p-value of Welch's t-test over the seeds' F1; None where it is not defined.
 
     That is with fewer than two seeds on a side, or when neither side varies at all.
     """
@@ -124,7 +124,7 @@ def welch(a_f1s: Sequence[float], b_f1s: Sequence[float]) -> float | None:
 
 
 def _pooled(a: SentenceCounts, b: SentenceCounts, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Counts summed over the seeds, [B, 3] each; unequal numbers of seeds are brought to a common multiple."""
+    """Sum counts over the seeds, [B, 3] each; repeat both to a common multiple of seeds first."""
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; expected at least 1")
     sides = [np.asarray(side)[None] if np.ndim(side) == 2 else np.asarray(side) for side in (a, b)]
@@ -141,7 +141,7 @@ def _pooled(a: SentenceCounts, b: SentenceCounts, rounds: int) -> tuple[NDArray[
 
 
 def _f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Micro F1 from counts [..., 3]; 0 where there is no span."""
+    """Return micro F1 from counts [..., 3]; 0 without any span."""
     total = counts[..., 0] + counts[..., 1]
     return 2 * counts[..., 2] / np.where(total > 0, total, 1.0)
 

@@ -174,7 +174,7 @@ class SpanPair:
             self.hit &= self.gold.type.take(row, mode="clip") == self.predicted.type
 
     def counts(self) -> SpanCounts:
-        """Counts per type and over all."""
+        """Count spans per type and over all."""
         K = len(self.types)
         columns = (self.gold.type, self.predicted.type, self.predicted.type[self.hit])
         table = np.stack([np.bincount(column, minlength=K) for column in columns])  # [3, K]
@@ -182,11 +182,11 @@ class SpanPair:
         return SpanCounts(Counts(*table.sum(axis=1).tolist()), per_type)
 
     def boundary_counts(self) -> Counts:
-        """Counts where the type is not asked for: a predicted span is correct when both boundaries are."""
+        """Count spans whatever their type: a predicted span is correct when both boundaries are."""
         return Counts(len(self.gold.first), len(self.predicted.first), int((self.partner >= 0).sum()))
 
     def sentence_counts(self) -> NDArray[np.int64]:
-        """Gold, predicted and correct spans of every sentence, [B, 3]."""
+        """Count gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test."""
         B = len(self.lengths)
         sentence_of = np.repeat(np.arange(B), self.lengths)
         firsts = (self.gold.first, self.predicted.first, self.predicted.first[self.hit])
@@ -207,7 +207,7 @@ def span_counts(
 
 
 def _concatenate(codes: CodeInput, lengths: Codes | Sequence[int] | None) -> tuple[Codes, NDArray[np.int64]]:
-    """One array of codes, [T], and the sentence lengths, [B], from either form of input."""
+    """Return one array of codes, [T], and the sentence lengths, [B], from either form of input."""
     if lengths is None:
         if isinstance(codes, np.ndarray) and codes.dtype != object:
             raise ValueError("concatenated tag numbers need the sentence lengths")
@@ -221,21 +221,21 @@ def _concatenate(codes: CodeInput, lengths: Codes | Sequence[int] | None) -> tup
 
 
 def _sentence_openings(lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a token is the first of its sentence, [T]; empty sentences open nothing."""
+    """Return whether a token is the first of its sentence, [T]; empty sentences open nothing."""
     opens = np.zeros(int(lengths.sum()), dtype=bool)
     opens[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
     return opens
 
 
 def _runs(opens: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last token of each run that begins where ``opens`` and goes on while ``inside`` holds."""
+    """Return first and last token of each run that begins where ``opens`` and goes on while ``inside`` holds."""
     ends = inside.copy()
     ends[:-1] &= ~inside[1:] | opens[1:]
     return np.flatnonzero(opens & inside), np.flatnonzero(ends)
 
 
 def _conlleval_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
-    """Spans by conlleval's rules; both arguments [T]."""
+    """Find spans by conlleval's rules; both arguments [T]."""
     inside = packed > 0
     prefix, type_ = packed & 7, packed >> 3
     is_begin = (prefix == _PREFIXES.index("B")) | (prefix == _PREFIXES.index("S"))
@@ -247,12 +247,12 @@ def _conlleval_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> 
 
 
 def _type_indices(types: NDArray[np.integer]) -> NDArray[np.int64]:
-    """From 1 to from 0, [N], wide enough for arithmetic: the packed numbers are narrow, and K times K is not."""
+    """Count types from 0 instead of 1, [N], in a type wide enough for K times K: the packed numbers are narrow."""
     return types.astype(np.int64) - 1
 
 
 def _strict_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
-    """Well-formed BIOES spans; both arguments [T].
+    """Find well-formed BIOES spans; both arguments [T].
 
     A run goes on from B or I to I or E of the same type; it is a span when it is a single S or goes from B to E.
     """

@@ -36,14 +36,14 @@ class RowRange(NamedTuple):
 
 
 def token_digest(tokens: Sequence[str]) -> bytes:
-    """Digest of a sentence's tokens: 16 bytes. Lengths are part of it, so ("a b",) and ("a", "b") differ."""
+    """Return the digest of a sentence's tokens, 16 bytes; lengths enter it, so ("a b",) and ("a", "b") differ."""
     parts = [token.encode() for token in tokens]
     sizes = np.array([len(part) for part in parts], "<i4").tobytes()
     return hashlib.blake2b(sizes + b"".join(parts), digest_size=16).digest()
 
 
 def part_name(shard: int) -> str:
-    """File name of a shard."""
+    """Return the file name of a shard."""
     return f"part-{shard:05d}.arrow"
 
 
@@ -106,7 +106,7 @@ class EmbeddingCache:
         return self.key.dtype
 
     def sentence(self, number: int) -> NDArray[Any]:
-        """Embeddings of one sentence of the corpus: [n, W] of `dtype`, a copy."""
+        """Return the embeddings of one sentence of the corpus: [n, W] of `dtype`, a copy."""
         out = np.empty((int(self._length[number]), self.size), self.dtype)
         self.gather([number], out[None])
         return out

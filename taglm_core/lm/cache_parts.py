@@ -158,7 +158,7 @@ def write_part(path: Path, rows: Rows, largest: float) -> None:
 
 
 def read_part(path: Path, rows: int, key: CacheKey) -> Part | None:
-    """A finished shard; None where the file is absent, cannot be read, or has other rows."""
+    """Return a finished shard; None if the file is absent, unreadable or has another number of rows."""
     try:
         part = Part(path, key)
     except (OSError, KeyError, pa.ArrowException, MismatchError):
@@ -200,7 +200,7 @@ class Part:
         return self._rows
 
     def pieces(self, row: int, length: int) -> Iterator[tuple[int, Rows]]:
-        """Rows `row .. row + length`: views into the file, each with where it begins in them."""
+        """Yield rows `row .. row + length` as views into the file, each with its offset from `row`."""
         done = 0
         while done < length:
             number, first = divmod(row + done, ROWS)
@@ -219,7 +219,7 @@ _NO_SCALES = np.empty((0, 0), np.float32)
 
 
 def decode(rows: Rows, key: CacheKey) -> NDArray[Any]:
-    """States [n, W] of rows as they are kept, of the key's `dtype`."""
+    """Return the states [n, W] of stored rows, in the `dtype` of the key."""
     out = np.empty(rows.values.shape, key.dtype)
     _decode(rows, key, out)
     return out
@@ -256,7 +256,7 @@ def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
 
 
 def _column(part: NDArray[Any], kind: pa.DataType) -> pa.FixedSizeListArray:
-    """A matrix as a column, not copied."""
+    """Return a matrix as a column, without copying."""
     buffer = pa.py_buffer(np.ascontiguousarray(part))
     return pa.FixedSizeListArray.from_arrays(
         pa.Array.from_buffers(kind.value_type, part.size, [None, buffer]), type=kind
@@ -281,6 +281,6 @@ def write_arrow(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
 
 
 def _matrix(column: pa.FixedSizeListArray, size: int) -> NDArray[Any]:
-    """A view of a mapped column: [rows, size]."""
+    """Return a view of a mapped column: [rows, size]."""
     values: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
     return values.reshape(-1, size)

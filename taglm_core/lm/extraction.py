@@ -44,7 +44,7 @@ ENCODED = 1_024  # words whose characters are encoded at once
 
 
 def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:
-    """The layers that are kept, counted from 1.
+    """Return the layers to keep, counted from 1.
 
     Raises:
         ConfigError: the language model has no such layer.
@@ -61,7 +61,7 @@ def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:
 
 
 def cache_key(lm: TrainedLm, config: EmbeddingConfig, *, language_model: str, corpus: str, version: int) -> CacheKey:
-    """What a language model's embeddings of a corpus are, in full."""
+    """Return the full key of a language model's embeddings of a corpus."""
     return CacheKey(language_model, corpus, read_layers(lm, config), lm.size, config.precision, str(config.context),
                     dict(config.token_map), version)  # fmt: skip
 
@@ -84,7 +84,7 @@ class Shard:
         return sum(len(sentence) for passage in self.passages for sentence in passage)
 
     def token(self, row: int) -> tuple[Tokens, int]:
-        """The sentence that a row is of, and which of its tokens it is."""
+        """Return the sentence of a row, and the position of the row's token in it."""
         for passage in self.passages:
             for sentence in passage:
                 if row < len(sentence):
@@ -148,7 +148,7 @@ class _Strand:
 
 
 def _encode(network: LanguageModel, table: WordTable) -> Tensor:
-    """Word vectors [N, D] of all words of a table: once each, in blocks of a fixed size."""
+    """Return the word vectors [N, D] of all words of a table, encoded once each in blocks of a fixed size."""
     weight = next(network.parameters())
     vectors = weight.new_empty(len(table), network.size)
     for start in range(0, len(table), ENCODED):
@@ -159,7 +159,7 @@ def _encode(network: LanguageModel, table: WordTable) -> Tensor:
 
 def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: Sequence[int], write: Write,
                 check_stop: Callable[[], None]) -> None:  # fmt: skip
-    """Windows over strands side by side, longest first."""
+    """Read strands side by side, longest first, window by window."""
     state, start = lm.break_state.expand(len(strands)), 0
     while strands := [strand for strand in strands if len(strand.words) > start]:
         check_stop()
@@ -263,7 +263,7 @@ class OnlineStates:
 
 def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingConfig,
                  documents: Sequence[int] | None = None) -> OnlineStates:  # fmt: skip
-    """Embeddings of sentences at hand, by the code that fills the cache; as many bits as a cache would keep.
+    """Embed given sentences with the code that fills the cache, in the precision that a cache would keep.
 
     Args:
         lm: the language model.
@@ -283,7 +283,7 @@ def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingCo
 
 
 def passages_of(sentences: Iterable[tuple[Tokens, int]], context: Context) -> Iterator[Passage]:
-    """What is read in one go, from sentences with their documents."""
+    """Group sentences with their documents into passages that are read in one go."""
     current: list[Tokens] = []
     last: int | None = None
     for tokens, document in sentences:

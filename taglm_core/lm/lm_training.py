@@ -93,7 +93,7 @@ class LmTraining:
         self._operations = self.count_operations()
 
     def count_operations(self) -> int:
-        """Floating-point operations of one step: forward and backward on the next text; changes no number."""
+        """Count the floating-point operations of one step, forward and backward; changes no number."""
         place, generators = self._streams.pack(), generator_states()
         self._network.train()
 
@@ -113,11 +113,11 @@ class LmTraining:
         return self._config.step_tokens
 
     def finished(self) -> bool:
-        """Whether the budget of steps is spent."""
+        """Return whether the budget of steps is spent."""
         return self.step >= self._config.steps
 
     def loss(self) -> Tensor:
-        """Mean negative log-probability of the next window of all streams."""
+        """Return the mean negative log-probability of the next window of all streams."""
         if self._started is None:
             self._started = time.monotonic(), self.step
         rate = learning_rate(self._config, self.step)
@@ -130,7 +130,7 @@ class LmTraining:
         return losses.mean()
 
     def _losses_of(self, state: LmState) -> tuple[Tensor, LmState]:
-        """Losses of the next window of all streams [T B], and the state after it."""
+        """Return the losses of the next window of all streams [T B], and the state after it."""
         rows = self._streams.next()[self._rows].astype(np.int64)  # [B, T + 1]; each rank reads all streams: 0007
         targets = self._device.upload(self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())])
         generator = numpy_generator(self._config.seed, "samples", self._windows)
@@ -141,11 +141,11 @@ class LmTraining:
         return losses.float(), LmState(*(part.float() for part in state))
 
     def where(self) -> str:
-        """Position in the text."""
+        """Return the position in the text."""
         return self._streams.where()
 
     def after_step(self, loss: float, journal: Journal) -> None:
-        """Journal lines every few steps, held-out perplexity every few hundred and at the end."""
+        """Write journal lines every few steps; measure held-out perplexity every few hundred steps and at the end."""
         self._losses.append(loss)
         if self._average and self._config.average is not None:
             # a young average follows fast: it would be the initialisation for a thousand steps otherwise
@@ -168,14 +168,14 @@ class LmTraining:
             journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{self._speed()}")
 
     def _speed(self) -> str:
-        """Rates of the training and of one matrix product. No share: the machine may be less busy than at the start."""
+        """Describe the rates of training and of one matrix product. No share: the load may have changed since."""
         if not self._operations:
             return ""
         rate = self._operations * self.steps_per_second()
         return f"; {rate / 1e9:,.0f} GFLOP/s (one large matrix product at the start: {self._product_rate / 1e9:,.0f})"
 
     def heldout_perplexity(self) -> float:
-        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence.
+        """Compute the exact perplexity of the held-out sentences, carrying the state on from training.
 
         Several ranks call it together; the first one reads the text, the others are told nan.
         """
@@ -187,7 +187,7 @@ class LmTraining:
             return self._heldout_perplexity(trained)
 
     def _joined_state(self) -> LmState:
-        """The recurrent state of all streams, in their order."""
+        """Return the recurrent state of all streams, in their order."""
         return LmState(*(self._ranks.all_gather(part, 1) for part in self._state))
 
     def _heldout_perplexity(self, trained: LmState) -> float:
@@ -195,7 +195,7 @@ class LmTraining:
         return carried_perplexity(self._network, self._table, self._heldout, trained.first(streams))
 
     def states(self, rows: int) -> LmState:
-        """States that training ended with, of so many streams, or all if there are fewer; all ranks call it together.
+        """Return the final states of `rows` streams, or of all if there are fewer; all ranks call it together.
 
         Reading goes on from these: a model whose state was never reset knows no zero state, and may not recover from it
         for dozens of sentences.
@@ -209,7 +209,7 @@ class LmTraining:
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights, if there are any, in place of the trained ones."""
+        """Use the averaged weights, if there are any, in place of the trained ones."""
         if not self._average:
             yield
             return
@@ -221,25 +221,25 @@ class LmTraining:
             self._network.layers.load_state_dict(trained)
 
     def steps_per_second(self) -> float:
-        """Speed since this process began to train, looks at the held-out text included."""
+        """Return the steps per second of this process, held-out evaluation included."""
         if self._started is None:
             return 0.0
         begun, step = self._started
         return (self.step - step) / max(1e-9, time.monotonic() - begun)
 
     def tokens_per_second(self) -> float:
-        """The same in tokens."""
+        """Return the tokens per second of this process, held-out evaluation included."""
         return self.steps_per_second() * self._config.step_tokens
 
     def pack(self) -> TrainingState:
-        """Recurrent state, averaged weights, position in the text, losses not yet said."""
+        """Return recurrent state, averaged weights, position in the text, and losses not yet in the journal."""
         data: dict[str, Any] = {"streams": self._streams.pack(), "losses": self._losses}
         tensors = {f"average.{name}": weight for name, weight in self._average.items()}
         state = self._joined_state()
         return TrainingState({"hidden": state.hidden, "cell": state.cell, **tensors}, data)
 
     def unpack(self, state: TrainingState) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         device = self._state.hidden.device
         # in memory of its own: matrix products give other last bits for rows that lie askew in a larger block
         parts = (state.tensors[name][:, self._rows] for name in ("hidden", "cell"))
@@ -260,7 +260,7 @@ class LmTraining:
 
 
 def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Sequence[torch.optim.Optimizer]:
-    """One optimiser for the dense parameters, and a row-wise one for a word table if there is one."""
+    """Build an optimiser for the dense parameters, and a row-wise one for the word table if there is one."""
     sparse = [m.weight for m in network.modules() if isinstance(m, nn.Embedding) and m.sparse]
     dense = [p for p in network.parameters() if all(p is not table for table in sparse)]
     if config.optimizer == "adagrad":  # one class does both; accumulator 1.0 as in Jozefowicz et al. (PAPER: 2.3)
@@ -272,7 +272,7 @@ def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Seq
 
 
 def learning_rate(config: LanguageModelConfig, step: int) -> float:
-    """Rate of the step with number `step`, counted from 0: linear warm-up, then the schedule down to zero."""
+    """Return the rate of step `step`, counted from 0: linear warm-up, then the schedule down to zero."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     if config.schedule is LrSchedule.CONSTANT:

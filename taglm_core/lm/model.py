@@ -72,7 +72,7 @@ class WordTable:
         return len(self.targets)
 
     def distinct(self, numbers: NDArray[np.int64]) -> Tensor:
-        """What the encoder reads for words by number [N]: characters [N, C], or vocabulary entries [N].
+        """Return the encoder's input for words by number [N]: characters [N, C], or vocabulary entries [N].
 
         With vectors of a file their rows stand before that: [N, 1 + C] or [N, 2].
         """
@@ -109,7 +109,7 @@ class TrainedLm:
     vectors: PretrainedVectors | None = None
 
     def table(self, words: Sequence[str]) -> WordTable:
-        """Distinct words of some text, ready to be read by it."""
+        """Return the table of the distinct words of a text."""
         return WordTable(words, self.vocabulary, self.config, self.vectors)
 
     @property
@@ -125,7 +125,7 @@ def build_network(
     vectors: PretrainedVectors | None = None,
     predicts: bool = True,
 ) -> LanguageModel:
-    """A fresh network for a configuration; torch's global generator initialises it.
+    """Build a fresh network for a configuration, initialised by torch's global generator.
 
     Args:
         config: its settings.
@@ -168,7 +168,7 @@ def build_network(
 
 
 def _require_vectors(config: LanguageModelConfig, vectors: PretrainedVectors | None) -> None:
-    """Without rows before them, or with, words would be read as something else."""
+    """Refuse file vectors that are missing or unexpected: the network would misread its inputs."""
     if (config.vectors is None) != (vectors is None):
         raise ValueError(f"settings with vectors {config.vectors!r} and {'no' if vectors is None else 'some'} vectors")
 
@@ -233,13 +233,13 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
 
 
 def load_settings(folder: Path) -> LanguageModelConfig:
-    """The settings of a language model."""
+    """Return the settings of a language model."""
     data = json.loads((folder / "config.json").read_bytes())
     return LanguageModelConfig.model_validate(data["settings"])
 
 
 def reading_bytes(folder: Path) -> int:
-    """Bytes of what a language model is read with: its parameters without softmax, and the vectors of a file."""
+    """Return the bytes that reading with a language model takes: parameters without softmax, and file vectors."""
     vectors = folder / VECTORS_FILE
     more = 2 * vectors.stat().st_size if vectors.exists() else 0  # and their words, as Python has them
     with safe_open(folder / WEIGHTS, framework="pt") as weights:

@@ -33,7 +33,7 @@ class PretrainedVectors:
 
     @classmethod
     def read(cls, path: Path) -> PretrainedVectors:
-        """The vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_layout`).
+        """Read the vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_layout`).
 
         Raises:
             InputError: no such file, or a damaged one.
@@ -46,7 +46,7 @@ class PretrainedVectors:
         return {word: number for number, word in enumerate(self.words)}
 
     def rows(self, words: Sequence[str]) -> NDArray[np.int64]:
-        """Row of each word [n], looked up as it stands, in lower case, then with digits as 0; `NO_ROW` for none."""
+        """Return the row of each word [n]: as written, else in lower case, else with digits as 0, else `NO_ROW`."""
         known = self._numbers
         keys = (candidate_keys(word) for word in words)
         return np.array([next((known[key] for key in its if key in known), NO_ROW) for its in keys], np.int64)
@@ -57,7 +57,7 @@ class PretrainedVectors:
 
     @classmethod
     def load(cls, folder: Path) -> PretrainedVectors:
-        """Inverse of `save`."""
+        """Read what `save` wrote."""
         vectors = load_vectors(folder)
         rows = vectors.coverage["rows"]
         assert isinstance(rows, int)

@@ -51,7 +51,7 @@ def pad(sentences: Sentences) -> Padded:
 
 
 def distinct_words(network: LanguageModel, table: WordTable, words: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """What `network` reads of word numbers [T, B]: its distinct words, and which of them stands where [T, B]."""
+    """Return the encoder input of the distinct words among word numbers [T, B], and the index of each word [T, B]."""
     device = next(network.parameters()).device
     distinct, index = np.unique(words, return_inverse=True)
     # the encoder itself moves what it reads: it sorts characters first, where an accelerator need not be waited for
@@ -59,13 +59,13 @@ def distinct_words(network: LanguageModel, table: WordTable, words: NDArray[np.i
 
 
 def sentence_states(network: LanguageModel, table: WordTable, batch: Padded, state: LmState) -> Tensor:
-    """Top-layer states [T, B, P] of sentences that all start from the one-row `state`; row t has read t words."""
+    """Return top-layer states [T, B, P] of sentences that start from the one-row `state`; row t has read t words."""
     states, _ = network(*distinct_words(network, table, batch.inputs), state.expand(batch.inputs.shape[1]))
     return states
 
 
 def break_state(network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState) -> LmState:
-    """Mean state after the last word of sentences that are read one after the other with carried state.
+    """Return the mean state after the last word of sentences that are read one after the other with carried state.
 
     Args:
         network: in evaluation mode.
@@ -113,7 +113,7 @@ class HeldoutScore:
 def perplexity_from_state(
     network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState, unknown: Tensor, batch: int = 64
 ) -> HeldoutScore:
-    """Perplexity when every sentence starts from the same one-row state (the break state, or zero)."""
+    """Compute the perplexity with every sentence starting from one state (the break state, or zero)."""
     total, tokens, unseen = 0.0, 0, 0
     with torch.no_grad():
         for start in range(0, len(sentences), batch):
@@ -128,7 +128,7 @@ def perplexity_from_state(
 
 
 def carried_perplexity(network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState) -> float:
-    """Perplexity when the state is carried over sentence borders, as in training.
+    """Compute the perplexity with the state carried over sentence borders, as in training.
 
     Args:
         network: in evaluation mode.
@@ -154,6 +154,6 @@ def carried_perplexity(network: LanguageModel, table: WordTable, sentences: Sent
 
 
 def _end_to_end(sentences: Sentences) -> NDArray[np.int32]:
-    """Sentences with a boundary mark after each."""
+    """Concatenate sentences, with a boundary mark after each."""
     mark = np.array([BOUNDARY_NUMBER], np.int32)
     return np.concatenate([part for sentence in sentences for part in (sentence, mark)])

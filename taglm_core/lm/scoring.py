@@ -65,7 +65,7 @@ class TextScore:
 
 
 def score_text(lm: TrainedLm, sentences: Iterable[Tokens]) -> TextScore:
-    """Exact perplexities of a text.
+    """Compute the exact perplexities of a text.
 
     Args:
         lm: the language model.
@@ -126,7 +126,7 @@ def _blocks(sentences: Iterable[Tokens]) -> Iterator[list[Tokens]]:
 
 
 def _from_break(lm: TrainedLm, table: WordTable, coded: Sentences) -> list[NDArray[np.float64]]:
-    """Losses [n + 1] of each sentence in reading order; batches by length, so that little is padding."""
+    """Return the losses [n + 1] of each sentence in reading order; batched by length, for little padding."""
     found: list[NDArray[np.float64]] = [np.empty(0)] * len(coded)
     order = sorted(range(len(coded)), key=lambda number: len(coded[number]))
     for start in range(0, len(order), BATCH):
@@ -139,7 +139,7 @@ def _from_break(lm: TrainedLm, table: WordTable, coded: Sentences) -> list[NDArr
 
 
 def _losses(lm: TrainedLm, table: WordTable, padded: Padded, state: LmState) -> tuple[NDArray[np.float64], LmState]:
-    """Negative log-probabilities [T, B], zero where there is no prediction, and the state after the last input."""
+    """Return negative log-probabilities [T, B], zero without a prediction, and the state after the last input."""
     losses, mask = np.zeros(padded.inputs.shape), padded.mask
     window = max(1, POSITIONS // padded.inputs.shape[1])
     with torch.no_grad():
@@ -153,5 +153,5 @@ def _losses(lm: TrainedLm, table: WordTable, padded: Padded, state: LmState) -> 
 
 
 def _as_written(losses: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-    """Losses in reading order, put in the order of the sentence: its words, then the mark."""
+    """Reorder losses from reading order to the order of the sentence: its words, then the boundary mark."""
     return np.append(losses[:-1][::step], losses[-1])

@@ -42,7 +42,7 @@ def lay_out(corpus: Corpus, *, shard_tokens: int, context: Context) -> Layout:
 
 
 def shards(corpus: Corpus, *, shard_tokens: int, context: Context) -> Iterator[Shard]:
-    """The shards, one after the other; memory holds one, and the digests of distinct sentences."""
+    """Yield the shards one after the other; memory holds one, and the digests of distinct sentences."""
     return _walk(corpus(), shard_tokens, context, None)
 
 

@@ -45,7 +45,7 @@ class Streams:
         self._pending = [np.zeros(1, np.int32) for _ in range(streams)]  # each text begins with the boundary mark
 
     def next(self) -> NDArray[np.int32]:
-        """The next window of every stream: [B, T + 1]; columns 0..T-1 are inputs, 1..T are targets."""
+        """Return the next window of every stream [B, T + 1]: columns 0..T-1 are inputs, 1..T are targets."""
         rows = np.empty((len(self._pending), self._window + 1), np.int32)
         for number, pending in enumerate(self._pending):
             parts, have = [pending], len(pending)
@@ -64,11 +64,11 @@ class Streams:
         return sum(int(np.count_nonzero(row[1:] != BOUNDARY_ID)) for row in self._pending)  # row[0] was a target
 
     def where(self) -> str:
-        """Position, for messages."""
+        """Return the position, for messages."""
         return f"epoch {self.epoch}, shard {self._order[self._place]}, sentence {self._read * self._passage:,}"
 
     def pack(self) -> dict[str, Any]:
-        """Position as JSON values."""
+        """Return the position as JSON values."""
         return {
             "epoch": self.epoch,
             "place": self._place,
@@ -77,7 +77,7 @@ class Streams:
         }
 
     def unpack(self, state: dict[str, Any]) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         self.epoch = state["epoch"]
         self._start_epoch()
         self._place = state["place"]
@@ -86,7 +86,7 @@ class Streams:
         self._pending = [np.array(row, np.int32) for row in state["pending"]]
 
     def _pull(self) -> list[NDArray[np.int32]]:
-        """The sentences of the next passage as they are read."""
+        """Return the sentences of the next passage, in reading order."""
         while self._read == len(self._permutation):
             self._place += 1
             if self._place == len(self._shards):

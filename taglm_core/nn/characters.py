@@ -80,7 +80,7 @@ class CharCnn(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform embeddings and kernels of variance 1 / fan-in, biases zero, Xavier projection."""
+        """Draw embeddings and kernels (uniform, variance 1 / fan-in) and projection (Xavier); set biases to 0."""
         _init_embedding(self.embedding)
         for kernel in self.kernels:
             bound = math.sqrt(3 / kernel.shape[1])
@@ -183,7 +183,7 @@ class CharRnn(nn.Module):
 
 
 def _init_embedding(embedding: nn.Embedding) -> None:
-    """Uniform with variance 1 / D (Ma and Hovy 2016, section 3.1), zeros for padding."""
+    """Draw uniform vectors of variance 1 / D (Ma and Hovy 2016, section 3.1); zeros for padding."""
     bound = math.sqrt(3 / embedding.embedding_dim)
     nn.init.uniform_(embedding.weight, -bound, bound)
     with torch.no_grad():
@@ -191,7 +191,7 @@ def _init_embedding(embedding: nn.Embedding) -> None:
 
 
 def _lengths(chars: Tensor) -> Tensor:
-    """Characters of each word [N]."""
+    """Return the number of characters of each word [N]."""
     if chars.dim() != 2 or chars.shape[0] == 0:
         raise ValueError(f"characters have shape {list(chars.shape)}; expected [words, characters], one word at least")
     present = chars != 0
@@ -204,13 +204,13 @@ def _lengths(chars: Tensor) -> Tensor:
 
 
 def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
-    """Order of the words by falling length [N], and how many words have a character at each position."""
+    """Return the words by falling length [N], and the number of words that have a character at each position."""
     order = _lengths(chars).argsort(descending=True, stable=True)
     return order, [count for count in (chars != 0).sum(0).tolist() if count]
 
 
 def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int) -> Tensor:
-    """All windows [M, width * D]: those of all words at position 0, longest word first, then at position 1, ..."""
+    """Return all windows [M, width * D]: at position 0 those of all words, longest first, then at position 1, ..."""
     positions, dim = embedded.shape[1:]
     padded = functional.pad(embedded, (0, 0, 0, width - 1)).reshape(-1, dim)
     row = positions + width - 1

@@ -30,7 +30,7 @@ def crf_loss(
     start: Tensor | None = None,
     end: Tensor | None = None,
 ) -> Tensor:
-    """Negative log-likelihood of each sentence, once differentiable.
+    """Compute the negative log-likelihood of each sentence, once differentiable.
 
     Args:
         emissions: s [B, T, K].
@@ -54,7 +54,7 @@ def crf_loss(
 def crf_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
-    """Logarithm of the partition function Z of each sentence [B], once differentiable; arguments as in `crf_loss`.
+    """Compute log Z, the log-partition function, of each sentence [B], once differentiable; arguments as in `crf_loss`.
 
     It is -inf where every path is forbidden.
     """
@@ -66,7 +66,7 @@ def crf_log_partition(
 def crf_marginals(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
-    """P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`.
+    """Compute P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`.
 
     Raises:
         ValueError: also where the scores forbid every path of a sentence.
@@ -164,7 +164,7 @@ class Crf(nn.Module):
             self.register_buffer(name, allowed, persistent=False)
 
     def scores(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Transitions [K, K], start [K] and end [K] with -inf where forbidden."""
+        """Return transitions [K, K], start [K] and end [K], with -inf where forbidden."""
         transitions: Tensor = self.transitions
         if self.allowed is not None:
             transitions = transitions.masked_fill(~self.allowed, -torch.inf)
@@ -175,7 +175,7 @@ class Crf(nn.Module):
         )
 
     def loss(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Negative log-likelihoods [B]; see `crf_loss`. Emissions that are not numbers give losses that are none.
+        """Return negative log-likelihoods [B]; see `crf_loss`. NaN emissions give a NaN loss.
 
         Raises:
             ValueError: as there, or a gold path that the constraints forbid.
@@ -185,21 +185,21 @@ class Crf(nn.Module):
         return losses
 
     def decode(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Best tags [B, T] and their scores [B]; see `crf_decode`."""
+        """Return the best tags [B, T] and their scores [B]; see `crf_decode`."""
         tags, scores = crf_decode(emissions, mask, *self.scores())
         self._refuse_forbidden(torch.isneginf(scores), "every path takes a forbidden transition")
         return tags, scores
 
     def n_best(self, emissions: Tensor, mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        """The n best paths [B, n, T] and their scores [B, n], -inf where there are fewer; see `crf_n_best`."""
+        """Return the n best paths [B, n, T] and their scores [B, n], -inf for missing ones; see `crf_n_best`."""
         return crf_n_best(emissions, mask, *self.scores(), n=n)
 
     def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """P(tag) [B, T, K]; see `crf_marginals`."""
+        """Return P(tag) [B, T, K]; see `crf_marginals`."""
         return crf_marginals(emissions, mask, *self.scores())
 
     def path_log_probs(self, emissions: Tensor, path: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of a path's tags, alone and after the tag before; see `crf_path_log_probs`."""
+        """Return log-probabilities of a path's tags, alone and given the tag before; see `crf_path_log_probs`."""
         return crf_path_log_probs(emissions, path, mask, *self.scores())
 
     def _refuse_forbidden(self, rows: Tensor, reason: str) -> None:
@@ -209,7 +209,7 @@ class Crf(nn.Module):
 
 
 def _forbid(scores: Tensor | None, like: Tensor, allowed: Tensor | None) -> Tensor | None:
-    """Scores with -inf where not allowed; `like` gives shape and type where there are no scores."""
+    """Set scores to -inf where not allowed; `like` gives shape and type if there are no scores."""
     if allowed is None:
         return scores
     return (torch.zeros_like(like) if scores is None else scores).masked_fill(~allowed, -torch.inf)

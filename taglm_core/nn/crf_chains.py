@@ -64,7 +64,7 @@ def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both:
 
 
 def log_marginals(potentials: Tensor, transitions: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Logarithms of P(y[t] | x), and of the sum over all that follows y[t], itself included: [T, B, K] each.
+    """Return log P(y[t] | x), and the log-sum over all that follows y[t], itself included: [T, B, K] each.
 
     In log space always: what `run_chains` lets underflow has a logarithm here. Nonsense at padding.
     """
@@ -73,7 +73,7 @@ def log_marginals(potentials: Tensor, transitions: Tensor, tokens: Tokens) -> tu
 
 
 def log_shares(scores: Tensor) -> Tensor:
-    """Scores [..., K] less the logarithm of their sum; where all of them are -inf they stay so."""
+    """Subtract from scores [..., K] the logarithm of their sum; rows of -inf alone stay as they are."""
     whole = scores.logsumexp(-1, keepdim=True)
     return scores - whole.masked_fill_(whole.isneginf(), 0.0)
 
@@ -81,7 +81,7 @@ def log_shares(scores: Tensor) -> Tensor:
 def _both_ways(
     run: _Run, potentials: Tensor, transitions: Tensor, tokens: Tokens
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Before and through each token from the left, through it from the right [T, B, K]; log Z [B]."""
+    """Return sums before and through each token from the left, through it from the right [T, B, K], and log Z [B]."""
     steps, batch, tags = potentials.shape
     time = torch.arange(steps, device=potentials.device)[:, None]
     sources = torch.where(tokens.present, tokens.lengths - 1 - time, time)  # reverses each sentence
@@ -97,7 +97,7 @@ def _both_ways(
 
 
 def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities before and through each token [T, 2, B, K] of chains with links [2, K, K]; log Z [B], float64."""
+    """Return probabilities before and through each token [T, 2, B, K] for links [2, K, K], and log Z [B], float64."""
     peak = potentials.amax(-1, keepdim=True)
     factors = (potentials - peak).exp_()
     top = links.amax()
@@ -120,7 +120,7 @@ def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, 
 
 
 def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in logarithms; every state is kept below 0, so that long sentences stay exact."""
+    """Do what `_scaled` does, in logarithms; every state stays below 0, so that long sentences stay exact."""
     before, through = torch.zeros_like(potentials), torch.empty_like(potentials)
     peaks = torch.empty_like(potentials[..., :1])
     for t in range(len(potentials)):
@@ -136,7 +136,7 @@ def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Ten
 
 
 def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor, *, scaled: bool) -> Tensor:
-    """Expected counts of each bigram [K, K], sentences and tokens weighted by weights [T, B] (0 at padding)."""
+    """Return the expected counts of each bigram [K, K], weighted by weights [T, B] (0 at padding)."""
     tags = left.shape[-1]
     left, right, weights = left[:-1].reshape(-1, tags), right[1:].reshape(-1, tags), weights[1:].reshape(-1, 1)
     if scaled:
@@ -152,7 +152,7 @@ def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor,
 
 
 def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | None, tokens: Tokens) -> Tensor:
-    """Emissions [B, T, K], time first, with the start and end scores added and zeros at padding: [T, B, K]."""
+    """Add start and end scores to emissions [B, T, K]; return them time first, zero at padding: [T, B, K]."""
     potentials = torch.where(tokens.present.unsqueeze(-1), emissions.transpose(0, 1), 0.0)
     if start is not None:
         potentials[0] += start
@@ -162,7 +162,7 @@ def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | N
 
 
 def path_scores(potentials: Tensor, transitions: Tensor, path: Tensor, tokens: Tokens) -> Tensor:
-    """Scores of tags [B, T] (0 at padding): [B], float64."""
+    """Return the scores of paths [B, T] (0 at padding): [B], float64."""
     path = path.t()  # [T, B]
     scores = potentials.gather(2, path.unsqueeze(-1)).squeeze(-1).double()  # zero at padding
     scores[1:] += torch.where(tokens.present[1:], transitions[path[:-1], path[1:]], 0.0)

@@ -18,7 +18,7 @@ _NORMALISE = 8  # tokens between two subtractions of the best state's score
 def crf_decode(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Best path of each sentence (Viterbi); of equal paths, the one with the lower tags at the end.
+    """Find the best path of each sentence (Viterbi); of equal paths, the one with the lower tags at the end.
 
     Args as in `crf_loss`.
 
@@ -56,7 +56,7 @@ def crf_decode(
 
 
 def _below_zero(x: Tensor, axes: int | tuple[int, ...]) -> Tensor:
-    """Scores less the largest along some axes; -inf throughout stays."""
+    """Subtract from scores the largest along some axes; scores of -inf alone stay as they are."""
     peak = x.amax(axes, keepdim=True)
     return x - peak.masked_fill_(peak.isneginf(), 0.0)
 
@@ -71,7 +71,7 @@ def crf_n_best(
     *,
     n: int,
 ) -> tuple[Tensor, Tensor]:
-    """The n best paths of each sentence, best first (list Viterbi; Seshadri and Sundberg 1994, the parallel form).
+    """Find the n best paths of each sentence, best first (parallel list Viterbi; Seshadri and Sundberg 1994).
 
     Args as in `crf_loss`, and n, how many.
 
@@ -121,7 +121,7 @@ def crf_path_log_probs(
     start: Tensor | None = None,
     end: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities log P(y_t | x) and log P(y_t | y_(t-1), x) of the tags of one path, [B, T] each, 0 at padding.
+    """Compute log P(y_t | x) and log P(y_t | y_(t-1), x) for the tags of one path, [B, T] each, 0 at padding.
 
     A linear chain has no longer memory, so a stretch s..e of the path has the probability
     P(y_s | x) P(y_(s+1) | y_s, x) ... P(y_e | y_(e-1), x): the confidence of a span. The first token has no tag before

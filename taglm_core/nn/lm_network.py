@@ -24,15 +24,15 @@ class LmState(NamedTuple):
     cell: Tensor
 
     def detach(self) -> LmState:
-        """The same numbers, cut from the graph (truncated back-propagation)."""
+        """Return the same numbers, cut from the graph (truncated back-propagation)."""
         return LmState(self.hidden.detach(), self.cell.detach())
 
     def first(self, rows: int) -> LmState:
-        """The first rows."""
+        """Return the first rows."""
         return LmState(*(part[:, :rows].contiguous() for part in self))
 
     def expand(self, batch: int) -> LmState:
-        """A state of one row repeated for a batch."""
+        """Repeat a state of one row for a batch."""
         return LmState(*(part.expand(-1, batch, -1).contiguous() for part in (self.hidden, self.cell)))
 
 
@@ -52,7 +52,7 @@ class WordEncoder(nn.Module):
         nn.init.normal_(self.table.weight, std=0.1)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Words [N] or [N, 1] of vocabulary ids -> [N, D]."""
+        """Map vocabulary ids [N] or [N, 1] to vectors [N, D]."""
         vectors: Tensor = self.table(words.flatten().to(self.table.weight.device, non_blocking=True))
         return vectors
 
@@ -76,7 +76,7 @@ class WithVectors(nn.Module):
         self.register_buffer("vectors", vectors, persistent=False)
 
     def forward(self, distinct: Tensor) -> Tensor:
-        """Rows of the file, negative for none, each before what the encoder reads [N, 1 + C] -> [N, D]."""
+        """Map [N, 1 + C], row in the file (negative for none) and encoder input, to vectors [N, D]."""
         learnt: Tensor = self.encoder(distinct[:, 1:])
         rows = distinct[:, 0].to(self.vectors.device, non_blocking=True)
         found = functional.embedding(rows.clamp(min=0), self.vectors) * (rows >= 0).unsqueeze(1)
@@ -125,12 +125,12 @@ class LanguageModel(nn.Module):
             yield layer
 
     def zero_state(self, batch: int) -> LmState:
-        """The state before anything was read."""
+        """Return the initial state, all zeros."""
         weight, layers = next(self.layers.parameters()), len(self.layers)
         return LmState(weight.new_zeros(layers, batch, self.projection), weight.new_zeros(layers, batch, self.units))
 
     def forward(self, distinct: Tensor, index: Tensor, state: LmState) -> tuple[Tensor, LmState]:
-        """Top-layer states after each word.
+        """Return the top-layer states after each word.
 
         Args:
             distinct: what the encoder reads of the distinct words [N, ...]; each is encoded once.
@@ -144,7 +144,7 @@ class LanguageModel(nn.Module):
         return outputs[-1], after
 
     def layer_states(self, vectors: Tensor, index: Tensor, state: LmState) -> tuple[list[Tensor], LmState]:
-        """States of every layer after each word, for words that are encoded already.
+        """Return the states of every layer after each word, for words that are encoded already.
 
         Args:
             vectors: word vectors of the distinct words [N, D].
@@ -167,7 +167,7 @@ class LanguageModel(nn.Module):
         return found, _joined(states)
 
     def last_state(self, distinct: Tensor, index: Tensor, lengths: Tensor, state: LmState) -> LmState:
-        """The state of each row after its last word, without dropout; rows are padded on the right.
+        """Return the state of each row after its last word, without dropout; rows are padded on the right.
 
         Args:
             distinct: as in `forward`.
@@ -188,7 +188,7 @@ class LanguageModel(nn.Module):
 
 
 def _joined(states: list[tuple[Tensor, Tensor]]) -> LmState:
-    """The states of all layers as one."""
+    """Join the states of all layers into one."""
     if len(states) == 1:
         return LmState(*states[0])
     return LmState(torch.cat([hidden for hidden, _ in states]), torch.cat([cell for _, cell in states]))

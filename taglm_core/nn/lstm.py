@@ -50,7 +50,7 @@ class LmLstm(nn.LSTM):
             self.bias_ih_l0[units : 2 * units] = 1.0  # gates are stored in the order input, forget, cell, output
 
     def read(self, x: Tensor, index: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """States after each step.
+        """Return the states after each step.
 
         Args:
             x: inputs [T, B, D]; with an index, the vectors of distinct words [N, D].

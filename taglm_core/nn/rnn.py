@@ -21,7 +21,7 @@ _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LST
 
 
 def build_rnn(inputs: int, units: int, cell: Cell, *, bidirectional: bool = False) -> nn.GRU | nn.LSTM:
-    """One initialised recurrent layer, batch first.
+    """Build one initialised recurrent layer, batch first.
 
     Args:
         inputs: D, size of the input.
@@ -41,7 +41,7 @@ def build_rnn(inputs: int, units: int, cell: Cell, *, bidirectional: bool = Fals
 
 @torch.no_grad()
 def init_rnn(rnn: nn.GRU | nn.LSTM) -> None:
-    """Xavier input weights and orthogonal recurrent weights, gate by gate; biases 0, forget gate of an LSTM 1.
+    """Draw Xavier input and orthogonal recurrent weights, gate by gate; set biases to 0, LSTM forget gates to 1.
 
     torch keeps two bias vectors that are added; the forget gate's 1 is in the first, the second stays 0.
     """
@@ -133,7 +133,7 @@ class BiRnn(nn.Module):
 
 
 def matching_units(inputs: int, parameters: int, *, cell: Cell) -> int:
-    """Units per direction with which a `BiRnn` has nearest to so many parameters.
+    """Return the units per direction with which a `BiRnn` comes nearest to a number of parameters.
 
     For comparisons at equal size: a layer that reads LM embeddings is made as narrow as the baseline's has parameters,
     or the baseline's as wide (Peters et al. 2017, section 5.2).

@@ -83,7 +83,7 @@ def build_report(context: BuildContext) -> BuildResult:
 def _errors(
     context: BuildContext, split: str, learnt_from: Sequence[str], mistakes: int = 0
 ) -> dict[str, VariantErrors]:
-    """The error analysis of every variant on a split, seen from the corpora of these roles."""
+    """Analyse the errors of every variant on a split, with the corpora of these roles as training data."""
     files = {
         variant: [
             context.inputs[f"{split}/{variant}/{seed}"].path / "predictions.parquet" for seed in context.config["seeds"]
@@ -104,7 +104,7 @@ _LENGTHS = {"S": "of one word", "B": "of several words", "E": "of several words"
 
 
 def _in_words(unseen: set[str], known: set[str]) -> str:
-    """BIOES tags that training lacks, as people name them: types, or entity lengths of a known type."""
+    """Name BIOES tags that training lacks for people: types, or entity lengths of a known type."""
     kinds = {split_tag(tag)[1] for tag in unseen} - known
     lengths = {f"{kind} {_LENGTHS[prefix]}" for prefix, kind in map(split_tag, unseen) if kind in known}
     return ", ".join([*(f"type {kind}" for kind in sorted(kinds)), *sorted(lengths)])

@@ -32,7 +32,7 @@ MACHINE = "machine.json"  # in the work folder: what finished shards were comput
 
 
 def build_embeddings(context: BuildContext) -> BuildResult:
-    """States of every token of a corpus; finished shards outlive a kill."""
+    """Compute the states of every token of a corpus; finished shards outlive a kill."""
     config = EmbeddingConfig.model_validate(context.config)
     device = open_device(context.run.device, context.run.threads)
     folder, corpus = context.inputs["language-model"], context.inputs["corpus"]
@@ -73,7 +73,7 @@ def _require_memory(needed: int) -> None:
 
 
 def _keep_parts_of(machine: Mapping[str, str | int], parts: Path) -> None:
-    """Shards that another device or number of threads has finished have other bits in the last places: made anew."""
+    """Remove shards of another device or number of threads: their last bits differ."""
     if read_json(parts / MACHINE) != dict(machine):
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
@@ -81,7 +81,7 @@ def _keep_parts_of(machine: Mapping[str, str | int], parts: Path) -> None:
 
 
 def _link(part: Path, folder: Path) -> None:
-    """A finished shard in the object, too: until that is published, it stays where the next run looks for it."""
+    """Put a finished shard into the object; until that is published, a later run finds the shard in the work folder."""
     try:
         os.link(part, folder / part.name)
     except OSError:  # a file system without hard links
@@ -105,7 +105,7 @@ def _say_repeated_sentences(layout: Layout, journal: Journal) -> None:
 
 
 def unknown_rates(lm: TrainedLm, corpus: Path, token_map: Mapping[str, str]) -> dict[str, float]:
-    """Share of tokens that the language model's vocabulary lacks, over all and over those of entities."""
+    """Return the shares of all tokens, and of entity tokens, that the language model's vocabulary lacks."""
     counts: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for sentence in read_corpus(corpus):
@@ -131,7 +131,7 @@ def _say_coverage(name: str, vectors: WordVectors, types: int, missing_rate: flo
 
 
 def build_word_vectors(context: BuildContext) -> BuildResult:
-    """The rows of a vector file that the words of one split look up, with a coverage report."""
+    """Read the rows of a vector file that the words of one split look up, with a coverage report."""
     counts = Counter(token for tokens, _ in load_sentences(context.inputs["corpus"].path) for token in tokens)
     (path,) = context.files[VECTORS]
     vectors = read_vectors(path, counts.keys(), counts=counts)

@@ -57,19 +57,19 @@ class ShardWork:
     rows: tuple[int, ...]
 
     def shards(self) -> Iterator[Shard]:
-        """All shards, finished or not, read from the corpus."""
+        """Yield all shards, finished or not, read from the corpus."""
         return shards(sentences_of(self.corpus), shard_tokens=self.config.shard_tokens, context=self.config.context)
 
     def part(self, shard: int) -> Path:
-        """A shard's file; it is there once the shard is finished."""
+        """Return the path of a shard; the file exists once the shard is finished."""
         return self.parts / part_name(shard)
 
     def finished(self, shard: int) -> Part | None:
-        """A shard's states, if it is finished and whole."""
+        """Return a shard's states; None unless it is finished and whole."""
         return read_part(self.part(shard), self.rows[shard], self.key)
 
     def claim(self, shard: int) -> Path:
-        """The file whose lock says that somebody works on a shard."""
+        """Return the file whose lock says that a process works on a shard."""
         return self.parts / f".claim-{shard:05d}"
 
     def tidy(self) -> list[int]:
@@ -85,22 +85,22 @@ class ShardWork:
         return missing
 
     def disk_needed(self, missing: list[int], processes: int) -> int:
-        """Bytes of missing shards, and of those that so many processes have in the making."""
+        """Return the bytes of missing shards, and of the shards that `processes` processes have in the making."""
         rows = sorted(self.rows[number] for number in missing)
         return self.key.row_bytes * (sum(rows) + sum(rows[-processes:]))
 
     def memory_needed(self) -> int:
-        """Bytes of memory that one process takes at most."""
+        """Return the bytes of memory that one process takes at most."""
         return memory_needed(self.language_model, max(self.rows, default=0), self.config.batch_sentences)
 
 
 def sentences_of(corpus: Path) -> Corpus:
-    """Tokens and document of each sentence of a stored corpus."""
+    """Return the corpus whose sentences a stored corpus has: their tokens and documents."""
     return lambda: ((sentence.tokens, sentence.document_id) for sentence in read_corpus(corpus))
 
 
 def memory_needed(language_model: Path, words: int, batch: int) -> int:
-    """Bytes that a process takes which reads shards: libraries, parameters, distinct words, a window, characters.
+    """Return the bytes that a reading process takes: libraries, parameters, distinct words, a window, characters.
 
     Args:
         language_model: its object.
@@ -188,7 +188,7 @@ def _free(claim: Path) -> bool:
 
 @contextlib.contextmanager
 def _helpers(work: ShardWork, context: BuildContext, wanted: int) -> Iterator[int]:
-    """Processes that work on the same cache, as many as places and memory allow; they end with this block.
+    """Run as many processes on the same cache as slots and memory allow, until the block ends.
 
     Gives how many there are.
     """
@@ -224,7 +224,7 @@ def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
 
 
 def _help(work: ShardWork, parent: int, threads: int) -> None:
-    """A further process: goes once through the shards."""
+    """Go through the shards once, as a further process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that ends this one
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -83,7 +83,7 @@ def build_corpus(context: BuildContext) -> BuildResult:
 
 
 def build_statistics(context: BuildContext) -> BuildResult:
-    """Statistics of every split, duplicates, and what the splits share: for people, read by no other step."""
+    """Compute statistics, duplicates and overlap of all splits: for people, read by no other step."""
     settings: dict[str, Any] = {
         "threads": context.run.threads,
         "memory_limit": context.run.memory_limit,
@@ -120,7 +120,7 @@ def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
 
 
 def _layout(context: BuildContext, paths: Sequence[Path]) -> Layout:
-    """The layout found over all splits, or over this one where the experiment names the scheme."""
+    """Return the layout found over all splits, or over this one if the experiment names the scheme."""
     if "scheme" in context.config:
         return _find_layout(context, paths, scheme=Scheme(context.config["scheme"])).layout
     return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_bytes()))

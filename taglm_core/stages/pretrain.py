@@ -65,7 +65,7 @@ def build_token_ids(context: BuildContext) -> BuildResult:
 
 
 def _shards(tokens: int) -> int:
-    """So many that memory does not grow with the text, up to as many files as a process may have open."""
+    """Return a number of shards that bounds memory, up to as many files as a process may have open."""
     return min(400, max(16, -(-tokens // TOKENS_PER_SHARD)))
 
 
@@ -151,7 +151,7 @@ def build_language_model(context: BuildContext) -> BuildResult:
 
 
 def _draw_curve(context: BuildContext, config: LanguageModelConfig) -> tuple[str, ...]:
-    """The training's curve from its journal, which holds what was said before a kill, too; names of the files."""
+    """Draw the curve of the whole training from its journal; return the names of the files."""
     events = [event for event, _ in read_events(context.work / JOURNAL)]
     figure = language_model_curve(events, config.step_tokens)
     if figure is None:
@@ -183,7 +183,7 @@ def _vectors(context: BuildContext, config: LanguageModelConfig, vocabulary: LmV
 
 
 def _base(context: BuildContext, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
-    """The language model to go on from, if there is one (on the CPU; it takes from the generators: seed after it).
+    """Load the language model to go on from, or None (on the CPU; loading draws from the generators: seed after it).
 
     Raises:
         MismatchError: its shape or direction is another one.
@@ -202,7 +202,7 @@ def _start_from(base: TrainedLm, network: LanguageModel, device: torch.device) -
 
 
 def _look_before(training: LmTraining, context: BuildContext, ranks: Ranks) -> dict[str, float]:
-    """Held-out perplexity of the base; said once, and kept with the unfinished work for runs that go on from it."""
+    """Measure held-out perplexity of the base, once: kept with the unfinished work for runs that resume it."""
     path = context.work / "before.json"
     known = read_json(path)
     if ranks.broadcast(known is not None):
@@ -219,7 +219,7 @@ def _look_before(training: LmTraining, context: BuildContext, ranks: Ranks) -> d
 
 
 def _history(context: BuildContext, tokens: int) -> dict[str, int]:
-    """Training tokens with those of all models before, and how many there were."""
+    """Return training tokens including those of all models before, and the number of these models."""
     if BASE not in context.inputs:
         return {"training_tokens_total": tokens, "continued": 0}
     counts = context.inputs[BASE].manifest.counts
@@ -230,7 +230,7 @@ def _history(context: BuildContext, tokens: int) -> dict[str, int]:
 def _perplexities(
     network: LanguageModel, table: WordTable, vocabulary: LmVocabulary, heldout: Sentences, state: LmState
 ) -> dict[str, float]:
-    """Of the held-out sentences, each read by itself: from the break state and from zero."""
+    """Measure the held-out sentences, each read by itself: from the break state and from zero."""
     unknown = torch.from_numpy(vocabulary.is_unknown(np.arange(len(vocabulary))))
     from_break = perplexity_from_state(network, table, heldout, state, unknown)
     from_zero = perplexity_from_state(network, table, heldout, network.zero_state(1), unknown)
@@ -248,7 +248,7 @@ def _reading_order(shard: Shard, direction: Direction) -> Sentences:
 
 
 def _all_words(words_file: Path, token_ids: Path) -> list[str]:
-    """Words by number: those of the training part, then those that only held-out sentences have."""
+    """Return words by number: those of the training part, then those that only held-out sentences have."""
     words: list[str] = pq.read_table(words_file, columns=["word"])["word"].to_pylist()
     extra: list[str] = pq.read_table(token_ids / EXTRA_WORDS_FILE, columns=["word"])["word"].to_pylist()
     return words + extra

@@ -184,7 +184,7 @@ def _labelled(context: BuildContext, split: str) -> Sentences:
 
 
 def _lm_roles(context: BuildContext, split: str) -> list[tuple[str, str]]:
-    """(language model, direction) of the embeddings a split has, in a fixed order."""
+    """Return (language model, direction) of the embeddings of a split, in a fixed order."""
     prefix = f"{split}/embeddings/"
     roles = [role.removeprefix(prefix).rsplit("/", 1) for role in context.inputs if role.startswith(prefix)]
     return sorted((name, direction) for name, direction in roles)
@@ -197,7 +197,7 @@ def _caches(
     embedding: EmbeddingConfig,
     sources: Sequence[LmInput] = (),
 ) -> list[EmbeddingCache]:
-    """The embeddings of a split, checked to be of these sentences and language models, and read out in this way."""
+    """Open the embeddings of a split; check that they are of these sentences and models, read out in this way."""
     caches = []
     layers = {(source.name, source.direction): {"layers": source.layers} for source in sources}
     for name, direction in _lm_roles(context, split):
@@ -217,7 +217,7 @@ def _caches(
 
 
 def _embedding(context: BuildContext) -> EmbeddingConfig:
-    """How the states of the language models were read out for training: new text must be read in the same way."""
+    """Return how training read out the language models' states: new text must be read in the same way."""
     configs = [
         artifact.manifest.recipe.config
         for role, artifact in context.inputs.items()

@@ -128,7 +128,7 @@ class Dataset:
         return np.array([len(sentence) for sentence in self.tokens], np.int64)
 
     def batch(self, chosen: Sequence[int]) -> Batch:
-        """Sentences by number, padded on the right, each distinct token's characters once."""
+        """Build the batch of some sentences, padded on the right, with the characters of each distinct token once."""
         lengths = np.array([len(self.tokens[number]) for number in chosen], np.int64)
         B, T = len(chosen), int(lengths.max())
         mask = np.arange(T)[None, :] < lengths[:, None]  # [B, T]
@@ -156,7 +156,7 @@ class Dataset:
         )
 
     def _gather(self, chosen: Sequence[int], B: int, T: int) -> torch.Tensor | None:
-        """LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
+        """Return the LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
         if not self.states:
             return None
         dtype = np.result_type(*(states.dtype for states in self.states))  # the network makes them float32
@@ -171,7 +171,7 @@ class Dataset:
 def training_batches(
     lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """One epoch of shuffled batches of sentences of similar length: little padding, nearly full randomness."""
+    """Return an epoch of shuffled batches of sentences of similar length: little padding, nearly full randomness."""
     order = generator.permutation(len(lengths))
     pool = batch_size * POOL_BATCHES
     batches: list[NDArray[np.int64]] = []
@@ -183,7 +183,7 @@ def training_batches(
 
 
 def reading_batches(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """All sentences once, shortest first, in batches."""
+    """Yield all sentences once, shortest first, in batches."""
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

@@ -18,7 +18,7 @@ SAMPLES = 3
 
 
 def samples(vectors: Sequence[WordVectors]) -> dict[str, list[float]]:
-    """A few words of a tagger's vector file as they stand there: by them the file is known again."""
+    """Return a few entries of the vector file of a tagger, by which the file is recognised later."""
     if not vectors or not vectors[0].words:
         return {}
     first = vectors[0]
@@ -60,7 +60,7 @@ class OnlineVectors:
         self._known: dict[str, np.ndarray | None] = {}
 
     def frozen(self, sentences: Sequence[Sequence[str]]) -> FrozenVectors:
-        """The frozen vectors of these sentences."""
+        """Return the frozen vectors of these sentences."""
         tokens = dict.fromkeys(token for sentence in sentences for token in sentence)
         needed = [token for token in tokens if normalise(token) not in self._words.ids]
         new = {token for token in needed if token not in self._known}

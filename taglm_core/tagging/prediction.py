@@ -78,7 +78,7 @@ class Predictor:
         return cls(network, spec, models, online)
 
     def tag(self, sentences: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> list[list[str]]:
-        """BIOES tags of tokenised sentences; as many tags as tokens, an empty sentence has none.
+        """Tag tokenised sentences in BIOES: one tag for each token, none for an empty sentence.
 
         Args:
             sentences: tokens.

@@ -76,11 +76,11 @@ class TaggerTraining:
         self._start_epoch()
 
     def finished(self) -> bool:
-        """Whether the schedule has ended."""
+        """Return whether the schedule has ended."""
         return self._finished
 
     def loss(self) -> Tensor:
-        """Mean sentence negative log-likelihood of the next batch."""
+        """Return the mean negative log-likelihood of the sentences of the next batch."""
         self._begun = time.monotonic()
         for group in self.optimizers[0].param_groups:
             group["lr"] = self.schedule.learning_rate
@@ -90,7 +90,7 @@ class TaggerTraining:
             return self._network.loss(batch.to(self._device.torch))
 
     def where(self) -> str:
-        """Position in the training split."""
+        """Return the position in the training split."""
         return f"epoch {self.schedule.epoch + 1}, batch {self._done + 1} of {len(self._batches)}"
 
     def after_step(self, loss: float, journal: Journal) -> None:
@@ -121,14 +121,14 @@ class TaggerTraining:
         self._start_epoch()
 
     def dev_f1(self) -> float:
-        """Span F1 on dev, by conlleval's rules on the mapped tags."""
+        """Compute span F1 on dev, by conlleval's rules on the mapped tags."""
         if self._dev is None:
             raise ValueError("this tagger is trained on dev; it has nothing to be scored on")
         data, gold = self._dev
         return span_counts(*encode_tags(gold, decode_all(self._network, data, self._tags))).micro.f1
 
     def pack(self) -> TrainingState:
-        """Schedule, position in the epoch, best model."""
+        """Return the schedule, the position in the epoch and the best model."""
         data: dict[str, Any] = {
             "schedule": self.schedule.pack(),
             "done": self._done,
@@ -138,7 +138,7 @@ class TaggerTraining:
         return TrainingState({f"best.{name}": tensor for name, tensor in self._best.items()}, data)
 
     def unpack(self, state: TrainingState) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         self.schedule.unpack(state.data["schedule"])
         self._start_epoch()
         self._done, self._losses = state.data["done"], list(state.data["losses"])
@@ -151,7 +151,7 @@ class TaggerTraining:
         self._done, self._losses, self._seconds = 0, [], 0.0
 
     def _forgotten(self, batch: Batch) -> Tensor:
-        """Which words [B, T] of a training batch are taken as unknown, by torch's generator like all dropout."""
+        """Draw the words [B, T] of a training batch that become unknown, by torch's generator like all dropout."""
         rate = self._config.words.dropout
         if rate == 0:
             return torch.zeros_like(batch.mask)
@@ -172,7 +172,7 @@ class TaggerTraining:
 
 
 def decode_all(network: Tagger, data: Dataset, tags: Sequence[str]) -> list[list[str]]:
-    """Best tags of every sentence, in sentence order."""
+    """Return the best tags of every sentence, in sentence order."""
     network.eval()
     device = next(network.parameters()).device
     predicted: list[list[str]] = [[]] * len(data)
@@ -197,7 +197,7 @@ class Confidences(NamedTuple):
 
 
 def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str]], tags: Sequence[str]) -> Confidences:
-    """How sure the tagger is of its tags and spans, by forward-backward.
+    """Compute the tagger's confidence in its tags and spans, by forward-backward.
 
     Args:
         network: the tagger.
@@ -223,6 +223,6 @@ def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str
 
 
 def droppable_rows(single: int, rows: int, with_vector: set[int]) -> Tensor:
-    """Rows of words seen once (the last `single` of the table) that have no vector."""
+    """Return the rows of words seen once (the last `single` of the table) that have no vector."""
     first = max(FIRST_WORD_ID, rows - single)
     return torch.tensor([row for row in range(first, rows) if row not in with_vector], dtype=torch.int64)

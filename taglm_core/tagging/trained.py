@@ -95,12 +95,12 @@ class FrozenVectors:
 
     @classmethod
     def none(cls, size: int) -> FrozenVectors:
-        """No frozen vectors."""
+        """Return no frozen vectors."""
         return cls({}, np.zeros((0, size), np.float32))
 
     @classmethod
     def of(cls, words: TaggerWords, vectors: Sequence[WordVectors]) -> FrozenVectors:
-        """The vectors of tokens whose normalised form is no trainable word."""
+        """Collect the vectors of tokens whose normalised form is no trainable word."""
         found = {
             token: row
             for part in vectors
@@ -112,7 +112,7 @@ class FrozenVectors:
 
 
 def build_network(spec: TaggerSpec, word_vectors: Tensor, frozen: FrozenVectors) -> Tagger:
-    """A network for a spec; torch's global generator initialises all but the word vectors [V, D]."""
+    """Build the network of a spec; torch's global generator initialises all but the word vectors [V, D]."""
     config = spec.config
     only = config.lm.position == "only"
     follow, first, last = _constraints(spec.tags) if config.constraints else (None, None, None)
@@ -131,7 +131,7 @@ def build_network(spec: TaggerSpec, word_vectors: Tensor, frozen: FrozenVectors)
 
 
 def build_characters(config: TaggerConfig) -> CharCnn | CharRnn | None:
-    """The character encoder of a configuration."""
+    """Build the character encoder of a configuration."""
     encoder = config.characters
     if isinstance(encoder, NoCharacters):
         return None
@@ -144,7 +144,7 @@ def build_characters(config: TaggerConfig) -> CharCnn | CharRnn | None:
 
 
 def build_lm_mixer(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmEmbeddingMixer:
-    """How a configuration prepares the embeddings of these language models."""
+    """Build the mixer that prepares the embeddings of these language models."""
     entry, sources = config.lm, [LmSource(source.size, len(source.layers)) for source in inputs]
     return LmEmbeddingMixer(
         sources,
@@ -158,7 +158,7 @@ def build_lm_mixer(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmEmbeddi
 
 
 def _constraints(tags: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """What BIOES allows: transitions [K, K], first tags [K], last tags [K]."""
+    """Return what BIOES allows: transitions [K, K], first tags [K], last tags [K]."""
     allowed = allowed_tags(tags, Scheme.BIOES)
     return torch.tensor(allowed.follow), torch.tensor(allowed.start), torch.tensor(allowed.end)
 
@@ -166,7 +166,7 @@ def _constraints(tags: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
 def start_vectors(
     spec: TaggerSpec, vectors: Sequence[WordVectors], seed: int, counts: Mapping[str, int]
 ) -> tuple[Tensor, set[int]]:
-    """First word vectors [V, D]: from the files where they have a word, random otherwise; and the rows of the former.
+    """Return initial word vectors [V, D] (from the files if they have the word, else random) and the rows from files.
 
     Forms that share a row (`The`, `the`; `1996`, `1997`) may have vectors of their own: that of the form that training
     has most often is taken. The random ones depend on the seed alone, so all variants of a comparison start from the
@@ -221,7 +221,7 @@ def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder
 
 
 def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
-    """A tagger's spec, and the whole of its config."""
+    """Return a tagger's spec, and all entries of its config file."""
     data = json.loads((folder / "config.json").read_bytes())
     words = json.loads((folder / "words.json").read_bytes())
     spec = TaggerSpec(
@@ -236,7 +236,7 @@ def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
 
 
 def load_network(folder: Path, spec: TaggerSpec, frozen: FrozenVectors, device: torch.device) -> Tagger:
-    """A tagger's network, in evaluation mode."""
+    """Load a tagger's network, in evaluation mode."""
     network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), frozen)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return network.to(device).eval()

@@ -102,9 +102,9 @@ class Annealing:
         return Verdict(best, rewind=at.phase == 1 and not best, finished=False)
 
     def pack(self) -> dict[str, Any]:
-        """Position as JSON values."""
+        """Return the position as JSON values."""
         return asdict(self._at)
 
     def unpack(self, state: dict[str, Any]) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         self._at = _Position(**state)

@@ -59,7 +59,7 @@ class Checkpoints:
         return target
 
     def latest(self) -> TrainingState | None:
-        """The newest whole checkpoint; damaged ones are passed over. None if there is none."""
+        """Return the newest whole checkpoint, or None; damaged ones are skipped."""
         for folder in reversed(self._all()):
             saved = read_json(folder / "state.json")
             tensors = folder / "state.safetensors"
@@ -72,7 +72,7 @@ class Checkpoints:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """Moments and step counts of an optimiser, flat, by name."""
+    """Return the moments and step counts of an optimiser, flat, by name."""
     return {
         f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for index, moments in optimizer.state_dict()["state"].items()
@@ -81,7 +81,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, T
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `pack_optimizer`; learning rates are the schedule's business and stay as they are."""
+    """Restore what `pack_optimizer` returned; learning rates stay, because the schedule sets them."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith(f"{prefix}."):

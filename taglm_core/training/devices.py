@@ -63,7 +63,7 @@ class Device:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def describe(self) -> dict[str, str | int]:
-        """What decides the bits of a result beside config and libraries: recorded in every manifest."""
+        """Return what decides the bits of a result beside config and libraries; every manifest records it."""
         capability = torch.backends.cpu.get_cpu_capability()
         accelerator = torch.cuda.get_device_name(self.index) if self.name == "cuda" else ""
         return {
@@ -76,14 +76,14 @@ class Device:
         }
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Forward passes in here multiply in this device's precision; their backward passes go on in the same one."""
+        """Multiply in this device's precision in forward passes in here, and in their backward passes."""
         if self.precision != "bfloat16":
             return contextlib.nullcontext()  # TF32 is a switch of the process: open_device has set it
         return torch.autocast(self.name, torch.bfloat16)
 
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:
-        """Whatever the precision of training, float32 in here: perplexity is measured so."""
+        """Compute in float32 in here, whatever the precision of training; perplexity is measured so."""
         with torch.autocast(self.name, enabled=False):
             _allow_tf32(False)
             try:
@@ -92,7 +92,7 @@ class Device:
                 _allow_tf32(self.precision != "float32")
 
     def prepared(self, network: LanguageModel) -> LanguageModel:
-        """A network moved here; with `run.compile` its highway layers and its softmax are compiled.
+        """Move a network here; with `run.compile`, compile its highway layers and its softmax.
 
         What is not: the LSTM (one call of a library's kernel), convolutions (a function of their own, over windows
         whose number differs in each batch), the sampled softmax (its samples are drawn by numpy).
@@ -105,17 +105,17 @@ class Device:
         return network
 
     def upload(self, numbers: Tensor) -> Tensor:
-        """A tensor from the CPU brought here; to an accelerator without waiting for what it is doing."""
+        """Copy a CPU tensor to this device; an accelerator need not finish its work first."""
         return upload(numbers, self.torch)
 
 
 def upload(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; an accelerator takes it from pinned memory, while Python goes on."""
+    """Copy a CPU tensor to a device; an accelerator takes it from pinned memory while Python goes on."""
     return pinned(numbers, device).to(device, non_blocking=True)
 
 
 def pinned(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU in memory that a device can fetch it from by itself."""
+    """Return a CPU tensor in memory from which a device can copy by itself."""
     return numbers.pin_memory() if device.type == "cuda" else numbers
 
 
@@ -194,13 +194,13 @@ def _precision(wanted: str, name: str, index: int) -> str:
 
 
 def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware."""
+    """Return whether this CPU multiplies bfloat16 in hardware."""
     known = torch.cpu.get_capabilities()
     return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
 def _allow_tf32(allowed: bool) -> None:
-    """Of the two libraries, cuDNN would use TF32 unasked."""
+    """Allow or forbid TF32 in both libraries: cuDNN would use it by default."""
     precision = "tf32" if allowed else "ieee"
     switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
     for switch in (switches[0], switches[1].rnn, switches[1].conv):
@@ -214,7 +214,7 @@ def _cpp_compiler() -> str | None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc hand freed memory out again instead of giving it back to the system.
+    """Make glibc reuse freed memory instead of returning it to the system.
 
     By default every tensor of some megabytes is mapped anew and cleared page by page when it is first written: a
     quarter of a language model's step on CPU (docs/decisions/0005). Elsewhere than on glibc nothing happens.
@@ -226,7 +226,7 @@ def _keep_freed_memory() -> None:
 
 
 def generator_states() -> dict[str, Tensor]:
-    """States of torch's global generators, as bytes, by device: dropout draws from that of the device it runs on."""
+    """Return the states of torch's global generators, as bytes, by device: dropout draws from that of its device."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -234,7 +234,7 @@ def generator_states() -> dict[str, Tensor]:
 
 
 def set_generator_states(states: Mapping[str, Tensor]) -> None:
-    """Inverse of `generator_states`; a state of a device that is not here is left out."""
+    """Restore what `generator_states` returned; skip devices that this machine lacks."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
@@ -263,6 +263,6 @@ def reserved(
 
 
 def _visible(index: int) -> str:
-    """The machine's name of the device that this process knows by a number."""
+    """Return the machine's name of the device with this number in this process."""
     names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return names[index] if index < len(names) else str(index)

@@ -47,23 +47,23 @@ class Journal:
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers for curves."""
+        """Write numbers for curves."""
         self._append(Event("metrics", step, values))
 
     def progress(self, step: int, done: float, total: float, text: str) -> None:
-        """How far the work is, and a line for people."""
+        """Write the progress of the work, with a line for people."""
         self._append(Event("progress", step, {"done": done, "total": total}, text))
 
     def message(self, step: int, text: str) -> None:
-        """A line for people."""
+        """Write a line for people."""
         self._append(Event("message", step, text=text))
 
     def warning(self, step: int, text: str) -> None:
-        """A line for people, about what may make the result worse than they expect."""
+        """Write a line for people about something that may harm the result."""
         self._append(Event("warning", step, text=text))
 
     def close(self) -> None:
-        """Nothing more will be said."""
+        """Close the file."""
         self._file.close()
 
     def _append(self, event: Event) -> None:
@@ -76,7 +76,7 @@ class Journal:
 
     @staticmethod
     def _end_last_line(path: Path) -> None:
-        """A process killed while writing leaves half a line; end it, so that only that line is lost."""
+        """End a line that a killed process left unfinished, so that only that line is lost."""
         if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
             with path.open("ab") as file:
                 file.write(b"\n")
@@ -107,7 +107,7 @@ class _JournalHandler(logging.Handler):
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
-    """Whole lines from a byte offset on, each with the offset after it. Lines that are not events are passed over."""
+    """Yield the events from a byte offset on, each with the offset after it. Skip unfinished and unknown lines."""
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -9,7 +9,7 @@ import torch
 
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A generator of its own for (seed, names)."""
+    """Return the generator of its own for (seed, names)."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(_entropy(seed, names))))
 
 
