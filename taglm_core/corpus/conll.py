@@ -31,7 +31,7 @@ MAX_SENTENCE_TOKENS = 100_000
 """More tokens without a blank line are a file in another format, not a sentence."""
 
 MAX_BAD_TAGS = 1000
-"""So many different tags that are none are told apart; all further ones are counted as one."""
+"""Most malformed tags that are counted one by one; all further ones are counted together."""
 
 _DOCUMENT_COMMENT = re.compile(r"#[ \t]*(newdoc([ \t]+id[ \t]*=.*)?|begin document\b.*)")
 _KNOWN_COMMENT = re.compile(

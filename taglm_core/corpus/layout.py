@@ -45,20 +45,20 @@ class Layout:
 
     def to_dict(self) -> dict[str, str]:
         """Return what differs from the usual layout, and the scheme."""
-        told = {"scheme": str(self.scheme)}
+        data = {"scheme": str(self.scheme)}
         if self.separator is not Separator.SPACE:
-            told["separator"] = str(self.separator)
+            data["separator"] = str(self.separator)
         if self.notation is not Notation.PREFIX:
-            told["notation"] = str(self.notation)
-        return told
+            data["notation"] = str(self.notation)
+        return data
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, str]) -> Layout:
+    def from_dict(cls, data: Mapping[str, str]) -> Layout:
         """Restore what `to_dict` returned."""
         return cls(
-            Scheme(told["scheme"]),
-            Separator(told.get("separator", Separator.SPACE)),
-            Notation(told.get("notation", Notation.PREFIX)),
+            Scheme(data["scheme"]),
+            Separator(data.get("separator", Separator.SPACE)),
+            Notation(data.get("notation", Notation.PREFIX)),
         )
 
 

@@ -67,8 +67,8 @@ class CorpusCounts:
 
     def to_dict(self) -> dict[str, object]:
         """Return the counts for JSON, with the sum of the entities; comments and repairs only where there are any."""
-        told = {**asdict(self), "entities_total": sum(self.entities.values())}
-        return {name: value for name, value in told.items() if value or name not in _WHERE_ANY}
+        data = {**asdict(self), "entities_total": sum(self.entities.values())}
+        return {name: value for name, value in data.items() if value or name not in _WHERE_ANY}
 
 
 class CorpusWriter:

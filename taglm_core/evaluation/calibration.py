@@ -1,4 +1,4 @@
-"""Can the confidences be believed? Of what is predicted with 80 per cent, 80 per cent should be right.
+"""Calibration of confidences: of the predictions with confidence 80 %, 80 % should be right.
 
 Expected calibration error: sum over bins of (share of the bin) x |accuracy - mean confidence| (Guo et al. 2017, eq. 3).
 """
@@ -61,7 +61,7 @@ class Calibration:
 
 
 def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Calibration:
-    """Compare confidences with what was right.
+    """Compare confidences with the correctness of predictions.
 
     Args:
         confidence: probabilities [N], between 0 and 1.

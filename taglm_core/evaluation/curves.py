@@ -1,4 +1,4 @@
-"""Curves of a training, from its journal. Matplotlib is imported when one is drawn: training processes come by here."""
+"""Curves of a training, from its journal. Matplotlib is imported late: training processes import this module."""
 
 from __future__ import annotations
 

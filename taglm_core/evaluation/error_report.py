@@ -1,4 +1,4 @@
-"""The error analysis as tables and text: where one variant gains on another, and what still goes wrong."""
+"""The error analysis as tables and text: the gains of one variant on another, and the remaining mistakes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def word_table_rows(errors: Errors) -> Table:
 def errors_to_markdown(measured: Errors, dev: Errors, split: str = "test") -> str:
     """Return tables of the measured split, and the most frequent mistakes on the development split.
 
-    Mistakes are shown on dev alone: whoever looks at single test sentences while developing tunes on them.
+    Mistakes are shown on dev alone: looking at single test sentences during development is tuning on them.
     """
     parts = [
         f"## Where the variants err ({split})\n\n",

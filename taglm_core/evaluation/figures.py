@@ -261,7 +261,7 @@ def _draw_curves(axes: Axes, series: Mapping[str, Points], xlabel: str, ylabel: 
             np.where(positive, values, np.nan),
             label=drawable(name),
             color=_COLOURS[index % len(_COLOURS)],
-            # The dashes change with the colour, so that neither alone has to be told apart.
+            # The dashes change with the colour, so that neither has to be distinguished alone.
             linestyle=_DASHES[index % len(_DASHES)],
             marker="o" if len(points) <= _FEW_POINTS else "",
             markersize=3,

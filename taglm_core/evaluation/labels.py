@@ -1,4 +1,4 @@
-"""Names that users chose, as a figure can draw them: no formulas, no boxes, no endless lines."""
+"""Names chosen by users, made drawable: no formulas, no boxes, no endless lines."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Prf:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one evaluation found.
+    """Scores of one evaluation.
 
     Attributes:
         micro: over the spans of all types.
@@ -52,8 +52,8 @@ class Scores:
         boundaries: over all spans, whatever their type.
         f1_strict: micro F1 over well-formed BIOES spans only.
         token_accuracy: share of tokens whose tag, mapped to IOB2, is right (as conlleval prints it).
-        sentences: their number.
-        tokens: their number.
+        sentences: number of sentences.
+        tokens: number of tokens.
     """
 
     micro: Prf
@@ -80,7 +80,7 @@ class Scores:
 
 
 class TypeConfusion(TypedDict):
-    """What became of the spans.
+    """Gold types against predicted types.
 
     ``matrix[i][j]`` gold spans of type i were predicted with exactly their boundaries and type j; ``missed[i]`` gold
     spans of type i have no prediction with their boundaries, ``spurious[j]`` predictions no gold span.
@@ -97,7 +97,7 @@ def score(gold: Tags, predicted: Tags) -> Scores:
 
     Raises:
         ValueError: the two sides differ in sentences or in a sentence's length, or a tag is malformed.
-        RuntimeError: seqeval finds other numbers than we do, which would be our mistake.
+        RuntimeError: seqeval computes other numbers, which would be a fault of this program.
     """
     coded = encode_tags(gold, predicted)
     pair = SpanPair(*coded)

@@ -1,10 +1,10 @@
-"""Is system A better than system B? Paired tests over sentences, pooled over seeds, and Welch's test over seeds.
+"""Significance of a difference: paired tests over sentences, pooled over seeds, and Welch's test over seeds.
 
 Counts are gold, predicted and correct spans of every sentence, arrays [seeds, B, 3]. The unit is the sentence: its
 counts of all seeds are exchanged, or drawn, together, because the seeds of a sentence are not independent of each
 other. F1 is micro F1 over the pooled counts; differences are A minus B, between -1 and 1.
 
-The randomisation test and the interval speak about other sentences of this kind, Welch's test about other seeds.
+The randomisation test and the interval generalise to other sentences of this kind, Welch's test to other seeds.
 Source: Noreen (1989), Computer-intensive Methods for Testing Hypotheses; Yeh (2000), COLING.
 """
 
@@ -55,7 +55,7 @@ def approximate_randomisation(a: SentenceCounts, b: SentenceCounts, *, rounds: i
         seed: of the generator; the same seed gives the same p-value whatever the machine's threads.
 
     Raises:
-        ValueError: shapes that do not fit, negative counts, or no round.
+        ValueError: shapes do not fit, counts are negative, or there is no round.
     """
     one, other = _pooled(a, b, rounds)
     total_one, total_other = one.sum(axis=0), other.sum(axis=0)
@@ -106,7 +106,7 @@ def bootstrap_interval(
 def welch(a_f1s: Sequence[float], b_f1s: Sequence[float]) -> float | None:
     """Return the two-sided p-value of Welch's t-test over the seeds' F1; None where it is not defined.
 
-    That is with fewer than two seeds on a side, or when neither side varies at all.
+    It is not defined with fewer than two seeds on a side, or if neither side varies.
     """
     if min(len(a_f1s), len(b_f1s)) < 2:
         return None

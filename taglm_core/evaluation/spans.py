@@ -1,11 +1,11 @@
-"""Spans from tags, by conlleval's rules, once readable and once at array speed.
+"""Spans of tags by conlleval's rules, in a readable and in a fast version.
 
 BIOES tags are mapped tag by tag to IOB2 (B, S to B; I, E to I), then conlleval's lenient rules for IOB2 hold: a B tag
 always opens a span; an I tag opens one after O, at the beginning of a sentence and after another type. So every
 sequence has spans, also one that the scheme forbids. The type is what follows the first hyphen.
 
-``conlleval_spans`` and ``strict_bioes_spans`` say what is meant; ``span_counts`` does the same on integer codes
-without a Python loop over tokens, and scores the development set after every epoch.
+``conlleval_spans`` is the readable version. ``span_counts`` does the same on integer codes without a Python loop over
+tokens, and scores the development set after every epoch.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class CodedTags(NamedTuple):
 
 
 def encode_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> CodedTags:
-    """Number the tags in order of first appearance, so that a tag never seen in training is one like any other.
+    """Number the tags in order of first appearance, so that tags unknown to training need no special case.
 
     Raises:
         ValueError: the two sides differ in sentences or in a sentence's length, or a tag is malformed.
@@ -119,7 +119,7 @@ class SpanArrays(NamedTuple):
 
 
 class SpanPair:
-    """The spans of both sides over the same tokens, and which of them agree.
+    """The spans of both sides over the same tokens, and their agreement.
 
     Args:
         gold: tag numbers, [T] with ``lengths``, or one array per sentence.
@@ -129,7 +129,7 @@ class SpanPair:
         strict: only well-formed BIOES spans count, instead of conlleval's rules.
 
     Raises:
-        ValueError: lengths that do not fit, or a number without a name (padding, say).
+        ValueError: lengths do not fit, or a number (padding, for instance) has no name.
     """
 
     def __init__(

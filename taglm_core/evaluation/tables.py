@@ -107,7 +107,7 @@ def markdown_table(table: Table, *, text_columns: int = 1) -> str:
 def markdown_text(text: str) -> str:
     """Return text as one line that Markdown and HTML show literally: words and types may hold any character.
 
-    Escaped is what could be read as markup, and no more, so that the source stays readable.
+    Only text that could be read as markup is escaped, so that the source stays readable.
     """
     shown = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
     shown = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", shown)

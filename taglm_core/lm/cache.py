@@ -2,7 +2,7 @@
 
 part-00000.arrow   a shard: a row a token (see `cache_parts`)
 index.arrow        a row a sentence of the corpus: shard, first row, length, digest of its tokens; several sentences may
-                   share rows; in the metadata what the states are of (`CacheKey`)
+                   share rows; the metadata holds the `CacheKey`
 
 Axes: n tokens of a sentence, W = layers * P numbers a token.
 """
@@ -66,10 +66,10 @@ class EmbeddingCache:
 
     Args:
         folder: an `embeddings` object.
-        expected: fields of `CacheKey` that they must have.
+        expected: required values of fields of its `CacheKey`.
 
     Raises:
-        MismatchError: they have another value there; says which.
+        MismatchError: a field has another value; the message names it.
     """
 
     def __init__(self, folder: Path, **expected: Any) -> None:
@@ -115,14 +115,14 @@ class EmbeddingCache:
         """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
         chosen = np.asarray(numbers, np.int64)
         shards, rows, lengths = (column[chosen] for column in (self._shard, self._row, self._length))
-        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; what is no padding is written over
+        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; tokens overwrite it
         batches, firsts = np.divmod(rows, ROWS)
         positions = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
         parts, simple = self._parts, 0 if self.key.scales else ROWS
         for target, shard, batch, first, last, length in zip(out, *positions, strict=True):
             if shard not in parts:
                 parts[shard] = Part(self._folder / part_name(shard), self.key, ahead=True)
-            if last <= simple:  # nearly all: one copy, and little else
+            if last <= simple:  # nearly all sentences: one copy
                 target[:length] = parts[shard].values[batch][first:last]
             else:
                 parts[shard].copy(batch * ROWS + first, length, target[:length])

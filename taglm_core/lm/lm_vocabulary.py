@@ -1,4 +1,4 @@
-"""What a language model can predict: the boundary mark, classes of unknown words, and the most frequent words."""
+"""Vocabulary of a language model: the boundary mark, classes of unknown words, and the most frequent words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LmVocabulary:
 
     Attributes:
         words: the known words, most frequent first.
-        shapes: whether unknown words fall into classes by shape, or into one.
+        shapes: whether unknown words have a class per shape instead of a single class.
     """
 
     words: tuple[str, ...]
@@ -34,9 +34,9 @@ class LmVocabulary:
     def select(cls, words_file: Path, *, size: int, min_count: int, shapes: bool) -> LmVocabulary:
         """Select the most frequent words of a `words.parquet`: as many as fit in `size` entries beside the classes."""
         table = pq.read_table(words_file, columns=["word", "count"]).slice(1)  # row 0 is the boundary mark
-        room = max(0, size - 1 - (len(SHAPES) if shapes else 1))
+        limit = max(0, size - 1 - (len(SHAPES) if shapes else 1))
         counts = table["count"].to_numpy()
-        keep = min(room, int(np.searchsorted(-counts, -min_count, side="right")))  # counts fall
+        keep = min(limit, int(np.searchsorted(-counts, -min_count, side="right")))  # counts are falling
         return cls(tuple(table["word"].slice(0, keep).to_pylist()), shapes)
 
     @property

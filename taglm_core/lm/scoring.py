@@ -1,7 +1,7 @@
 """Perplexity of any text: the exact negative log-probability of every word and mark, streamed.
 
-A text is read twice, sentence by sentence from the break state (no order matters) and end to end with carried state,
-one stream in the order of the text, beginning with the break state. A backward model reads the words of each sentence
+A text is read twice: sentence by sentence, each from the break state, and end to end in one stream with carried state
+that begins with the break state. A backward model reads the words of each sentence
 from the last to the first, the sentences in their order, as it was trained. Axes: B sentences, T words and marks.
 """
 
@@ -23,20 +23,20 @@ from taglm_core.nn.lm_network import LmState
 from taglm_core.nn.softmax import block_losses
 
 Tokens = tuple[str, ...]
-BATCH = 64  # sentences side by side
-BLOCK_TOKENS = 50_000  # of the text in memory at once
-POSITIONS = 2_048  # of a batch computed at once: about a window of training
+BATCH = 64  # sentences in a batch
+BLOCK_TOKENS = 50_000  # tokens of the text in memory at once
+POSITIONS = 2_048  # positions of a batch computed at once: about a training window
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceScore:
-    """One sentence, scored. The arrays [n + 1] stand as the sentence does: its words, then the mark.
+    """Scores of one sentence; arrays [n + 1] in the order of the sentence: its words, then the mark.
 
     Attributes:
         tokens: its words.
-        unknown: which targets are a class of unknown words.
-        from_break: negative log-probabilities when the sentence starts from the break state.
-        carried: the same with the state carried on from the sentences before it.
+        unknown: whether a target is a class of unknown words.
+        from_break: negative log-probabilities from the break state.
+        carried: negative log-probabilities with the state carried on from the sentences before.
     """
 
     tokens: Tokens
@@ -47,11 +47,11 @@ class SentenceScore:
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """A text, scored.
+    """Scores of a text.
 
     Attributes:
-        sentences: how many there were.
-        predictions: words and marks scored: n + 1 a sentence.
+        sentences: number of sentences.
+        predictions: number of scored words and marks, n + 1 per sentence.
         unknown: share of them whose target is a class of unknown words.
         from_break: perplexity from the break state.
         carried: perplexity with carried state, in the order of the text.
@@ -69,7 +69,7 @@ def score_text(lm: TrainedLm, sentences: Iterable[Tokens]) -> TextScore:
 
     Args:
         lm: the language model.
-        sentences: tokens as the model's text writes them; at least one sentence.
+        sentences: tokens in the spelling of the model's text; at least one sentence.
     """
     count = predictions = unknown = 0
     from_break = carried = 0.0
@@ -93,7 +93,7 @@ def score_sentences(lm: TrainedLm, sentences: Iterable[Tokens]) -> Iterator[Sent
 
     Args:
         lm: the language model.
-        sentences: tokens as the model's text writes them.
+        sentences: tokens in the spelling of the model's text.
     """
     state, step = lm.break_state, -1 if lm.direction is Direction.BACKWARD else 1
     for block in _blocks(sentences):
@@ -144,11 +144,13 @@ def _losses(lm: TrainedLm, table: WordTable, padded: Padded, state: LmState) -> 
     window = max(1, POSITIONS // padded.inputs.shape[1])
     with torch.no_grad():
         for start in range(0, len(losses), window):
-            place = slice(start, start + window)
-            states, state = lm.network(*distinct_words(lm.network, table, padded.inputs[place]), state)
-            targets = table.targets[torch.from_numpy(padded.targets[place])][mask[place]]
-            found = block_losses(lm.network.softmax, states[mask[place].to(states.device)], targets.to(states.device))
-            losses[place][mask[place].numpy()] = found.cpu().numpy()
+            window_rows = slice(start, start + window)
+            states, state = lm.network(*distinct_words(lm.network, table, padded.inputs[window_rows]), state)
+            targets = table.targets[torch.from_numpy(padded.targets[window_rows])][mask[window_rows]]
+            found = block_losses(
+                lm.network.softmax, states[mask[window_rows].to(states.device)], targets.to(states.device)
+            )
+            losses[window_rows][mask[window_rows].numpy()] = found.cpu().numpy()
     return losses, state
 
 

@@ -1,6 +1,6 @@
-"""Where each sentence of a corpus lies in the shards of its cache, decided before anything is computed.
+"""Layout of a cache: the rows of each sentence of a corpus, decided before anything is computed.
 
-The layout depends on the corpus and the configuration alone: every process that reads the corpus finds the same.
+It depends on the corpus and the configuration alone, so every process that reads the corpus finds the same layout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from taglm_core.lm.cache import RowRange, token_digest
 from taglm_core.lm.extraction import Passage, Shard, Tokens, passages_of
 
 Corpus = Callable[[], Iterable[tuple[Tokens, int]]]
-"""Gives the sentences of a corpus with their document numbers, from the first, each time it is called."""
+"""Returns the sentences of a corpus with their document numbers, from the first one at each call."""
 
 
 @dataclass(slots=True)
@@ -21,10 +21,10 @@ class Layout:
     """The rows of a corpus's sentences.
 
     Attributes:
-        ranges: by sentence; identical sentences share one unless the context is the document.
-        digests: of each sentence's tokens.
-        rows: tokens of each shard.
-        tokens: of the corpus.
+        ranges: rows of each sentence; identical sentences share one unless the context is the document.
+        digests: token digest of each sentence.
+        rows: number of tokens of each shard.
+        tokens: number of tokens of the corpus.
     """
 
     ranges: list[RowRange] = field(default_factory=list)

@@ -94,8 +94,8 @@ class CharCnn(nn.Module):
         """Encode words.
 
         Args:
-            chars: symbols [N, C], int64, 0 = padding on the right. Given on the CPU, an accelerator need not be waited
-                for: lengths and order are found before they are moved.
+            chars: symbols [N, C], int64, 0 = padding on the right. Best on the CPU: lengths and order are found
+                before they are moved, so nothing waits for an accelerator.
 
         Returns:
             Vectors [N, size].
@@ -221,10 +221,10 @@ def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int)
 
 
 class _ConvolveMax(torch.autograd.Function):
-    """Maximum over each word's windows of windows @ kernel.T, for kernels of several widths at once.
+    """Maximum of windows @ kernel.T over the windows of each word, for kernels of several widths at once.
 
-    Windows of padding do not exist here, and the gradient of the maximum goes back through one scatter. Against
-    conv1d with masking this saves three quarters of the time on one CPU thread.
+    There are no windows of padding, and the gradient of the maximum is one scatter. On one CPU thread this takes a
+    quarter of the time of conv1d with masking.
     """
 
     @staticmethod

@@ -34,7 +34,7 @@ def crf_loss(
 
     Args:
         emissions: s [B, T, K].
-        tags: gold tags [B, T], int64; at padding anything.
+        tags: gold tags [B, T], int64; any value at padding.
         mask: [B, T], bool, True on tokens.
         transitions: A [K, K], from and to; -inf forbids.
         start: scores of the first tag [K], or None.
@@ -44,7 +44,7 @@ def crf_loss(
         Losses [B]; infinite where the gold path or every path is forbidden.
 
     Raises:
-        ValueError: shapes that do not fit, a row of the mask that is empty or has a gap, a gold tag outside 0..K-1.
+        ValueError: shapes do not fit, a row of the mask is empty or has a gap, or a gold tag is outside 0..K-1.
     """
     tokens = checked_tokens(emissions, mask, transitions, start, end)
     tags = checked_tags(tags, mask, emissions.shape[2])
@@ -69,7 +69,7 @@ def crf_marginals(
     """Compute P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`.
 
     Raises:
-        ValueError: also where the scores forbid every path of a sentence.
+        ValueError: as `crf_loss`, or the scores forbid every path of a sentence.
     """
     tokens = checked_tokens(emissions, mask, transitions, start, end)
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
@@ -81,7 +81,7 @@ def crf_marginals(
 
 
 class _LogPartition(torch.autograd.Function):
-    """log Z, or the loss where gold tags are given."""
+    """log Z, or the loss if gold tags are given."""
 
     @staticmethod
     def forward(
@@ -101,7 +101,9 @@ class _LogPartition(torch.autograd.Function):
         result = chains.log_z
         if gold is not None:
             result = result - path_scores(potentials, transitions, gold, tokens)
-            result = result.masked_fill_(chains.log_z.isneginf(), torch.inf)  # no path is allowed, so gold is not
+            result = result.masked_fill_(
+                chains.log_z.isneginf(), torch.inf
+            )  # without an allowed path gold is forbidden, too
         return result.to(emissions.dtype)
 
     @staticmethod
@@ -124,7 +126,7 @@ class _LogPartition(torch.autograd.Function):
 
 
 class Crf(nn.Module):
-    """A CRF layer: bigram scores, and on request start and end scores and forbidden transitions.
+    """A CRF layer: bigram scores, optional start and end scores, optional constraints.
 
     Args:
         tags: K.
@@ -133,8 +135,8 @@ class Crf(nn.Module):
         allowed_start: allowed first tags [K], bool, or None.
         allowed_end: allowed last tags [K], bool, or None.
 
-    Scores start at zero: nothing is known of the bigrams, and the emissions' random initialisation breaks the symmetry.
-    What is forbidden is forbidden in the loss, in the marginals and in decoding, and is not saved with the weights.
+    Scores start at zero; the random initialisation of the emissions breaks the symmetry. The constraints hold in the
+    loss, the marginals and decoding, and are not saved with the weights.
     """
 
     allowed: Tensor | None
@@ -178,7 +180,7 @@ class Crf(nn.Module):
         """Return negative log-likelihoods [B]; see `crf_loss`. NaN emissions give a NaN loss.
 
         Raises:
-            ValueError: as there, or a gold path that the constraints forbid.
+            ValueError: as `crf_loss`, or the constraints forbid a gold path.
         """
         losses = crf_loss(emissions, tags, mask, *self.scores())
         self._refuse_forbidden(torch.isposinf(losses), "the gold tags take a forbidden transition")

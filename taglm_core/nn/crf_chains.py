@@ -1,9 +1,9 @@
 """Sums over all paths of a linear chain: the forward and the backward recursion, side by side in one loop.
 
-They run on scaled probabilities while the transitions lie within `_SAFE_RANGE` of each other and each token has a
-possible tag, in log space otherwise (-inf, a forbidden transition, included). Why scaling is exact for emissions of any
-size: every tag is reached from the likeliest one with at least exp(-range), so what underflows (below exp(-87) of the
-likeliest) is at most exp(range - 87) of any sum that it is missing from.
+The recursions use scaled probabilities if the transitions lie within `_SAFE_RANGE` of each other and each token has a
+possible tag. Otherwise (for instance with a forbidden transition, -inf) they use log space. Scaling is exact for
+emissions of any size: every tag is reached from the likeliest one with a factor of at least exp(-range), so a value
+that underflows (below exp(-87) of the likeliest) is at most exp(range - 87) of any sum that lacks it.
 
 Axes: T tokens, B sentences, K tags, time first; transitions are [from, to].
 """
@@ -25,7 +25,7 @@ _BLOCK = 1 << 22  # elements of one [rows, K, K] block in log space
 
 
 class Chains(NamedTuple):
-    """What the chains found; `left` and `right` are logarithms unless `scaled`, and empty without the backward chain.
+    """Result of the chains; `left` and `right` are logarithms unless `scaled`, and empty without the backward chain.
 
     P(y[t-1] = i, y[t] = j) = left[t-1, i] * link[i, j] * right[t, j], with link = exp(A - max A), or A as a logarithm.
     """
@@ -43,11 +43,11 @@ def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both:
     Args:
         potentials: [T, B, K], start and end scores included (`boundary_potentials`).
         transitions: A [K, K].
-        tokens: where they are.
-        both: whether marginals are wanted.
+        tokens: positions of the tokens.
+        both: whether to compute marginals.
     """
-    narrow = transitions.amax() - transitions.amin() <= _SAFE_RANGE  # not so for nan and -inf
-    scaled = bool(narrow & ~potentials.amax(-1).isneginf().any())  # a token without any possible tag has no scale
+    narrow = transitions.amax() - transitions.amin() <= _SAFE_RANGE  # False for nan and -inf
+    scaled = bool(narrow & ~potentials.amax(-1).isneginf().any())  # a token without a possible tag has no scale
     run = _scaled if scaled else _logarithmic
     if not both:
         log_z = run(potentials.unsqueeze(1), transitions.unsqueeze(0), tokens)[2]
@@ -66,7 +66,7 @@ def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both:
 def log_marginals(potentials: Tensor, transitions: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """Return log P(y[t] | x), and the log-sum over all that follows y[t], itself included: [T, B, K] each.
 
-    In log space always: what `run_chains` lets underflow has a logarithm here. Nonsense at padding.
+    Always in log space: values that underflow in `run_chains` have a logarithm here. Meaningless at padding.
     """
     before, _, right, _ = _both_ways(_logarithmic, potentials, transitions, tokens)
     return log_shares(before + right), right
@@ -107,7 +107,7 @@ def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, 
     torch.sum(factors[0], -1, keepdim=True, out=sums[0])
     torch.div(factors[0], sums[0], out=through[0])
     last = through[0]
-    # Views made at once: indexing inside the loop would cost as much as the arithmetic.
+    # All views at once: indexing inside the loop would cost as much as the arithmetic.
     views = (x[1:].unbind() for x in (before, through, factors, sums))
     for ahead, state, factor, total in zip(*views, strict=True):
         torch.bmm(last, links, out=ahead)
@@ -128,7 +128,7 @@ def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Ten
             torch.logsumexp(through[t - 1].unsqueeze(-1) + links.unsqueeze(1), -2, out=before[t])
         torch.add(before[t], potentials[t], out=through[t])
         torch.amax(through[t], -1, keepdim=True, out=peaks[t])
-        peaks[t].masked_fill_(peaks[t].isneginf(), 0.0)  # nothing is allowed here: all stays at -inf
+        peaks[t].masked_fill_(peaks[t].isneginf(), 0.0)  # no tag is allowed here: all stays at -inf
         through[t] -= peaks[t]
     # log Z at token t is the peaks up to t plus the last sum.
     ends = peaks[:, 0, :, 0].double().cumsum(0) + through[:, 0].double().logsumexp(-1)  # [T, B]

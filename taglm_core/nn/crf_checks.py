@@ -1,4 +1,4 @@
-"""What a CRF is given: shapes that fit, masks without gaps, one floating-point type."""
+"""Checks of the inputs of a CRF: shapes, masks without gaps, one floating-point type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Tokens(NamedTuple):
-    """Where the tokens of a batch are: lengths [B], int64, and present [T, B], bool."""
+    """Positions of the tokens of a batch: lengths [B], int64, and present [T, B], bool."""
 
     lengths: Tensor
     present: Tensor

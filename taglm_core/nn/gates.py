@@ -1,4 +1,4 @@
-"""Gate functions and their gradients, in the forms that are fastest on a processor."""
+"""Gate functions and their gradients, in the forms that are fastest on CPU."""
 
 from __future__ import annotations
 

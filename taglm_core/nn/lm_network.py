@@ -1,4 +1,4 @@
-"""One direction of the bidirectional language model (PAPER: section 2).
+"""One direction of the bidirectional language model (Peters et al. 2017, section 3.2).
 
 Axes: B streams or sentences, T tokens, N distinct words of a batch, C characters, D word vector, P projection, U units.
 """
@@ -42,7 +42,7 @@ class WordEncoder(nn.Module):
     Args:
         vocabulary: V, rows.
         size: D.
-        sparse: False for a table that is the matrix of a softmax, too, which touches every row.
+        sparse: False for a table that is also the matrix of a softmax: that touches every row.
     """
 
     def __init__(self, vocabulary: int, size: int, *, sparse: bool = True) -> None:
@@ -58,11 +58,11 @@ class WordEncoder(nn.Module):
 
 
 class WithVectors(nn.Module):
-    """An encoder whose word vectors are joined by those of a file, projected to their size; the file's are not trained.
+    """An encoder that adds the projected vectors of a file to its word vectors; the file's vectors are not trained.
 
     Args:
         encoder: distinct words [N, ...] -> word vectors [N, D].
-        vectors: of the file [R, F]; no parameter, not saved with the weights.
+        vectors: vectors of the file [R, F]; no parameter, not saved with the weights.
     """
 
     vectors: Tensor
@@ -87,7 +87,7 @@ class LanguageModel(nn.Module):
     """Word encoder, LSTM layers with projection, softmax.
 
     The top-layer output after reading a word is that word's LM embedding. A backward model is the same module
-    fed with reversed sentences; the two directions share nothing.
+    that reads reversed sentences; the two directions share nothing.
 
     Args:
         encoder: distinct words [N, ...] -> word vectors [N, D].
@@ -97,8 +97,8 @@ class LanguageModel(nn.Module):
         projection: P, width of the projected state; equal to units for none.
         layers: LSTM layers.
         residual: whether layers from the second on add their input to their output (Peters et al. 2018).
-        dropout: before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016); of the word vectors once
-            a word and window, so that all occurrences of a word in a window lose the same (docs/decisions/0005).
+        dropout: rate before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016). All occurrences of a
+            word in a window share the dropout mask of the word vector (docs/decisions/0005).
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class LanguageModel(nn.Module):
         """Return the top-layer states after each word.
 
         Args:
-            distinct: what the encoder reads of the distinct words [N, ...]; each is encoded once.
-            index: which of them stands where [T, B].
-            state: before the first word.
+            distinct: encoder input of the distinct words [N, ...]; each is encoded once.
+            index: distinct word at each position [T, B].
+            state: state before the first word.
 
         Returns:
             States [T, B, P], and the state after the last word.
@@ -148,8 +148,8 @@ class LanguageModel(nn.Module):
 
         Args:
             vectors: word vectors of the distinct words [N, D].
-            index: which of them stands where [T, B].
-            state: before the first word.
+            index: distinct word at each position [T, B].
+            state: state before the first word.
 
         Returns:
             States [T, B, P] of each layer, the first one first, and the state after the last word.
@@ -173,7 +173,7 @@ class LanguageModel(nn.Module):
             distinct: as in `forward`.
             index: [T, B].
             lengths: words of each row [B], on the CPU.
-            state: before the first word.
+            state: state before the first word.
         """
         vectors = functional.embedding(index, self.encoder(distinct))
         packed = pack_padded_sequence(vectors, lengths, enforce_sorted=False)

@@ -129,7 +129,7 @@ class SampledSoftmax(Softmax):
     Raises:
         ValueError: as many samples as words, or more.
 
-    Source: Jean et al. 2015; the recipe of Jozefowicz et al. 2016 (PAPER: 2.3).
+    Source: Jean et al. 2015; the recipe of Jozefowicz et al. 2016.
     """
 
     def __init__(self, size: int, vocabulary: int, *, samples: int) -> None:

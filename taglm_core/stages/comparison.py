@@ -1,4 +1,4 @@
-"""The report: taggers compared, and where they err."""
+"""The report: comparison and error analysis of taggers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from taglm_core.store.durable import write_json
 
 logger = logging.getLogger("taglm")
 MISTAKES = 10
-"""So many mistakes of each outcome are named in a report."""
+"""Number of mistakes of each outcome that a report names."""
 
 
 def build_report(context: BuildContext) -> BuildResult:
-    """Compare the variants on test: mean, standard deviation, significance against the first, where they err.
+    """Compare the variants on test, or on dev without a test split.
 
-    Without a test split they are compared on dev.
+    The report holds mean, standard deviation, significance against the first variant, and error analysis.
     """
     config = context.config
     split = "test" if any(role.startswith("test/") for role in context.inputs) else "dev"
@@ -59,7 +59,7 @@ def build_report(context: BuildContext) -> BuildResult:
         logger.warning("%s", note)
         text += f"\nNote: {markdown_text(note)}.\n"
     (context.out / "report.md").write_text(text, encoding="utf-8")
-    # Imported here: the processes that train and evaluate import this module, too, and draw nothing.
+    # Imported here: processes that only train and evaluate import this module, too.
     from taglm_core.evaluation.figures import f1_bars, reliability_figure, strata_bars
 
     calibrations = {

@@ -28,7 +28,7 @@ from taglm_core.training.journal import Journal
 
 COVERAGE = "coverage.json"
 MANY_MISSING = 0.5  # of all tokens
-MACHINE = "machine.json"  # in the work folder: what finished shards were computed on
+MACHINE = "machine.json"  # in the work folder: device and threads of the finished shards
 
 
 def build_embeddings(context: BuildContext) -> BuildResult:

@@ -1,7 +1,8 @@
-"""Filling a cache: shards are the units of work, and any number of processes may work on them.
+"""Fill an embedding cache, shard by shard, with any number of processes.
 
-Each reads the corpus, finds the same shards, and computes those that are neither finished nor claimed by another one
-(a lock on a file, free again when its holder dies). A shard has its name only when it is whole and on the disk.
+Each process reads the corpus, finds the same shards, and computes those that are neither finished nor claimed by
+another process. A claim is a lock on a file, which the system frees when its holder dies. A shard gets its name when it
+is whole and on the disk.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ from taglm_core.store.resources import available_memory, cores
 from taglm_core.training.devices import open_device
 from taglm_core.training.stopping import PR_SET_PDEATHSIG
 
-WORTH_SECONDS = 20.0  # of work that is left: a further process takes some to start
-PROCESS_BYTES = 400_000_000  # of a process with its libraries, before it has read anything
+WORTH_SECONDS = 20.0  # least remaining work that is worth starting a further process
+PROCESS_BYTES = 400_000_000  # memory of a process with its libraries, before it reads anything
 
 
 @dataclass(frozen=True, slots=True)
 class ShardWork:
-    """What every process that fills a cache knows.
+    """Description of a cache for the processes that fill it.
 
     Attributes:
-        language_model: its object.
-        corpus: its object.
+        language_model: folder of the language model.
+        corpus: folder of the corpus.
         parts: folder of the finished shards.
-        config: how states are read out and kept.
-        key: what they are.
-        rows: tokens of each shard.
+        config: settings of the embeddings.
+        key: key of the cache.
+        rows: number of tokens of each shard.
     """
 
     language_model: Path
@@ -73,9 +74,9 @@ class ShardWork:
         return self.parts / f".claim-{shard:05d}"
 
     def tidy(self) -> list[int]:
-        """Remove what killed processes left, and shards that cannot be read; gives the numbers of missing shards.
+        """Remove leftovers of killed processes and unreadable shards; return the numbers of missing shards.
 
-        Only while nobody works on the cache.
+        Call it only while no process works on the cache.
         """
         for left in (*self.parts.glob(".scratch-*"), *self.parts.glob(".part-*")):
             left.unlink()
@@ -103,14 +104,14 @@ def memory_needed(language_model: Path, words: int, batch: int) -> int:
     """Return the bytes that a reading process takes: libraries, parameters, distinct words, a window, characters.
 
     Args:
-        language_model: its object.
-        words: most different words of a shard; its tokens bound them.
-        batch: passages side by side.
+        language_model: folder of the language model.
+        words: most distinct words of a shard, at most its tokens.
+        batch: number of passages in a batch.
     """
     settings = load_settings(language_model)
     wide = 4 * settings.units + 2 * settings.layers * settings.projection + 2 * settings.input.size
     window = 4 * wide * max(POSITIONS, batch)
-    vectors = words * (4 * settings.input.size + 300)  # and the words themselves, as Python has them
+    vectors = words * (4 * settings.input.size + 300)  # and the words as Python strings
     characters = 0
     if settings.input.kind == "char-cnn":
         widest = max(count for _, count in settings.input.filters) + settings.input.dim
@@ -135,17 +136,17 @@ def make_shard(work: ShardWork, lm: TrainedLm, shard: Shard, check_stop: Callabl
 
 
 def fill(work: ShardWork, lm: TrainedLm, context: BuildContext, missing: list[int], spare: int) -> None:
-    """Make all missing shards; further processes help where places are free and enough is left to do.
+    """Make all missing shards, with further processes if slots are free and enough work is left.
 
     Args:
         work: the cache.
         lm: its language model.
-        context: how things run, and where it is said how far the work is.
-        missing: numbers of the shards that are not there.
-        spare: further processes at most.
+        context: run settings and journal.
+        missing: numbers of the missing shards.
+        spare: most further processes.
 
     Raises:
-        Interrupted: it was asked to stop; finished shards stay.
+        Interrupted: a stop was requested; finished shards stay.
     """
     total, begun = len(missing), time.monotonic()
 
@@ -172,9 +173,9 @@ def fill(work: ShardWork, lm: TrainedLm, context: BuildContext, missing: list[in
                 if not helpers and pace * len(left) > WORTH_SECONDS:
                     with contextlib.ExitStack() as asked:
                         helpers = asked.enter_context(_helpers(work, context, min(spare, len(left) - 1)))
-                        if helpers:  # otherwise no place was free: nothing is held, and the next shard asks again
+                        if helpers:  # otherwise no slot was free: hold nothing, and try again after the next shard
                             helping.push(asked.pop_all())
-            while missing := open_shards():  # somebody else is at them: wait until one of them is free
+            while missing := open_shards():  # other processes work on them: wait until one is free
                 check()
                 if _free(work.claim(missing[0])):
                     break
@@ -190,12 +191,12 @@ def _free(claim: Path) -> bool:
 def _helpers(work: ShardWork, context: BuildContext, wanted: int) -> Iterator[int]:
     """Run as many processes on the same cache as slots and memory allow, until the block ends.
 
-    Gives how many there are.
+    Yield their number.
     """
     wanted = max(0, min(wanted, available_memory() // work.memory_needed()))
-    places = context.run.workers or cores()
+    slots = context.run.workers or cores()
     spawn = multiprocessing.get_context("spawn")
-    with _spare_places(context.locks, places, wanted) as count:
+    with _spare_slots(context.locks, slots, wanted) as count:
         running = [
             spawn.Process(target=_help, args=(work, os.getpid(), context.run.threads), daemon=True)
             for _ in range(count)
@@ -206,15 +207,15 @@ def _helpers(work: ShardWork, context: BuildContext, wanted: int) -> Iterator[in
             yield count
         finally:
             for process in running:
-                if process.exitcode:  # what it was at is made again here: a shard has its name only when it is whole
+                if process.exitcode:  # its unfinished shard is made again here
                     context.journal.message(0, f"a process that helped ended with status {process.exitcode}")
                 process.kill()
                 process.join()
 
 
 @contextlib.contextmanager
-def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
-    """Hold up to `wanted` of the first `count` places for training processes that nobody needs now; gives how many."""
+def _spare_slots(locks: Path, count: int, wanted: int) -> Iterator[int]:
+    """Hold up to `wanted` free ones of the `count` slots for training processes; yield their number."""
     with contextlib.ExitStack() as held:
         found = 0
         for number in range(count):
@@ -225,7 +226,7 @@ def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
 
 def _help(work: ShardWork, parent: int, threads: int) -> None:
     """Go through the shards once, as a further process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     device = open_device("cpu", threads)
@@ -235,7 +236,7 @@ def _help(work: ShardWork, parent: int, threads: int) -> None:
         if os.getppid() != parent:
             raise SystemExit(1)
 
-    with contextlib.suppress(OSError, TagLMError):  # the process that started this one meets it, too, and says it
+    with contextlib.suppress(OSError, TagLMError):  # the parent meets the same error and reports it
         for shard in work.shards():
             check()
             make_shard(work, lm, shard, check)

@@ -35,10 +35,10 @@ def build_demo_corpus(context: BuildContext) -> BuildResult:
 def build_tag_scheme(context: BuildContext) -> BuildResult:
     """Find the tag scheme of the labelled files, all splits together, and what is unusual in how they are written.
 
-    Nothing else is payload: other test bytes in the same layout change nothing downstream.
+    The payload holds nothing else: other test data in the same layout changes nothing downstream.
     """
     paths = [*(path for files in context.files.values() for path in files), *_demo_files(context)]
-    paths = list(dict.fromkeys(paths))  # a file may be two splits; its bad lines are named once
+    paths = list(dict.fromkeys(paths))  # a file may serve as two splits; name its bad lines once
     found = _find_layout(context, paths, scheme=None)
     write_json(context.out / SCHEME_FILE, found.layout.to_dict(), sort_keys=True)
     doubt = {"doubt": found.doubts[0]} if found.doubts else {}
@@ -106,11 +106,11 @@ def _say_notes(context: BuildContext, notes: list[str]) -> None:
 def _corpus_built(
     context: BuildContext, counts: CorpusCounts, seeds: dict[str, int], layout: Layout | None = None
 ) -> BuildResult:
-    told = counts.to_dict()
-    if layout is not None and layout != Layout(layout.scheme):  # an unusual one, for those who look at the file again
-        told["layout"] = layout.to_dict()
-    write_json(context.out / "counts.json", told, sort_keys=True)
-    numbers = {name: value for name, value in told.items() if isinstance(value, int)}
+    described = counts.to_dict()
+    if layout is not None and layout != Layout(layout.scheme):  # an unusual layout, for later readers of the raw file
+        described["layout"] = layout.to_dict()
+    write_json(context.out / "counts.json", described, sort_keys=True)
+    numbers = {name: value for name, value in described.items() if isinstance(value, int)}
     return BuildResult(counts=numbers, seeds=seeds, not_payload=("counts.json",))
 
 

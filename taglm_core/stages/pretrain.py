@@ -34,7 +34,7 @@ from taglm_core.training.ranks import ALONE, Ranks
 
 BREAK_STREAMS = 32
 TOKENS_PER_SHARD = 4_000_000
-PASSAGE = "passage_sentences"  # in the config of a step; absent where each sentence is shuffled by itself
+PASSAGE = "passage_sentences"  # key in the config of a step; absent if each sentence is shuffled by itself
 
 
 def build_vocabulary(context: BuildContext) -> BuildResult:
@@ -99,8 +99,8 @@ def build_language_model(context: BuildContext) -> BuildResult:
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)
-        del base  # its weights are the network's now
-        if not ranks.is_main:  # the same weights as the first rank, then dropout of its own
+        del base  # the network has its weights
+        if not ranks.is_main:  # the same initial weights as the main rank, but other dropout
             seed_torch(config.seed, "language-model", str(direction), "rank", ranks.rank)
         backward = direction is Direction.BACKWARD
         streams = Streams(
@@ -130,7 +130,7 @@ def build_language_model(context: BuildContext) -> BuildResult:
     save_language_model(TrainedLm(network, vocabulary, config, direction, state, vectors), context.out)
     metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": training.tokens_per_second()}
     context.journal.metrics(training.step, metrics)
-    metrics |= before  # the journal has it as step 0
+    metrics |= before  # the journal holds it as step 0
     tokens = config.steps * config.step_tokens
     counts = {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -186,7 +186,7 @@ def _base(context: BuildContext, config: LanguageModelConfig, direction: Directi
     """Load the language model to go on from, or None (on the CPU; loading draws from the generators: seed after it).
 
     Raises:
-        MismatchError: its shape or direction is another one.
+        MismatchError: it has another shape or direction.
     """
     if BASE not in context.inputs:
         return None

@@ -1,4 +1,4 @@
-"""Tag: taggers are trained, evaluated on dev and test, and compared."""
+"""Tag: train taggers and evaluate them (comparison: `taglm_core.stages.comparison`)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Sentences = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class _Split:
-    """What a tagger learns from, or is measured on."""
+    """A labelled split with its LM embeddings."""
 
     tokens: list[tuple[str, ...]]
     tags: list[tuple[str, ...]]
@@ -71,7 +71,7 @@ def build_tagger(context: BuildContext) -> BuildResult:
     settings = dict(context.config)
     seed, with_vectors = settings.pop("seed"), settings["words"]["vectors"]
     config = TaggerConfig.model_validate({**settings, "words": {**settings["words"], "vectors": None}})
-    # float32 unless asked for: what auto is for a language model is not measured for taggers on accelerators
+    # auto is float32: for taggers on accelerators no other precision is measured
     precision = "float32" if context.run.precision == "auto" else context.run.precision
     device = open_device(context.run.device, context.run.threads, precision=precision)
     embedding = _embedding(context)
@@ -82,7 +82,7 @@ def build_tagger(context: BuildContext) -> BuildResult:
     data = _Split(tokens, tags, caches)
     dev_tokens, dev_tags = _labelled(context, "dev")
     dev = _Split(dev_tokens, dev_tags, _caches(context, "dev", dev_tokens, embedding, sources))
-    before: dict[str, Any] | None = None  # facts of the tagger whose epochs are repeated
+    before: dict[str, Any] | None = None  # facts of the tagger whose epochs this one repeats
     if config.train_on == "train+dev":
         data, before = data + dev, load_spec(context.inputs[TRAIN_ONLY].path)[1]
     vectors = [_vectors(context, split) for split in ("train", "dev")] if with_vectors else []

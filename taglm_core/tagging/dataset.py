@@ -14,7 +14,7 @@ from taglm_core.corpus.token_bytes import encode_words
 from taglm_core.nn.tagger_network import Batch
 from taglm_core.tagging.words import UNKNOWN_ID, TaggerWords, normalise
 
-POOL_BATCHES = 16  # shuffled sentences are sorted by length inside pools of so many batches (DESIGN: 8)
+POOL_BATCHES = 16  # sentences are shuffled, then sorted by length inside pools of this many batches
 
 
 class States(Protocol):
@@ -26,20 +26,20 @@ class States(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float16 or float32: the narrowest that holds them."""
+        """float16 or float32: the narrowest type that holds the embeddings."""
 
     def gather(self, numbers: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Write those of sentences to `out` [B, T, W], padded on the right with zeros."""
+        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
 
 
 @dataclass(frozen=True)
 class JoinedStates:
-    """LM embeddings of two splits as of one: the sentences of the first, then those of the second.
+    """LM embeddings of two splits as one: the sentences of the first, then those of the second.
 
     Attributes:
-        first: of the first `count` sentences.
-        count: sentences of the first.
-        second: of those behind them, from the same language model.
+        first: embeddings of the first split.
+        count: number of its sentences.
+        second: embeddings of the second split, by the same language model.
     """
 
     first: States
@@ -53,11 +53,11 @@ class JoinedStates:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float16 or float32: the narrowest that holds them."""
+        """float16 or float32: the narrowest type that holds the embeddings."""
         return np.result_type(self.first.dtype, self.second.dtype)
 
     def gather(self, numbers: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Write those of sentences to `out` [B, T, W], padded on the right with zeros."""
+        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
         for target, number in zip(out[:, None], numbers, strict=True):
             here = number < self.count
             (self.first if here else self.second).gather(np.array([number if here else number - self.count]), target)
@@ -65,15 +65,15 @@ class JoinedStates:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sentences of one split, coded once.
+    """Encoded sentences of one split.
 
     Attributes:
         tokens: raw tokens by sentence.
-        tags: codes by sentence [n], or None where there are none to learn from.
+        tags: tag codes of each sentence [n], or None without tags to learn from.
         states: LM embeddings, joined in this order.
-        words: row of the word table by distinct token.
-        chars: symbols by distinct token [n, C].
-        token_ids: distinct token by sentence [n].
+        words: row of the word table of each distinct token.
+        chars: symbols of each distinct token [n, C].
+        token_ids: indices of distinct tokens, by sentence [n].
     """
 
     tokens: Sequence[Sequence[str]]
@@ -95,12 +95,12 @@ class Dataset:
         tags: Sequence[Sequence[str]] | None = None,
         tag_ids: Mapping[str, int] | None = None,
     ) -> Dataset:
-        """Code sentences.
+        """Encode sentences.
 
         Args:
             tokens: raw tokens by sentence.
             words: the tagger's trainable words.
-            frozen: row (counted behind the trainable table) of tokens that have only a frozen vector.
+            frozen: row (counted after the trainable table) of tokens that have only a frozen vector.
             max_bytes: longer words keep their first and last bytes.
             states: LM embeddings of these sentences.
             tags: tags by sentence; all must be in `tag_ids`.
@@ -124,7 +124,7 @@ class Dataset:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens by sentence."""
+        """Number of tokens of each sentence."""
         return np.array([len(sentence) for sentence in self.tokens], np.int64)
 
     def batch(self, chosen: Sequence[int]) -> Batch:
@@ -133,9 +133,9 @@ class Dataset:
         B, T = len(chosen), int(lengths.max())
         mask = np.arange(T)[None, :] < lengths[:, None]  # [B, T]
         flat = np.concatenate([self.token_ids[number] for number in chosen])
-        distinct, places = np.unique(flat, return_inverse=True)
+        distinct, positions = np.unique(flat, return_inverse=True)
         index = np.zeros((B, T), np.int64)
-        index[mask] = places
+        index[mask] = positions
         words = np.zeros((B, T), np.int64)
         words[mask] = self.words[flat]
         chars = self.chars[distinct]
@@ -178,8 +178,8 @@ def training_batches(
     for start in range(0, len(order), pool):
         chosen = order[start : start + pool]
         chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
-        batches += [chosen[place : place + batch_size] for place in range(0, len(chosen), batch_size)]
-    return [batches[place] for place in generator.permutation(len(batches))]
+        batches += [chosen[first : first + batch_size] for first in range(0, len(chosen), batch_size)]
+    return [batches[number] for number in generator.permutation(len(batches))]
 
 
 def reading_batches(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:

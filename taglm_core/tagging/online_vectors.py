@@ -1,4 +1,4 @@
-"""Fixed word vectors while tagging new text: looked up in the vector file as new words come."""
+"""Frozen word vectors of new text, looked up in the vector file as new words come."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def samples(vectors: Sequence[WordVectors]) -> dict[str, list[float]]:
 class OnlineVectors:
     """The vectors that training did not have, by word.
 
-    The file is read through once when it is opened and once for each call that brings words not met before; what was
-    found, and what not, is kept. Many sentences a call are therefore much faster than one.
+    The file is read once when it is opened, and once in each call with words not met before; results are kept, also for
+    words that the file lacks. A call with many sentences is therefore much faster than many calls.
 
     Args:
         path: the file that the tagger was trained with, in any of the formats of `taglm_core.corpus.vector_layout`.
-        words: trainable words of the tagger; they have vectors of their own.
+        words: trainable words of the tagger, which have vectors already.
         size: D of the tagger.
         expected: `samples` of the tagger.
 

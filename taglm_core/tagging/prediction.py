@@ -1,4 +1,4 @@
-"""Tagging new sentences: the same coding as in training, LM embeddings computed as they are asked for."""
+"""Tagging new sentences: encoded as in training, with LM embeddings computed on demand."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Predictor:
     """A tagger with its language models.
 
     Args:
-        network: in evaluation mode.
-        spec: what it was built from.
-        language_models: in the order of `spec.lm`.
+        network: the network, in evaluation mode.
+        spec: its specification.
+        language_models: its language models, in the order of `spec.lm`.
         vectors: frozen vectors of words that training did not have, or None for none.
     """
 
@@ -54,15 +54,14 @@ class Predictor:
         """Open a tagger and its language models, in the order in which the tagger joins them.
 
         Args:
-            tagger: its folder.
-            language_models: their folders.
-            device: where to compute; the CPU if not given.
+            tagger: folder of the tagger.
+            language_models: folders of the language models.
+            device: device for computing; the CPU if not given.
             vectors: the file of word vectors that the tagger was trained with. Without it, words that training did not
-                have are unknown to the word table, and read through their characters and LM embeddings alone; the
-                tagger was measured with them, and will do worse than that.
+                have are read through characters and LM embeddings alone, and scores will be lower than measured.
 
         Raises:
-            MismatchError: other language models, or another vector file, than it was trained with.
+            MismatchError: the tagger was trained with other language models or another vector file.
         """
         where = device or torch.device("cpu")
         spec, facts = load_spec(tagger)
@@ -81,9 +80,9 @@ class Predictor:
         """Tag tokenised sentences in BIOES: one tag for each token, none for an empty sentence.
 
         Args:
-            sentences: tokens.
-            documents: document of each sentence, those of one side by side; None: each is a document of its own. Only a
-                tagger made with `embedding.context: document` looks at it.
+            sentences: tokens of each sentence.
+            documents: document of each sentence, those of one document in a row; None: each sentence is a document.
+                Used by taggers made with `embedding.context: document` alone.
         """
         filled = [number for number, tokens in enumerate(sentences) if tokens]
         tokens: list[Tokens] = [tuple(sentences[number]) for number in filled]

@@ -1,4 +1,4 @@
-"""Training of a tagger: the job that the one loop runs."""
+"""Training of a tagger: the task that the training loop runs; decoding and confidences."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ DECODING_BATCH = 64
 
 
 class TaggerTraining:
-    """Epochs of shuffled batches; dev F1 after each decides the schedule, or without dev the epochs given.
+    """Epochs of shuffled batches; dev F1 after each epoch drives the schedule. Without dev the epochs are given.
 
     Args:
         network: the tagger, on its device.
         train: training split, with tags.
-        dev: development split and its gold tags (they may hold tags that training never saw); None where dev is
-            trained on: then nothing is scored, and the last model is the result.
+        dev: development split and its gold tags (possibly with tags that training lacks); None if dev is trained on:
+            then nothing is scored, and the last model is the result.
         tags: K tag names by code.
         config: settings.
-        seed: seed of batches.
-        droppable: word rows [n] that may be taken as unknown in training: seen once, without a vector.
-        first_phase: epochs of the first phase, fixed beforehand; None with dev.
-        device: where the network is, and what it multiplies in while training; dev is always scored in float32.
+        seed: seed of the batches.
+        droppable: word rows [n] that word dropout may replace by the unknown word: seen once, without a vector.
+        first_phase: number of epochs of the first phase; None with dev.
+        device: device and training precision; dev is always scored in float32.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TaggerTraining:
         self._network, self._train, self._dev, self._tags = network, train, dev, tags
         self._config, self._seed, self._droppable = config, seed, droppable
         self._device = device
-        self._finished, self._done = False, 0  # batches done of the current epoch
+        self._finished, self._done = False, 0  # finished batches of the current epoch
         self._losses: list[float] = []
         self._best: dict[str, Tensor] = {}  # weights and moments of the best epoch
         self._seconds = 0.0  # training time of the epoch in this process
@@ -101,7 +101,7 @@ class TaggerTraining:
         if self._done < len(self._batches):
             return
         metrics = {"train/loss": float(np.mean(self._losses)), "learning_rate": self.schedule.learning_rate}
-        if self._dev is None:  # later is better
+        if self._dev is None:  # every epoch counts as better than the last
             verdict = self.schedule.observe(self.schedule.epoch + 1.0)
             text = f"loss {metrics['train/loss']:.4f}"
         else:
@@ -185,11 +185,11 @@ def decode_all(network: Tagger, data: Dataset, tags: Sequence[str]) -> list[list
 
 
 class Confidences(NamedTuple):
-    """Posterior probabilities of what was predicted, by sentence.
+    """Posterior probabilities of predictions, by sentence.
 
     Attributes:
-        tokens: of each tag.
-        spans: of each span's stretch of tags, in the order of `conlleval_spans`.
+        tokens: probability of each tag.
+        spans: probability of the tags of each span, in the order of `conlleval_spans`.
     """
 
     tokens: list[list[float]]
@@ -202,7 +202,7 @@ def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str
     Args:
         network: the tagger.
         data: the sentences.
-        predicted: its tags of all of them.
+        predicted: its tags of all sentences.
         tags: K tag names by code.
     """
     network.eval()

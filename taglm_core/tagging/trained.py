@@ -1,4 +1,4 @@
-"""A trained tagger: building its network, its files, and reading sentences with it.
+"""A trained tagger: its network, its files, and the encoding of sentences for it.
 
 config.json           settings, tags, sizes, best dev epoch
 words.json            trainable words
@@ -38,10 +38,10 @@ class LmInput(NamedTuple):
     """One language model whose embeddings a tagger reads.
 
     Attributes:
-        name: in the experiment.
+        name: name in the experiment.
         direction: `forward` or `backward`.
         size: P, width of one layer's state.
-        layers: the layers that stand side by side, counted from 1.
+        layers: layers whose states are joined, counted from 1.
     """
 
     name: str
@@ -57,15 +57,15 @@ class LmInput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaggerSpec:
-    """Everything but the parameters.
+    """Everything about a tagger but its parameters.
 
     Attributes:
         config: settings of the variant.
         tags: K tags by code.
         words: trainable words.
         word_size: size of the word embeddings.
-        lm: the language models whose embeddings are read, in order.
-        embedding: how their states are read out and kept.
+        lm: the language models whose embeddings it reads, in order.
+        embedding: settings of the embeddings.
     """
 
     config: TaggerConfig
@@ -83,10 +83,10 @@ class TaggerSpec:
 
 @dataclass(frozen=True)
 class FrozenVectors:
-    """Vectors of tokens that the trainable table does not know: they are read, never trained.
+    """Vectors of tokens that the trainable table lacks: they are read, never trained.
 
     Attributes:
-        rows: row of each token, counted behind the trainable table.
+        rows: row of each token, counted after the trainable table.
         matrix: [n, D] float32.
     """
 
@@ -168,15 +168,14 @@ def start_vectors(
 ) -> tuple[Tensor, set[int]]:
     """Return initial word vectors [V, D] (from the files if they have the word, else random) and the rows from files.
 
-    Forms that share a row (`The`, `the`; `1996`, `1997`) may have vectors of their own: that of the form that training
-    has most often is taken. The random ones depend on the seed alone, so all variants of a comparison start from the
-    same.
+    Forms that share a row (`The`, `the`; `1996`, `1997`) may have different vectors: the row gets that of the form most
+    frequent in training. The random vectors depend on the seed alone, so all variants of a comparison start equal.
 
     Args:
-        spec: of the tagger.
-        vectors: of the words of train and dev as written.
-        seed: of the tagger.
-        counts: how often the training sentences have each word as written.
+        spec: specification of the tagger.
+        vectors: vectors of the words of train and dev as written.
+        seed: seed of the tagger.
+        counts: frequency of each word as written in the training sentences.
     """
     generator = torch.Generator().manual_seed(int(numpy_generator(seed, "words").integers(2**62)))
     table = random_word_vectors(len(spec.words), spec.word_size, generator)
@@ -197,7 +196,7 @@ def encode(
     states: Sequence[States],
     tags: Sequence[Sequence[str]] | None = None,
 ) -> Dataset:
-    """Code sentences for a tagger; with tags only for training."""
+    """Encode sentences for a tagger; tags are for training alone."""
     return Dataset.encode(
         tokens,
         words=spec.words,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-UNKNOWN_ID, FIRST_WORD_ID = 0, 1  # what stands at padding is never read, so it needs no row
+UNKNOWN_ID, FIRST_WORD_ID = 0, 1  # padding is never read, so it needs no row
 _DIGIT = re.compile(r"\d")
 
 
@@ -23,7 +23,7 @@ class TaggerWords:
 
     Attributes:
         words: normalised training words, most frequent first, then by code point.
-        single: how many at the end of `words` were seen once.
+        single: number of words at the end of `words` that were seen once.
     """
 
     words: tuple[str, ...]

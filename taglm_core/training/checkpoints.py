@@ -33,8 +33,8 @@ class Checkpoints:
     """The last few checkpoints of one training run.
 
     Args:
-        folder: where they lie, as `step-000000123/`.
-        keep: how many are kept.
+        folder: folder of the checkpoints, which are named `step-000000123/`.
+        keep: number of checkpoints to keep.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -86,7 +86,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: dic
     for name, value in tensors.items():
         if name.startswith(f"{prefix}."):
             index, moment = name.removeprefix(f"{prefix}.").split(".", 1)
-            # SparseAdam keeps its step as a plain int and refuses to go on with a tensor
+            # SparseAdam keeps its step as a plain int and refuses a tensor
             plain = isinstance(optimizer, torch.optim.SparseAdam) and moment == "step"
             state.setdefault(int(index), {})[moment] = int(value) if plain else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,8 +1,8 @@
-"""The journal: what a training process says while it works, one JSON object a line, in `events.jsonl`.
+"""The journal: the events of a training process, one JSON object a line, in `events.jsonl`.
 
-The process only appends; whoever watches reads on from a stored offset. So an outage of the watcher, or of what it
-forwards to, costs nothing. Every line carries the step it belongs to; after a resume the steps since the last
-checkpoint are said again, with the same numbers, and the reader passes over steps that it has seen.
+The process only appends; readers go on from a stored offset. So an outage of a reader, or of the service to which it
+forwards events, loses nothing. Every line carries its step. After a resume the steps since the last checkpoint are
+written again with the same numbers, and readers skip the steps that they have seen.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Event:
 
     Attributes:
         kind: `metrics`, `progress`, `message` or `warning`.
-        step: optimiser step (LM), epoch (tagger) or shard (embeddings) it belongs to.
+        step: optimiser step (LM), epoch (tagger) or shard (embeddings) of the event.
         values: numbers by name for `metrics`; `done` and `total` for `progress`.
-        text: for people.
+        text: text for people.
         time: seconds since 1970.
     """
 
@@ -84,7 +84,7 @@ class Journal:
 
 @contextlib.contextmanager
 def log_to_journal(journal: Journal) -> Iterator[None]:
-    """Write what the core logs into the journal: nobody reads a training process's own log while all goes well."""
+    """Write what the core logs into the journal: the log of a training process itself is read only after failures."""
     logger, handler = logging.getLogger("taglm"), _JournalHandler(journal)
     level = logger.level
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""One seed, many named generators, so that adding a use of chance does not shift the others."""
+"""One seed, many named generators, so that a new use of randomness does not shift the others."""
 
 from __future__ import annotations
 
