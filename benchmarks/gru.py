@@ -26,7 +26,7 @@ from taglm_core.nn.packing import PackedBatch, take_rows
 from taglm_core.training.devices import Device, open_device
 from taglm_core.training.loop import take_step
 
-PRESETS = {"defaults": {}, "paper-ner": {"preset": "paper-ner"}}
+PRESETS: dict[str, dict[str, Any]] = {"defaults": {}, "paper-ner": {"preset": "paper-ner"}}
 THREADS, SENTENCES, BATCHES, ROUNDS = (1, 2), 1_000, 30, 4
 NOTE = """{sentences:,} sentences of CoNLL-2003 train, baseline taggers (defaults: GRUs over words; paper-ner: GRUs over
 characters and words), batches of 32, whole steps (forward, backward, clip, Adam). The same {batches} batches {rounds}
@@ -106,7 +106,7 @@ def main() -> None:
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
     note = " ".join(NOTE.format(sentences=SENTENCES, batches=BATCHES, rounds=ROUNDS).split())
-    sys.stdout.write(f"{write('gru', 'Our GRU pass against that of torch', rows, note)}\n")
+    sys.stdout.write(f"{write('gru', "Our GRU against that of torch", rows, note)}\n")
 
 
 if __name__ == "__main__":

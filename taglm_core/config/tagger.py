@@ -51,7 +51,7 @@ class NoCharacters(Settings):
 class WordsConfig(Settings):
     """Word embeddings of the tagger.
 
-    Training words that differ in case or digits only share one ; characters see the raw token.
+    Training words that differ in case or digits only share one; characters see the raw token.
     """
 
     size: int = Field(50, ge=1, description="size of random word embeddings; with vectors their own size is taken")
