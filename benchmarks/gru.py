@@ -106,7 +106,7 @@ def main() -> None:
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
     note = " ".join(NOTE.format(sentences=SENTENCES, batches=BATCHES, rounds=ROUNDS).split())
-    sys.stdout.write(f"{write('gru', "Our GRU against that of torch", rows, note)}\n")
+    sys.stdout.write(f"{write('gru', 'Our GRU against that of torch', rows, note)}\n")
 
 
 if __name__ == "__main__":

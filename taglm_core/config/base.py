@@ -1,4 +1,4 @@
-"""What all configuration records share: frozen, unknown keys refused; and how settings are laid over others."""
+"""Base of all configuration records (frozen, unknown keys refused), and laying settings over others."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DEMO_FILES = {"train": "train.conll", "dev": "dev.conll", "test": "test.conll", 
 
 
 class TagScheme(StrEnum):
-    """How the source files mark entities; `auto` looks at all splits together."""
+    """Scheme of the tags in the source files; `auto` finds it over all splits together."""
 
     AUTO = "auto"
     IOB1 = "iob1"
@@ -43,7 +43,7 @@ _SCHEME_NAMES = {
 
 
 class ColumnSeparator(StrEnum):
-    """What stands between two columns; `auto` looks at all splits together."""
+    """Separator of columns; `auto` finds it over all splits together."""
 
     AUTO = "auto"
     TAB = "tab"
@@ -51,7 +51,7 @@ class ColumnSeparator(StrEnum):
 
 
 class FindingName(StrEnum):
-    """What may be suspicious about corpora (`taglm_core/corpus/findings.py`), in the order of harm."""
+    """Names of findings about corpora (`taglm_core/corpus/findings.py`), most harmful first."""
 
     SAME_COLUMN = "same-column"
     NUMBERED_WORDS = "numbered-words"
@@ -91,7 +91,7 @@ class DemoConfig(Settings):
 
 
 class Columns(Settings):
-    """Which column of a CoNLL file is what; negative numbers count from the end."""
+    """Columns of a CoNLL file; negative numbers count from the end."""
 
     word: int = Field(0, description="column of the token")
     tag: int = Field(-1, description="column of the tag")
@@ -189,7 +189,7 @@ def complete_sources(settings: Any) -> Any:
     experiment's.
 
     Args:
-        settings: those of an experiment, as written.
+        settings: settings of an experiment, as written.
 
     Raises:
         ValueError: a split or the text is not named. The message has a line for each.

@@ -1,4 +1,4 @@
-"""Turning validation errors into lines a person can act on."""
+"""Explain validation errors in lines that a person can act on."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 def explain_all(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """Return one line for each problem of a validation error."""
     details = error.errors()
-    places = [detail["loc"] for detail in details]
+    locations = [detail["loc"] for detail in details]
     return [
         explain(detail, root)
         for detail in details
         # pydantic counts the items that are valid: a list of one wrong item is no short list
-        if detail["type"] != "too_short" or not any(_is_inside(place, detail["loc"]) for place in places)
+        if detail["type"] != "too_short" or not any(_is_inside(location, detail["loc"]) for location in locations)
     ]
 
 
@@ -66,8 +66,8 @@ def explain(detail: Any, root: type[BaseModel]) -> str:
     return f"{dotted}: {message}" if dotted else message
 
 
-def _is_inside(place: Sequence[Any], whole: Sequence[Any]) -> bool:
-    return len(place) > len(whole) and tuple(place[: len(whole)]) == tuple(whole)
+def _is_inside(location: Sequence[Any], whole: Sequence[Any]) -> bool:
+    return len(location) > len(whole) and tuple(location[: len(whole)]) == tuple(whole)
 
 
 def _unknown_key(location: Sequence[Any], root: type[BaseModel]) -> str:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from taglm_core.config.base import Settings, over_preset
 
 LATEST = "latest"  # of `continue_from`
-SOME_FILE = "a file"  # in place of the path of `vectors` where it does not matter
+SOME_FILE = "a file"  # stands for the path of `vectors` where the path does not matter
 
 
 class Direction(StrEnum):
@@ -74,7 +74,7 @@ class SampledSoftmax(Settings):
 
 
 class Unknown(StrEnum):
-    """What a word outside the vocabulary becomes, as a target and for word inputs."""
+    """Treatment of a word outside the vocabulary, as a target and as an input."""
 
     SHAPE = "shape"
     SINGLE = "single"
@@ -154,9 +154,9 @@ _Base = Annotated[Literal["latest"] | dict[Direction, str] | None, BeforeValidat
 
 
 class FineTuneConfig(Settings):
-    """Training on, once the text is read, with the words of the labelled training sentences (Peters et al. 2018: 3.4).
+    """Further training on the words of the labelled training sentences (Peters et al. 2018, section 3.4).
 
-    In their order as `unlabelled.passage_sentences` says; what is not given here is the language model's.
+    `unlabelled.passage_sentences` applies to their order; settings that are absent here are the language model's.
     """
 
     steps: int = Field(ge=1, description="budget: optimiser steps; some passes over the labelled training sentences")
@@ -170,7 +170,7 @@ class LanguageModelConfig(Settings):
     input: Annotated[CharCnnInput | WordInput, Field(discriminator="kind")] = CharCnnInput()
     vectors: str | None = Field(
         None,
-        exclude_if=lambda path: path is None,  # models without keep the keys they had
+        exclude_if=lambda path: path is None,  # models without it keep their keys
         description="file of word vectors (GloVe, word2vec, fastText) that enter beside `input`, projected, never "
         "trained; null: none",
     )
@@ -228,13 +228,13 @@ class LanguageModelConfig(Settings):
     def shape(self) -> dict[str, Any]:
         """Return what a model must have in common with the one it goes on from (JSON values)."""
         fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
-        fixed["softmax"].pop("samples", None)  # how it is trained
-        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # wherever it lies
+        fixed["softmax"].pop("samples", None)  # affects training alone
+        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # at any path
         return fixed
 
     @property
     def step_tokens(self) -> int:
-        """Tokens of one optimiser step."""
+        """Number of tokens of one optimiser step."""
         return self.streams * self.window * self.accumulate
 
     @model_validator(mode="after")

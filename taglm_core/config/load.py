@@ -1,4 +1,4 @@
-"""Reading an experiment: YAML, then --set, then validation with errors a person can act on."""
+"""Read an experiment: YAML, then --set, then validation with errors that a person can act on."""
 
 from __future__ import annotations
 

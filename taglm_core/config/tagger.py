@@ -71,7 +71,7 @@ LmPosition = Literal[
 
 
 class LmEntryConfig(Settings):
-    """Where LM embeddings enter the tagger, and what is done to them before."""
+    """Position and preparation of LM embeddings in the tagger."""
 
     position: LmPosition = Field(
         "layer-1-output",
@@ -107,7 +107,7 @@ class LmEntryConfig(Settings):
 
 
 class AnnealingPhase(Settings):
-    """One phase after the best epoch of the first: from the best model, at this rate, so many epochs."""
+    """A phase after the first one: a number of epochs at a constant rate."""
 
     learning_rate: float = Field(gt=0, description="Adam's, constant")
     epochs: int = Field(ge=1, description="all of them are trained")
@@ -190,7 +190,7 @@ class TaggerConfig(Settings):
 
 
 class VariantConfig(Settings):
-    """One arm of the comparison."""
+    """One variant of the comparison."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="name in reports, MLflow and the registry")
     lm: tuple[str, ...] = Field((), description="language models whose embeddings are read; none for a baseline")

@@ -44,12 +44,12 @@ _FREE_COMMENT = re.compile(r"#+([ \t].*)?")
 
 @dataclass(frozen=True, slots=True)
 class KnownTag:
-    """What is known of a tag.
+    """A tag that was read.
 
     Attributes:
-        tag: the tag, or `...` for one of many that are none.
-        canonical: the tag in standard form, None if it is no tag.
-        first: file and line of the first one.
+        tag: the tag, or `...` for one of many malformed ones.
+        canonical: the tag in standard form, None if it is malformed.
+        first: file and line of its first occurrence.
     """
 
     tag: str
@@ -66,7 +66,7 @@ class ConllReader:
     Args:
         paths: files, read one after the other.
         columns: where word and tag are, and how they are written.
-        counts: filled with what else was met.
+        counts: receives counts of everything else in the files.
     """
 
     def __init__(self, paths: Iterable[Path], columns: Columns, counts: ReadCounts | None = None) -> None:
@@ -74,7 +74,7 @@ class ConllReader:
         self.counts = ReadCounts() if counts is None else counts
         self.tags: dict[str, KnownTag] = {}
         self.has_tabs = False
-        self._bad_tags = 0  # different ones
+        self._bad_tags = 0  # number of distinct malformed tags
         self._faults: list[FileFaults] = []
 
     def __iter__(self) -> Iterator[Sentence]:
@@ -143,8 +143,8 @@ def read_conll(paths: Iterable[Path], columns: Columns, *, counts: ReadCounts | 
     """Yield the sentences of CoNLL files, in order; arguments as for `ConllReader`.
 
     Raises:
-        InputError: at the end, with the first lines that cannot be read: another number of columns than most lines of
-            the file, a column that is not there, a tag that the notation does not have.
+        InputError: some lines cannot be read: another number of columns than most lines of the file, a missing column,
+            a malformed tag. It is raised at the end and names the first of them.
     """
     reader = ConllReader(paths, columns, counts)
     yield from reader

@@ -18,7 +18,7 @@ def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterato
     Args:
         threads: CPU threads.
         memory_limit: for instance "1GB"; beyond it DuckDB spills.
-        temp_dir: where to; made if absent.
+        temp_dir: folder for temporary files; made if absent.
     """
     temp_dir.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(

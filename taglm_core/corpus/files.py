@@ -1,4 +1,4 @@
-"""Raw input files: their lines. Which files a path means: `taglm_core.corpus.paths`.
+"""The lines of raw input files (`taglm_core.corpus.paths`: the files of a path).
 
 Compressed files are recognised by their content, whatever their name is. Reading streams: memory holds one block and
 at most one line. Arrow's decompressors are used because they notice a file that was cut off.
@@ -44,7 +44,7 @@ def open_text(path: Path, counts: ReadCounts | None = None) -> Iterator[tuple[in
 
     Args:
         path: plain, gzip, zstd, bz2, xz or lz4.
-        counts: its notes tell what was peculiar in the file.
+        counts: receives notes on peculiarities of the file.
 
     Yields:
         (1-based line number, line without its end).

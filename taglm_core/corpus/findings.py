@@ -1,4 +1,4 @@
-"""What is suspicious about the corpora of an experiment, judged from what is stored of them.
+"""Suspicious properties of the corpora of an experiment, judged from the stored corpora.
 
 Findings never change a number. One that makes results meaningless stops the run, unless the experiment accepts it.
 """

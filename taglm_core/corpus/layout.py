@@ -1,4 +1,4 @@
-"""The layout of labelled files: what separates their columns, how tags are written, which scheme they follow."""
+"""The layout of labelled files: column separator, notation of tags, tag scheme."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _LOOKED_AT = 2000  # lines in which another tag column is looked for
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How labelled files are to be read.
+    """How to read labelled files.
 
     Attributes:
         scheme: the tag scheme.
-        separator: what separates columns.
-        notation: how a tag is written.
+        separator: the column separator.
+        notation: the notation of tags.
     """
 
     scheme: Scheme
@@ -64,13 +64,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class FoundLayout:
-    """A layout, and why it is that one.
+    """A layout, and the reasons for it.
 
     Attributes:
         layout: the layout.
         evidence: what the tags show about their scheme.
-        remarks: what is unusual in how the files are written.
-        doubts: what a person should look at.
+        remarks: unusual properties of the files.
+        doubts: points that a person should check.
     """
 
     layout: Layout
@@ -102,7 +102,7 @@ def find_layout(
         strict: as for `SchemeEvidence.decide`.
 
     Raises:
-        InputError: no layout fits all lines; the lines that the best one leaves are named.
+        InputError: no layout fits all lines; the error names lines that the best one cannot read.
     """
     attempts: list[_Attempt] = []
     for candidate in (Separator.SPACE, Separator.TAB) if separator is None else (separator,):

@@ -30,7 +30,7 @@ __all__ = [
     "write_corpus",
 ]
 
-_BUFFER_TOKENS = 1_000_000  # so many tokens are held as Python strings at most
+_BUFFER_TOKENS = 1_000_000  # most tokens held as Python strings
 
 
 def write_corpus(
@@ -59,8 +59,8 @@ def write_corpus(
         row_group: sentences in each Parquet row group.
 
     Raises:
-        InputError: no sentence at all; with `strict`, tags that break the scheme (the first ones by file and line).
-        ValueError: a sentence with tags and no scheme, or the other way round.
+        InputError: there is no sentence; or, with `strict`, tags break the scheme (the error names the first ones).
+        ValueError: a sentence has tags without a scheme, or the other way round.
     """
     read = ReadCounts() if read is None else read
     tagging = None if scheme is None else _Tagging(scheme, notation)
@@ -82,7 +82,7 @@ def write_corpus(
 
 
 class _Tagging:
-    """Conversion of tags to BIOES; keeps count of those that break their scheme."""
+    """Conversion of tags to BIOES, with a count of tags that break their scheme."""
 
     def __init__(self, scheme: Scheme, notation: Notation) -> None:
         self._scheme, self._notation = scheme, notation
@@ -180,7 +180,7 @@ def iter_batches(
         batch_size: sentences.
 
     Raises:
-        DamagedObject: a file that is no such Parquet file.
+        DamagedObject: a file is not a Parquet file of a corpus.
     """
     for path in corpus_files(corpus_dir):
         try:

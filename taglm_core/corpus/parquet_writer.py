@@ -34,7 +34,7 @@ _WHERE_ANY = ("comment_lines", "repaired_tags", "repairs")
 
 @dataclass(frozen=True)
 class CorpusCounts:
-    """What a corpus holds.
+    """Counts of a corpus.
 
     Attributes:
         files: raw files read (0 for a corpus drawn from another).

@@ -50,9 +50,9 @@ def resolve_files(pattern: str | Path) -> list[Path]:
         for file in found:
             _require_readable(file)
     except OSError as error:  # a folder that may not be entered, or a name that is too long
-        place = error.filename or path
-        look = f"`ls -ld {shlex.quote(str(place))}`"
-        _refuse(place, f"an error ({error.strerror})", f"check that you may read it ({look} shows who may)")
+        failed = error.filename or path
+        look = f"`ls -ld {shlex.quote(str(failed))}`"
+        _refuse(failed, f"an error ({error.strerror})", f"check that you may read it ({look} shows who may)")
     return found
 
 
@@ -71,9 +71,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
     def complain(error: OSError) -> None:
         raise error
 
-    for place, folders, files in os.walk(folder, onerror=complain):
+    for parent, folders, files in os.walk(folder, onerror=complain):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place, name) for name in files if not name.startswith("."))
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def _matches(path: Path) -> list[Path]:

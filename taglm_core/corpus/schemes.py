@@ -1,4 +1,4 @@
-"""Tag schemes: what they allow, which one a corpus uses, conversion to BIOES and to spans.
+"""Tag schemes: their rules, and conversion to BIOES and to spans.
 
 | tag sequence            | IOB1 | IOB2 | BIOES | BIOS | IOE  | IO          |
 |-------------------------|------|------|-------|------|------|-------------|
@@ -7,7 +7,7 @@
 | two touching, same type | I B  | B B  | S S   | S S  | E E  | (one of two) |
 
 BILOU is BIOES by other names (L is E, U is S). A type may contain hyphens: only the first one separates. All schemes
-have one reading, conlleval's. A sequence that breaks its scheme therefore has entities too: it is read, and counted.
+are read by conlleval's rules, so a sequence that breaks its scheme has entities, too: it is read, and counted.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What a scheme demands.
+    """The rules of a scheme.
 
     Attributes:
-        prefixes: those it writes.
+        prefixes: prefixes that it writes.
         begins_with_b: whether I and E stand only after B or I of their type.
         must_go_on: prefixes that only I or E of the same type may follow.
     """
@@ -172,7 +172,7 @@ def _listed(prefixes: str) -> str:
 
 @dataclass(frozen=True)
 class AllowedTags:
-    """What a scheme allows, as tables over K tags.
+    """The sequences that a scheme allows, as tables over K tags.
 
     Attributes:
         start: whether a sentence may begin with the tag [K].

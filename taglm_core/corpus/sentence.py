@@ -51,7 +51,7 @@ def map_tokens(tokens: tuple[str, ...], token_map: Mapping[str, str]) -> tuple[s
 
 @dataclass
 class ReadCounts:
-    """What a reader met besides sentences; filled while the reader is consumed.
+    """Everything that a reader meets besides sentences; complete once the reader is consumed.
 
     Attributes:
         files: files read.
@@ -59,7 +59,7 @@ class ReadCounts:
         empty_lines: lines of nothing but white space.
         comment_lines: lines that begin with `#` and hold no token.
         last_path: the file read last, for messages.
-        notes: what was peculiar in a file, for people.
+        notes: peculiarities of a file, for people.
     """
 
     files: int = 0

@@ -1,4 +1,4 @@
-"""What is in a stored corpus, and what two of them share, asked of DuckDB over the Parquet files.
+"""Statistics of stored corpora and of their overlap, by DuckDB over the Parquet files.
 
 `unnest` stands in SELECT position throughout: as a table function DuckDB joins it and runs out of memory.
 """
@@ -44,7 +44,7 @@ def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp
         corpus_dir: folder of a stored corpus.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        temp_dir: folder for temporary files of DuckDB.
 
     Returns:
         sentences, documents, tokens, types (distinct words), length (tokens a sentence: mean, quantiles, longest),
@@ -95,7 +95,7 @@ def overlap(
         dirs: folders of stored corpora by name.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        temp_dir: folder for temporary files of DuckDB.
 
     Returns:
         For A and B, at [A][B]: `sentences` of A that B has token by token and their `sentence_share` of A;

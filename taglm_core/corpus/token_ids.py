@@ -52,12 +52,12 @@ def write_token_ids(
 
     Args:
         corpus_dir: folder of a stored corpus.
-        words_file: as `count_words` wrote it; row 0, the boundary, is no word of the text.
-        out_dir: made if absent.
+        words_file: file written by `count_words`; row 0, the boundary, is no word of the text.
+        out_dir: folder to write; made if absent.
         shards: number of train shards.
-        heldout_fraction: the one the words were counted with.
-        passage: consecutive training sentences that come into one shard together.
-        batch_size: sentences held in memory; changes no byte.
+        heldout_fraction: the fraction used to count the words.
+        passage: number of consecutive training sentences that stay together in one shard.
+        batch_size: number of sentences in memory; changes no byte.
 
     Returns:
         sentences and tokens of both parts, words of the words file, extra words.
@@ -114,13 +114,13 @@ class _Words:
     def encode(self, tokens: pa.Array) -> np.ndarray:
         """Return [T] int32 ids of [T] tokens; words not met before get new ids."""
         coded = tokens.dictionary_encode()  # so that Python sees each distinct word of the batch once
-        places = coded.indices.to_numpy()
+        positions = coded.indices.to_numpy()
         distinct = coded.dictionary.to_pylist()
         ids = np.fromiter((self._id(word) for word in distinct), _IDS, len(distinct))
-        occurrences = np.bincount(places, minlength=len(distinct))
-        for place in np.flatnonzero(ids >= self.known):
-            self._extra_counts[ids[place] - self.known] += int(occurrences[place])
-        return ids[places]
+        occurrences = np.bincount(positions, minlength=len(distinct))
+        for index in np.flatnonzero(ids >= self.known):
+            self._extra_counts[ids[index] - self.known] += int(occurrences[index])
+        return ids[positions]
 
     def _id(self, word: str) -> int:
         found = self._ids.get(word)

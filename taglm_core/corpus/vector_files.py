@@ -34,13 +34,13 @@ _BINARY_REMEDY = "the file is damaged, or written by another machine's rules: do
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What was found in a file.
+    """Vectors found in a file.
 
     Attributes:
-        vectors: [D] float32 of each key asked for and found; the first of several.
-        total: vectors in the file.
+        vectors: vector [D] float32 of each wanted key in the file, the first of several.
+        total: number of vectors in the file.
         dim: D.
-        not_utf8: words that are not UTF-8, which match nothing.
+        not_utf8: number of words that are not UTF-8 and match nothing.
     """
 
     vectors: dict[str, np.ndarray]
@@ -171,21 +171,21 @@ def _from_text(path: Path, line: int, text: bytes) -> np.ndarray:
         with np.errstate(over="ignore"):  # beyond float32: inf, refused below
             vector = np.array(list(map(float, values)), np.float64).astype(np.float32)
     except ValueError:
-        place = next(place for place, value in enumerate(values) if not is_number(value))
+        index = next(index for index, value in enumerate(values) if not is_number(value))
     else:
         if np.isfinite(vector).all():
             return vector
-        place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    shown = repr(values[place].decode("utf-8", errors="replace"))
-    raise InputError(path, line, f"{shown} as value {place + 1}", "a finite number", FORMAT_REMEDY)
+        index = int(np.flatnonzero(~np.isfinite(vector))[0])
+    shown = repr(values[index].decode("utf-8", errors="replace"))
+    raise InputError(path, line, f"{shown} as value {index + 1}", "a finite number", FORMAT_REMEDY)
 
 
 def _from_bytes(path: Path, key: str, values: bytes, number: int) -> np.ndarray:
     vector = np.frombuffer(values, "<f4").astype(np.float32)
     if np.isfinite(vector).all():
         return vector
-    place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    what = f"{vector[place]} as value {place + 1} of vector {number:,} ({key!r})"
+    index = int(np.flatnonzero(~np.isfinite(vector))[0])
+    what = f"{vector[index]} as value {index + 1} of vector {number:,} ({key!r})"
     raise InputError(path, None, what, "a finite number", _BINARY_REMEDY)
 
 

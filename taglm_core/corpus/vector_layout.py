@@ -1,10 +1,10 @@
-"""How a file of word vectors is laid out.
+"""The layout of a file of word vectors.
 
     GloVe               the 0.418 0.24968 ...               one line a word
     word2vec, fastText  3000000 300                         first the numbers of words and of values, then as above
     word2vec, binary    3000000 300 / the <300 float32>       the same first line, then words and little-endian values
 
-The layout is found by looking at the beginning of the file, never by its name.
+The beginning of the file decides, never its name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _REMEDIES: dict[str, str] = {  # where the general one is not the best
 
 
 class VectorFormat(StrEnum):
-    """How a file writes vectors; `text` is word2vec's text format, which fastText's .vec is as well."""
+    """Formats of vector files; `text` is the text format of word2vec and of fastText (.vec)."""
 
     GLOVE = "glove"
     TEXT = "text"
@@ -60,12 +60,12 @@ class VectorFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file is laid out.
+    """The layout of a file.
 
     Attributes:
-        format: how vectors are written.
+        format: format of the vectors.
         dim: D, values of a vector.
-        promised: number of vectors as the first line says; None where no line says it.
+        promised: number of vectors in the first line; None without such a line.
     """
 
     format: VectorFormat
@@ -77,7 +77,7 @@ def find_layout(path: Path) -> Layout:
     """Find out how a file writes vectors.
 
     Raises:
-        InputError: not readable; no vectors; something else that is known: an archive, a model of fastText, a pickle.
+        InputError: the file is unreadable, has no vectors, or is another known kind: archive, fastText model, pickle.
     """
     head = _head(path)
     first, _, rest = head.removeprefix(BOM).partition(b"\n")

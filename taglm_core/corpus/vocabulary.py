@@ -1,9 +1,9 @@
-"""Words of a text by frequency, and which sentences are held out of training.
+"""Words of a text by frequency, and the choice of held-out sentences.
 
 A sentence is held out by the hash of its normalised text, so duplicates fall on one side and neither the order nor
 the growth of the text moves a sentence. Normalised: tokens joined by one space, A-Z lower-cased. Only A-Z, because
-full lower-casing differs between Python, DuckDB and Arrow and between their Unicode versions, and this decision has
-to be the same everywhere and for ever.
+full lower-casing differs between Python, DuckDB and Arrow and between their Unicode versions, and this decision must
+be the same everywhere and for ever.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def count_words(
         min_count: rarer words are left out.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        temp_dir: folder for temporary files of DuckDB.
 
     Returns:
         sentences and tokens of both parts, distinct words of the training part, words written, tokens they cover.

@@ -1,7 +1,7 @@
-"""Word vectors from a file, for the words that a task needs (formats: `taglm_core.corpus.vector_layout`).
+"""Word vectors from a file for given words (formats: `taglm_core.corpus.vector_layout`).
 
 A word is looked up as it stands, then in lower case, then in lower case with every digit as 0 (the form in which some
-vector files write numbers); what each step found is counted.
+vector files write numbers); the hits of each step are counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WordVectors:
     """Vectors of the words found.
 
     Attributes:
-        words: the V words found, sorted, as the task writes them.
+        words: the V words found, sorted, as in the labelled data.
         matrix: [V, D] float32.
         coverage: for each of exact, lower, digits and missing the `types` and `tokens` looked up that way, and
             `rows`, the vectors in the file.
@@ -62,10 +62,10 @@ def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | No
     Args:
         path: of GloVe, word2vec (text or binary) or fastText (.vec); plain or compressed.
         needed: words to look up.
-        counts: how often the task has each word, for the coverage in tokens; 1 each if not given.
+        counts: frequency of each word, for the coverage in tokens; 1 each if not given.
 
     Raises:
-        InputError: no such file, or a damaged one; see `read_rows`.
+        InputError: the file is missing or damaged; see `read_rows`.
     """
     candidates = {word: candidate_keys(word) for word in sorted(needed)}
     wanted = {key for keys in candidates.values() for key in keys}
@@ -110,7 +110,7 @@ def load_vectors(folder: Path) -> WordVectors:
     """Load what `write_vectors` wrote.
 
     Raises:
-        DamagedObject: there is no such file, or it is no whole one.
+        DamagedObject: the file is missing or incomplete.
     """
     path = folder / VECTORS_FILE
     try:

@@ -79,11 +79,11 @@ def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Ca
     if len(given) and not -1e-6 <= given.min() <= given.max() <= 1 + 1e-4:
         raise ValueError(f"confidences lie between {given.min()} and {given.max()}; expected probabilities")
     given = given.clip(0, 1)
-    place = np.clip(np.ceil(given * bins).astype(np.int64) - 1, 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
+    index = np.clip(np.ceil(given * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(index, minlength=bins)
     whole = np.maximum(counts, 1)
-    means = np.bincount(place, weights=given, minlength=bins) / whole
-    shares = np.bincount(place, weights=right, minlength=bins) / whole
+    means = np.bincount(index, weights=given, minlength=bins) / whole
+    shares = np.bincount(index, weights=right, minlength=bins) / whole
     error = float((counts * np.abs(shares - means)).sum() / max(1, len(given)))
     found = (
         Bin(index / bins, (index + 1) / bins, int(count), float(mean), float(share))

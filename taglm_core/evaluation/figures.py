@@ -41,8 +41,8 @@ def f1_bars(comparison: Comparison) -> Figure:
     shown = {name: n for name, n in types.items() if name in frequent}
     samples = {variant.variant: [variant.f1, *(variant.per_type[name] for name in shown)] for variant in variants}
     labels = [f"all\n{sum(types.values()):,}", *(f"{drawable(name)}\n{n:,}" for name, n in shown.items())]
-    figure, axes, places = _grouped_bars(labels, samples)
-    for variant, (left, width) in zip(variants, places, strict=True):
+    figure, axes, positions = _grouped_bars(labels, samples)
+    for variant, (left, width) in zip(variants, positions, strict=True):
         seeds = [100 * f1 for f1 in variant.f1_by_seed]
         beside = left - 0.25 * width  # the whisker
         axes.scatter([beside] * len(seeds), seeds, s=16, color="black", edgecolors="white", linewidths=0.6, zorder=3)
@@ -75,9 +75,9 @@ def _grouped_bars(
     axes = figure.add_subplot()
     width, begins = 0.8 / count, []
     for index, (name, its) in enumerate(samples.items()):
-        places = np.arange(len(labels)) + (index - (count - 1) / 2) * width
+        positions = np.arange(len(labels)) + (index - (count - 1) / 2) * width
         bars = axes.bar(
-            places,
+            positions,
             [100 * sample.mean for sample in its],
             0.92 * width,
             # NaN draws no whisker: one seed has no deviation, which is not a deviation of zero.
@@ -89,7 +89,7 @@ def _grouped_bars(
             edgecolor="white",
         )
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
-        begins.append((float(places[0]), width))
+        begins.append((float(positions[0]), width))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel("F1 (%), mean ± standard deviation over seeds")
     axes.set_ylim(0, 106)
@@ -140,10 +140,10 @@ def _confusion_counts(type_confusion: TypeConfusion) -> tuple[list[str], NDArray
         return types, counts
     totals = counts[:K].sum(axis=1) + counts[:, :K].sum(axis=0)
     kept = np.sort(np.argsort(-totals, kind="stable")[: _MOST_TYPES - 1])
-    place = np.full(K + 1, len(kept))  # of the rare ones
-    place[kept], place[K] = np.arange(len(kept)), len(kept) + 1
+    index = np.full(K + 1, len(kept))  # of the rare ones
+    index[kept], index[K] = np.arange(len(kept)), len(kept) + 1
     merged = np.zeros((len(kept) + 2, len(kept) + 2), dtype=np.int64)
-    np.add.at(merged, (place[:, None], place[None, :]), counts)
+    np.add.at(merged, (index[:, None], index[None, :]), counts)
     return [*(types[index] for index in kept), f"{K - len(kept):,} other types"], merged
 
 
@@ -168,8 +168,8 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
             markersize=4,
             label=f"{drawable(name)}: error {100 * found.error:.1f} % of {found.count:,}",
         )
-        places = [100 * (part.low + part.high) / 2 for part in bins]
-        lower.plot(places, [part.count for part in bins], color=colour, marker="o", markersize=3, linewidth=1)
+        positions = [100 * (part.low + part.high) / 2 for part in bins]
+        lower.plot(positions, [part.count for part in bins], color=colour, marker="o", markersize=3, linewidth=1)
     upper.set_ylabel("right (%)")
     lower.set_ylabel("predictions")
     lower.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Writes the demo corpus: three labelled splits, unlabelled text, and the same text with other names.
+"""The demo corpus: three labelled splits, unlabelled text, and the same text with other names.
 
 Everything follows from the seed. Only `random.Random` seeded by a string is used, and no set or hash order, so
 the bytes are the same in every process.

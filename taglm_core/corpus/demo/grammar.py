@@ -5,7 +5,7 @@ with a name that the words around it do not betray, `~word` by one of the entrie
 line that starts with `^` is a headline and gets capitals.
 
 Families: `a` is for train and dev, `b` for test, and the unlabelled text has both and `c`, which nobody labels.
-`weak` templates leave the type of their names open; whoever wants to know it must have met the name before.
+`weak` templates leave the type of their names open; only a reader that has met the name before knows it.
 Phrases hold no names, so nothing but the templates decides what surrounds one.
 """
 
@@ -39,7 +39,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a name.
+    """A slot for a name.
 
     Attributes:
         kinds: kinds of name that fit.
