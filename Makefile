@@ -31,6 +31,7 @@ bench: .venv-peers/installed .venv-flair/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../$(BIN)/python cache.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_epoch.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_precision.py
+	cd benchmarks && ../$(BIN)/python gru.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_memory.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_training.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_tagging.py

@@ -11,7 +11,7 @@ import torch
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import Interrupted, MismatchError
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
 from taglm_core.lm.model import load_language_model
 from taglm_core.lm.reading import carried_perplexity
 from taglm_core.lm.streams import Streams
@@ -131,11 +131,11 @@ def test_streams_start_from_the_break_state_of_the_base(small: Small) -> None:
     config = small.lm.config.model_copy(update={"average": 0.9})
     streams = Streams([Memory(text(40, 1))], streams=4, window=5, backward=False, seed=1)
     heldout, state = text(100, 3), small.lm.break_state
-    job = LmJob(small.lm.network, small.table, streams, heldout, config, Intervals(5, 20), start=state)
+    training = LmTraining(small.lm.network, small.table, streams, heldout, config, Intervals(5, 20), start=state)
     own = carried_perplexity(small.lm.network, small.table, heldout, state.expand(3))
-    assert job.heldout_perplexity() == own
+    assert training.heldout_perplexity() == own
     assert own != carried_perplexity(small.lm.network, small.table, heldout, small.lm.network.zero_state(3))
-    packed = job.pack().tensors
+    packed = training.pack().tensors
     for row in range(4):
         assert torch.equal(packed["hidden"][:, row], state.hidden[:, 0])
         assert torch.equal(packed["cell"][:, row], state.cell[:, 0])

@@ -260,11 +260,11 @@ def test_asking_for_places_in_vain_holds_nothing(bench: BuildContext, monkeypatc
 def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
     """Further processes take free places only, and no more than asked for."""
     with locked(place_of(tmp_path, 1)):
-        with embed_shards._spare_places(tmp_path, 4, 2) as found:
+        with embed_shards._spare_slots(tmp_path, 4, 2) as found:
             assert found == 2
-            with embed_shards._spare_places(tmp_path, 4, 5) as more:
+            with embed_shards._spare_slots(tmp_path, 4, 5) as more:
                 assert more == 1
-        with embed_shards._spare_places(tmp_path, 4, 5) as found:
+        with embed_shards._spare_slots(tmp_path, 4, 5) as found:
             assert found == 3
 
 
