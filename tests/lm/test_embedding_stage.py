@@ -143,6 +143,7 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("small", ["word with vectors"], indirect=True)  # each process imports torch: one kind of model is enough
 def test_a_killed_process_costs_one_shard(bench: BuildContext) -> None:
     """Of two real processes one is killed with -9 at a shard; the other makes all the rest, and later runs that one."""
     _, files = build(bench)
@@ -163,6 +164,7 @@ def test_a_killed_process_costs_one_shard(bench: BuildContext) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("small", ["char-cnn"], indirect=True)  # each process imports torch: one kind of model is enough
 def test_further_processes_help(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is slow gets real help; the bytes are those of a process alone, and nobody is left over."""
     _, files = build(bench)
