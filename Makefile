@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-# processes that test side by side; a file's tests stay together, so that what they share is made once. PARALLEL= for one
-PARALLEL ?= -n 2 --dist loadfile
+# processes that test side by side, one more than two cores, as some tests wait; a file's tests stay together, so that what
+# they share is made once, and come in the order of tests/conftest.py. PARALLEL= for one process
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 EXPERIMENT ?= experiments/demo.yaml
 .PHONY: run test test-real lint bench bench-long docs lock clean up down deploy prefect mlflow
 .PHONY: chain-on chain-off schedules-on schedules-off rerun-on rerun-off

@@ -156,7 +156,10 @@ def open_device(
     _keep_freed_memory()
     # cuBLAS is deterministic only with a fixed workspace; must be set before the first CUDA call
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    if compiled:  # sets torch's compiler, too; the import of that takes 1.6 s
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.set_deterministic_debug_mode("error")
     # not needed: nothing here reads uninitialised memory (tests check it); saves 7 % of a tagger's step on CPU
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # torch warns once a process that projected LSTMs do not use oneDNN on CPU; with one thread that is faster

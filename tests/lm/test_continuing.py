@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +87,19 @@ class Weeks:
         return self.train(self.experiment(text, *changes, latest=latest))
 
 
-@pytest.fixture(params=[CHARACTERS, WORDS, VECTORS], ids=["characters", "words", "vectors"])
-def weeks(tmp_path: Path, request: pytest.FixtureRequest) -> Weeks:
-    return Weeks(tmp_path, request.param)
+@pytest.fixture(scope="module", params=[CHARACTERS, WORDS, VECTORS], ids=["characters", "words", "vectors"])
+def first_week(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """A folder in which the model of text a is trained already, and the model's settings."""
+    root = tmp_path_factory.mktemp("weeks")
+    Weeks(root, request.param).run("a")
+    return root, request.param
+
+
+@pytest.fixture
+def weeks(tmp_path: Path, first_week: tuple[Path, str]) -> Weeks:
+    """A copy of the first week: `run("a")` finds its model in the store."""
+    shutil.copytree(first_week[0], tmp_path, dirs_exist_ok=True)
+    return Weeks(tmp_path, first_week[1])
 
 
 def metrics(artifact: Artifact) -> dict[str, float]:

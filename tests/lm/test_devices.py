@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -180,12 +181,22 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device("cpu", 1, compiled=True)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler meets warnings of its own, which would be errors
 @pytest.mark.skipif(devices._cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("name", ["char-cnn, adaptive", "tied"])
-def test_compiled_parts_give_the_same_losses(name: str) -> None:
-    """Highway layers and softmax compiled: the losses of the eager ones up to rounding, and it is recorded."""
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("char-cnn, adaptive", "eager"),
+        pytest.param("char-cnn, adaptive", "inductor", marks=pytest.mark.real),
+        pytest.param("tied", "inductor", marks=pytest.mark.real),
+    ],
+)
+def test_compiled_parts_give_the_same_losses(name: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Highway layers and softmax compiled: the losses of the eager ones up to rounding, and it is recorded.
+
+    `make test` traces the parts and runs what was traced; `make test-real` has C++ made of it, which takes 20 s.
+    """
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     config = MODELS[name].model_copy(update={"steps": 6, "dropout": 0.0})
     eager, compiled = new_training(config), new_training(config, compiled=True)
     for _ in range(config.steps):
