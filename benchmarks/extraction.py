@@ -27,10 +27,10 @@ from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction, LanguageModelConfig
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.extraction import Passage, read_passages
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, build_network
 from taglm_core.lm.reading import pad, sentence_states
 from taglm_core.lm.shards import shards
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
 from taglm_core.training.speed import count_operations

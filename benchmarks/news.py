@@ -116,10 +116,10 @@ def say(text: str) -> None:
 def probe(experiment: Experiment, name: str) -> float:
     """In a process of its own: tokens a second of a model's training steps."""
     from taglm_core.corpus.token_ids import TokenIds
-    from taglm_core.lm.job import Intervals, LmJob
+    from taglm_core.lm.lm_training import Intervals, LmTraining
+    from taglm_core.lm.lm_vocabulary import LmVocabulary
     from taglm_core.lm.model import WordTable, build_network
     from taglm_core.lm.streams import Streams
-    from taglm_core.lm.vocabulary import LmVocabulary
     from taglm_core.training.devices import open_device
     from taglm_core.training.loop import take_step
 
@@ -133,11 +133,11 @@ def probe(experiment: Experiment, name: str) -> float:
     streams = Streams(TokenIds.open(folder).train_shards, streams=config.streams, window=config.window,
                       backward=False, seed=1)  # fmt: skip
     network = build_network(config, len(vocabulary))
-    job = LmJob(network, table, streams, [], config, Intervals(10**9, 10**9))
-    take_step(job)
+    training = LmTraining(network, table, streams, [], config, Intervals(10**9, 10**9))
+    take_step(training)
     begun = time.perf_counter()
     for _ in range(PROBE_STEPS):
-        take_step(job)
+        take_step(training)
     return PROBE_STEPS * config.step_tokens / (time.perf_counter() - begun)
 
 

@@ -19,10 +19,10 @@ from tagger_training import Flair, Text
 
 from taglm_core.config.language_model import Direction
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.nn.tagger import Tagger
-from taglm_core.tagging.job import DECODING_BATCH, decode_all
+from taglm_core.nn.tagger_network import Tagger
 from taglm_core.tagging.prediction import Predictor
-from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
+from taglm_core.tagging.tagger_training import DECODING_BATCH, decode_all
+from taglm_core.tagging.trained import FrozenVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
 
@@ -40,7 +40,7 @@ def network_of(spec: TaggerSpec) -> Tagger:
     """A network for a spec, as it is before training."""
     seed_torch(1, "tagger")
     start, _ = start_vectors(spec, [], 1, {})
-    return build_network(spec, start, FixedVectors.none(spec.word_size)).eval()
+    return build_network(spec, start, FrozenVectors.none(spec.word_size)).eval()
 
 
 def candidates(text: Text, folder: Path) -> dict[str, Callable[[], object]]:
@@ -53,7 +53,7 @@ def candidates(text: Text, folder: Path) -> dict[str, Callable[[], object]]:
     joined, same = network_of(taglm), text.spec(SAME)
 
     def cached() -> None:
-        data = encode(taglm, FixedVectors.none(taglm.word_size), text.tokens, caches)
+        data = encode(taglm, FrozenVectors.none(taglm.word_size), text.tokens, caches)
         decode_all(joined, data, taglm.tags)
 
     return {

@@ -18,10 +18,10 @@ from taglm_core.pipeline.roles import RAW
 from taglm_core.pipeline.steps import Graph
 from taglm_core.store.resources import size_text
 from taglm_core.store.store import Store
-from tasks.urls import mlflow_ui, prefect_run
 from tasks.preflight.tracking_store import require_mlflow_settings
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.descriptions import run_by_id_link
+from tasks.urls import mlflow_ui, prefect_run
 
 WIDTH = 1000  # characters: a tree's lines hold whole paths and digests, and are not cut
 _MODEL = "models:/"

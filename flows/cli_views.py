@@ -24,9 +24,9 @@ from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.store.records import Ref
 from taglm_core.store.resources import size_text
 from taglm_core.store.store import Pointer, Store
-from tasks.urls import is_server, mlflow_ui, prefect_ui
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
+from tasks.urls import is_server, mlflow_ui, prefect_ui
 
 if TYPE_CHECKING:
     from taglm_core.analysis.text_perplexity import DirectionScore  # imports torch

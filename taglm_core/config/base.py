@@ -1,4 +1,4 @@
-"""What all configuration records share: frozen, unknown keys refused; and how settings are laid over others."""
+"""Base of all configuration records (frozen, unknown keys refused), and laying settings over others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Settings(BaseModel):
 
 
 def home_expanded(path: Path) -> Path:
-    """A path of a user's settings with `~` replaced by the home folder.
+    """Return a path of a user's settings with `~` replaced by the home folder.
 
     Raises:
         ValueError: the home folder is not known, or the path begins with a variable of the shell.
@@ -51,7 +51,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def over_preset(given: Any, presets: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None = None) -> Any:
-    """Settings as written, laid over the preset they name, and that over `base`; without a preset as they are.
+    """Lay settings over the preset they name, and that over `base`; return settings without a preset unchanged.
 
     Raises:
         ValueError: there is no such preset.

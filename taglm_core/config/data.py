@@ -18,7 +18,7 @@ DEMO_FILES = {"train": "train.conll", "dev": "dev.conll", "test": "test.conll", 
 
 
 class TagScheme(StrEnum):
-    """How the source files mark entities; `auto` looks at all splits together."""
+    """Scheme of the tags in the source files; `auto` finds it over all splits together."""
 
     AUTO = "auto"
     IOB1 = "iob1"
@@ -43,7 +43,7 @@ _SCHEME_NAMES = {
 
 
 class ColumnSeparator(StrEnum):
-    """What stands between two columns; `auto` looks at all splits together."""
+    """Separator of columns; `auto` finds it over all splits together."""
 
     AUTO = "auto"
     TAB = "tab"
@@ -51,7 +51,7 @@ class ColumnSeparator(StrEnum):
 
 
 class FindingName(StrEnum):
-    """What may be suspicious about corpora (`taglm_core/corpus/findings.py`), in the order of harm."""
+    """Names of findings about corpora (`taglm_core/corpus/findings.py`), most harmful first."""
 
     SAME_COLUMN = "same-column"
     NUMBERED_WORDS = "numbered-words"
@@ -91,7 +91,7 @@ class DemoConfig(Settings):
 
 
 class Columns(Settings):
-    """Which column of a CoNLL file is what; negative numbers count from the end."""
+    """Columns of a CoNLL file; negative numbers count from the end."""
 
     word: int = Field(0, description="column of the token")
     tag: int = Field(-1, description="column of the tag")
@@ -127,7 +127,7 @@ class LabelledConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _dev_is_drawn(cls, given: Any) -> Any:
-        """`dev_sentences` alone says that dev is drawn."""
+        """Take `dev_sentences` alone to mean that dev is drawn."""
         drawn = isinstance(given, Mapping) and "dev" not in given and given.get("dev_sentences") is not None
         return {**given, "dev": None} if drawn else given
 
@@ -138,12 +138,12 @@ class LabelledConfig(Settings):
         return self
 
     def reading(self) -> dict[str, Any]:
-        """What steps say of how the files are read, where it is not the usual way."""
+        """Return how the files are read, for the configuration of steps, as far as it is not the usual way."""
         separator = {} if self.separator is ColumnSeparator.AUTO else {"separator": str(self.separator)}
         return {**separator, **({"strict": True} if self.strict else {})}
 
     def splits(self) -> dict[str, str | None]:
-        """Path of each split; None for a dev set that is drawn from train, and for a test set that is not there."""
+        """Return the path of each split; None for a dev set drawn from train, and for a missing test set."""
         return {"train": self.train, "dev": self.dev, "test": self.test}
 
 
@@ -168,7 +168,7 @@ class UnlabelledConfig(Settings):
     accept: tuple[FindingName, ...] = Field((), description="findings about the text that are as they should be")
 
     def order(self) -> dict[str, int]:
-        """What steps say of the order of sentences, where it is not the usual one."""
+        """Return the order of sentences, for the configuration of steps, if it is not the usual one."""
         return {"passage_sentences": self.passage_sentences} if self.passage_sentences > 1 else {}
 
 
@@ -182,14 +182,14 @@ _REMEDIES = {
 
 
 def complete_sources(settings: Any) -> Any:
-    """Settings in which each source is named or null, where one of them is the user's own.
+    """Return settings that name every source or set it to null, if one of them is the user's own.
 
     The demo's sources are defaults for an experiment that names no other source. An experiment with text alone trains
     language models; one with labels alone trains taggers without any. Labelled data without a name of its own has the
     experiment's.
 
     Args:
-        settings: those of an experiment, as written.
+        settings: settings of an experiment, as written.
 
     Raises:
         ValueError: a split or the text is not named. The message has a line for each.
@@ -226,7 +226,7 @@ def complete_sources(settings: Any) -> Any:
 
 
 def _given(section: Any) -> Mapping[str, Any]:
-    """What a section says itself, without defaults."""
+    """Return what a section sets itself, without defaults."""
     if isinstance(section, BaseModel):
         return {name: getattr(section, name) for name in section.model_fields_set}
     return section if isinstance(section, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Configuration of the embeddings: how the states of a language model are read out and kept."""
+"""Configuration of the embeddings: which states of a language model are stored, and in which precision."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from taglm_core.config.base import Settings
 
 
 class Context(StrEnum):
-    """How far a language model's state is carried."""
+    """The text over which a language model's state is carried."""
 
     SENTENCE = "sentence"
     DOCUMENT = "document"
 
 
 def _layers_as_written(given: object) -> object:
-    """Refuses what the union below would refuse in words about unions."""
+    """Refuse here what pydantic would refuse with a message about unions."""
     if given in ("top", "all"):
         return given
     if isinstance(given, list | tuple) and given and all(type(layer) is int and layer >= 1 for layer in given):
@@ -27,7 +27,7 @@ def _layers_as_written(given: object) -> object:
 
 
 class EmbeddingConfig(Settings):
-    """How LM states are read out and kept."""
+    """Which LM states are stored, and in which precision."""
 
     layers: Annotated[Literal["top", "all"] | tuple[int, ...], BeforeValidator(_layers_as_written)] = Field(
         "top", description="layers of the language model that are kept side by side: top, all, or a list counted from "

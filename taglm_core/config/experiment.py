@@ -19,17 +19,17 @@ _SQLITE = "sqlite:///"
 
 
 class SignificanceConfig(Settings):
-    """How differences between variants are tested."""
+    """Tests of differences between variants."""
 
     rounds: int = Field(10_000, ge=100, description="rounds of approximate randomisation and bootstrap")
     seed: int = Field(1, ge=0, description="of their generators")
 
 
 class RunConfig(Settings):
-    """How and where things run. Nothing in here is part of any key, because nothing in here changes a number.
+    """How and where things run. These settings are in no key, because they change no number beyond rounding.
 
-    (The numbers of threads and ranks change the order of float additions, the precision its rounding, and each rank
-    draws its own dropout; all of it is recorded in every manifest.)
+    (Threads and ranks change the order of float additions, the precision changes rounding, and each rank draws its own
+    dropout; every manifest records them.)
     """
 
     store: Path = Field(Path("data/store"), description="folder of the store")
@@ -66,7 +66,7 @@ class RunConfig(Settings):
     @field_validator("tracking_uri", mode="after")
     @classmethod
     def _home_of_a_database_is_expanded(cls, uri: str | None) -> str | None:
-        """`sqlite:///~/mlflow.db` is a file in the home folder, not in a folder named `~`."""
+        """Read `sqlite:///~/mlflow.db` as a file in the home folder, not in a folder named `~`."""
         if uri is None or not uri.startswith(_SQLITE):
             return uri
         return f"{_SQLITE}{home_expanded(Path(uri.removeprefix(_SQLITE)))}"
@@ -164,7 +164,7 @@ class Experiment(Settings):
 
     @property
     def data_set(self) -> str:
-        """Name that runs stand under in MLflow: of the labelled data, or of the text where there is none."""
+        """Name of the data set in MLflow: of the labelled data, or of the text without labelled data."""
         named = self.labelled or self.unlabelled
         if named is None:
             raise ValueError("an experiment without any data")  # the validators refuse it
@@ -172,11 +172,11 @@ class Experiment(Settings):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The labelled splits there are."""
+        """The labelled splits of this experiment."""
         if self.labelled is None:
             return ()
         return ("train", "dev") if self.labelled.test is None else ("train", "dev", "test")
 
     def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
-        """The tagger section with the variant's preset, if it names one, and its differences laid over it."""
+        """Return the tagger section under the variant's preset, if it names one, and under its differences."""
         return TaggerConfig.model_validate(over_preset(variant.tagger, PRESETS, self.tagger.model_dump()))

@@ -1,4 +1,4 @@
-"""Turning validation errors into lines a person can act on."""
+"""Explain validation errors in lines that a person can act on."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def explain_all(error: ValidationError, root: type[BaseModel]) -> list[str]:
-    """One line for each problem of a validation error."""
+    """Return one line for each problem of a validation error."""
     details = error.errors()
-    places = [detail["loc"] for detail in details]
+    locations = [detail["loc"] for detail in details]
     return [
         explain(detail, root)
         for detail in details
         # pydantic counts the items that are valid: a list of one wrong item is no short list
-        if detail["type"] != "too_short" or not any(_is_inside(place, detail["loc"]) for place in places)
+        if detail["type"] != "too_short" or not any(_is_inside(location, detail["loc"]) for location in locations)
     ]
 
 
 def explain(detail: Any, root: type[BaseModel]) -> str:
-    """One line for one of pydantic's error details: dotted path, what is wrong, the nearest valid name."""
+    """Return one line for an error detail of pydantic: dotted path, problem, nearest valid name."""
     if detail["type"] == "extra_forbidden":
         return _unknown_key(detail["loc"], root)
     path, here = _walk(detail["loc"], root)
@@ -66,8 +66,8 @@ def explain(detail: Any, root: type[BaseModel]) -> str:
     return f"{dotted}: {message}" if dotted else message
 
 
-def _is_inside(place: Sequence[Any], whole: Sequence[Any]) -> bool:
-    return len(place) > len(whole) and tuple(place[: len(whole)]) == tuple(whole)
+def _is_inside(location: Sequence[Any], whole: Sequence[Any]) -> bool:
+    return len(location) > len(whole) and tuple(location[: len(whole)]) == tuple(whole)
 
 
 def _unknown_key(location: Sequence[Any], root: type[BaseModel]) -> str:
@@ -82,7 +82,7 @@ def _unknown_key(location: Sequence[Any], root: type[BaseModel]) -> str:
 
 
 def _message(detail: Any, here: Any) -> str:
-    """What was found and what was expected, without the words of Python."""
+    """Return what was found and what was expected, without the words of Python."""
     kind, given, limits = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "value_error":
         return str(detail["msg"]).removeprefix("Value error, ")
@@ -114,7 +114,7 @@ def _message(detail: Any, here: Any) -> str:
 
 
 def found(value: object) -> str:
-    """A value as it stands in a YAML file, with its kind where that is what surprises."""
+    """Format a value as in a YAML file, with its kind if that is the surprise."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -132,7 +132,7 @@ def found(value: object) -> str:
 
 
 def _hint(expected: str, given: object, here: Any) -> str:
-    """What to write instead, where it is plain what was meant."""
+    """Return what to write instead, if the intention is plain."""
     if expected in (_TEXT, "a path") and isinstance(given, bool | int | float):
         return f"; put it into quotes: '{found(given)}'"
     if expected == _TEXT and isinstance(given, list | tuple) and all(isinstance(item, str) for item in given):
@@ -150,13 +150,13 @@ def _hint(expected: str, given: object, here: Any) -> str:
 
 
 def _choices(given: object, choices: str) -> str:
-    """The choices, behind the one that was probably meant."""
+    """List the choices, the one that was probably meant first."""
     near = difflib.get_close_matches(str(given).lower(), re.findall("'([^']*)'", choices), n=1, cutoff=0.7)
     return f"{choices}; did you mean {near[0]}?" if near else choices
 
 
 def _parts(annotation: Any) -> set[Any]:
-    """All types that an annotation names."""
+    """Return all types that an annotation names."""
     return {annotation}.union(*map(_parts, typing.get_args(annotation)))
 
 
@@ -165,7 +165,7 @@ def _short(text: str) -> str:
 
 
 def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], Any]:
-    """The path as a user writes it, and the type of what stands there.
+    """Return the path as a user writes it, and the type at its end.
 
     pydantic puts the kind it chose among the models of a union into the location; that part is no key of the file.
     """
@@ -186,7 +186,7 @@ def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], An
 
 
 def _without_none(annotation: Any) -> Any:
-    """The model of a setting that may be left out (`Model | None`); anything else as it is."""
+    """Return the model of an optional setting (`Model | None`); return anything else unchanged."""
     if typing.get_origin(annotation) not in _UNIONS:
         return annotation
     others = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
@@ -194,7 +194,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _alternatives(annotation: Any) -> list[type[BaseModel]]:
-    """The models of a union that are told apart by their `kind`."""
+    """Return the models of a union that their `kind` distinguishes."""
     if typing.get_origin(annotation) not in _UNIONS:
         return []
     return [model for model in typing.get_args(annotation) if _is_model(model) and "kind" in model.model_fields]

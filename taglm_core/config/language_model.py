@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from taglm_core.config.base import Settings, over_preset
 
 LATEST = "latest"  # of `continue_from`
-SOME_FILE = "a file"  # in place of the path of `vectors` where it does not matter
+SOME_FILE = "a file"  # stands for the path of `vectors` where the path does not matter
 
 
 class Direction(StrEnum):
@@ -69,12 +69,12 @@ class SampledSoftmax(Settings):
     )  # fmt: skip
 
     def number(self, tokens: int, vocabulary: int) -> int:
-        """Words to draw in a step of so many tokens."""
+        """Return the number of words to draw in a step of `tokens` tokens."""
         return self.samples if self.samples is not None else max(1, min(round(3.2 * tokens), vocabulary // 2))
 
 
 class Unknown(StrEnum):
-    """What a word outside the vocabulary becomes, as a target and for word inputs."""
+    """Treatment of a word outside the vocabulary, as a target and as an input."""
 
     SHAPE = "shape"
     SINGLE = "single"
@@ -88,7 +88,7 @@ class LrSchedule(StrEnum):
     COSINE = "cosine"
 
 
-_JOZEFOWICZ = {  # Jozefowicz et al. 2016 and its code (PAPER: 2.3)
+_JOZEFOWICZ = {  # Jozefowicz et al. 2016 and its code
     "optimizer": "adagrad", "learning_rate": 0.2, "schedule": "constant", "warmup_steps": 0, "clip": 10.0,
     "loss_scale": 20.0, "average": 0.999, "streams": 128, "window": 20, "softmax": {"kind": "sampled"},
 }  # fmt: skip
@@ -132,7 +132,7 @@ SHAPE = (
 
 
 def _base_as_written(given: Any) -> Any:
-    """Refuses what the union below would refuse in words about unions."""
+    """Refuse here what pydantic would refuse with a message about unions."""
     if given is None or given == LATEST:
         return given
     ways = [str(way) for way in Direction]
@@ -154,9 +154,9 @@ _Base = Annotated[Literal["latest"] | dict[Direction, str] | None, BeforeValidat
 
 
 class FineTuneConfig(Settings):
-    """Training on, once the text is read, with the words of the labelled training sentences (Peters et al. 2018: 3.4).
+    """Further training on the words of the labelled training sentences (Peters et al. 2018, section 3.4).
 
-    In their order as `unlabelled.passage_sentences` says; what is not given here is the language model's.
+    `unlabelled.passage_sentences` applies to their order; settings that are absent here are the language model's.
     """
 
     steps: int = Field(ge=1, description="budget: optimiser steps; some passes over the labelled training sentences")
@@ -165,12 +165,12 @@ class FineTuneConfig(Settings):
 
 
 class LanguageModelConfig(Settings):
-    """One bidirectional language model: two LSTMs of these settings, trained separately (PAPER: section 2)."""
+    """One bidirectional language model: two separate LSTMs (Peters et al. 2017, section 3.2)."""
 
     input: Annotated[CharCnnInput | WordInput, Field(discriminator="kind")] = CharCnnInput()
     vectors: str | None = Field(
         None,
-        exclude_if=lambda path: path is None,  # models without keep the keys they had
+        exclude_if=lambda path: path is None,  # models without it keep their keys
         description="file of word vectors (GloVe, word2vec, fastText) that enter beside `input`, projected, never "
         "trained; null: none",
     )
@@ -226,15 +226,15 @@ class LanguageModelConfig(Settings):
         return over_preset(given, PRESETS)
 
     def shape(self) -> dict[str, Any]:
-        """What a model that goes on from another one must have in common with it (JSON values)."""
+        """Return what a model must have in common with the one it goes on from (JSON values)."""
         fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
-        fixed["softmax"].pop("samples", None)  # how it is trained
-        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # wherever it lies
+        fixed["softmax"].pop("samples", None)  # affects training alone
+        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # at any path
         return fixed
 
     @property
     def step_tokens(self) -> int:
-        """Tokens of one optimiser step."""
+        """Number of tokens of one optimiser step."""
         return self.streams * self.window * self.accumulate
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Reading an experiment: YAML, then --set, then validation with errors a person can act on."""
+"""Read an experiment: YAML, then --set, then validation with errors that a person can act on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experim
 
 
 def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The settings as written, before validation (what a deployment is given as its parameter)."""
+    """Return the settings as written, before validation (the parameter of a deployment)."""
     settings: Any = {} if path is None else read_yaml(path)
     if path is not None and not settings:
         raise ConfigError(f"{path}: found no settings; expected `key: value` lines; begin with `name: {path.stem}`")

@@ -51,7 +51,7 @@ class NoCharacters(Settings):
 class WordsConfig(Settings):
     """Word embeddings of the tagger.
 
-    Training words that differ in case or digits only share one (PAPER: 1.2); characters see the raw token.
+    Training words that differ in case or digits only share one; characters see the raw token.
     """
 
     size: int = Field(50, ge=1, description="size of random word embeddings; with vectors their own size is taken")
@@ -71,7 +71,7 @@ LmPosition = Literal[
 
 
 class LmEntryConfig(Settings):
-    """Where LM embeddings enter the tagger, and what is done to them before."""
+    """Position and preparation of LM embeddings in the tagger."""
 
     position: LmPosition = Field(
         "layer-1-output",
@@ -94,7 +94,7 @@ class LmEntryConfig(Settings):
 
     @property
     def layers_below(self) -> int:
-        """Sequence layers below the place where LM embeddings enter."""
+        """Number of sequence layers below the LM embeddings."""
         return 0 if self.position in ("input", "only") else int(self.position.split("-")[1])
 
     @model_validator(mode="after")
@@ -107,13 +107,13 @@ class LmEntryConfig(Settings):
 
 
 class AnnealingPhase(Settings):
-    """One phase after the best epoch of the first: from the best model, at this rate, so many epochs."""
+    """A phase after the first one: a number of epochs at a constant rate."""
 
     learning_rate: float = Field(gt=0, description="Adam's, constant")
     epochs: int = Field(ge=1, description="all of them are trained")
 
 
-_PAPER = {  # PAPER: 3; the paper gives no batch size, no patience and no bound on the epochs (PAPER: 5.8, 5.9)
+_PAPER = {  # the paper gives no batch size, no patience and no bound on the epochs
     "words": {"size": 50, "min_count": 1, "dropout": 0.0}, "locked_dropout": 0.0, "word_dropout": 0.0,
     "lm": {"position": "layer-1-output", "mix": None, "norm": False, "scale": False, "projection": None,
            "activation": "none", "dropout": None},
@@ -131,11 +131,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "cell": "lstm", "units": (200, 200), "dropout": 0.5, "dropout_output": True,
     },
 }  # fmt: skip
-"""The taggers of the paper (PAPER: sections 1 and 3). Word vectors and data are the experiment's own."""
+"""The taggers of the paper (Peters et al. 2017, section 3.3). Word vectors and data are the experiment's own."""
 
 
 class TaggerConfig(Settings):
-    """Character + word BiRNN-CRF (PAPER: sections 1 and 3)."""
+    """Character + word BiRNN-CRF (Peters et al. 2017, section 3.1)."""
 
     preset: str | None = Field(
         None,
@@ -190,7 +190,7 @@ class TaggerConfig(Settings):
 
 
 class VariantConfig(Settings):
-    """One arm of the comparison."""
+    """One variant of the comparison."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="name in reports, MLflow and the registry")
     lm: tuple[str, ...] = Field((), description="language models whose embeddings are read; none for a baseline")

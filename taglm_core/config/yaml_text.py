@@ -1,4 +1,4 @@
-"""YAML as users write it: scalars by YAML 1.2's core schema, a key once, and errors in plain words with their line.
+"""YAML as users write it: scalars of YAML 1.2's core schema, unique keys, plain errors with their line.
 
 PyYAML reads YAML 1.1, where `no` is false, `010` is 8, `12:30` is 750 and `2020-01-01` is a date. Here they are text.
 Text with digits that a setting needs as a number (`010`) is converted when the setting is validated.
@@ -25,8 +25,8 @@ _INT = r"0|[-+]?[1-9][0-9_]*|[-+]0|0[xX][0-9a-fA-F_]+|0o[0-7]+|0b[01_]+"
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 
-# What PyYAML says, and what it means for whoever wrote the file.
-_WORDS: Mapping[str, str] = {
+# Messages of PyYAML, and their meaning for the author of the file.
+_MEANINGS: Mapping[str, str] = {
     r"found character '\\t'|found a tab character": "a tab stands where only spaces may stand; indent with spaces",
     "mapping values are not allowed": (
         "a second `:` in one setting, a line above without `: `, or one that is indented too far; put text that holds "
@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not UTF-8, or is not YAML; with the line.
+        ConfigError: the file cannot be read, is not UTF-8, or is not YAML; the message names the line.
     """
     return parse_yaml(_text(path), str(path))
 
@@ -70,11 +70,11 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Any:
 
     Args:
         text: the YAML.
-        source: what messages call it.
+        source: name of the source in messages.
         lines: whether messages name the line.
 
     Raises:
-        ConfigError: it is not YAML.
+        ConfigError: the text is not YAML.
     """
     try:
         return yaml.load(text, _Loader)
@@ -95,7 +95,7 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Any:
 
 
 def _text(path: Path) -> str:
-    """Text of a UTF-8 file, without its byte order mark."""
+    """Return the text of a UTF-8 file, without its byte order mark."""
     try:
         data = path.expanduser().read_bytes()  # no shell expands --experiment=~/x.yaml
     except (OSError, RuntimeError) as error:
@@ -164,7 +164,7 @@ for _name in ("int", "float"):
 
 
 class _TwiceError(yaml.YAMLError):
-    """A key that stands twice in one section."""
+    """A key that occurs twice in one section."""
 
     def __init__(self, key: str, first: int, second: int) -> None:
         again = "twice" if first == second else f"in line {first} and again in line {second}"
@@ -173,5 +173,5 @@ class _TwiceError(yaml.YAMLError):
 
 
 def _in_words(problem: str) -> str:
-    known = next((words for pattern, words in _WORDS.items() if re.search(pattern, problem)), None)
+    known = next((words for pattern, words in _MEANINGS.items() if re.search(pattern, problem)), None)
     return known or f"{problem}; correct this line, or put text with special characters into quotes"

@@ -13,12 +13,12 @@ from taglm_core.errors import OutOfResources
 
 @contextmanager
 def open_database(*, threads: int, memory_limit: str, temp_dir: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens an empty in-memory database that spills to disk and fetches no extension from anywhere.
+    """Open an empty in-memory database that spills to disk and fetches no extensions.
 
     Args:
         threads: CPU threads.
         memory_limit: for instance "1GB"; beyond it DuckDB spills.
-        temp_dir: where to; made if absent.
+        temp_dir: folder for temporary files; made if absent.
     """
     temp_dir.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(

@@ -1,4 +1,4 @@
-"""What is in a stored corpus, and what two of them share, asked of DuckDB over the Parquet files.
+"""Statistics of stored corpora and of their overlap, by DuckDB over the Parquet files.
 
 `unnest` stands in SELECT position throughout: as a table function DuckDB joins it and runs out of memory.
 """
@@ -38,13 +38,13 @@ GROUP BY sentence_id, number, kind
 
 
 def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp_dir: Path) -> dict[str, object]:
-    """Describes a stored corpus.
+    """Describe a stored corpus.
 
     Args:
         corpus_dir: folder of a stored corpus.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        temp_dir: folder for temporary files of DuckDB.
 
     Returns:
         sentences, documents, tokens, types (distinct words), length (tokens a sentence: mean, quantiles, longest),
@@ -89,13 +89,13 @@ def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp
 def overlap(
     dirs: Mapping[str, Path], *, threads: int, memory_limit: str, temp_dir: Path
 ) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """Tells for each ordered pair of corpora how much of the one is also in the other.
+    """Compute for each ordered pair of corpora how much of the one is also in the other.
 
     Args:
         dirs: folders of stored corpora by name.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        temp_dir: folder for temporary files of DuckDB.
 
     Returns:
         For A and B, at [A][B]: `sentences` of A that B has token by token and their `sentence_share` of A;

@@ -1,9 +1,9 @@
-"""Words of a text by frequency, and which sentences are held out of training.
+"""Words of a text by frequency, and the choice of held-out sentences.
 
 A sentence is held out by the hash of its normalised text, so duplicates fall on one side and neither the order nor
 the growth of the text moves a sentence. Normalised: tokens joined by one space, A-Z lower-cased. Only A-Z, because
-full lower-casing differs between Python, DuckDB and Arrow and between their Unicode versions, and this decision has
-to be the same everywhere and for ever.
+full lower-casing differs between Python, DuckDB and Arrow and between their Unicode versions, and this decision must
+be the same everywhere and for ever.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NORMALISED_SQL = f"translate(array_to_string(tokens, ' '), '{string.ascii_upper
 
 
 def is_heldout(normalised: bytes, fraction: float) -> bool:
-    """Whether a sentence is held out of training.
+    """Return whether a sentence is held out of training.
 
     Args:
         normalised: tokens joined by one space, A-Z lower-cased (`bytes.lower`), UTF-8.
@@ -50,12 +50,12 @@ def is_heldout(normalised: bytes, fraction: float) -> bool:
 
 
 def heldout_mask(texts: Iterable[str], fraction: float) -> np.ndarray:
-    """Gives [B] bool, whether each sentence (tokens joined by one space) is held out."""
+    """Return for each sentence (tokens joined by one space) whether it is held out: [B] bool."""
     return np.fromiter((is_heldout(text.encode().lower(), fraction) for text in texts), dtype=bool)
 
 
 def heldout_sql(fraction: float) -> str:
-    """Gives the same decision as an SQL condition over a column `tokens` of lists of strings."""
+    """Return the same decision as an SQL condition over a column `tokens` of lists of strings."""
     return f"(md5_number_lower({_NORMALISED_SQL})::HUGEINT < {_threshold(fraction)}::HUGEINT)"
 
 
@@ -75,7 +75,7 @@ def count_words(
     memory_limit: str,
     temp_dir: Path,
 ) -> dict[str, int]:
-    """Writes the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
+    """Write the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
 
     Args:
         corpus_dir: folder of a stored corpus.
@@ -85,7 +85,7 @@ def count_words(
         min_count: rarer words are left out.
         threads: CPU threads for DuckDB.
         memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        temp_dir: folder for temporary files of DuckDB.
 
     Returns:
         sentences and tokens of both parts, distinct words of the training part, words written, tokens they cover.
@@ -136,12 +136,12 @@ def count_words(
 
 
 def read_words(words_file: Path) -> pa.Table:
-    """Reads a words file: columns id, word, count, with `BOUNDARY` in row 0."""
+    """Read a words file: columns id, word, count, with `BOUNDARY` in row 0."""
     return pq.read_table(words_file, schema=WORDS_SCHEMA)
 
 
 def _write_words(out_file: Path, boundaries: int, reader: Iterable[pa.RecordBatch]) -> tuple[int, int]:
-    """Writes the boundary and the batches (word, n) with ids; gives the number of words and of their tokens."""
+    """Write the boundary and the batches (word, n) with ids; return the number of words and of their tokens."""
     out_file.parent.mkdir(parents=True, exist_ok=True)
     written = covered = 0
     with pq.ParquetWriter(out_file, WORDS_SCHEMA, compression="zstd") as writer:

@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 from seqeval.scheme import IOBES, Tokens
 
+from taglm_core.corpus.schemes import Span, split_tag
 from taglm_core.evaluation.spans import (
     Counts,
     SpanPair,
     bioes_to_iob2,
     conlleval_spans,
     encode_tags,
-    sentence_counts,
     span_counts,
-    split_tag,
-    strict_bioes_spans,
 )
 
 TYPES = ("PER", "A", "A-B", "B-C")  # hyphens inside, and one type that begins another
@@ -35,6 +33,23 @@ def corpora(draw: st.DrawFn) -> tuple[list[list[str]], list[list[str]]]:
     gold = draw(st.lists(st.lists(tags, max_size=9), max_size=6))
     predicted = [[tag if draw(st.booleans()) else draw(tags) for tag in sentence] for sentence in gold]
     return gold, predicted
+
+
+def strict_bioes_spans(tags: list[str]) -> list[Span]:
+    """Spans that are well-formed BIOES: S, or B I* E of one type; anything else is no span."""
+    spans: list[Span] = []
+    open_type, start = "", 0
+    for position, tag in enumerate(tags):
+        prefix, type_ = split_tag(tag)
+        if prefix == "S":
+            spans.append(Span(type_, position, position + 1))
+        if prefix == "E" and type_ == open_type:
+            spans.append(Span(type_, start, position + 1))
+        if prefix == "B":
+            open_type, start = type_, position
+        elif not (prefix == "I" and type_ == open_type):
+            open_type = ""
+    return spans
 
 
 def conlleval(gold: list[list[str]], predicted: list[list[str]]) -> dict[str, list[int]]:
@@ -113,7 +128,7 @@ def test_strict_spans_of_hand_worked_sequences(tags: str, expected: list[tuple[s
     assert strict_bioes_spans(tags.split()) == expected
 
 
-@pytest.mark.parametrize("tag", ["", "B", "B-", "X-LOC", "LOC", "B_LOC", "o"])
+@pytest.mark.parametrize("tag", ["", "B", "B-", "X-LOC", "LOC", "B_LOC", "o", "L-LOC"])
 def test_malformed_tag_is_refused(tag: str) -> None:
     """What is neither O nor prefix-hyphen-type is an error that names the tag."""
     with pytest.raises(ValueError, match="is not a tag: expected O"):
@@ -160,7 +175,7 @@ def test_sentence_strict_and_boundary_counts_equal_sets(corpus: tuple[list[list[
         boundary = [x + y for x, y in zip(boundary, (len(a), len(b), len(untyped)), strict=True)]
         a, b = set(strict_bioes_spans(one)), set(strict_bioes_spans(other))
         strict = [x + y for x, y in zip(strict, (len(a), len(b), len(a & b)), strict=True)]
-    assert sentence_counts(*coded).tolist() == per_sentence
+    assert SpanPair(*coded).sentence_counts().tolist() == per_sentence
     assert list(SpanPair(*coded, strict=True).counts().micro) == strict
     assert list(SpanPair(*coded).boundary_counts()) == boundary
 

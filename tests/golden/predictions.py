@@ -13,7 +13,7 @@ from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.evaluation.calibration import calibrate_spans, calibrate_tokens
-from taglm_core.evaluation.errors import analyse_errors
+from taglm_core.evaluation.error_analysis import analyse_errors
 from taglm_core.evaluation.predictions import Predictions, read_predictions, write_predictions
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.scores import score, type_confusion

@@ -104,8 +104,8 @@ def test_a_checkpoint_holds_all_streams_and_goes_on_with_another_number_of_ranks
     generators = kept.tensors["generator.cpu"]
     assert len(generators) == 2
     assert not torch.equal(*generators)
-    job = run(pair.folder / "nan", DROPPED, StopRequest())
-    assert job.step == DROPPED.steps
+    training = run(pair.folder / "nan", DROPPED, StopRequest())
+    assert training.step == DROPPED.steps
     said = [event.text for event, _ in read_events(pair.folder / "nan" / JOURNAL) if "instead of" in event.text]
     assert len(said) == 1
     assert "with 1 ranks instead of 2" in said[0]

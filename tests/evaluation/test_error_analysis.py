@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from taglm_core.corpus.parquet import corpus_files, write_corpus
-from taglm_core.corpus.schemes import Scheme
+from taglm_core.corpus.schemes import Scheme, Span
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.errors import MismatchError
-from taglm_core.evaluation.errors import OUTCOMES, STRATA, WORDS, Mistake, VariantErrors, analyse_errors
+from taglm_core.evaluation.error_analysis import OUTCOMES, STRATA, WORDS, Mistake, VariantErrors, analyse_errors
 from taglm_core.evaluation.predictions import Predictions, write_predictions
-from taglm_core.evaluation.spans import Counts, Span, bioes_to_iob2, conlleval_spans
+from taglm_core.evaluation.spans import Counts, bioes_to_iob2, conlleval_spans
 
 TAGS = ("O", "O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC-A") for prefix in "BIES"))
 Tagged = Sequence[tuple[Sequence[str], Sequence[str]]]
