@@ -29,6 +29,7 @@ from record import write
 from torch import Tensor, nn
 
 from taglm_core.config.language_model import LanguageModelConfig
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.text import read_text
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, TokenIds, write_token_ids
@@ -61,8 +62,8 @@ class Text:
         if not done.exists():
             corpus.mkdir(parents=True, exist_ok=True)
             write_corpus(read_text([path]), corpus, scheme=None)
-            count_words(corpus, words / WORDS_FILE, heldout_fraction=HELDOUT_FRACTION, min_count=1, threads=1,
-                        memory_limit="2GB", temp_dir=work / "duckdb")  # fmt: skip
+            limits = DatabaseLimits(1, "2GB", work / "duckdb")
+            count_words(corpus, words / WORDS_FILE, limits, heldout_fraction=HELDOUT_FRACTION, min_count=1)
             write_token_ids(corpus, words / WORDS_FILE, ids, shards=16, heldout_fraction=HELDOUT_FRACTION)
             done.write_text(json.dumps({"text": str(path)}))
         self.ids = TokenIds.open(ids)
