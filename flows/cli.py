@@ -275,10 +275,10 @@ def _run(
         decisions = {n: d for n, d in plan(store, graph).items() if d.step.stage.index <= end.index}
     corpora = report_corpora(experiment, graph, refs_of(decisions))
     if not waiting:
-        from flows.cli_run import tell_missed_of
+        from flows.cli_run import sync_missed
 
         refuse_meaningless(corpora)
-        tell_missed_of(console, experiment, decisions)
+        sync_missed(console, experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)

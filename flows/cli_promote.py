@@ -35,7 +35,7 @@ def promote(
     quiet_defaults()
     from tasks.tracking.promotion import promote as move_alias
 
-    for line in move_alias(uri, Store(run.store).root / "locks", model, version, why, _user()):
+    for line in move_alias(uri, Store(run.store), model, version, why, _user()):
         Console(highlight=False).print(line, markup=False, soft_wrap=True)
 
 

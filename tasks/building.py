@@ -22,7 +22,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ChildFailed, Interrupted
 from taglm_core.pipeline.build import build, clear_work
 from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.kinds import KINDS
+from taglm_core.pipeline.kinds import KINDS, Reporting
 from taglm_core.pipeline.plan import given_objects, recipe_of
 from taglm_core.pipeline.steps import Step
 from taglm_core.process.child import ChildJob
@@ -34,7 +34,6 @@ from taglm_core.store.uses import record_use
 from taglm_core.training.journal import JOURNAL, Event
 from tasks.options import Options
 from tasks.places import without_password
-from tasks.tracking.entry import OWN_RUNS
 from tasks.tracking.tracker import StageRun, open_tracker
 
 logger = logging.getLogger("taglm")
@@ -194,7 +193,7 @@ class _Watcher:
 
 def _own_run(step: Step, tracked: StageRun) -> str | None:
     """Id of the MLflow run of a step that has one of its own."""
-    return tracked.run_id if step.kind in OWN_RUNS else None
+    return tracked.run_id if step.made_as.reporting is Reporting.OWN_RUN else None
 
 
 def _prefect_run() -> str | None:

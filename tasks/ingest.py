@@ -32,5 +32,5 @@ def judge_corpora(experiment: Experiment, made: Refs) -> None:
     for finding in report.findings:
         if not finding.stops:
             logger.warning("%s", line(finding))
-    open_tracker(experiment, catch_up=False).note_findings(made, report.findings)
+    open_tracker(experiment, sync=False).note_findings(made, report.findings)
     refuse_meaningless(report)

@@ -34,7 +34,7 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
         experiment: the experiment.
         made: all its objects, by step name.
     """
-    tracker = open_tracker(experiment, catch_up=False)  # a kill or Ctrl-C while it waits must not lose the outcome
+    tracker = open_tracker(experiment, sync=False)  # a kill or Ctrl-C while it waits must not lose the outcome
     published = tracker.publish(made, prefect_run=_prefect_run())
     wait_for_server()  # Prefect's, which what follows is shown by
     show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")

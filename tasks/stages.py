@@ -70,9 +70,9 @@ def run_stage(
         if isinstance(error, Exception) and not isinstance(error, Interrupted):
             wait_for_server()  # which is to know that the run has failed
         raise
-    publishes = stage is Stage.TAG and experiment.labelled is not None  # and flushes the outbox then
+    publishes = stage is Stage.TAG and experiment.labelled is not None  # and sends what waits then
     if not publishes and (stage is Stage.TAG or not _is_subflow()):
-        open_tracker(experiment).tell_rest()
+        open_tracker(experiment).flush()
     wait_for_server()
     new = [ref for ref in refs.values() if (ref.kind, ref.digest) not in known]
     # What a trigger has started passes the word on even where it found all of its own: what came before it is new.

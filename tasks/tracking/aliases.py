@@ -9,11 +9,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from taglm_core.errors import ConfigError, TrackingAway
-from tasks.tracking.connection import AWAY, Connection, in_words, not_answering
+from tasks.tracking.client import AWAY, Client, in_words, not_answering
 
 
 def aliased_objects(uri: str) -> dict[str, str]:
-    """Taggers that an alias points to (any alias, any model) and the reports they were chosen by: digest -> who.
+    """Return the taggers that an alias points to (any alias, any model) and their reports: digest -> who.
 
     Args:
         uri: tracking store, as given by `resolve_uri`.
@@ -22,7 +22,7 @@ def aliased_objects(uri: str) -> dict[str, str]:
         TrackingAway: it does not answer.
     """
     try:
-        return _ask(Connection(uri).client())
+        return _ask(Client(uri).mlflow())
     except AWAY as error:
         raise TrackingAway(
             f"{not_answering(uri, error)}, and which taggers its aliases name decides what may go; start it or correct "
@@ -31,7 +31,7 @@ def aliased_objects(uri: str) -> dict[str, str]:
 
 
 def registered_object(uri: str, name: str) -> str:
-    """Digest of the tagger behind a registered model.
+    """Return the digest of the tagger behind a registered model.
 
     Args:
         uri: tracking store, as given by `resolve_uri`.
@@ -44,7 +44,7 @@ def registered_object(uri: str, name: str) -> str:
     model, sign, alias = name.partition("@")
     model, _, number = (model, "", "") if sign else name.partition("/")
     try:
-        client = Connection(uri).client()
+        client = Client(uri).mlflow()
         version = client.get_model_version_by_alias(model, alias) if sign else client.get_model_version(model, number)
     except MlflowException as error:
         said = f"models:/{name}: {in_words(error)}; write models:/NAME@champion or models:/NAME/1"
@@ -57,7 +57,7 @@ def registered_object(uri: str, name: str) -> str:
 
 
 def registered_models(client: MlflowClient) -> Iterator[RegisteredModel]:
-    """All of a tracking store, page by page."""
+    """Yield all models of a tracking store, page by page."""
     token = None
     while True:
         page = client.search_registered_models(page_token=token)

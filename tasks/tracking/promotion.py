@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from taglm_core.errors import ConfigError, TrackingAway
 from taglm_core.store.durable import locked
+from taglm_core.store.store import Store
 from tasks.tracking.aliases import registered_models
-from tasks.tracking.connection import AWAY, Connection, not_answering
-from tasks.tracking.decisions import CHAMPION, DEV_F1, PROMOTED
+from tasks.tracking.champion import CHAMPION, DEV_F1, PROMOTED
+from tasks.tracking.client import AWAY, Client, not_answering
 from tasks.tracking.registry import champion_of, registry_lock, write_pages
 
 LONGEST_REASON = 500  # characters: it stands in a table of the model's page
 
 
-def promote(uri: str, locks: Path, model: str, version: str, why: str, user: str | None) -> list[str]:
+def promote(uri: str, store: Store, model: str, version: str, why: str, user: str | None) -> list[str]:
     """Give a version of a registered model the alias `champion`.
 
     Args:
         uri: tracking store, as given by `resolve_uri`.
-        locks: folder of the store's locks.
+        store: the store of objects.
         model: name of the registered model.
         version: number of the version.
         why: the reason, shown on the pages of the version and the model.
@@ -41,12 +41,11 @@ def promote(uri: str, locks: Path, model: str, version: str, why: str, user: str
         raise ConfigError(
             f"--why: found {len(reason)} characters; expected a reason of 1 to {LONGEST_REASON} characters"
         )
-    connection = Connection(uri)
+    client = Client(uri)
     try:
-        client = connection.client()
-        with locked(registry_lock(locks, model)):
-            chosen = _find(client, connection.address, model, version)
-            return _promote(client, chosen, reason, user)
+        with locked(registry_lock(store, model)):
+            chosen = _find(client.mlflow(), client.address, model, version)
+            return _promote(client.mlflow(), chosen, reason, user)
     except AWAY as error:
         raise TrackingAway(f"{not_answering(uri, error)}; start it or correct run.tracking_uri") from error
 
@@ -59,7 +58,9 @@ def _promote(client: MlflowClient, chosen: ModelVersion, reason: str, user: str 
     said = f"{reason} ({time.strftime('%Y-%m-%d')}{who}{was})"
     client.set_model_version_tag(name, number, PROMOTED, said)
     client.set_registered_model_alias(name, CHAMPION, number)
-    write_pages(client, name, number)
+    promoted = client.get_model_version(name, number)
+    run = client.get_run(promoted.run_id).info.experiment_id if promoted.run_id else ""
+    write_pages(client, promoted, client.search_model_versions(f"name = '{name}'"), promoted, run)
     lines = [f"{name} version {number} is champion now: {said}"]
     if DEV_F1 in chosen.tags and not float(chosen.tags[DEV_F1]) > 0:
         lines.append("its dev F1 is 0.00: the next tagger with a better one replaces it")
@@ -67,7 +68,7 @@ def _promote(client: MlflowClient, chosen: ModelVersion, reason: str, user: str 
 
 
 def _find(client: MlflowClient, address: str, model: str, version: str) -> ModelVersion:
-    """A version by name and number.
+    """Return a version by name and number.
 
     Raises:
         ConfigError: it is not there; says what is.
