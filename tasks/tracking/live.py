@@ -61,25 +61,21 @@ class OwnRun(StageRun):
         self, reporter: Reporter, spec: RunSpec, work: Path, *, pace: float, left: SyncState | None = None
     ) -> None:
         self._reporter, self._client, self._ledger = reporter, reporter.client, reporter.ledger
-        self._work, self._journal, self._pace = work, work / JOURNAL, pace
+        self._work, self._pace = work, pace
         self._variant = Variant.of_spec(spec, reporter.store)
         self._state = SyncState(self._client.address, spec, time.time())
         self._claim = self._ledger.claim(*self._state.key)
         self._waiting: list[Event] = []  # metrics that MLflow does not have
         self._read = 0  # offset after the newest of them
-        self._settings: RunContent | None = None  # what the run is still to be told of itself
-        self._stale: str | None = None  # run of work that is gone
+        self._settings: RunContent | None = None  # what the run does not show of itself yet
         self._cut_off = self._opened = self._ended = False
         self._due, self._failures = 0.0, 0
         if self._claim.take():
+            self._resume(left or self._ledger.state(*self._state.key), ended=left is not None)
             if left is None:
-                self._take_up(self._ledger.state(*self._state.key))
                 for receipt in self._ledger.receipts(*self._state.key):
                     self._ledger.forget(receipt)  # it is made again
-                self._ledger.save(self._state)  # a kill leaves a trace, even if MLflow is away until then
-            else:
-                self._go_on(left)
-                self._reread()
+            self._ledger.save(self._state)  # a kill leaves a trace, even if MLflow is away until then
             try:
                 self._open()
             except AWAY as error:
@@ -108,7 +104,7 @@ class OwnRun(StageRun):
         self._read = max(self._read, offset)
         if time.monotonic() >= self._due:
             try:
-                self._flush(self._open())
+                self._send(self._open(), RunContent())
             except AWAY as error:
                 self._missed(error)
 
@@ -116,11 +112,8 @@ class OwnRun(StageRun):
         """Send what is left and the results; in an outage the state says that they wait."""
         if self._ended or not (self.mine or self._take_over()):
             return
-        self._ended = True
         try:
-            run_id = self._open()
-            self._send(run_id, project(self._reporter.store, self._state.spec, artifact))
-            self._end(run_id, FINISHED)
+            run_id = self._end(FINISHED, project(self._reporter.store, self._state.spec, artifact))
             self._reporter.close(self._state, artifact.ref.digest, run_id)
             self.reported = True
         except AWAY as error:
@@ -130,40 +123,35 @@ class OwnRun(StageRun):
             self._claim.release()
 
     def close(self, status: str) -> None:
-        """Send what is left, and how it ended."""
+        """Send what is left, and how it ended; in an outage the next sync ends the run, or goes on with it."""
         if not self.mine or self._ended:
             return
-        self._ended = True
         try:
-            run_id = self._open()
-            self._flush(run_id)
-            self._end(run_id, status)
-            self._state = replace(self._state, status=status)
-            if status == FINISHED:
+            self._end(status, RunContent())
+            self._ledger.save(replace(self._state, status=status))
+            if status == FINISHED:  # though nothing was made
                 self._ledger.drop(*self._state.key)
-            else:
-                self._ledger.save(self._state)
             self.reported = True
         except AWAY as error:
-            self._missed(error)  # the state still says RUNNING: the next sync ends the run, or goes on with it
+            self._missed(error)
         finally:
             self._claim.release()
 
-    def _take_up(self, saved: SyncState | None) -> None:
-        """Go on where an earlier process stopped, unless its work is gone."""
-        if saved is None:
+    def _resume(self, saved: SyncState | None, *, ended: bool = False) -> None:
+        """Go on where an earlier process stopped, unless its work is gone; then its run has ended."""
+        if saved is None or not (ended or saved.run_id is None or saved.status == MADE or self._work.is_dir()):
             return
-        if saved.run_id is not None and saved.status != MADE and not self._work.is_dir():
-            self._stale = saved.run_id
-            return
-        self._go_on(saved)
-
-    def _go_on(self, saved: SyncState) -> None:
-        size = self._journal.stat().st_size if self._journal.exists() else 0
+        journal = self._work / JOURNAL
+        size = journal.stat().st_size if journal.exists() else 0
         offset = saved.offset if saved.offset <= size else 0  # the journal was removed: it begins anew
-        self._cut_off = saved.run_id is None
         self._state = replace(saved, spec=self._state.spec, status=RUNNING, offset=offset)
-        self._read = offset
+        self._cut_off = saved.run_id is None
+        self._reread()
+
+    def _reread(self) -> None:
+        found = list(read_events(self._work / JOURNAL, self._state.offset))
+        self._waiting = [event for event, _ in found if event.kind == "metrics"]
+        self._read = found[-1][1] if found else self._state.offset
 
     def _take_over(self) -> bool:
         """Go on reporting where another process ended before the step did."""
@@ -174,85 +162,66 @@ class OwnRun(StageRun):
             self._ended = True
             self._claim.release()
             return False
-        self._take_up(saved)
-        self._reread()
+        self._resume(saved)
         return True
-
-    def _reread(self) -> None:
-        found = list(read_events(self._journal, self._state.offset))
-        self._waiting = [event for event, _ in found if event.kind == "metrics"]
-        self._read = found[-1][1] if found else self._state.offset
 
     def _open(self) -> str:
         """Return the id of the run: the one that was begun, if it is still there, or a new one."""
         if self._opened and self._state.run_id is not None:
             return self._state.run_id
-        spec, client = self._state.spec, self._client
+        spec, client, variants = self._state.spec, self._client, self._reporter.variants
         experiment_id = self._reporter.experiment_of(spec)
-        if self._stale is not None:
-            self._end(self._stale, "KILLED")
-            self._stale = None
-        tags, known = spec.tags(self._reporter.store), {}
+        tags, params = spec.tags(self._reporter.store), spec.params()
         if self._variant is not None:
-            tags[PARENT] = self._reporter.variants.waiting(spec.mlflow_experiment, self._variant)
-        if self._cut_off:
-            self._adopt()
-        if self._state.run_id is not None:
-            run = client.active_run(self._state.run_id)
-            if run is None:
+            tags[PARENT] = variants.waiting(spec.mlflow_experiment, self._variant)
+        run_id = self._state.run_id or (self._cut_off_run() if self._cut_off else None)
+        run = None if run_id is None else client.active_run(run_id)
+        if run is not None:
+            client.mlflow().update_run(run.info.run_id, status=RUNNING)
+            # Work that was begun as another variant's keeps that name.
+            params = {name: value for name, value in params.items() if name not in run.data.params}
+            self._settings = RunContent(params, tags=tags)
+            self._state = replace(self._state, run_id=run.info.run_id)
+        else:
+            if run_id is not None:  # somebody has deleted it
                 self._state = self._state.afresh()
                 self._reread()
-            else:
-                client.mlflow().update_run(run.info.run_id, status=RUNNING)
-                known = run.data.params  # work that was begun as another variant's keeps that name
-        if self._state.run_id is None:
+            self._settings = RunContent(params)
             self._state = replace(self._state, run_id=client.create_run(experiment_id, spec.step.name, tags))
-            self._settings = RunContent(spec.params())
-        else:
-            params = {name: value for name, value in spec.params().items() if name not in known}
-            self._settings = RunContent(params, tags=tags)
         self._ledger.save(self._state)
         if self._variant is not None:
-            self._reporter.variants.seed_is(self._variant, spec.key, RUNNING)
-        self._opened = True
-        self._due = time.monotonic() + self._pace
+            variants.seed_is(self._variant, spec.key, RUNNING)
+        self._opened, self._due = True, time.monotonic() + self._pace
         return str(self._state.run_id)
 
-    def _adopt(self) -> None:
-        """Take the run that a kill left before its id was noted."""
-        spec = self._state.spec
-        identity = {"taglm.key": spec.key, "taglm.store": str(self._reporter.store.root)}
-        for run in self._client.find_runs(spec.mlflow_experiment, identity, 1):
-            if run.info.status == RUNNING:
-                self._state = replace(self._state, run_id=run.info.run_id)
-        self._cut_off = False
-
-    def _flush(self, run_id: str) -> None:
-        if self._waiting or self._settings is not None:
-            self._send(run_id, RunContent())
-        if self._read != self._state.offset:
-            self._state = replace(self._state, offset=self._read)
-            self._ledger.save(self._state)
+    def _cut_off_run(self) -> str | None:
+        """Return the id of the run that a kill left before its id was noted."""
+        identity = {"taglm.key": self._state.spec.key, "taglm.store": str(self._reporter.store.root)}
+        runs = self._client.find_runs(self._state.spec.mlflow_experiment, identity, 1)
+        return next((run.info.run_id for run in runs if run.info.status == RUNNING), None)
 
     def _send(self, run_id: str, content: RunContent) -> None:
         """Send content, with the metrics that wait and the settings of a run that has none yet."""
-        curves = curve_points(self._waiting, self._state.last)
-        known = {(point.name, point.step) for point in curves}
-        rest = tuple(point for point in content.metrics if (point.name, point.step) not in known)
-        settings = self._settings or RunContent()
-        whole = replace(settings | content, params=settings.params, metrics=curves + rest)
-        self._client.send(run_id, whole, self._state.last)
+        curves, settings = curve_points(self._waiting, self._state.last), self._settings or RunContent()
+        if curves or content != RunContent() or self._settings is not None:
+            known = {(point.name, point.step) for point in curves}
+            rest = tuple(point for point in content.metrics if (point.name, point.step) not in known)
+            whole = replace(settings | content, params=settings.params, metrics=curves + rest)
+            self._client.send(run_id, whole, self._state.last)
+            last = {**self._state.last, **{point.name: point.step for point in curves}}
+            self._state = replace(self._state, offset=self._read, last=last)
+            self._ledger.save(self._state)
         self._settings, self._waiting, self._failures = None, [], 0
-        last = {**self._state.last, **{point.name: point.step for point in curves}}
-        self._state = replace(self._state, offset=self._read, last=last)
-        self._ledger.save(self._state)
         self._due = time.monotonic() + self._pace
 
-    def _end(self, run_id: str, status: str) -> None:
+    def _end(self, status: str, content: RunContent) -> str:
+        self._ended = True
+        run_id = self._open()
+        self._send(run_id, content)
         self._client.mlflow().set_terminated(run_id, status)
         if self._variant is not None:
-            spec = self._state.spec
-            self._reporter.variants.seed_is(self._variant, spec.key, status)
+            self._reporter.variants.seed_is(self._variant, self._state.spec.key, status)
+        return run_id
 
     def _missed(self, error: Exception) -> None:
         if self._failures == 0:

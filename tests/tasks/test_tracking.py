@@ -350,6 +350,7 @@ def test_a_stale_run_of_the_same_work_is_killed(bench: BuildContext) -> None:
     run = bench.unended(LM)
     bench.say(LM, run, 1)
     run._claim.release()
+    bench.tracker.sync()  # as every run begins
     shutil.rmtree(bench.work(LM))
     with bench.open(LM) as fresh:
         status = {found.info.run_id: found.info.status for found in bench.runs("taglm/pretrain/news")}
