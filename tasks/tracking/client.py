@@ -139,13 +139,15 @@ class Client:
 
     def find_runs(self, experiment: str, tags: Mapping[str, str], most: int = 1000) -> list[Run]:
         """Return the runs of an experiment (by name) with these tags that nobody has deleted, newest first."""
-        known = self._experiments.get(experiment) or self._experiment_id(experiment)
+        known = self._experiments.get(experiment)
         if known is None:
-            return []
+            found = self.mlflow().get_experiment_by_name(experiment)
+            if found is None:
+                return []
+            known = str(found.experiment_id)
         text = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         newest = ["attributes.start_time DESC"]
-        found = self.mlflow().search_runs([known], text, ViewType.ACTIVE_ONLY, max_results=most, order_by=newest)
-        return list(found)
+        return list(self.mlflow().search_runs([known], text, ViewType.ACTIVE_ONLY, max_results=most, order_by=newest))
 
     def active_run(self, run_id: str) -> Run | None:
         """Return a run; None if it is gone or deleted."""
@@ -177,7 +179,7 @@ class Client:
         if content.artifacts:
             with tempfile.TemporaryDirectory() as folder:
                 _write_files(Path(folder), content.artifacts)
-                self._put(self._folder_of(run_id), Path(folder))
+                self.put_folder(self._folder_of(run_id), Path(folder))
         client = self.mlflow()
         if content.datasets:
             with self.lock():  # MLflow looks a data set up and then adds it: two runs at once would both add it
@@ -190,19 +192,12 @@ class Client:
 
     def put_folder(self, address: str, folder: Path) -> None:
         """Upload all files of a folder to an address of artifacts."""
-        self._put(address, folder)
-
-    def _put(self, address: str, folder: Path) -> None:
         get_artifact_repository(address, tracking_uri=self.uri, registry_uri=self.uri).log_artifacts(str(folder))
 
     def _folder_of(self, run_id: str) -> str:
         if run_id not in self._folders:
             self._folders[run_id] = self.mlflow().get_run(run_id).info.artifact_uri
         return self._folders[run_id]
-
-    def _experiment_id(self, name: str) -> str | None:
-        found = self.mlflow().get_experiment_by_name(name)
-        return None if found is None else str(found.experiment_id)
 
     def _create_experiment(self, name: str, tags: Mapping[str, str]) -> Experiment:
         """Return a new experiment, without the tags that hold its id; the one that another process made at once."""

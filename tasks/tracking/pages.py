@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -40,54 +39,36 @@ SCORES = ("f1_mean", "f1_std", "f1_difference")  # of the split that was measure
 Curve = Mapping[str, Sequence[LearningPoint]]
 
 
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """A tagger that a report compares.
-
-    Attributes:
-        number: its seed.
-        tagger: kind and key of the tagger.
-        digest: of the tagger.
-    """
-
-    number: int
-    tagger: tuple[str, str]
-    digest: str
+Seeds = Mapping[int, tuple[str, str]]  # key and digest of the taggers of a variant
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedVariant:
-    """A variant of a report, with its taggers that are still in the store."""
-
-    variant: Variant
-    seeds: tuple[Seed, ...]
-
-
-def compared_variants(store: Store, spec: RunSpec) -> list[ComparedVariant]:
-    """Return the variants that a report compares; their settings stand in the manifests of their taggers.
+def compared_variants(store: Store, spec: RunSpec) -> list[tuple[Variant, Seeds]]:
+    """Return the variants that a report compares, with their taggers; manifests of these hold the settings.
 
     The taggers are those that were measured on test, since on dev the forerunner of a tagger on train and dev is
     measured; those on dev where there is no test. A variant whose taggers are gone is left out.
     """
-    inputs, found = [each for each in spec.typed() if each.kind == "evaluation"], []
+    found: list[tuple[Variant, Seeds]] = []
+    inputs = [each for each in spec.typed() if each.kind == "evaluation"]
     split = "test" if any(each.split == "test" for each in inputs) else "dev"
     for name in spec.step.config["variants"]:
-        seeds, recipe = [], None
+        seeds: dict[int, tuple[str, str]] = {}
+        recipe = None
         for each in inputs:
             pointer = store.pointer(each.kind, spec.inputs[each.role].key)
             if (each.split, each.variant) == (split, name) and pointer is not None:
                 with contextlib.suppress(StoreError):
                     digest = pointer.recipe.inputs["tagger"]
                     recipe = store.manifest("tagger", digest).recipe
-                    seeds.append(Seed(each.seed, (recipe.kind, recipe.key), digest))
+                    seeds[each.seed] = (recipe.key, digest)
         if recipe is not None:
             variant = Variant.of(name, spec.experiment, recipe.config, recipe.inputs, spec.step.config["seeds"])
-            found.append(ComparedVariant(variant, tuple(seeds)))
+            found.append((variant, seeds))
     return found
 
 
 def variant_page(
-    store: Store, spec: RunSpec, report: Artifact, compared: ComparedVariant, runs: Mapping[int, Receipt]
+    store: Store, spec: RunSpec, report: Artifact, variant: Variant, runs: Mapping[int, Receipt]
 ) -> RunContent:
     """Return what the run of a variant shows once its report is there.
 
@@ -95,10 +76,10 @@ def variant_page(
         store: where everything is.
         spec: the report.
         report: its object.
-        compared: the variant.
+        variant: the variant.
         runs: of its taggers, by seed; whatever experiment trained them.
     """
-    comparison, variant = read_report(report.path), compared.variant
+    comparison = read_report(report.path)
     inputs = typed_inputs("tagger", variant.inputs)
     values = {**comparison_metrics(comparison)[variant.name], **input_metrics(store, inputs)}
     files = [path for path in sorted(report.path.iterdir())

@@ -89,11 +89,11 @@ class Reporter:
 
     def report_variants(self, spec: RunSpec, report: Artifact) -> None:
         """Send a report to the runs of its variants, which belong to it from then on."""
-        for compared in compared_variants(self.store, spec):
-            runs = {seed.number: run for seed in compared.seeds
-                    if (run := self.run_of(spec.mlflow_experiment, *seed.tagger, seed.digest)) is not None}  # fmt: skip
-            page = partial(variant_page, self.store, spec, report, compared, runs)
-            self.variants.report(spec.mlflow_experiment, compared.variant, report.ref.digest, page)
+        for variant, seeds in compared_variants(self.store, spec):
+            found = {seed: self.run_of(spec.mlflow_experiment, "tagger", *each) for seed, each in seeds.items()}
+            runs = {seed: run for seed, run in found.items() if run is not None}
+            page = partial(variant_page, self.store, spec, report, variant, runs)
+            self.variants.report(spec.mlflow_experiment, variant, report.ref.digest, page)
 
     def run_of(self, mlflow_experiment: str, kind: str, key: str, digest: str) -> Receipt | None:
         """Return the run that made an object, whatever experiment it was for; None if none did.
