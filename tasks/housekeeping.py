@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +91,7 @@ def append_due_end(experiment: Experiment, refs: Mapping[str, Ref]) -> None:
         ledger, report = _ledger(experiment.run), refs["report"]
         adopt_begun(ledger, experiment.name, report.key)
         if is_due(ledger, experiment.name, report) or _is_found(ledger, experiment.name, report):
-            append(ledger.store, PendingEnd(ledger.address, experiment, refs))
+            append(ledger.store, PendingEnd(ledger.address, experiment, refs, time=time.time()))
 
 
 def _is_found(ledger: Ledger, experiment: str, report: Ref) -> bool:

@@ -37,9 +37,10 @@ def publish_results(experiment: Experiment, made: Refs) -> None:
     tracker = open_tracker(experiment, sync=False)  # a kill or Ctrl-C while it waits must not lose the outcome
     published = tracker.publish(made, prefect_run=_prefect_run())
     wait_for_server()  # Prefect's, which what follows is shown by
-    show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
-    if (found := published.registration) is not None:
-        logger.info("registered %s version %s: %s", found.name, found.version, found.decision)
+    if published is not None:
+        show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
+        if (found := published.registration) is not None:
+            logger.info("registered %s version %s: %s", found["name"], found["version"], found["decision"])
     findings = report_corpora(experiment, build_graph(experiment), made).findings
     with ignore_prefect_outage():
         _show(experiment, Store(experiment.run.store).open(made["report"]), findings)

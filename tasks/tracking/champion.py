@@ -109,13 +109,7 @@ def _by_hand(model: str, number: str, what: str = "To make this version champion
 
 
 def version_note(tags: Mapping[str, str], run_id: str | None, mlflow_experiment: str) -> str:
-    """Return the description of a version: the decision and what it rests on.
-
-    Args:
-        tags: of the version.
-        run_id: the tagger's run, if it was tracked.
-        mlflow_experiment: id of the run's MLflow experiment.
-    """
+    """Return the description of a version: the decision and what it rests on. (the tagger's run, if it was tracked)."""
     step = f"tagger/{tags['taglm.variant']}/seed-{tags['taglm.seed']}"
     lines = [
         *([f"Promoted by hand: {tags[PROMOTED]}", ""] if PROMOTED in tags else []),

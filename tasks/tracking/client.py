@@ -59,11 +59,7 @@ def not_answering(uri: str, error: Exception) -> str:
 
 
 class Client:
-    """A tracking store that may be away. Remembers what this process has made there.
-
-    Args:
-        uri: as given by `resolve_uri`.
-    """
+    """A tracking store that may be away. Remembers what this process has made there."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri

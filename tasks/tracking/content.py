@@ -61,12 +61,7 @@ class RunContent:
 
 
 def curve_points(events: Iterable[Event], last: Mapping[str, int] | None = None) -> tuple[Point, ...]:
-    """Return the points of a journal, each step of a metric once: a resumed process writes steps again.
-
-    Args:
-        events: of the journal.
-        last: last step of each metric that is known already.
-    """
+    """Return the points of a journal after the last known steps, each once: a resumed process writes steps again."""
     points, known = [], dict(last or {})
     for event in events:
         for name, value in event.values.items() if event.kind == "metrics" else ():

@@ -36,6 +36,7 @@ class PendingEnd:
         refs: its objects, by step name; the report is one of them.
         prefect_run: id of the Prefect flow run.
         begun: whether a process may have made the run.
+        time: when the pipeline ended, in seconds since 1970; None where an older version wrote it.
     """
 
     uri: str
@@ -43,6 +44,7 @@ class PendingEnd:
     refs: Mapping[str, Ref]
     prefect_run: str | None = None
     begun: bool = False
+    time: float | None = None
 
     @property
     def report(self) -> Ref:
@@ -58,12 +60,10 @@ def append(store: Store, end: PendingEnd) -> Path:
     known = sorted(folder.glob(f"*-{name}.json"))
     path = known[0] if known else folder / f"{time.time_ns():020}-{name}.json"
     if not known or end.begun:
+        facts = {name: getattr(end, name) for name in ("uri", "prefect_run", "begun", "time")}
         settings = end.experiment.model_dump(mode="json", exclude={"run"})  # which may hold a password
         refs = {name: asdict(ref) for name, ref in end.refs.items()}
-        write_json(
-            path,
-            {"uri": end.uri, "prefect_run": end.prefect_run, "begun": end.begun, "experiment": settings, "refs": refs},
-        )
+        write_json(path, {**facts, "experiment": settings, "refs": refs})
     return path
 
 

@@ -231,12 +231,7 @@ class OwnRun(StageRun):
 
 
 class AddedResults(StageRun):
-    """A step whose results belong to runs of other steps: an evaluation's to its tagger's, a report's to the variants'.
-
-    Args:
-        reporter: what reports to the tracking store.
-        spec: the step.
-    """
+    """A step whose results belong to runs of other steps: its tagger's, or those of its variants."""
 
     def __init__(self, reporter: Reporter, spec: RunSpec) -> None:
         self._reporter = reporter

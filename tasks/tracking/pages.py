@@ -70,15 +70,7 @@ def compared_variants(store: Store, spec: RunSpec) -> list[tuple[Variant, Seeds]
 def variant_page(
     store: Store, spec: RunSpec, report: Artifact, variant: Variant, runs: Mapping[int, Receipt]
 ) -> RunContent:
-    """Return what the run of a variant shows once its report is there.
-
-    Args:
-        store: where everything is.
-        spec: the report.
-        report: its object.
-        variant: the variant.
-        runs: of its taggers, by seed; whatever experiment trained them.
-    """
+    """Return what the run of a variant shows once its report is there; it links the runs of its taggers, by seed."""
     comparison = read_report(report.path)
     inputs = typed_inputs("tagger", variant.inputs)
     values = {**comparison_metrics(comparison)[variant.name], **input_metrics(store, inputs)}
@@ -106,17 +98,7 @@ def pipeline_page(
     findings: Sequence[Finding] = (),
     prefect_run: str | None = None,
 ) -> RunContent:
-    """Return what the run of a pipeline shows: links to the runs of all steps, scores, learning curve.
-
-    Args:
-        experiment: the experiment.
-        refs: its objects, by step name.
-        report: its comparison.
-        runs: of its steps, by step name.
-        curve: F1 over the labelled sentences, by variant.
-        findings: about its corpora.
-        prefect_run: id of the Prefect flow run.
-    """
+    """Return what the run of a pipeline shows: links to the runs of its steps (by name), scores, learning curve."""
     comparison = read_report(report.path)
     best = best_variant(comparison)
     scores = comparison_metrics(comparison)[best]

@@ -5,7 +5,7 @@ An experiment has one run for each of its reports, however often the pipeline ru
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from mlflow.exceptions import MlflowException
 
@@ -22,7 +22,7 @@ from tasks.tracking.decisions import PIPELINE_KIND, REPORT, PendingEnd, append
 from tasks.tracking.descriptions import experiment_name
 from tasks.tracking.pages import Curve, pipeline_page
 from tasks.tracking.receipts import Receipt
-from tasks.tracking.registry import Registration, register_best
+from tasks.tracking.registry import register_best
 from tasks.tracking.reporter import Reporter
 from tasks.tracking.spec import FINISHED, RunSpec, reporting_of
 from tasks.tracking.views import PIPELINE, experiment_tags
@@ -30,21 +30,8 @@ from tasks.tracking.views import PIPELINE, experiment_tags
 MOST_RUNS = 1000  # of variants that a learning curve looks at, newest first
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What the end of a pipeline has become.
-
-    Attributes:
-        run_id: the pipeline's run; None while MLflow is away.
-        registration: what was decided about its best tagger.
-    """
-
-    run_id: str | None = None
-    registration: Registration | None = None
-
-
-def publish(reporter: Reporter, end: PendingEnd) -> Published:
-    """Link the pipeline's run to those of its steps, and register its best tagger.
+def publish(reporter: Reporter, end: PendingEnd) -> Receipt:
+    """Link the pipeline's run to those of its steps, and register its best tagger; return the receipt.
 
     Raises:
         StoreError: an object is damaged or gone.
@@ -57,12 +44,14 @@ def publish(reporter: Reporter, end: PendingEnd) -> Published:
             known = pipeline_run(reporter, end)
             opened = {step: store.open(ref) for step, ref in end.refs.items()
                       if ref.kind in ("tagger", "language-model")}  # fmt: skip
-            registration = register_best(reporter, end.experiment, opened, report=store.open(end.report))
+            registration = register_best(
+                reporter, end.experiment, opened, report=store.open(end.report), ended=end.time
+            )
             known = replace(known, registration=asdict(registration))
             ledger.record(known)
     for step, ref in end.refs.items():
         record_use(store, name, step, (ref.kind, ref.digest), pipeline_run=known.run_id, prefect_run=end.prefect_run)
-    return Published(known.run_id, Registration(**known.registration or {}))
+    return known
 
 
 def pipeline_run(reporter: Reporter, end: PendingEnd) -> Receipt:
@@ -103,12 +92,9 @@ def pipeline_run(reporter: Reporter, end: PendingEnd) -> Receipt:
 
 
 def learning_curve(client: Client, experiment: Experiment, test: str) -> Curve:
-    """Return F1 on one test corpus over the labelled sentences, by variant; of several runs at one size the newest.
+    """Return F1 on one test corpus (its digest) over the labelled sentences; of several runs at one size the newest.
 
-    Args:
-        client: the tracking store.
-        experiment: runs of other experiments are left out: their variants of the same name may be others.
-        test: digest of the test corpus.
+    Runs of other experiments are left out: their variants of the same name may be others.
     """
     tags = {"taglm.kind": "variant", "taglm.experiment": experiment.name, "taglm.test_digest": test}
     runs = client.find_runs(experiment_name(Stage.TAG, experiment.data_set), tags, MOST_RUNS)

@@ -30,13 +30,7 @@ COLUMNS = ("precision", "recall", "f1", "gold", "predicted", "correct")
 
 
 def project(store: Store, spec: RunSpec, artifact: Artifact) -> RunContent:
-    """Return what the run of an object shows: its curves, results, sizes and files.
-
-    Args:
-        store: where it is.
-        spec: what it was built for.
-        artifact: the object.
-    """
+    """Return what the run of an object shows: its curves, results, sizes and files."""
     manifest, events = artifact.manifest, journal_of(artifact)
     sizes = {f"size/{name}": float(count) for name, count in manifest.counts.items()}
     results = {**manifest.metrics, **sizes, "seconds": manifest.seconds}
@@ -62,7 +56,7 @@ def project_evaluation(
     Args:
         store: where it is.
         spec: what it was built for.
-        artifact: the evaluation.
+        artifact: its object.
         splits: all that the run has evaluations of then.
         alone: whether it has a run of its own instead, without the curves of the tagger.
     """

@@ -87,11 +87,7 @@ class Receipt:
 
 
 class Claim:
-    """A lock that is taken only if it is free. The system frees it when its holder dies.
-
-    Args:
-        path: the file that is locked; removed when it is given back.
-    """
+    """A lock that is taken only if it is free. The system frees it when its holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -121,12 +117,7 @@ class Claim:
 
 
 class Ledger:
-    """The files about one tracking store.
-
-    Args:
-        store: the store of objects.
-        address: of the tracking store, without user and password.
-    """
+    """The files of a store about one tracking store, by its address without user and password."""
 
     def __init__(self, store: Store, address: str) -> None:
         self.store, self.address, self.root = store, address, tracking_folder(store)

@@ -22,12 +22,7 @@ MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is lo
 
 
 def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Artifact]) -> None:
-    """Write a tagger as an MLflow model: code, weights, no pickle.
-
-    Args:
-        folder: where; must not exist.
-        tagger: the tagger.
-        language_models: by step name; more than it reads may be there.
+    """Write a tagger and the language models that it reads (by step name) into a new folder, as an MLflow model.
 
     Raises:
         MissingObject: one that it reads is not there.

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from taglm_core.analysis.measuring import compare_on_dev
 from taglm_core.config.experiment import Experiment
-from taglm_core.errors import StoreError
+from taglm_core.errors import MismatchError, StoreError
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.roles import DEV_CORPUS
@@ -62,7 +62,12 @@ def registry_lock(store: Store, model: str) -> Path:
 
 
 def register_best(
-    reporter: Reporter, experiment: Experiment, objects: Mapping[str, Artifact], *, report: Artifact | None = None
+    reporter: Reporter,
+    experiment: Experiment,
+    objects: Mapping[str, Artifact],
+    *,
+    report: Artifact | None = None,
+    ended: float | None = None,
 ) -> Registration:
     """Register the tagger with the best dev F1 and decide about the champion; a tagger is registered once.
 
@@ -71,13 +76,15 @@ def register_best(
         experiment: that the taggers are of.
         objects: taggers, at least one, and the language models that the best of them reads, by step name.
         report: the report that compares the taggers, for the version's tags.
+        ended: when their pipeline ended, in seconds since 1970: a champion of another dev split that was registered
+            after that stays.
 
     Raises:
         MissingObject: a language model of the best tagger is not given.
         MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
     step, tagger = best_tagger({name: made for name, made in objects.items() if made.ref.kind == "tagger"})
-    return _Registry(reporter, experiment, model_name(experiment.data_set)).register(step, tagger, objects, report)
+    return _Registry(reporter, experiment, ended).register(step, tagger, objects, report)
 
 
 def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
@@ -91,16 +98,11 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
 
 
 class _Registry:
-    """One registered model.
+    """One registered model, as an experiment registers in it."""
 
-    Args:
-        reporter: what reports to the tracking store.
-        experiment: whose tagger is registered.
-        name: of the model.
-    """
-
-    def __init__(self, reporter: Reporter, experiment: Experiment, name: str) -> None:
-        self._reporter, self._experiment, self._name = reporter, experiment, name
+    def __init__(self, reporter: Reporter, experiment: Experiment, ended: float | None) -> None:
+        self._reporter, self._experiment, self._ended = reporter, experiment, ended
+        self._name = model_name(experiment.data_set)
         self._client: Client = reporter.client
         self._group = experiment_name(Stage.TAG, experiment.data_set)
         self._measured = False  # which takes a while
@@ -171,7 +173,8 @@ class _Registry:
         champion.
         """
         client, name, number = self._client.mlflow(), self._name, str(version.version)
-        draft = tracking_folder(self._reporter.store) / "decisions" / f"{name.replace('/', '-')}-{number}.draft"
+        lock = self._reporter.ledger.lock(name.replace("/", "-"), number)
+        draft = tracking_folder(self._reporter.store) / "decisions" / lock.with_suffix(".draft").name
         decision = (read_json(draft) or {}).get("decision") or version.tags.get(OLD_PENDING)
         holder = champion_of(client, name)
         on_it = _is(holder, version)
@@ -214,6 +217,8 @@ class _Registry:
             if champion.tags[DEV_DIGEST] == digest:
                 mine, its = (float(version.tags[DEV_F1]) for version in (challenger, champion))
                 return Match(mine, its, digest, _sentences(self._reporter.store, digest))
+            if self._ended is not None and champion.creation_timestamp > 1000 * self._ended:
+                raise MismatchError("it was chosen after this tagger's pipeline had ended")
             taggers = (challenger.tags["taglm.object"], champion.tags["taglm.object"])
             self._measured, found = True, compare_on_dev(self._experiment, taggers, digest)
             return Match(*found.f1, digest, found.sentences, found.of, anew=True)
@@ -228,11 +233,11 @@ def write_pages(
     champion: ModelVersion | None,
     mlflow_experiment: str,
 ) -> None:
-    """Write the descriptions of a version and of its model.
+    """Write the descriptions of a version and of its model; a version without a decision keeps its own.
 
     Args:
         client: of the tracking store.
-        version: the version; without a decision its description stays as it is.
+        version: the version.
         versions: all of the model.
         champion: the version that has the alias.
         mlflow_experiment: id of the MLflow experiment of the version's run.

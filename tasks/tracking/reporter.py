@@ -25,12 +25,7 @@ _EVALUATION_TAG = "taglm.evaluation."
 
 
 class Reporter:
-    """What reports the objects of one store to one tracking store.
-
-    Args:
-        client: the tracking store.
-        store: the store of objects.
-    """
+    """What reports the objects of one store to one tracking store."""
 
     def __init__(self, client: Client, store: Store) -> None:
         self.client, self.store = client, store

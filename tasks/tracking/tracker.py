@@ -29,8 +29,8 @@ from tasks.tracking.compatibility import adopt_old_files
 from tasks.tracking.decisions import PendingEnd, append, waiting
 from tasks.tracking.descriptions import FINDINGS, experiment_name, findings_text, run_by_id_link
 from tasks.tracking.live import AddedResults, OwnRun, StageRun
-from tasks.tracking.pipelines import Published, publish
-from tasks.tracking.receipts import MADE, Claim, SyncState, put_aside
+from tasks.tracking.pipelines import publish
+from tasks.tracking.receipts import MADE, Claim, Receipt, SyncState, put_aside
 from tasks.tracking.reporter import Reporter
 from tasks.tracking.spec import FAILED, FINISHED, KILLED, RunSpec
 
@@ -56,7 +56,7 @@ class Tracker(Reporter):
     def __init__(self, experiment: Experiment, *, uri: str | None = None, pace: float = PACE) -> None:
         super().__init__(Client(resolve_uri(uri or experiment.run.tracking_uri)), Store(experiment.run.store))
         self.experiment, self._pace = experiment, pace
-        self._published: dict[Path, Published] = {}
+        self._published: dict[Path, Receipt] = {}
         self._tried: set[Path] = set()  # ends that this process has tried to send
 
     @contextlib.contextmanager
@@ -88,7 +88,7 @@ class Tracker(Reporter):
 
     def publish(
         self, refs: Mapping[str, Ref], *, prefect_run: str | None = None, patience: float = LAST_CHANCE
-    ) -> Published:
+    ) -> Receipt | None:
         """Report the end of a pipeline: its run is linked to those of its steps, its best tagger registered.
 
         It is written into the store first: the next run sends it, if the tracking store is away.
@@ -98,7 +98,7 @@ class Tracker(Reporter):
             prefect_run: id of the Prefect flow run.
             patience: seconds to wait for a store that is away.
         """
-        end = PendingEnd(self.client.address, self.experiment, refs, prefect_run)
+        end = PendingEnd(self.client.address, self.experiment, refs, prefect_run, time=time.time())
         path = append(self.store, end)
         self._tried.discard(path)
         try:
@@ -106,7 +106,7 @@ class Tracker(Reporter):
                 self._attempt(path, "the outcome of a pipeline", partial(self._publish, path, end))
         except AWAY as error:
             warn_away(self.client, error)
-        return self._published.pop(path, Published())
+        return self._published.pop(path, None)
 
     def note_findings(self, refs: Mapping[str, Ref], findings: Sequence[Finding]) -> None:
         """Say on the page of the corpora's run what is suspicious about them.
@@ -242,9 +242,8 @@ class NoTracker:
     def note_findings(self, *_: object) -> None:
         """Do nothing."""
 
-    def publish(self, *_: object, **__: object) -> Published:
+    def publish(self, *_: object, **__: object) -> None:
         """Do nothing."""
-        return Published()
 
     def address(self, *_: object) -> str | None:
         """Return no page."""

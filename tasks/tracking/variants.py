@@ -48,12 +48,7 @@ class VariantState:
 
 
 class VariantRuns:
-    """Makes runs of variants, and keeps their status.
-
-    Args:
-        client: the tracking store.
-        ledger: what was reported to it.
-    """
+    """Makes runs of variants, and keeps their status."""
 
     def __init__(self, client: Client, ledger: Ledger) -> None:
         self._client, self._ledger = client, ledger
