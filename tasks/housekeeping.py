@@ -17,7 +17,7 @@ from taglm_core.store.uses import record_use, uses_of
 from tasks.places import without_password
 from tasks.preflight.tracking_store import require_mlflow_settings
 from tasks.tracking.address import is_there, resolve_uri
-from tasks.tracking.compatibility import adopt_begun, adopt_old_files
+from tasks.tracking.compatibility import adopt_old_files
 from tasks.tracking.decisions import PendingEnd, append, is_due, waiting
 from tasks.tracking.receipts import Ledger, all_pending
 from tasks.tracking.spec import RUNNING
@@ -89,7 +89,6 @@ def append_due_end(experiment: Experiment, refs: Mapping[str, Ref]) -> None:
     """
     if experiment.run.tracking:
         ledger, report = _ledger(experiment.run), refs["report"]
-        adopt_begun(ledger, experiment.name, report.key)
         if is_due(ledger, experiment.name, report) or _is_found(ledger, experiment.name, report):
             append(ledger.store, PendingEnd(ledger.address, experiment, refs, time=time.time()))
 

@@ -7,7 +7,6 @@ tracking/outcomes/*.json         ends of pipelines; *.begun: reports whose end h
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from taglm_core.store.durable import is_locked, read_json
 from taglm_core.store.store import Store
 from tasks.places import without_password
 from tasks.tracking.decisions import append, read_end
-from tasks.tracking.receipts import MADE, Ledger, Receipt, SyncState, tracking_folder
+from tasks.tracking.receipts import MADE, Ledger, SyncState, tracking_folder
 from tasks.tracking.spec import FINISHED, RunSpec
 
 
@@ -41,16 +40,8 @@ def adopt_old_files(store: Store) -> None:
         else:
             (folder / "decisions").mkdir(exist_ok=True)
             path.rename(folder / "decisions" / path.name)
-
-
-def adopt_begun(ledger: Ledger, experiment: str, key: str) -> None:
-    """Turn the mark of an older version that a report was begun, and its end not written, into a receipt."""
-    text = f"{ledger.address} {experiment} {key}"
-    mark = ledger.root / "outcomes" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.begun"
-    pointer = ledger.store.pointer("report", key)
-    if mark.exists() and pointer is not None:
-        ledger.record(Receipt(experiment, "report", key, pointer.digest))
-        mark.unlink(missing_ok=True)
+    for path in (folder / "outcomes").glob("*.begun"):
+        path.unlink(missing_ok=True)
 
 
 def _adopt(ledger: Ledger, state: SyncState, *, made: bool) -> None:

@@ -174,7 +174,7 @@ class OwnRun(StageRun):
         tags, params = spec.tags(self._reporter.store), spec.params()
         if self._variant is not None:
             tags[PARENT] = variants.waiting(spec.mlflow_experiment, self._variant)
-        run_id = self._state.run_id or (self._cut_off_run() if self._cut_off else None)
+        run_id = self._state.run_id or (self._reporter.cut_off_run(spec) if self._cut_off else None)
         run = None if run_id is None else client.active_run(run_id)
         if run is not None:
             client.mlflow().update_run(run.info.run_id, status=RUNNING)
@@ -193,12 +193,6 @@ class OwnRun(StageRun):
             variants.seed_is(self._variant, spec.key, RUNNING)
         self._opened, self._due = True, time.monotonic() + self._pace
         return str(self._state.run_id)
-
-    def _cut_off_run(self) -> str | None:
-        """Return the id of the run that a kill left before its id was noted."""
-        identity = {"taglm.key": self._state.spec.key, "taglm.store": str(self._reporter.store.root)}
-        runs = self._client.find_runs(self._state.spec.mlflow_experiment, identity, 1)
-        return next((run.info.run_id for run in runs if run.info.status == RUNNING), None)
 
     def _send(self, run_id: str, content: RunContent) -> None:
         """Send content, with the metrics that wait and the settings of a run that has none yet."""

@@ -193,17 +193,12 @@ class _Registry:
                 holder = version
         client.set_model_version_tag(name, number, DECISION, str(decision))
         decided = _tagged(version, str(decision))
-        self._write_pages(decided, [decided if _is(each, version) else each for each in versions], holder)
+        where = self._client.experiment(self._group, experiment_tags(Stage.TAG)) if version.run_id else ""
+        write_pages(client, decided, [decided if _is(each, version) else each for each in versions], holder, where)
         if OLD_PENDING in version.tags:
             client.delete_model_version_tag(name, number, OLD_PENDING)
         draft.unlink(missing_ok=True)
         return Registration(name, number, on_it, str(decision))
-
-    def _write_pages(
-        self, version: ModelVersion, versions: Sequence[ModelVersion], champion: ModelVersion | None
-    ) -> None:
-        tagger = version.run_id and self._client.experiment(self._group, experiment_tags(Stage.TAG))
-        write_pages(self._client.mlflow(), version, versions, champion, str(tagger or ""))
 
     def _decide(self, challenger: ModelVersion, champion: ModelVersion | None) -> tuple[bool, str]:
         """Return whether the alias moves to a version, and why.

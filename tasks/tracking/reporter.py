@@ -17,7 +17,7 @@ from tasks.tracking.descriptions import NOTE, run_link
 from tasks.tracking.pages import compared_variants, variant_page
 from tasks.tracking.projection import OBJECT_TAG, project_evaluation
 from tasks.tracking.receipts import MADE, Ledger, Receipt, SyncState
-from tasks.tracking.spec import FAILED, FINISHED, KILLED, PARENT, RunSpec, Variant
+from tasks.tracking.spec import FAILED, FINISHED, KILLED, PARENT, RUNNING, RunSpec, Variant
 from tasks.tracking.variants import VariantRuns
 from tasks.tracking.views import experiment_tags
 
@@ -35,6 +35,12 @@ class Reporter:
     def experiment_of(self, spec: RunSpec) -> str:
         """Return the id of the MLflow experiment of a step's run."""
         return self.client.experiment(spec.mlflow_experiment, experiment_tags(spec.step.stage))
+
+    def cut_off_run(self, spec: RunSpec) -> str | None:
+        """Return the run that a kill left before its id was noted."""
+        identity = {"taglm.kind": spec.step.kind, "taglm.key": spec.key, "taglm.store": str(self.store.root)}
+        runs = self.client.find_runs(spec.mlflow_experiment, identity, 1)
+        return next((run.info.run_id for run in runs if run.info.status == RUNNING), None)
 
     def close(self, state: SyncState, digest: str, run_id: str | None = None) -> None:
         """Write the receipt of an object, and remove it from what waits."""
@@ -158,19 +164,13 @@ class Reporter:
                 note += f": [the tagger's run]({link})"
             parent = self.variants.waiting(spec.mlflow_experiment, variant)
             tags = {**spec.tags(self.store), PARENT: parent, NOTE: note}
-            run_id = self._cut_off(spec) or self.client.create_run(self.experiment_of(spec), spec.step.name, tags)
+            run_id = self.cut_off_run(spec) or self.client.create_run(self.experiment_of(spec), spec.step.name, tags)
             self.ledger.save(replace(state, run_id=run_id))
         split = _split(state)
         self.client.send(run_id, project_evaluation(self.store, spec, artifact, [split], alone=True))
         self.client.mlflow().set_terminated(run_id, FINISHED)
         self.variants.seed_is(variant, spec.key, FINISHED)
         self.close(state, artifact.ref.digest, run_id)
-
-    def _cut_off(self, spec: RunSpec) -> str | None:
-        """Return the run of an evaluation that a kill left before its id was noted."""
-        tags = spec.tags(self.store)
-        identity = {name: tags[name] for name in ("taglm.experiment", "taglm.kind", "taglm.key")}
-        return next((run.info.run_id for run in self.client.find_runs(spec.mlflow_experiment, identity, 1)), None)
 
     def others(self, state: SyncState) -> Iterator[SyncState]:
         """Yield the states of other evaluations of the same tagger, for the same experiment, that somebody makes."""

@@ -63,15 +63,7 @@ class Tracker(Reporter):
     def stage_run(
         self, step: Step, recipe: Recipe, work: Path, *, inputs: Mapping[str, Ref], prefect_run: str | None = None
     ) -> Iterator[StageRun]:
-        """The run of one step while it is being built; ended when the block ends, however it ends.
-
-        Args:
-            step: the step.
-            recipe: what it is made from.
-            work: its work folder.
-            inputs: the objects it reads, by role.
-            prefect_run: id of the Prefect flow run.
-        """
+        """The run of one step while it is being built; ended when the block ends, however it ends."""
         spec = RunSpec(
             self.experiment.name, step, recipe.key, dict(inputs), prefect_run, _commit(), _user(),
             tuple(self.experiment.seeds),
@@ -109,12 +101,7 @@ class Tracker(Reporter):
         return self._published.pop(path, None)
 
     def note_findings(self, refs: Mapping[str, Ref], findings: Sequence[Finding]) -> None:
-        """Say on the page of the corpora's run what is suspicious about them.
-
-        Args:
-            refs: the objects of the ingest stage, by step name.
-            findings: all that the experiment does not accept.
-        """
+        """Say on the page of the corpora's run what is suspicious about them."""
         step, ref = build_graph(self.experiment)[STATISTICS], refs[STATISTICS]
         try:
             run = self.run_of(experiment_name(step.stage, step.group), ref.kind, ref.key, ref.digest)
@@ -232,33 +219,21 @@ class Tracker(Reporter):
         return StageRun()
 
 
+def _nothing(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
 class NoTracker:
     """Reports nothing: `run.tracking` is off. Takes what `Tracker` takes."""
+
+    publish = note_findings = address = sync = flush = staticmethod(_nothing)
 
     def stage_run(self, *_: object, **__: object) -> contextlib.AbstractContextManager[StageRun]:
         """A step without a run."""
         return contextlib.nullcontext(StageRun())
 
-    def note_findings(self, *_: object) -> None:
-        """Do nothing."""
 
-    def publish(self, *_: object, **__: object) -> None:
-        """Do nothing."""
-
-    def address(self, *_: object) -> str | None:
-        """Return no page."""
-        return None
-
-    def sync(self) -> bool:
-        """Do nothing."""
-        return True
-
-    def flush(self) -> bool:
-        """Do nothing."""
-        return True
-
-
-_TRACKERS: dict[tuple[str, str], Tracker] = {}
+_TRACKERS: dict[tuple[str, ...], Tracker] = {}
 _OPENING = threading.Lock()
 
 
@@ -271,7 +246,8 @@ def open_tracker(experiment: Experiment, *, sync: bool = True) -> Tracker | NoTr
     """
     if not experiment.run.tracking:
         return NoTracker()
-    key = (resolve_uri(experiment.run.tracking_uri), experiment.model_dump_json())
+    store = Path(experiment.run.store).absolute()
+    key = (resolve_uri(experiment.run.tracking_uri), str(store), experiment.model_dump_json())
     with _OPENING:
         known = _TRACKERS.get(key)
         tracker = known or _TRACKERS.setdefault(key, Tracker(experiment))
