@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,6 +66,8 @@ class Client:
         self.uri = uri
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
+        self._new: set[str] = set()
+        self._asking = threading.Lock()
         self._folders: dict[str, str] = {}  # addresses of artifacts, by run
         # MLflow prints a traceback for each failed statement; its error is logged once, by us
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -121,8 +124,12 @@ class Client:
             tags: that it gets, in values `{id}` stands for its id. A description that is there stays: somebody may
                 have changed it.
         """
-        if name in self._experiments:
+        with self._asking:  # the steps of a stage begin at once
+            if name not in self._experiments:
+                self._experiments[name] = self._experiment(name, tags)
             return self._experiments[name]
+
+    def _experiment(self, name: str, tags: Mapping[str, str]) -> str:
         client = self.mlflow()
         found = client.get_experiment_by_name(name)
         if found is None or found.lifecycle_stage != "active" or _missing(found, tags):
@@ -130,8 +137,11 @@ class Client:
                 found = self._create_experiment(name, tags) if found is None else client.get_experiment_by_name(name)
                 assert found is not None
                 self._complete(found, tags)
-        self._experiments[name] = str(found.experiment_id)
-        return self._experiments[name]
+        return str(found.experiment_id)
+
+    def is_new(self, experiment: str) -> bool:
+        """Return whether this process has made an experiment (by name), so that there is nothing to find in it."""
+        return experiment in self._new
 
     def find_runs(self, experiment: str, tags: Mapping[str, str], most: int = 1000) -> list[Run]:
         """Return the runs of an experiment (by name) with these tags that nobody has deleted, newest first."""
@@ -206,6 +216,7 @@ class Client:
             known = client.get_experiment_by_name(name)
             assert known is not None
             return known
+        self._new.add(name)
         return Experiment(made, name, "", "active", [ExperimentTag(*each) for each in plain.items()])
 
     def _complete(self, found: Experiment, tags: Mapping[str, str]) -> None:

@@ -41,11 +41,12 @@ def publish(reporter: Reporter, end: PendingEnd) -> Receipt:
     with locked(ledger.lock(PIPELINE_KIND, end.report.key)):
         known = ledger.receipt(PIPELINE_KIND, end.report.key, name)
         if known is None or known.digest != end.report.digest or known.registration is None:
+            again = known is not None or end.begun
             known = pipeline_run(reporter, end)
             opened = {step: store.open(ref) for step, ref in end.refs.items()
                       if ref.kind in ("tagger", "language-model")}  # fmt: skip
             registration = register_best(
-                reporter, end.experiment, opened, report=store.open(end.report), ended=end.time
+                reporter, end.experiment, opened, report=store.open(end.report), ended=end.time, again=again
             )
             known = replace(known, registration=asdict(registration))
             ledger.record(known)

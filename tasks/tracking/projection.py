@@ -15,7 +15,9 @@ from taglm_core.errors import StoreError
 from taglm_core.evaluation.calibration import Calibration
 from taglm_core.evaluation.curves import CURVE, series
 from taglm_core.evaluation.figures import confusion_figure, curve_figure, reliability_figure
+from taglm_core.pipeline.kinds import recipe_inputs
 from taglm_core.pipeline.roles import Input
+from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, Event, read_events
 from tasks.places import prefect_line
@@ -44,7 +46,7 @@ def project(store: Store, spec: RunSpec, artifact: Artifact) -> RunContent:
         curves + with_results(curves, {**results, **more}, made_at(artifact)),
         {OBJECT_TAG: artifact.ref.digest, NOTE: "\n".join(lines)},
         artifacts,
-        datasets_of(store, spec),
+        () if spec.step.kind == "tagger" else datasets_of(store, spec),  # a tagger's come with its evaluations
     )
 
 
@@ -76,18 +78,21 @@ def project_evaluation(
     tags = {f"taglm.evaluation.{split}": artifact.ref.digest, **listed_tables(f"{name}_types.json" for name in splits)}
     before = () if alone else _tagger_points(store, spec)
     metrics = with_results(before, values, made_at(artifact))
-    return RunContent({}, metrics, tags, artifacts, datasets_of(store, spec))
+    inputs = [] if alone else _inputs_of_tagger(store, spec)
+    return RunContent({}, metrics, tags, artifacts, datasets_of(store, spec, inputs))
 
 
-def datasets_of(store: Store, spec: RunSpec) -> tuple[UsedDataset, ...]:
-    """Return the corpora that a step reads, by our digests."""
+def datasets_of(store: Store, spec: RunSpec, more: Sequence[Input] = ()) -> tuple[UsedDataset, ...]:
+    """Return the corpora that a step reads, and those among more inputs, by our digests; gone ones are left out."""
     found = []
-    for each in spec.typed():
-        ref = spec.inputs[each.role]
-        if ref.kind in ("corpus", "token-ids"):
+    for each in (*more, *spec.typed()):
+        if each.kind in ("corpus", "token-ids"):
             split = each.split or spec.step.split or "text"
             name, context = f"{spec.step.group}/{split}", CONTEXTS.get(split, "training")
-            found.append(UsedDataset(name, ref.digest, context, str(store.folder(ref)), dict(ref.counts)))
+            with contextlib.suppress(StoreError):
+                counts = store.manifest(each.kind, each.digest).counts
+                uri = str(store.folder(Ref(each.kind, "", each.digest)))
+                found.append(UsedDataset(name, each.digest, context, uri, counts))
     return tuple(found)
 
 
@@ -161,6 +166,13 @@ def tagger_figure(events: Sequence[Event]) -> Figure | None:
     """Return the dev F1 of a tagger over the epochs; None without a point. A language model brings its own curve."""
     (points,) = series(events, "dev/f1")
     return curve_figure({"dev F1": [(epoch, 100 * f1) for epoch, f1 in points]}, "epochs", "F1 (%)") if points else None
+
+
+def _inputs_of_tagger(store: Store, spec: RunSpec) -> list[Input]:
+    try:
+        return recipe_inputs(store.manifest("tagger", spec.inputs["tagger"].digest).recipe)
+    except StoreError:
+        return []
 
 
 def _tagger_points(store: Store, spec: RunSpec) -> tuple[Point, ...]:

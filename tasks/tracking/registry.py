@@ -68,6 +68,7 @@ def register_best(
     *,
     report: Artifact | None = None,
     ended: float | None = None,
+    again: bool = True,
 ) -> Registration:
     """Register the tagger with the best dev F1 and decide about the champion; a tagger is registered once.
 
@@ -78,13 +79,14 @@ def register_best(
         report: the report that compares the taggers, for the version's tags.
         ended: when their pipeline ended, in seconds since 1970: a champion of another dev split that was registered
             after that stays.
+        again: whether an earlier attempt may have left files.
 
     Raises:
         MissingObject: a language model of the best tagger is not given.
         MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
     step, tagger = best_tagger({name: made for name, made in objects.items() if made.ref.kind == "tagger"})
-    return _Registry(reporter, experiment, ended).register(step, tagger, objects, report)
+    return _Registry(reporter, experiment, ended, again=again).register(step, tagger, objects, report)
 
 
 def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
@@ -100,8 +102,8 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
 class _Registry:
     """One registered model, as an experiment registers in it."""
 
-    def __init__(self, reporter: Reporter, experiment: Experiment, ended: float | None) -> None:
-        self._reporter, self._experiment, self._ended = reporter, experiment, ended
+    def __init__(self, reporter: Reporter, experiment: Experiment, ended: float | None, *, again: bool) -> None:
+        self._reporter, self._experiment, self._ended, self._again = reporter, experiment, ended, again
         self._name = model_name(experiment.data_set)
         self._client: Client = reporter.client
         self._group = experiment_name(Stage.TAG, experiment.data_set)
@@ -151,7 +153,8 @@ class _Registry:
     ) -> LoggedModel:
         """Store the model's files; a registration that was cut off is gone on with, so that no copies pile up."""
         client, where = self._client.mlflow(), self._client.experiment(self._group, experiment_tags(Stage.TAG))
-        known = client.search_logged_models([where], f"tags.`taglm.object` = '{tagger.ref.digest}'", max_results=1)
+        text = f"tags.`taglm.object` = '{tagger.ref.digest}'"
+        known = client.search_logged_models([where], text, max_results=1) if self._again else []
         if known and known[0].status == LoggedModelStatus.READY:
             return known[0]
         run_id = None if run is None else run.run_id

@@ -36,7 +36,7 @@ from tasks.tracking.spec import FAILED, FINISHED, KILLED, RunSpec
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
 logger = logging.getLogger("taglm")
-PACE = 30.0  # seconds between two batches of metrics: MLflow's pages look for new ones as often
+PACE = 60.0  # seconds between two batches of metrics
 ASK_AGAIN = 2.0  # seconds between two attempts at a store that is away, at the end of a run
 LAST_CHANCE = 120.0  # seconds that a run waits at its end for a store that is away
 

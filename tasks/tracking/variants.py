@@ -120,6 +120,8 @@ class VariantRuns:
 
     def _found(self, mlflow_experiment: str, variant: Variant, report: str | None) -> VariantState | None:
         """Return the run that has a report, else the newest one without a report, of the same seeds where both say."""
+        if self._client.is_new(mlflow_experiment):
+            return None
         runs = self._client.find_runs(mlflow_experiment, variant.identity())
         seeds = (None, variant.seeds_text)
         waiting = [run for run in runs if REPORT_TAG not in run.data.tags

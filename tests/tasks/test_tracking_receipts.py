@@ -12,8 +12,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from taglm_core.evaluation.curves import CURVE
+from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
-from taglm_core.store.records import Ref
 from tasks.housekeeping import has_pending
 from tasks.tracking.client import Client
 from tasks.tracking.content import Point, RunContent, UsedDataset
@@ -35,7 +35,8 @@ def test_a_run_shows_all_of_its_object_and_the_same_each_time(bench: BuildContex
     """Settings, curve, results after it, tags, files and data sets: a golden record, without any tracking store."""
     bench.write(LM, 1, 2, value=2.0)
     artifact = bench.publish(LM, metrics={"train/loss": 0.5}, counts={"words": 7}, seconds=3.0, made={"time": 1234.5})
-    inputs = {"token-ids": Ref("token-ids", "k" * 32, "d" * 32, {"tokens": 9})}
+    ids = bench.publish(Step("token-ids", "token-ids", {}), counts={"tokens": 9}).ref
+    inputs = {"token-ids": ids}
     spec = replace(bench.spec(LM), inputs=inputs, prefect_run="p-1")
     content = project(bench.store, spec, artifact)
     assert content == RunContent(
@@ -53,11 +54,7 @@ def test_a_run_shows_all_of_its_object_and_the_same_each_time(bench: BuildContex
             "http://127.0.0.1:4200/runs/flow-run/p-1)",
         },
         artifacts={CURVE: artifact.path / CURVE},
-        datasets=(
-            UsedDataset(
-                "news/text", "d" * 32, "training", f"{bench.store.root}/objects/token-ids/{'d' * 32}", {"tokens": 9}
-            ),
-        ),
+        datasets=(UsedDataset("news/text", ids.digest, "training", str(bench.store.folder(ids)), {"tokens": 9}),),
     )
     assert project(bench.store, spec, artifact) == content
 
