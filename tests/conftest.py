@@ -181,13 +181,13 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
 def empty_tracking_store(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """An sqlite file that four threads opened for the first time at once, each asking for the same experiment."""
     from tasks.tracking.address import resolve_uri
-    from tasks.tracking.connection import Connection
+    from tasks.tracking.client import Client
 
     def write(path: Path) -> None:
         uri, ids = resolve_uri(f"sqlite:///{path}"), []
 
         def first_use() -> None:
-            ids.append(Connection(uri).experiment("taglm/first-use", {"mlflow.note.content": "note {id}"}))
+            ids.append(Client(uri).experiment("taglm/first-use", {"mlflow.note.content": "note {id}"}))
 
         threads = [threading.Thread(target=first_use) for _ in range(4)]
         for thread in threads:
