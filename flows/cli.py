@@ -31,7 +31,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, CorpusRefused, TagLMError
 from taglm_core.gc.collect import mark, usage
 from taglm_core.gc.garbage import active_builds
-from taglm_core.gc.reachability import readers
+from taglm_core.gc.reachability import users_by_digest
 from taglm_core.pipeline.kinds import Stage, parse_stage
 from taglm_core.pipeline.plan import refs_of, what_runs
 
@@ -113,7 +113,7 @@ def status(
     store, decisions = context.store, context.plan()
     console.print(cli_views.status_table(store, decisions, verify=verify))
     if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
-        console.print(cli_views.caches_table(store, decisions, readers(store), active_builds(store)))
+        console.print(cli_views.caches_table(store, decisions, users_by_digest(store), active_builds(store)))
     show_corpora(console, report_corpora(context, refs_of(decisions)))
     console.print(cli_views.store_line(store, usage(store), mark(store).bytes), markup=False, soft_wrap=True)
     given = Invocation(experiment, overrides or ())

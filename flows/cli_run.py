@@ -15,8 +15,8 @@ from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision, refs_of
 from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
 from tasks.overview import OVERVIEW
-from tasks.urls import without_password
 from tasks.preflight.check import require_environment
+from tasks.urls import without_password
 
 
 def run_flow(

@@ -17,13 +17,13 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import DEFAULTS, quiet_defaults
 from tasks.http import ASK_SECONDS, NOBODY, PREFECT_SAYS, answers, request_to
-from tasks.urls import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
 from tasks.preflight.fault import Fault
 from tasks.preflight.machine import machine_faults
 from tasks.preflight.prefect_server import prefect_faults
 from tasks.preflight.tracking_store import tracking_faults
 from tasks.tracking.address import SQLITE, resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
+from tasks.urls import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
 
 START = "`make up` starts both; only deployments need them"
 

@@ -24,9 +24,9 @@ from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.store.records import Ref
 from taglm_core.store.resources import size_text
 from taglm_core.store.store import Pointer, Store
-from tasks.urls import is_server, mlflow_ui, prefect_ui
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
+from tasks.urls import is_server, mlflow_ui, prefect_ui
 
 if TYPE_CHECKING:
     from taglm_core.analysis.text_perplexity import DirectionScore  # imports torch
@@ -135,35 +135,35 @@ def _gc_command(store: Store) -> str:
     return shlex.join(["taglm", "gc", *([] if usual else ["--set", f"run.store={store.root}"])])
 
 
-def marked_parts(store: Store, found: Marked) -> list[Table | str]:
-    """What can go, one row each (small things one row a reason); what stays; and how much that is."""
+def marked_parts(store: Store, marked: Marked) -> list[Table | str]:
+    """Return a table of garbage (small files one row a reason), a line for each item that stays, and the total."""
     rows: list[tuple[str, str, str, str, str]] = []
     small: dict[tuple[str, str], list[Garbage]] = {}
-    for one in found.garbage:
-        if one.kind in ("pointer", "temporary", "raw", "lock", "use"):
-            small.setdefault((one.kind, one.reason), []).append(one)
+    for item in marked.garbage:
+        if item.kind in ("pointer", "temporary", "raw", "lock", "use"):
+            small.setdefault((item.kind, item.reason), []).append(item)
         else:
-            age = duration(time.time() - one.time)
-            rows.append((one.kind, one.label, size_text(one.bytes), age, one.reason))
+            age = duration(time.time() - item.time)
+            rows.append((item.kind, item.label, size_text(item.bytes), age, item.reason))
     for (kind, reason), several in small.items():
         label = several[0].label if len(several) == 1 else f"{len(several)} files"
-        oldest = time.time() - min(one.time for one in several)
-        rows.append((kind, label, size_text(sum(one.bytes for one in several)), duration(oldest), reason))
-    kept = [escape(f"stays: {line}") for line in found.kept]
+        oldest = time.time() - min(item.time for item in several)
+        rows.append((kind, label, size_text(sum(item.bytes for item in several)), duration(oldest), reason))
+    kept = [escape(f"stays: {line}") for line in marked.kept]
     if not rows:
         return [*kept, escape(f"nothing to remove in {store.root}")]
-    total = escape(f"\n{size_text(found.bytes)} in {len(found.garbage)} things of {store.root}")
-    table = Table("kind", "what", "size", "age", "why it goes", box=None, pad_edge=False)
+    total = escape(f"\n{size_text(marked.bytes)} in {len(marked.garbage)} items of {store.root}")
+    table = Table("kind", "what", "size", "age", "reason for removal", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return [table, *kept, total]
 
 
 def swept_summary(swept: Swept) -> str:
-    """What was removed, and what could not be."""
-    lines = [f"removed {size_text(sum(one.bytes for one in swept.removed))} in {len(swept.removed)} things"]
-    lines += [f"left: {one.kind} {one.label}: in use, or needed again by now" for one in swept.left]
-    lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.stuck]
+    """Return what was removed and what was not, one line each."""
+    lines = [f"removed {size_text(sum(item.bytes for item in swept.removed))} in {len(swept.removed)} items"]
+    lines += [f"left: {item.kind} {item.label}: in use by now" for item in swept.in_use]
+    lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.failed]
     return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from taglm_core.store.digests import canonical_json, content_digest
 
 KEY_LENGTH = 32  # hexadecimal digits of keys and digests in paths: 128 bits
+ObjectId = tuple[str, str]  # kind and content digest of an object
+KeyId = tuple[str, str]  # kind and key of a recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.environment import proxies
-from tasks.urls import without_password
 from tasks.preflight.fault import Fault, folder_fault
+from tasks.urls import without_password
 
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 

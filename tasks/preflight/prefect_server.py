@@ -27,8 +27,8 @@ from pydantic_settings.exceptions import SettingsError
 from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
 from tasks.http import ASK_SECONDS, PREFECT_SAYS, causes, may_pass, reason, tls_reason
-from tasks.urls import without_password
 from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
+from tasks.urls import without_password
 
 if TYPE_CHECKING:
     import httpx

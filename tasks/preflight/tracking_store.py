@@ -13,9 +13,9 @@ from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
 from tasks.http import ASK_SECONDS, causes, may_pass, reason, speaks_no_http, tls_reason
-from tasks.urls import is_server, without_password
 from tasks.preflight.fault import Fault, refused, sqlite_fault
 from tasks.tracking.address import SQLITE, resolve_uri
+from tasks.urls import is_server, without_password
 
 CERTIFICATES = (
     "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"

@@ -16,7 +16,7 @@ from rich.console import Console
 from flows import cli_views
 from taglm_core.gc.collect import Usage
 from taglm_core.gc.garbage import ActiveBuild
-from taglm_core.gc.reachability import readers
+from taglm_core.gc.reachability import users_by_digest
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.pipeline.steps import Step
@@ -154,7 +154,9 @@ def test_status_shows_what_a_cache_holds_and_who_reads_it(tmp_path: Path) -> Non
         for name, ref in (("old", old), ("new", new))
     }
     work = Work(Recipe("tagger", 2, {"seed": 3}, {"train/embeddings/main/forward": old.digest}), "demo/tagger/x/seed-3")
-    table = cli_views.caches_table(store, decisions, readers(store), [ActiveBuild("tagger", work.recipe.key, work)])
+    table = cli_views.caches_table(
+        store, decisions, users_by_digest(store), [ActiveBuild("tagger", work.recipe.key, work)]
+    )
     console = Console(width=250, file=io.StringIO())
     console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -108,17 +108,17 @@ def test_an_object_that_was_removed_is_called_one(corpus: Ref) -> None:
     (out / "payload").write_text("ids")
     ids = store.publish(out, Manifest("mine/token-ids", recipe, list_files(out), made={"time": 0.0}))
     said = lineage(f"token-ids/{ids.digest}")
-    assert f"text: corpus {'c' * 12}  not in the store any more" in said
-    assert f"vocabulary: vocabulary {'d' * 12}  not in the store any more" in said
+    assert f"text: corpus {'c' * 12}  no longer in the store" in said
+    assert f"vocabulary: vocabulary {'d' * 12}  no longer in the store" in said
     assert "raw files" not in said
 
 
 def test_a_step_of_an_experiment_can_be_asked_for(corpus: Ref) -> None:
     """By its name; one that was not made says how, a wrong one which are alike."""
     assert f"corpus {corpus.digest}" in lineage("corpus/text", "--experiment", "mine.yaml")
-    with pytest.raises(MissingObject, match="`taglm run` makes it"):
+    with pytest.raises(MissingObject, match="`taglm run` builds it"):
         lineage("vocabulary", "--experiment", "mine.yaml")
-    with pytest.raises(ConfigError, match=r"steps alike: .*corpus/text"):
+    with pytest.raises(ConfigError, match=r"similar steps: .*corpus/text"):
         lineage("corpus/txt", "--experiment", "mine.yaml")
 
 
