@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taglm_core.analysis.corpora import CorpusReport, line
+from taglm_core.analysis.corpora import CorpusReport, finding_text
 
 MOST_TYPES = 12  # entity types that the table names
 
@@ -48,6 +48,6 @@ def finding_lines(report: CorpusReport) -> list[str]:
     """What is suspicious about the corpora, worst first."""
     return [
         f"[{'bold red' if finding.stops else 'yellow'}]{finding.name}{' (stops the run)' if finding.stops else ''}[/]: "
-        f"{escape(line(finding))}"
+        f"{escape(finding_text(finding))}"
         for finding in report.findings
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from taglm_core.analysis.corpora import line, refuse_meaningless, report_corpora
+from taglm_core.analysis.corpora import finding_text, refuse_meaningless, report_corpora
 from taglm_core.pipeline.context import PipelineContext
 from tasks.steps import Refs
 from tasks.tracking.tracker import open_tracker
@@ -25,6 +25,6 @@ def judge_corpora(context: PipelineContext, made: Refs) -> None:
     report = report_corpora(context, made)
     for finding in report.findings:
         if not finding.stops:
-            logger.warning("%s", line(finding))
+            logger.warning("%s", finding_text(finding))
     open_tracker(context.experiment, catch_up=False).note_findings(made, report.findings)
     refuse_meaningless(report)
