@@ -133,9 +133,7 @@ def test_a_store_that_is_no_folder_is_refused_at_once(
     make(tmp_path / "store")
     ended = taglm("plan", experiment(), "--set", "run.store=store")
     assert ended.status == 1
-    assert re.search(
-        r"StoreError: \S+/store: found a (file|broken symbolic link); expected the folder", ended.printed
-    )
+    assert re.search(r"StoreError: \S+/store: found a (file|broken symbolic link); expected the folder", ended.printed)
 
 
 def test_a_store_that_cannot_be_written_to_is_refused_before_anything_starts(taglm: Taglm) -> None:
