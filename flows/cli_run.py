@@ -1,4 +1,4 @@
-"""How the command line starts a flow, and what it shows of it. Imports Prefect only when a flow is started."""
+"""Start of a flow from the command line. Prefect is imported only when a flow is started."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from tasks.urls import without_password
 def run_flow(
     console: Console, context: PipelineContext, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]
 ) -> None:
-    """Start Prefect and the flow that ends with a stage; its progress is shown on the console.
+    """Start Prefect and the flow that ends with a stage; show its progress on the console.
 
     Args:
-        console: where.
-        context: of the run.
-        first: stage to begin with; None for all that is missing.
+        console: console to print on.
+        context: context of the run.
+        first: stage to begin with; None for everything that is missing.
         last: stage to end with.
-        refresh: stages computed again.
+        refresh: stages to compute again.
 
     Raises:
-        ConfigError: something in the environment keeps a run from working.
-        StoreError: the store cannot be written to.
+        ConfigError: the environment keeps runs from working.
+        StoreError: the store is not writable.
     """
     experiment = context.experiment
     context.store.require_writable()
     for line in require_environment(experiment.run):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
-    handler.addFilter(_ForPeople())
+    handler.addFilter(_WithoutOverview())
     progress = logging.getLogger("taglm")
     progress.setLevel(logging.INFO)
     progress.addHandler(handler)
-    progress.propagate = False  # Prefect shows what reaches the root logger a second time
+    progress.propagate = False  # Prefect would print what reaches the root logger again
     given = os.environ.get("PREFECT_API_URL")
-    server = f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)"
+    server = f"Prefect: {without_password(given)}" if given else "starting Prefect (stops with this run)"
     console.print(server, markup=False)
     from flows.embed import embed
     from flows.ingest import ingest
@@ -57,7 +57,7 @@ def run_flow(
 
     start_own_server()
 
-    for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
+    for name in ("prefect.flow_runs", "prefect.task_runs"):  # errors are printed once, at the end; the UI has the trace
         logging.getLogger(name).propagate = False
     options = Options(first=first, refresh=refresh)
     flows = {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
@@ -77,8 +77,8 @@ def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[
         console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
 
 
-class _ForPeople(logging.Filter):
-    """The console is told what is done, not what the plan above and the tables below say."""
+class _WithoutOverview(logging.Filter):
+    """Filter of messages that the printed plan and tables already hold."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.name != OVERVIEW and not record.getMessage().endswith(": reused")

@@ -79,7 +79,7 @@ def test_status_of_an_empty_store(tmp_path: Path) -> None:
         (("run", "DEMO", "--only", "tagg"), "the stages are ingest, pretrain, embed, tag"),
         (("run", "DEMO", "--from", "tag", "--to", "embed"), "comes after"),
         (("run", "DEMO", "--only", "tag", "--to", "tag"), "--only STAGE is short for"),
-        (("tag", "DEMO", "--only"), "make it with `taglm embed"),
+        (("tag", "DEMO", "--only"), "build them with `taglm embed"),
         (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing named 'no'"),
         (("perplexity", "DEMO", os.devnull), "found a device"),
         (("perplexity", "DEMO", __file__), "train with `taglm pretrain"),
@@ -122,7 +122,7 @@ def test_gc_shows_asks_and_removes(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert f"demo/embeddings {lost.digest[:12]}" in shown.stdout
     assert "made from what no key leads to any more" in shown.stdout
-    assert "nothing was removed: no terminal to ask at" in shown.stdout
+    assert "nothing was removed: there is no terminal" in shown.stdout
     assert "nothing to remove" in taglm(tmp_path, "gc").stdout  # young
     assert ("embeddings", lost.digest) in store.objects()
     assert "removed" in taglm(tmp_path, "gc", "--grace", "0", "--yes").stdout

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from flows import cli, cli_views
-from flows.cli_given import Invocation
+from flows.cli_invocation import Invocation
 from taglm_core.errors import Interrupted, StoreError
 from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.pipeline.steps import Step
@@ -68,7 +68,7 @@ def test_an_unforeseen_error_is_one_message_and_a_file(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ended = taglm("plan", experiment(), "--set", "a b=c")
     assert ended.status == 1
-    assert "unexpected error: KeyError: 'no [such] thing'; this is a fault of taglm" in ended.printed
+    assert "unexpected error: KeyError: 'no [such] thing'; this is a bug in taglm" in ended.printed
     assert "please report it" in ended.printed
     assert "Traceback" not in ended.printed
     (kept,) = tmp_path.glob("taglm-error-*.txt")
@@ -157,7 +157,7 @@ def test_names_are_shown_as_they_are(taglm: Taglm) -> None:
     assert "`taglm run 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]' --refresh tag` runs them" in printed
     assert "found 'a[b]c'" in taglm("plan", name, "--set", "run.device=a[b]c").printed
     printed = taglm("tag", name, "--only", "--set", "seeds=[1, 2]").printed
-    assert "make it with `taglm embed 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]'`" in printed
+    assert "build them with `taglm embed 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]'`" in printed
 
 
 def test_hints_repeat_what_was_given() -> None:
@@ -205,7 +205,7 @@ def test_an_output_that_takes_nothing_gives_no_trace(output: str, said: str, tmp
 
 
 def test_a_folder_that_is_gone_is_said(taglm: Taglm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths would begin there; no fault of taglm."""
+    """Relative paths would begin there; no bug in taglm."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
