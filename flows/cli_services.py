@@ -16,7 +16,7 @@ from flows.cli_check import INSTALL, Check
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import DEFAULTS, quiet_defaults
-from tasks.http import ASK_SECONDS, NOBODY, PREFECT_SAYS, answers, request_to
+from tasks.http import ASK_SECONDS, NO_ANSWER, PREFECT_HEALTHY, answers, request_to
 from tasks.preflight.fault import Fault
 from tasks.preflight.machine import machine_faults
 from tasks.preflight.prefect_server import prefect_faults
@@ -53,7 +53,7 @@ def _prefect_faults() -> list[Fault]:
 def _prefect() -> Check:
     if url := os.environ.get("PREFECT_API_URL"):
         return Check("Prefect", f"{without_password(url)} answers")
-    if answers(f"{prefect_api()}/health", PREFECT_SAYS):
+    if answers(f"{prefect_api()}/health", PREFECT_HEALTHY):
         return Check("Prefect", f"{prefect_ui()} answers; runs of the command line start their own server")
     return Check("Prefect", "none running; every run starts its own", remedy="`make up` keeps one running")
 
@@ -71,7 +71,7 @@ def _worker() -> Check:
         found = f"no work pool {POOL} at {shown}" if missing else f"HTTP {error.code} of {shown}"
         remedy = "`make up` creates it and starts a worker; until then schedules run nothing"
         return Check("worker", found, remedy=remedy)
-    except NOBODY:
+    except NO_ANSWER:
         return Check("worker", f"no server at {without_password(api)}", remedy=START)
     if not isinstance(workers, list):
         return Check("worker", f"another program answers at {without_password(api)}", remedy=START)
@@ -87,7 +87,7 @@ def _worker() -> Check:
 
 def _pages(experiment: Experiment) -> Iterator[Check]:
     """Check whether the pages of the UIs are open."""
-    prefect = answers(f"{prefect_api()}/health", PREFECT_SAYS)
+    prefect = answers(f"{prefect_api()}/health", PREFECT_HEALTHY)
     pages = {"Prefect UI": (prefect_ui(), prefect, "make prefect")}
     with contextlib.suppress(ConfigError):  # another check reports it
         if experiment.run.tracking:

@@ -1,4 +1,4 @@
-"""Warnings about corpora, in the log and in MLflow."""
+"""Findings about corpora, in the log and in MLflow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ logger = logging.getLogger("taglm")
 
 
 def judge_corpora(context: PipelineContext, made: Refs) -> None:
-    """Warn of what is suspicious about the corpora.
+    """Report findings about the corpora.
 
     Args:
-        context: of the run.
+        context: context of the run.
         made: its corpora and their statistics, by step name.
 
     Raises:

@@ -26,7 +26,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
-from tasks.http import ASK_SECONDS, PREFECT_SAYS, causes, may_pass, reason, tls_reason
+from tasks.http import ASK_SECONDS, PREFECT_HEALTHY, causes, may_pass, reason, tls_reason
 from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
 from tasks.urls import without_password
 
@@ -221,7 +221,7 @@ def _refusal(url: str, answer: httpx.Response, settings: Settings) -> Fault | No
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return _no_entry(shown, status)
     is_cloud = url.startswith(settings.cloud.api_url)
-    if status == HTTPStatus.OK and (is_cloud or answer.content.strip() == PREFECT_SAYS):
+    if status == HTTPStatus.OK and (is_cloud or answer.content.strip() == PREFECT_HEALTHY):
         return None
     said = f"HTTP {status}" if status != HTTPStatus.OK else "something else than Prefect"
     wanted = (
