@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # uv does not read pip's settings; elsewhere choose torch's build with UV_TORCH_BACKEND=cpu|auto|cu126
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-# processes that test side by side; a file's tests stay together, so that what they share is made once. PARALLEL= for one
-PARALLEL ?= -n 2 --dist loadfile
+# processes that test side by side, one more than two cores, as some tests wait; a file's tests stay together, so that what
+# they share is made once, and come in the order of tests/conftest.py. PARALLEL= for one process
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 EXPERIMENT ?= experiments/demo.yaml
 .PHONY: run test test-real lint bench bench-long docs lock clean up down deploy prefect mlflow
 .PHONY: chain-on chain-off schedules-on schedules-off rerun-on rerun-off
@@ -31,6 +32,7 @@ bench: .venv-peers/installed .venv-flair/installed
 	cd benchmarks && PYTHONPATH=.. OMP_NUM_THREADS=1 ../$(BIN)/python cache.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_epoch.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_precision.py
+	cd benchmarks && ../$(BIN)/python gru.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_memory.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_training.py
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/python tagger_tagging.py

@@ -20,8 +20,8 @@ from taglm_core.config.tagger import TaggerConfig
 from taglm_core.lm.cache_parts import CacheKey
 from taglm_core.lm.extraction import OnlineStates
 from taglm_core.tagging.dataset import training_batches
-from taglm_core.tagging.job import TaggerJob
-from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
+from taglm_core.tagging.tagger_training import TaggerTraining
+from taglm_core.tagging.trained import FrozenVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
 from taglm_core.tagging.words import TaggerWords, tags_of
 from taglm_core.training.devices import open_device
 from taglm_core.training.loop import take_step
@@ -45,17 +45,17 @@ def tagger(where: str, precision: str) -> tuple[Callable[[], object], int]:
     device = open_device(where, 1, precision=precision)
     spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 100, lms)
     seed_torch(1, "bench")
-    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(100)).to(device.torch)
+    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FrozenVectors.none(100)).to(device.torch)
     key = CacheKey("", "", (1,), STATE, "float16", "sentence", {}, 0)
     states = OnlineStates(key, [draw.normal(size=(length, STATE)).astype(np.float16) for length in lengths])
-    data = encode(spec, FixedVectors.none(100), tokens, [states] * 2, tags)
+    data = encode(spec, FrozenVectors.none(100), tokens, [states] * 2, tags)
     nothing = torch.zeros(0, dtype=torch.int64)
-    job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
+    training = TaggerTraining(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
     batches = len(training_batches(data.lengths, config.batch_size, numpy_generator(1, "batches", 0)))
 
     def step() -> None:
-        take_step(job)
-        job._done = (job._done + 1) % batches  # without the look at dev that ends an epoch
+        take_step(training)
+        training._done = (training._done + 1) % batches  # without the look at dev that ends an epoch
 
     network.train()
     return step, round(sum(lengths) / batches)
@@ -90,9 +90,9 @@ def main() -> None:
         for count in streams:
             settings = {"preset": preset, "vocabulary_size": V, "min_count": 1, "unknown": "single", "streams": count,
                         "window": WINDOW}  # fmt: skip
-            step, job = ours(settings, "auto", where)
-            job.model.train()
-            measure(f"{preset}, {count} x {WINDOW}", step, job.step_tokens)
+            step, training = ours(settings, "auto", where)
+            training.model.train()
+            measure(f"{preset}, {count} x {WINDOW}", step, training.step_tokens)
     for precision in ("float32", "bfloat16") if where == "cuda" else ("float32",):
         measure(f"paper-ner with LM vectors, {precision}", *tagger(where, precision))
     if where == "cuda":

@@ -32,11 +32,11 @@ from record import write
 W, BATCH, SHARD = 1_024, 32, 32_768
 PEERS = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
 Gather = Callable[[list[int], NDArray[np.float16]], None]
-NOTE = """{tokens:,} tokens in {count:,} sentences, {gigabytes:.2f} GB of float16 in the page cache; GB/s of the
-tokens' bytes, by the processor's seconds of one thread, medians of {rounds} rounds. The first pass maps the pages, the
-second finds them mapped. Beside them in the same processes, from a mapped file: plain copies of the same sentences in
-the same order, views made beforehand ({sentences:.1f} GB/s), and of as many bytes in one block a batch ({batches:.1f}
-GB/s)."""
+NOTE = """{tokens:,} tokens in {count:,} sentences, {gigabytes:.2f} GB of float16 in the page cache. GB/s counts the
+bytes of the tokens, by the processor's seconds of one thread, medians of {rounds} rounds. The first pass maps the
+pages, the second finds them mapped. Two plain copies from a mapped file in the same processes are the references: the
+same sentences in the same order, with views made beforehand ({sentences:.1f} GB/s), and as many bytes in one block a
+batch ({batches:.1f} GB/s)."""
 
 
 class Data:
@@ -74,23 +74,23 @@ def plan(work: Path, tokens: int) -> None:
 
 def ours(folder: Path, data: Data) -> Gather:
     """The embedding cache."""
-    from taglm_core.lm.cache import EmbeddingCache, Place, part_name, write_index
+    from taglm_core.lm.cache import EmbeddingCache, RowRange, part_name, write_index
     from taglm_core.lm.cache_parts import CacheKey, Rows, write_part
 
     if not folder.exists():
         folder.mkdir()
         key = CacheKey("lm", "corpus", (1,), W, "float16", "sentence", {}, 1)
-        places, shard, row, rows = [], 0, 0, [0]
+        ranges, shard, row, rows = [], 0, 0, [0]
         for length in data.lengths.tolist():  # a sentence is never cut
             if row >= SHARD:
                 shard, row = shard + 1, 0
                 rows.append(0)
-            places.append(Place(shard, row, length))
+            ranges.append(RowRange(shard, row, length))
             row = rows[-1] = row + length
         flat = np.concatenate(list(data.states()))
         for number, part in enumerate(np.split(flat, np.cumsum(rows)[:-1])):
             write_part(folder / part_name(number), Rows(part, np.empty((len(part), 0), np.float32)), 1.0)
-        write_index(folder / "index.arrow", places, [b"-" * 16] * len(places), key)
+        write_index(folder / "index.arrow", ranges, [b"-" * 16] * len(ranges), key)
     return EmbeddingCache(folder).gather
 
 

@@ -29,16 +29,17 @@ from record import write
 from torch import Tensor, nn
 
 from taglm_core.config.language_model import LanguageModelConfig
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.text import read_text
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, TokenIds, write_token_ids
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.reading import Sentences, carried_perplexity
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.nn.language_model import LanguageModel, LmState, WordEncoder
+from taglm_core.nn.lm_network import LanguageModel, LmState, WordEncoder
 from taglm_core.nn.softmax import FullSoftmax
 from taglm_core.training.devices import open_device
 from taglm_core.training.loop import take_step
@@ -61,8 +62,8 @@ class Text:
         if not done.exists():
             corpus.mkdir(parents=True, exist_ok=True)
             write_corpus(read_text([path]), corpus, scheme=None)
-            count_words(corpus, words / WORDS_FILE, heldout_fraction=HELDOUT_FRACTION, min_count=1, threads=1,
-                        memory_limit="2GB", temp_dir=work / "duckdb")  # fmt: skip
+            limits = DatabaseLimits(1, "2GB", work / "duckdb")
+            count_words(corpus, words / WORDS_FILE, limits, heldout_fraction=HELDOUT_FRACTION, min_count=1)
             write_token_ids(corpus, words / WORDS_FILE, ids, shards=16, heldout_fraction=HELDOUT_FRACTION)
             done.write_text(json.dumps({"text": str(path)}))
         self.ids = TokenIds.open(ids)
@@ -156,29 +157,29 @@ def train_ours(text: Text, given: argparse.Namespace, target: float, seconds: fl
     seed_torch(1, "bench")
     network = build_network(config, len(text.vocabulary))
     table = WordTable(text.words, text.vocabulary, config)
-    job = LmJob(network, table, text.streams(config.streams, config.window), text.heldout, config,
+    training = LmTraining(network, table, text.streams(config.streams, config.window), text.heldout, config,
                 Intervals(10**9, 10**9))  # fmt: skip
     spent, wall, reached, seen = 0.0, 0.0, None, []
     due = given.every
     while reached is None or (spent < seconds and given.whole):
         begun, clock = time.process_time(), time.perf_counter()
-        take_step(job)
-        job.step += 1
+        take_step(training)
+        training.step += 1
         spent, wall = spent + time.process_time() - begun, wall + time.perf_counter() - clock
         if spent >= due and (reached is None or spent >= seconds):
-            seen.append((spent, perplexity(network, table, text, job._state)))
+            seen.append((spent, perplexity(network, table, text, training._state)))
             due = spent + given.every
-            sys.stdout.write(f"ours: {spent:.0f} s, {job.step} steps, held-out perplexity {seen[-1][1]:.1f}\n")
+            sys.stdout.write(f"ours: {spent:.0f} s, {training.step} steps, held-out perplexity {seen[-1][1]:.1f}\n")
             sys.stdout.flush()
             if reached is None and seen[-1][1] <= target:
-                reached = spent, job.step * config.step_tokens, wall
+                reached = spent, training.step * config.step_tokens, wall
             if reached is None and spent > 4 * seconds:
                 raise SystemExit(f"ours did not reach {target:.1f} in four times the seconds of the usual one")
     if given.whole and seen[-1][0] < seconds:
-        seen.append((spent, perplexity(network, table, text, job._state)))
+        seen.append((spent, perplexity(network, table, text, training._state)))
     return {"seconds": reached[0], "tokens": reached[1], "perplexity": min(v for s, v in seen if s <= reached[0]),
             "wall": reached[2], "wall_after": wall, "after": seen[-1][1] if given.whole else None,
-            "tokens_after": job.step * config.step_tokens,
+            "tokens_after": training.step * config.step_tokens,
             "seen": seen}  # fmt: skip
 
 
@@ -224,10 +225,10 @@ def main() -> None:
         rows.append(row("ours, as long", ours["after"], ours["seen"][-1][0], ours["wall_after"], ours["tokens_after"]))
     note = (
         f"News text, {len(text.vocabulary):,} entries with one unknown symbol, {sum(map(len, text.heldout)):,} "
-        f"held-out words in {len(text.heldout):,} sentences, the same code measuring both; looks at them are not "
-        f"in the seconds, which are the processor's of one thread. Usual: SGD "
+        f"held-out words in {len(text.heldout):,} sentences. The same code measures both models. Seconds are the "
+        f"processor's of one thread, without the evaluations of held-out words. `usual`: SGD "
         f"{given.usual_rate:g}, clip {given.usual_clip:g}, {given.usual_streams} x {given.usual_window} tokens a step. "
-        f"Ours: Adam {given.rate:g}, {given.streams} x {given.window}."
+        f"`ours`: Adam {given.rate:g}, {given.streams} x {given.window}."
     )
     sys.stdout.write(f"{rows}\n{write('equal_perplexity', 'Time to equal perplexity', rows, note)}\n")
 

@@ -27,10 +27,10 @@ from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction, LanguageModelConfig
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.extraction import Passage, read_passages
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, build_network
 from taglm_core.lm.reading import pad, sentence_states
 from taglm_core.lm.shards import shards
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
 from taglm_core.training.speed import count_operations
@@ -39,10 +39,10 @@ PRESETS = ("lstm-512-256", "lstm-2048-512", "char-cnn-small")
 V, RUNS = 50_000, 3
 BATCH = EmbeddingConfig().batch_sentences
 NOTE = """One shard of CoNLL-2003 train, {tokens:,} tokens in {sentences:,} distinct sentences, {batch} side by side;
-random weights, no softmax, the processor's seconds of one thread. `canonical` is what the embed stage does, `unsorted`
-pads the same sentences in the order of the corpus. The machine's rate is that of torch's products of the shapes of a
-step of the model (`at its shapes`), and of 1,024 x 1,024 matrices; the operations are those that are needed, each
-distinct word of the shard once."""
+random weights, no softmax, the processor's seconds of one thread. `canonical` is what the embed stage does. `unsorted`
+pads the same sentences in the order of the corpus. The GEMM rate is measured twice: with torch's products of the shapes
+of a step of the model (`at its shapes`), and with 1,024 x 1,024 matrices. Operations are counted once for each distinct
+word of the shard."""
 
 
 def passages() -> list[Passage]:

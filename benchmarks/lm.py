@@ -19,10 +19,10 @@ from torch import nn
 
 from taglm_core.config.language_model import LanguageModelConfig
 from taglm_core.corpus.vocabulary import BOUNDARY
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.devices import native_bfloat16, open_device
 from taglm_core.training.loop import take_step
 from taglm_core.training.randomness import seed_torch
@@ -59,7 +59,7 @@ class Memory:
 
 def ours(
     settings: dict[str, Any], precision: str = "float32", where: str = "cpu"
-) -> tuple[Callable[[], object], LmJob]:
+) -> tuple[Callable[[], object], LmTraining]:
     """One step of our training: reading, word vectors, LSTM, softmax, clipping, optimiser."""
     config = LanguageModelConfig.model_validate(settings)
     words = [f"w{number}" for number in range(V - 2)]
@@ -69,13 +69,13 @@ def ours(
     network = device.prepared(build_network(config, len(vocabulary)))
     streams = Streams([Memory(1)], streams=config.streams, window=config.window, backward=False, seed=1)  # type: ignore[list-item]
     table = WordTable([BOUNDARY, *words], vocabulary, config)
-    job = LmJob(network, table, streams, [], config, Intervals(10**9, 10**9), device)
+    training = LmTraining(network, table, streams, [], config, Intervals(10**9, 10**9), device)
 
     def step() -> None:
-        take_step(job)
-        job.step += 1
+        take_step(training)
+        training.step += 1
 
-    return step, job
+    return step, training
 
 
 class Usual(nn.Module):
@@ -112,18 +112,18 @@ def usual() -> Callable[[], object]:
 def measure(names: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of our models: they and the machine's matrix product take turns."""
     precisions = {name: "bfloat16" if name.endswith(BFLOAT16) else "float32" for name in names}
-    jobs = {name: ours(SETTINGS[name.removesuffix(BFLOAT16)], precisions[name]) for name in names}
+    trainings = {name: ours(SETTINGS[name.removesuffix(BFLOAT16)], precisions[name]) for name in names}
     a, b = torch.randn(1_024, 1_024), torch.randn(1_024, 1_024)
-    candidates: dict[str, Callable[[], object]] = {name: step for name, (step, _) in jobs.items()}
+    candidates: dict[str, Callable[[], object]] = {name: step for name, (step, _) in trainings.items()}
     seconds = interleaved({"gemm": lambda: torch.mm(a, b), **candidates}, 7)
     rate = 2 * 1_024**3 / seconds.pop("gemm")
     rows = []
     for name, spent in seconds.items():
-        job = jobs[name][1]
-        operations = job.count_operations()
-        rows.append({"model": name, "tokens a second": round(job.step_tokens / spent),
+        training = trainings[name][1]
+        operations = training.count_operations()
+        rows.append({"model": name, "tokens a second": round(training.step_tokens / spent),
                      "share of the GEMM rate": round(operations / spent / rate, 3),
-                     "million operations a token": round(operations / job.step_tokens / 1e6, 1),
+                     "million operations a token": round(operations / training.step_tokens / 1e6, 1),
                      "GEMM (GFLOP/s)": round(rate / 1e9, 1)})  # fmt: skip
     return rows
 

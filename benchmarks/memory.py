@@ -2,10 +2,10 @@
 
     python memory.py [--vocabulary 50000 793471] [--softmax sampled adaptive] [--steps 4]
 
-Each in a process of its own, one after the other: the job of `taglm pretrain` over generated sentences of generated
-words, its measurement of the machine, some steps, a look at held-out text, a checkpoint. Memory is the most anonymous
-memory (RssAnon) of the process in each part, sampled every 5 ms. Beside it what no training goes without: the bytes
-of parameters, optimiser and averaged weights.
+Each in a process of its own, one after the other: the training of `taglm pretrain` over generated sentences of
+generated words, its measurement of the machine, some steps, a look at held-out text, a checkpoint. Memory is the most
+anonymous memory (RssAnon) of the process in each part, sampled every 5 ms. Beside it what no training goes without:
+the bytes of parameters, optimiser and averaged weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from record import AnonymousMemory, write
 
 SENTENCES, HELDOUT, LENGTH = 20_000, 1_600, 24
-NOTE = """Most anonymous memory (RssAnon) of the training process, interpreter and libraries included, in MB; the lower
+NOTE = """Peak anonymous memory (RssAnon) of the training process in MB, interpreter and libraries included. The lower
 bound is the bytes of parameters, optimiser and averaged weights."""
 
 
@@ -45,10 +45,10 @@ def train(vocabulary_size: int, softmax: str, steps: int) -> dict[str, float]:
     """In a process of its own: megabytes by part."""
     from taglm_core.config.language_model import LanguageModelConfig
     from taglm_core.corpus.vocabulary import BOUNDARY
-    from taglm_core.lm.job import Intervals, LmJob
+    from taglm_core.lm.lm_training import Intervals, LmTraining
+    from taglm_core.lm.lm_vocabulary import LmVocabulary
     from taglm_core.lm.model import WordTable, build_network
     from taglm_core.lm.streams import Streams
-    from taglm_core.lm.vocabulary import LmVocabulary
     from taglm_core.training.checkpoints import Checkpoints
     from taglm_core.training.devices import open_device
     from taglm_core.training.journal import Journal
@@ -74,22 +74,22 @@ def train(vocabulary_size: int, softmax: str, steps: int) -> dict[str, float]:
         sentences = [held.sentence(number) for number in range(len(held))]
         table = WordTable([BOUNDARY, *words], vocabulary, config)
         never = Intervals(10**9, 10**9)
-        job = LmJob(network, table, streams, sentences, config, never)
+        training = LmTraining(network, table, streams, sentences, config, never)
         found["set up"] = _since(memory)
-        job.measure()
+        training.measure()
         found["measuring"] = _since(memory)
         with tempfile.TemporaryDirectory(prefix="taglm-memory-") as folder:
             checkpoints, journal = Checkpoints(Path(folder, "checkpoints"), 1), Journal(Path(folder, "events.jsonl"))
             never_saved = LoopSettings(1e9)
-            loop(job, checkpoints=checkpoints, journal=journal, stop=StopRequest(), settings=never_saved)
+            loop(training, checkpoints=checkpoints, journal=journal, stop=StopRequest(), settings=never_saved)
             found["steps and held-out text"] = _since(memory)
             from taglm_core.training.loop import _pack
 
-            checkpoints.save(job.step, _pack(job))
+            checkpoints.save(training.step, _pack(training))
             found["checkpoint"] = _since(memory)
             journal.close()
-    tensors = [*network.state_dict().values(), *job._average.values()]
-    for optimizer in job.optimizers:
+    tensors = [*network.state_dict().values(), *training._average.values()]
+    for optimizer in training.optimizers:
         tensors += [part for state in optimizer.state_dict()["state"].values() for part in state.values()]
     found["lower bound"] = sum(tensor.nbytes for tensor in tensors if hasattr(tensor, "nbytes")) / 1e6
     return found

@@ -54,11 +54,12 @@ WORDS_STEP, CHARS_STEP = 128 * 20, 64 * 20  # tokens
 PROBE_STEPS = 8
 TEXT = ("corpus/text", "vocabulary", "token-ids")
 LABELLED = ("scheme", "corpus/train", "corpus/dev", "corpus/test")
-NOTE = """One vocabulary for both models, so that all perplexities of a direction are over the same events: {entries:,}
-entries, unknown words as classes of their shape; {predictions:,} held-out words and marks, {unknown:.2f} % of them
+NOTE = """Both models have one vocabulary, so that all perplexities of a direction are over the same events: {entries:,}
+entries, unknown words as classes of their shape. Of the {predictions:,} held-out words and marks {unknown:.2f} % are
 unknown; of CoNLL-2003's test tokens {tokens:.2f} %, of its entity tokens {entities:.2f} %. `known` leaves targets of
-unknown classes out. words: lstm-512-256, unknown: shape, {passes:g} of a pass; chars: char-cnn-small for the same time,
-by a measured speed. Minutes are those of training, {side} processes of one thread side by side."""
+unknown classes out. `words` is lstm-512-256 with unknown: shape, passes of the text: {passes:g}. `chars` is
+char-cnn-small, trained for the same time, by a measured speed. Minutes are those of training, {side} processes of one
+thread side by side."""
 
 
 def experiment_of(given: argparse.Namespace, steps: dict[str, int]) -> Experiment:
@@ -115,10 +116,10 @@ def say(text: str) -> None:
 def probe(experiment: Experiment, name: str) -> float:
     """In a process of its own: tokens a second of a model's training steps."""
     from taglm_core.corpus.token_ids import TokenIds
-    from taglm_core.lm.job import Intervals, LmJob
+    from taglm_core.lm.lm_training import Intervals, LmTraining
+    from taglm_core.lm.lm_vocabulary import LmVocabulary
     from taglm_core.lm.model import WordTable, build_network
     from taglm_core.lm.streams import Streams
-    from taglm_core.lm.vocabulary import LmVocabulary
     from taglm_core.training.devices import open_device
     from taglm_core.training.loop import take_step
 
@@ -132,11 +133,11 @@ def probe(experiment: Experiment, name: str) -> float:
     streams = Streams(TokenIds.open(folder).train_shards, streams=config.streams, window=config.window,
                       backward=False, seed=1)  # fmt: skip
     network = build_network(config, len(vocabulary))
-    job = LmJob(network, table, streams, [], config, Intervals(10**9, 10**9))
-    take_step(job)
+    training = LmTraining(network, table, streams, [], config, Intervals(10**9, 10**9))
+    take_step(training)
     begun = time.perf_counter()
     for _ in range(PROBE_STEPS):
-        take_step(job)
+        take_step(training)
     return PROBE_STEPS * config.step_tokens / (time.perf_counter() - begun)
 
 

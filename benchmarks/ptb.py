@@ -36,12 +36,12 @@ from record import write
 from taglm_core.config.language_model import Direction, LanguageModelConfig
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.errors import Interrupted
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, WordTable, build_network, save_language_model
 from taglm_core.lm.reading import break_state
 from taglm_core.lm.scoring import TextScore, score_text
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
@@ -76,7 +76,7 @@ class Sentences:
 
 
 class InOrder:
-    """Streams that read the text in its order, each a stretch of its own, again and again: what `LmJob` needs."""
+    """Streams that read the text in its order, each a stretch of its own, again and again: what `LmTraining` needs."""
 
     def __init__(self, sentences: list[NDArray[np.int32]], streams: int, window: int) -> None:
         text = np.concatenate([np.append(sentence, np.int32(0)) for sentence in sentences])
@@ -156,21 +156,21 @@ def run(given: argparse.Namespace, config: LanguageModelConfig, work: Path) -> d
     if given.order == "shuffled":
         shards: list[Any] = [Sentences(coded["train"])]
         streams = Streams(shards, streams=config.streams, window=config.window, backward=False, seed=config.seed)
-    job = LmJob(network, table, streams, coded["valid"], config, Intervals(given.log, given.evaluate))
+    training = LmTraining(network, table, streams, coded["valid"], config, Intervals(given.log, given.evaluate))
     stop = StopRequest()
     stop.listen()
     before = _seconds(work)
     begun, journal = time.monotonic(), Follower(work)
     try:
-        train(job, checkpoints=Checkpoints(work / "checkpoints", 2), journal=journal, stop=stop,
+        train(training, checkpoints=Checkpoints(work / "checkpoints", 2), journal=journal, stop=stop,
               settings=LoopSettings(given.checkpoint_seconds))  # fmt: skip
     finally:
         seconds = before + time.monotonic() - begun
         (work / "seconds.json").write_text(json.dumps(seconds))
         journal.close()
-    job.take_average()
+    training.take_average()
     network.eval()
-    state = break_state(network, table, coded["valid"][: config.break_sentences], job.states(32))
+    state = break_state(network, table, coded["valid"][: config.break_sentences], training.states(32))
     lm = TrainedLm(network.requires_grad_(False), vocabulary, config, Direction.FORWARD, state)
     (work / "model").mkdir(exist_ok=True)
     save_language_model(lm, work / "model")
@@ -255,10 +255,9 @@ def main() -> None:
             _say(str(stopped))
             sys.exit(75)
     row = json.loads(kept.read_text())
-    note = (
-        "Every word and one end mark a sentence is predicted; the vocabulary is all words of train; minutes and speed "
-    )
-    note += f"hold the looks at valid. Settings: {json.dumps(config.model_dump(mode='json', exclude_defaults=True))}"
+    note = "The model predicts every word and one end mark a sentence. The vocabulary is all words of train. "
+    note += "Minutes and speed include the evaluations on valid. "
+    note += f"Settings: {json.dumps(config.model_dump(mode='json', exclude_defaults=True))}"
     sys.stdout.write(f"{row}\n{write('ptb', 'Penn Treebank', [row], note)}\n")
 
 

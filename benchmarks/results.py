@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from taglm_core.config.load import load_experiment
+from taglm_core.evaluation.error_analysis import VariantErrors
 from taglm_core.evaluation.error_report import strata_table_rows
-from taglm_core.evaluation.errors import VariantErrors
 from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import markdown_table, table_rows
 from taglm_core.pipeline.bases import resolve_bases

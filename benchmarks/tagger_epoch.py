@@ -33,8 +33,8 @@ from taglm_core.lm.extraction import Tokens, cache_key, embed_online, embed_shar
 from taglm_core.lm.model import TrainedLm
 from taglm_core.lm.shards import Corpus, lay_out, shards
 from taglm_core.tagging.dataset import States
-from taglm_core.tagging.job import TaggerJob
-from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
+from taglm_core.tagging.tagger_training import TaggerTraining
+from taglm_core.tagging.trained import FrozenVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
 from taglm_core.tagging.words import TaggerWords, tags_of
 from taglm_core.training.devices import PLAIN, Device, open_device
 from taglm_core.training.loop import take_step
@@ -43,9 +43,9 @@ from taglm_core.training.randomness import seed_torch
 PRESETS = ("lstm-512-256", "char-cnn-small")
 SENTENCES, RUNS = 2_000, 3
 GIVEN = EmbeddingConfig()
-NOTE = """Default TagLM, batches of 32, forward and backward model of 256 numbers a token each; the processor's seconds
-of one thread, medians of 3 epochs, evaluation left out. Online: each batch's embeddings are computed when it is
-drawn."""
+NOTE = """Default TagLM, batches of 32, a forward and a backward model of 256 numbers a token each; the processor's
+seconds of one thread, medians of 3 epochs, without evaluation. `online` computes each batch's embeddings when the batch
+is drawn."""
 
 
 class Online:
@@ -72,7 +72,7 @@ def fill_cache(lm: TrainedLm, corpus: Corpus, folder: Path) -> EmbeddingCache:
         write_part(folder / part_name(shard.number), scratch.rows, scratch.largest)
         scratch.remove()
     layout = lay_out(corpus, **cut)
-    write_index(folder / INDEX, layout.places, layout.digests, key)
+    write_index(folder / INDEX, layout.ranges, layout.digests, key)
     return EmbeddingCache(folder)
 
 
@@ -90,28 +90,28 @@ def tagger(
     states: Sequence[States],
     spec: TaggerSpec | None = None,
     device: Device = PLAIN,
-) -> TaggerJob:
-    """The job of a default TagLM that reads these states, or of another tagger."""
+) -> TaggerTraining:
+    """The training of a default TagLM that reads these states, or of another tagger."""
     spec = spec or specify(tokens, tags, states, TaggerConfig())
     config = spec.config
     seed_torch(1, "tagger")
     start, _ = start_vectors(spec, [], 1, {})
-    fixed = FixedVectors.none(spec.word_size)
-    network = build_network(spec, start, fixed)
-    data = encode(spec, fixed, tokens, states, tags)
+    frozen = FrozenVectors.none(spec.word_size)
+    network = build_network(spec, start, frozen)
+    data = encode(spec, frozen, tokens, states, tags)
     nothing = torch.tensor([], dtype=torch.int64)
-    return TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
+    return TaggerTraining(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
 
 
-def train_epoch(job: TaggerJob, one_in: int = 1) -> None:
+def train_epoch(training: TaggerTraining, one_in: int = 1) -> None:
     """Draw every batch of an epoch, and train on some."""
-    job.model.train()
-    for number in range(len(job._batches)):
-        job._done = number
+    training.model.train()
+    for number in range(len(training._batches)):
+        training._done = number
         if number % one_in:
-            job._train.batch(job._batches[number].tolist())
+            training._train.batch(training._batches[number].tolist())
         else:
-            take_step(job)
+            take_step(training)
 
 
 def split_labelled() -> tuple[list[Tokens], list[tuple[str, ...]]]:

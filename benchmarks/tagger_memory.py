@@ -29,9 +29,9 @@ from taglm_core.training.devices import open_device
 
 CACHED_TOKENS, WIDTH, TRAINED = 1_000_000, 1_024, 20
 LENGTHS = (10_000, 100_000)
-NOTE = """Anonymous memory (RssAnon) of the process, interpreter and libraries included, in MB: before, the most
-during, and the difference. Training draws every batch of an epoch from the cache and trains on one in twenty; a
-sentence is embedded by char-cnn-small into a shard of float16."""
+NOTE = """Anonymous memory (RssAnon) of the process in MB, interpreter and libraries included: before, the peak during
+the work, and the difference. Training draws every batch of an epoch from the cache and trains on one batch in twenty.
+char-cnn-small embeds the sentence into a shard of float16."""
 
 
 def repeated() -> tuple[list[Tokens], list[tuple[str, ...]]]:
@@ -53,16 +53,16 @@ def write_large(folder: Path) -> None:
     for number, rows in enumerate(layout.rows):
         states = (0.1 * generator.standard_normal((rows, WIDTH), np.float32)).astype(np.float16)
         write_part(folder / part_name(number), Rows(states, np.empty((rows, 0), np.float32)), 1.0)
-    write_index(folder / INDEX, layout.places, layout.digests, key)
+    write_index(folder / INDEX, layout.ranges, layout.digests, key)
 
 
 def memory(folder: Path) -> dict[str, Any]:
     """In a process of its own: anonymous memory of drawing an epoch from a large cache."""
     tokens, tags = repeated()
-    job = tagger(tokens, tags, [EmbeddingCache(folder)])
+    training = tagger(tokens, tags, [EmbeddingCache(folder)])
     with AnonymousMemory() as seen:
         before = seen.now()
-        train_epoch(job, TRAINED)
+        train_epoch(training, TRAINED)
     size = sum(path.stat().st_size for path in folder.iterdir())
     return memory_row(f"an epoch from a cache of {size / 1e9:.1f} GB", sum(map(len, tokens)), before, seen.peak)
 

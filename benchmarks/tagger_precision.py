@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRECISIONS = ("float32", "bfloat16")
 SENTENCES, RUNS = 1_000, 5
 NOTE = """{sentences:,} sentences of CoNLL-2003 train, baseline, batches of 32, whole steps (forward, backward, clip,
-Adam); the processor's seconds of one thread, medians of {runs} epochs. LSTMs (paper-chunking) and the CRF stay
+Adam); the processor's seconds of one thread, medians of {runs} epochs. LSTMs (paper-chunking) and the CRF stay in
 float32."""
 
 
@@ -35,8 +35,8 @@ def main() -> None:
     rows = []
     for name, settings in PRESETS.items():
         spec = specify(tokens, tags, [], TaggerConfig.model_validate(settings))
-        jobs = {p: tagger(tokens, tags, [], spec, Device("cpu", 1, precision=p)) for p in PRECISIONS}
-        epochs = {precision: partial(train_epoch, job) for precision, job in jobs.items()}
+        trainings = {p: tagger(tokens, tags, [], spec, Device("cpu", 1, precision=p)) for p in PRECISIONS}
+        epochs = {precision: partial(train_epoch, training) for precision, training in trainings.items()}
         seconds = interleaved(epochs, RUNS, clock=time.process_time)
         speeds = {precision: round(SENTENCES / spent) for precision, spent in seconds.items()}
         share = round(seconds["bfloat16"] / seconds["float32"], 2)

@@ -19,28 +19,28 @@ from tagger_training import Flair, Text
 
 from taglm_core.config.language_model import Direction
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.nn.tagger import Tagger
-from taglm_core.tagging.job import DECODING_BATCH, decode_all
+from taglm_core.nn.tagger_network import Tagger
 from taglm_core.tagging.prediction import Predictor
-from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
+from taglm_core.tagging.tagger_training import DECODING_BATCH, decode_all
+from taglm_core.tagging.trained import FrozenVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
 
 RUNS, EPOCHS = 5, 3
 SAME, LIKE = "characters", "TagLM, flair's architecture"
-NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, in batches of {batch}; by the processor's
-seconds of one thread, medians of {runs} rounds. TagLM's time begins with strings and ends with tags; flair's is that of
-`predict` on sentences made before, after {epochs} epochs of training (an untrained tagger would find, and write down,
-far more spans). The first three taggers have the default settings, TagLM with a forward and a backward char-cnn-small
-(random weights), whose embeddings are read from a cache that was filled before, or computed; the last two are the
-tagger `characters` of `tagger_training.py`."""
+NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, in batches of {batch}; the processor's seconds
+of one thread, medians of {runs} rounds. TagLM's time begins with strings and ends with tags. flair's time is that of
+`predict` on prepared sentences, after {epochs} epochs of training; an untrained tagger would find and write far more
+spans. The first three taggers have the default settings. TagLM has a forward and a backward char-cnn-small with random
+weights; their embeddings come from a filled cache (`cached`) or are computed (`online`). The last two taggers are
+`characters` of `tagger_training.py`."""
 
 
 def network_of(spec: TaggerSpec) -> Tagger:
     """A network for a spec, as it is before training."""
     seed_torch(1, "tagger")
     start, _ = start_vectors(spec, [], 1, {})
-    return build_network(spec, start, FixedVectors.none(spec.word_size)).eval()
+    return build_network(spec, start, FrozenVectors.none(spec.word_size)).eval()
 
 
 def candidates(text: Text, folder: Path) -> dict[str, Callable[[], object]]:
@@ -53,7 +53,7 @@ def candidates(text: Text, folder: Path) -> dict[str, Callable[[], object]]:
     joined, same = network_of(taglm), text.spec(SAME)
 
     def cached() -> None:
-        data = encode(taglm, FixedVectors.none(taglm.word_size), text.tokens, caches)
+        data = encode(taglm, FrozenVectors.none(taglm.word_size), text.tokens, caches)
         decode_all(joined, data, taglm.tags)
 
     return {

@@ -23,7 +23,7 @@ from tagger_epoch import specify, split_labelled, tagger, train_epoch
 
 from taglm_core.config.tagger import TaggerConfig
 from taglm_core.evaluation.spans import conlleval_spans
-from taglm_core.tagging.job import TaggerJob
+from taglm_core.tagging.tagger_training import TaggerTraining
 from taglm_core.tagging.trained import TaggerSpec
 from taglm_core.tagging.words import normalise
 from taglm_core.training.devices import open_device
@@ -37,12 +37,12 @@ SHARED = {
 CHARACTERS: dict[str, dict[str, Any]] = {
     "words": {"kind": "none"}, "characters": {"kind": "lstm", "dim": 25, "units": 25, "layers": 1, "dropout": 0.0},
 }  # fmt: skip
-NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, batches of 32, whole steps (forward,
-backward, clip, Adam); trainable words of the whole split (100 numbers), one bidirectional LSTM of 200 units a
-direction, CRF; `characters`: also a bidirectional LSTM of 25 units a direction over characters. Dropout is flair's
-default on both sides (locked 0.5, words 0.05, with their characters only in flair). The processor's seconds of one
-thread, medians of {runs} rounds. TagLM's batches are sentences of similar length, flair's are drawn at random, as
-each does in training; in the last column of each kind flair is given TagLM's batches."""
+NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, batches of 32, whole steps (forward, backward,
+clip, Adam); the processor's seconds of one thread, medians of {runs} rounds. `words` has trainable words of the whole
+split (100 numbers), one bidirectional LSTM of 200 units a direction, and a CRF. `characters` also has a bidirectional
+LSTM of 25 units a direction over characters. Dropout is flair's default on both sides (locked 0.5, words 0.05; only
+flair drops the characters together with the word). As each does in training, TagLM batches sentences of similar length
+and flair draws them at random. `flair, TagLM's batches` gives flair the batches of TagLM."""
 
 
 def config_of(name: str) -> TaggerConfig:
@@ -67,7 +67,7 @@ class Text:
         """An architecture that knows the words and tags of the whole split."""
         return specify(self._every, self._every_tags, [], config_of(name))
 
-    def job(self, name: str) -> TaggerJob:
+    def training(self, name: str) -> TaggerTraining:
         """Training of an architecture on the chosen sentences."""
         return tagger(self.tokens, self.tags, [], self.spec(name))
 
@@ -128,18 +128,18 @@ class Flair:
         self._process.stdin.flush()
 
 
-def train_ours(job: TaggerJob) -> float:
+def train_ours(training: TaggerTraining) -> float:
     """Seconds of an epoch."""
     begun = time.process_time()
-    train_epoch(job)
+    train_epoch(training)
     return time.process_time() - begun
 
 
 def compare(name: str, text: Text, flair: Flair) -> dict[str, Any]:
     """The row of an architecture; both sides take turns, and the first turn does not count."""
-    job = text.job(name)
-    batches = [batch.tolist() for batch in job._batches]
-    turns = {"TagLM": lambda: train_ours(job), "flair": lambda: flair.train(name),
+    training = text.training(name)
+    batches = [batch.tolist() for batch in training._batches]
+    turns = {"TagLM": lambda: train_ours(training), "flair": lambda: flair.train(name),
              "flair, TagLM's batches": lambda: flair.train(name, batches)}  # fmt: skip
     seconds: dict[str, list[float]] = {side: [] for side in turns}
     for turn in range(1 + RUNS):
@@ -149,7 +149,7 @@ def compare(name: str, text: Text, flair: Flair) -> dict[str, Any]:
                 seconds[side].append(spent)
     speeds = {side: len(text.tokens) / statistics.median(spent) for side, spent in seconds.items()}
     ours = speeds["TagLM"]
-    parameters = {"TagLM": sum(part.numel() for part in job.model.parameters()), "flair": flair.parameters(name)}
+    parameters = {"TagLM": sum(part.numel() for part in training.model.parameters()), "flair": flair.parameters(name)}
     return {"tagger": name, "parameters": parameters,
             "sentences a second": {side: round(speed) for side, speed in speeds.items()},
             "TagLM against": {side: round(ours / speeds[side], 2) for side in list(turns)[1:]}}  # fmt: skip

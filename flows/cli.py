@@ -34,6 +34,7 @@ from taglm_core.gc.garbage import active_builds
 from taglm_core.gc.reachability import users_by_digest
 from taglm_core.pipeline.kinds import Stage, parse_stage
 from taglm_core.pipeline.plan import refs_of, what_runs
+from tasks.options import Options
 
 app = typer.Typer(
     name="taglm",
@@ -66,31 +67,73 @@ def run(
     """Run the pipeline or part of it, reuse what is in the store, and print the comparison."""
     if only is not None and (first is not None or last is not None):
         raise ConfigError("--only STAGE is short for --from STAGE --to STAGE; give one or the other")
-    _run(experiment, overrides, refresh, first=only or first, last=only or last)
+    begun, given = time.time(), Invocation(experiment, overrides or (), refresh or ())
+    context = load(experiment, overrides)
+    start = parse_stage(chosen) if (chosen := only or first) else None
+    end = parse_stage(only or last or Stage.TAG)
+    if start is not None and start.index > end.index:
+        raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
+    store, stages = context.store, _stages(refresh)
+    shown = ("report",) if end is Stage.TAG and "report" in context.graph else ()
+    if lines := context.set_damaged_aside(stages, end, shown):
+        console.print("\n".join(lines), style="yellow", markup=False)
+    decisions = context.up_to(end, stages)
+    if start is not None:
+        require_before(decisions, start, given)
+    waiting = what_runs(decisions)
+    if waiting:
+        console.print("\n".join(waiting), markup=False)
+        from flows.cli_run import ready_flows
+
+        try:
+            with ready_flows(console, context) as flows:
+                flows[end](context.experiment, Options(first=start, refresh=stages))
+        except CorpusRefused:
+            context.store_changed()
+            show_corpora(console, report_corpora(context, refs_of(context.plan())), findings=False)
+            raise
+        context.store_changed()
+        decisions = context.up_to(end)
+    corpora = report_corpora(context, refs_of(decisions))
+    if not waiting:
+        from flows.cli_run import tell_missed_of
+
+        refuse_meaningless(corpora)
+        tell_missed_of(console, context.experiment, decisions)
+    if end is Stage.TAG:
+        for part in cli_views.report(store, decisions):
+            console.print(part)
+    show_corpora(console, corpora, rows=end is Stage.INGEST)
+    if waiting:
+        console.print(cli_views.stage_times(store, decisions, begun))
+    for line in cli_views.locations(context.experiment, given):
+        console.print(line, markup=False, soft_wrap=True)
+    done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
+    console.print(f"[green]done[/] in {done}")
 
 
 @app.command()
 def ingest(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
     """Read the raw files into stored corpora, with statistics."""
-    _run(experiment, overrides, refresh, first=Stage.INGEST if only else None, last=Stage.INGEST)
+    run(experiment, overrides, refresh, first=Stage.INGEST if only else None, last=Stage.INGEST)
 
 
 @app.command()
 def pretrain(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
     """Train the language models."""
-    _run(experiment, overrides, refresh, first=Stage.PRETRAIN if only else None, last=Stage.PRETRAIN)
+    run(experiment, overrides, refresh, first=Stage.PRETRAIN if only else None, last=Stage.PRETRAIN)
 
 
 @app.command()
 def embed(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
     """Compute the embeddings of the labelled corpora."""
-    _run(experiment, overrides, refresh, first=Stage.EMBED if only else None, last=Stage.EMBED)
+    run(experiment, overrides, refresh, first=Stage.EMBED if only else None, last=Stage.EMBED)
 
 
 @app.command()
 def tag(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None, only: Only = False) -> None:
     """Train, evaluate and compare the taggers."""
-    _run(experiment, overrides, refresh, first=Stage.TAG if only else None, last=Stage.TAG)
+    run(experiment, overrides, refresh, first=Stage.TAG if only else None, last=Stage.TAG)
 
 
 @app.command(name="plan")
@@ -238,53 +281,6 @@ def main() -> None:
         app(args=[argument for argument in sys.argv[1:] if argument != DEBUG])
     except Exception as error:  # noqa: BLE001 (the last place where a trace can become a message)
         sys.exit(report(error, debug=DEBUG in sys.argv))
-
-
-def _run(
-    path: Path, overrides: Sequence[str] | None, refresh: Sequence[str] | None, *, first: str | None, last: str | None
-) -> None:
-    begun, given = time.time(), Invocation(path, overrides or (), refresh or ())
-    context = load(path, overrides)
-    start = parse_stage(first) if first else None
-    end = parse_stage(last) if last else Stage.TAG
-    if start is not None and start.index > end.index:
-        raise ConfigError(f"--from {start} comes after --to {end}; the stages are {', '.join(Stage)}")
-    store, stages = context.store, _stages(refresh)
-    shown = ("report",) if end is Stage.TAG and "report" in context.graph else ()
-    if lines := context.set_damaged_aside(stages, end, shown):
-        console.print("\n".join(lines), style="yellow", markup=False)
-    decisions = context.up_to(end, stages)
-    if start is not None:
-        require_before(decisions, start, given)
-    waiting = what_runs(decisions)
-    if waiting:
-        console.print("\n".join(waiting), markup=False)
-        from flows.cli_run import run_flow
-
-        try:
-            run_flow(console, context, start, end, stages)
-        except CorpusRefused:
-            context.store_changed()
-            show_corpora(console, report_corpora(context, refs_of(context.plan())), findings=False)
-            raise
-        context.store_changed()
-        decisions = context.up_to(end)
-    corpora = report_corpora(context, refs_of(decisions))
-    if not waiting:
-        from flows.cli_run import tell_missed_of
-
-        refuse_meaningless(corpora)
-        tell_missed_of(console, context.experiment, decisions)
-    if end is Stage.TAG:
-        for part in cli_views.report(store, decisions):
-            console.print(part)
-    show_corpora(console, corpora, rows=end is Stage.INGEST)
-    if waiting:
-        console.print(cli_views.stage_times(store, decisions, begun))
-    for line in cli_views.locations(context.experiment, given):
-        console.print(line, markup=False, soft_wrap=True)
-    done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
-    console.print(f"[green]done[/] in {done}")
 
 
 def _stages(names: Sequence[str] | None) -> tuple[Stage, ...]:

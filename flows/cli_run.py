@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -18,33 +20,26 @@ from tasks.overview import OVERVIEW
 from tasks.preflight.check import require_environment
 from tasks.urls import without_password
 
+if TYPE_CHECKING:
+    from prefect.flows import Flow
 
-def run_flow(
-    console: Console, context: PipelineContext, first: Stage | None, last: Stage, refresh: tuple[Stage, ...]
-) -> None:
-    """Start Prefect and the flow that ends with a stage; show its progress on the console.
+
+@contextlib.contextmanager
+def ready_flows(console: Console, context: PipelineContext) -> Iterator[dict[Stage, Flow[..., Any]]]:
+    """Start Prefect and yield the flow that ends with each stage; show progress on the console.
 
     Args:
         console: console to print on.
-        context: context of the run.
-        first: stage to begin with; None for everything that is missing.
-        last: stage to end with.
-        refresh: stages to compute again.
+        context: context of the run, current inside the block.
 
     Raises:
         ConfigError: the environment keeps runs from working.
         StoreError: the store is not writable.
     """
-    experiment = context.experiment
     context.store.require_writable()
-    for line in require_environment(experiment.run):
+    for line in require_environment(context.experiment.run):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
-    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
-    handler.addFilter(_WithoutOverview())
-    progress = logging.getLogger("taglm")
-    progress.setLevel(logging.INFO)
-    progress.addHandler(handler)
-    progress.propagate = False  # Prefect would print what reaches the root logger again
+    _show_progress(console)
     given = os.environ.get("PREFECT_API_URL")
     server = f"Prefect: {without_password(given)}" if given else "starting Prefect (stops with this run)"
     console.print(server, markup=False)
@@ -52,17 +47,22 @@ def run_flow(
     from flows.ingest import ingest
     from flows.pipeline import pipeline
     from flows.pretrain import pretrain
-    from tasks.options import Options
     from tasks.own_server import start_own_server
 
     start_own_server()
-
     for name in ("prefect.flow_runs", "prefect.task_runs"):  # errors are printed once, at the end; the UI has the trace
         logging.getLogger(name).propagate = False
-    options = Options(first=first, refresh=refresh)
-    flows = {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
     with use_context(context):
-        flows[last](experiment, options)
+        yield {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
+
+
+def _show_progress(console: Console) -> None:
+    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
+    handler.addFilter(_WithoutOverview())
+    progress = logging.getLogger("taglm")
+    progress.setLevel(logging.INFO)
+    progress.addHandler(handler)
+    progress.propagate = False  # Prefect would print what reaches the root logger again
 
 
 def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:

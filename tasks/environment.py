@@ -64,9 +64,7 @@ def quiet_defaults(data: Path = DATA) -> None:
         os.environ["PYTHONWARNINGS"] = "default"
         warnings.simplefilter("default")
     home = os.environ.setdefault("PREFECT_HOME", str((data / "prefect").absolute()))
-    with contextlib.suppress(
-        OSError
-    ):  # Prefect creates no parent folders of its home; it reports a home that it cannot create
+    with contextlib.suppress(OSError):  # Prefect does not create parents of its home
         Path(home).parent.mkdir(parents=True, exist_ok=True)
     for name, level in NOISY.items():
         logging.getLogger(name).setLevel(level)

@@ -12,12 +12,12 @@ from taglm_core.gc.reachability import GcRoots
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store
 from taglm_core.store.uses import record_use, uses_of
-from tasks.urls import without_password
 from tasks.preflight.tracking_store import require_mlflow_settings
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.entry import State
 from tasks.tracking.outcome import Outcome, outcomes
 from tasks.tracking.words import orphans, words
+from tasks.urls import without_password
 
 
 def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> GcRoots:

@@ -78,7 +78,17 @@ def run_stage(
             for line in context.set_damaged_aside(options.refresh):
                 logger.warning(line)
         made = dict(made or {})
-        made |= _run_steps(stage, context, options, made) if options.runs(stage) else _look_up(stage, context)
+        if not options.runs(stage):
+            return {**made, **_look_up(stage, context)}
+        known = set(context.store.objects())
+        futures: dict[str, Any] = dict(made)
+        steps = context.graph.of_stage(stage)
+        with _children():
+            for step in steps:
+                inputs = {role: futures[name] for role, name in step.inputs.items()}
+                futures[step.name] = TASKS[step.kind].submit(_unwalked(context), options, step.name, inputs)
+            made |= {step.name: _result(futures[step.name]) for step in steps}
+        _conclude(stage, context, options, [made[step.name] for step in steps], known)
         if stage is Stage.INGEST:
             judge_corpora(context, made)
         if stage is Stage.TAG and context.experiment.labelled is not None:
@@ -102,34 +112,34 @@ def started(experiment: Experiment) -> Iterator[PipelineContext]:
         yield context
 
 
-def _run_steps(stage: Stage, context: PipelineContext, options: Options, made: Refs) -> Refs:
-    """Submit the steps of a stage, each as the task of its kind, and wait for all of them; return their objects."""
+@contextlib.contextmanager
+def _children() -> Iterator[None]:
+    """Let child processes start; where a step fails or the run is cancelled, the others write their checkpoints."""
     CHILDREN.start_afresh()
-    known = set(context.store.objects())
-    futures: dict[str, Any] = dict(made)
-    steps = context.graph.of_stage(stage)
     try:
-        for step in steps:
-            inputs = {role: futures[name] for role, name in step.inputs.items()}
-            futures[step.name] = TASKS[step.kind].submit(_unwalked(context), options, step.name, inputs)
-        refs: Refs = {step.name: _result(futures[step.name]) for step in steps}
-    except BaseException as error:  # cancelled, Ctrl-C, or a step failed: the others write their checkpoints and end
+        yield
+    except BaseException as error:
         CHILDREN.stop()
         if isinstance(error, Exception) and not isinstance(error, Interrupted):
             wait_for_server()  # which is to know that the run has failed
         raise
     finally:
         SHARED.close()
+
+
+def _conclude(
+    stage: Stage, context: PipelineContext, options: Options, made: list[Ref], known: set[tuple[str, str]]
+) -> None:
+    """Report what is pending at the end of a run, and announce the objects that were not in the store before."""
     publishes = stage is Stage.TAG and context.experiment.labelled is not None  # and reports what is pending then
     if not publishes and (stage is Stage.TAG or not _is_subflow()):
         open_tracker(context.experiment).tell_rest()
     wait_for_server()
-    new = [ref for ref in refs.values() if (ref.kind, ref.digest) not in known]
+    new = [ref for ref in made if (ref.kind, ref.digest) not in known]
     if new or stage in options.refresh:
         context.store_changed()
-    # What a trigger has started passes the word on even where it found all of its own: what came before it is new.
-    announce(stage, context.experiment, refs.values() if options.if_ready else new)
-    return refs
+    # A run that a trigger has started announces also what it found: what came before it is new.
+    announce(stage, context.experiment, made if options.if_ready else new)
 
 
 def _look_up(stage: Stage, context: PipelineContext) -> Refs:

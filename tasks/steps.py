@@ -37,40 +37,51 @@ LOG_SECONDS, ARTIFACT_SECONDS = 5.0, 10.0
 Refs = dict[str, Ref]
 
 
-def build_step(context: PipelineContext, options: Options, name: str, inputs: Refs) -> Ref:
-    """Return a step's object: the one in the store, or one that is made now.
+def build_step(context: PipelineContext, options: Options, step: str, inputs: Refs) -> Ref | State[Any]:
+    """Return a step's object: the one in the store, or one that is made now; `Cancelled` where the run was stopped.
 
     Args:
         context: of the run.
         options: which stages are refreshed.
-        name: of the step.
+        step: its name.
         inputs: the objects it reads, by role (given by the tasks that made them: Prefect draws the arrows).
     """
-    step, store, experiment = context.graph[name], context.store, context.experiment.name
-    request = context.request(step, inputs, refresh=step.stage in options.refresh)
+    node, store, experiment = context.graph[step], context.store, context.experiment.name
+    request = context.request(node, inputs, refresh=node.stage in options.refresh)
     found, prefect_run = None if request.refresh else store.find(request.recipe), flow_run_id()
     if found is not None:
-        logger.info("%s: reused", name)
-        record_use(store, experiment, name, (found.kind, found.digest), prefect_run=prefect_run)
+        logger.info("%s: reused", step)
+        record_use(store, experiment, step, (found.kind, found.digest), prefect_run=prefect_run)
         return found
     begun = time.time()
-    logger.info("%s: started", name)
+    logger.info("%s: started", step)
     tracker, work = open_tracker(context.experiment), store.work(request.recipe)
-    with tracker.stage_run(step, request.recipe, work, inputs=request.inputs, prefect_run=prefect_run) as run:
-        show_link(tracker.address(run.run_id), f"{name} in MLflow")
-        made = {"mlflow_run": run.run_id, "prefect_run": prefect_run, **request.made}
-        ref = make(store, replace(request, made=made), _Follower(name, run), run.offset if step.made_as.child else None)
-        artifact = store.open(ref)
-        run.finish(artifact)
-    own_run = run.run_id if step.made_as.reporting is Reporting.OWN_RUN else None
-    record_use(store, experiment, name, (ref.kind, ref.digest), mlflow_run=own_run, prefect_run=prefect_run, anew=True)
+    try:
+        with tracker.stage_run(node, request.recipe, work, inputs=request.inputs, prefect_run=prefect_run) as run:
+            show_link(tracker.address(run.run_id), f"{step} in MLflow")
+            made = {"mlflow_run": run.run_id, "prefect_run": prefect_run, **request.made}
+            offset = run.offset if node.made_as.child else None
+            ref = make(store, replace(request, made=made), _Follower(step, run), offset)
+            artifact = store.open(ref)
+            run.finish(artifact)
+    except Interrupted as error:  # its checkpoint is written: no failure, and no stack trace
+        return Cancelled(message=str(error))
+    own_run = run.run_id if node.made_as.reporting is Reporting.OWN_RUN else None
+    record_use(store, experiment, step, (ref.kind, ref.digest), mlflow_run=own_run, prefect_run=prefect_run, anew=True)
     clear_work(store, request.recipe)
     manifest = artifact.manifest
     if manifest.made["time"] < begun:  # made by somebody else meanwhile, or again with the same bytes: that one is kept
-        logger.info("%s: made; the same object was in the store", name)
+        logger.info("%s: made; the same object was in the store", step)
     else:
-        logger.info("%s: made in %.1f s", name, manifest.seconds)
+        logger.info("%s: made in %.1f s", step, manifest.seconds)
     return ref
+
+
+TASKS: dict[str, Task[..., Any]] = {
+    kind.name: task(name=kind.task, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(build_step)
+    for kind in KINDS.values()
+}
+"""The task of each kind. Prefect caches and persists nothing: the store does, and checks itself."""
 
 
 def show_link(address: str | None, description: str, key: str | None = None) -> None:
@@ -93,22 +104,6 @@ def flow_run_id() -> str | None:
     """Return the id of the flow run that this task belongs to, if there is one."""
     context = TaskRunContext.get()
     return str(context.task_run.flow_run_id) if context is not None and context.task_run.flow_run_id else None
-
-
-def _step_task(name: str) -> Task[..., Any]:
-    """Return the task of one kind of step. Prefect caches and persists nothing: the store does, and checks itself."""
-
-    def run(context: PipelineContext, options: Options, step: str, inputs: Refs) -> Ref | State[Any]:
-        try:
-            return build_step(context, options, step, inputs)
-        except Interrupted as error:  # its checkpoint is written: no failure, and no stack trace
-            return Cancelled(message=str(error))
-
-    return task(name=name, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(run)
-
-
-TASKS = {kind.name: _step_task(kind.task) for kind in KINDS.values()}
-"""The task of each kind."""
 
 
 class _Follower:

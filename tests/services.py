@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -157,13 +158,17 @@ class Services:
 
 
 @contextmanager
-def services(home: Path, *, mlflow: bool) -> Iterator[Services]:
+def services(home: Path, *, mlflow: bool, database: Path | None = None) -> Iterator[Services]:
     """What `make up` starts, on free ports.
 
     Args:
         home: their data folder.
         mlflow: whether MLflow runs, too.
+        database: of Prefect's server, to be copied; without it the server makes one, as on a user's first start.
     """
+    if database is not None:
+        (home / "prefect").mkdir(parents=True)
+        shutil.copyfile(database, home / "prefect" / "prefect.db")
     with socket.socket() as first, socket.socket() as second:
         for probe in (first, second):
             probe.bind(("127.0.0.1", 0))

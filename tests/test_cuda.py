@@ -21,8 +21,8 @@ from taglm_core.lm.model import load_language_model, save_language_model
 from taglm_core.nn import crf_chains
 from taglm_core.nn.crf import crf_loss
 from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs
-from taglm_core.tagging.job import TaggerJob
-from taglm_core.tagging.trained import FixedVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
+from taglm_core.tagging.tagger_training import TaggerTraining
+from taglm_core.tagging.trained import FrozenVectors, LmInput, TaggerSpec, build_network, encode, start_vectors
 from taglm_core.tagging.words import TaggerWords, tags_of
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
@@ -84,13 +84,13 @@ def losses_of(settings: dict[str, Any], where: str, precision: str) -> tuple[flo
     device = open_device(where, 1, precision=precision)
     spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
-    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(6)).to(device.torch)
+    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FrozenVectors.none(6)).to(device.torch)
     states = [Noise(size, tuple(map(len, tokens))) for _, _, size, _ in lm]
-    data = encode(spec, FixedVectors.none(6), tokens, states, tags)
+    data = encode(spec, FrozenVectors.none(6), tokens, states, tags)
     nothing = torch.zeros(0, dtype=torch.int64)
-    job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
+    training = TaggerTraining(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
     network.train()
-    loss = job.loss()
+    loss = training.loss()
     loss.backward()
     gradients = {name: p.grad.to_dense().cpu() for name, p in network.named_parameters() if p.grad is not None}
     return loss.item(), gradients

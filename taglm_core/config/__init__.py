@@ -1,1 +1,1 @@
-"""Experiment configuration: what may be said in a YAML file, its defaults, and how it is read."""
+"""Experiment configuration: the settings of a YAML file, their defaults, and reading them."""

@@ -88,7 +88,7 @@ class LrSchedule(StrEnum):
     COSINE = "cosine"
 
 
-_JOZEFOWICZ = {  # Jozefowicz et al. 2016 and its code (PAPER: 2.3)
+_JOZEFOWICZ = {  # Jozefowicz et al. 2016 and its code
     "optimizer": "adagrad", "learning_rate": 0.2, "schedule": "constant", "warmup_steps": 0, "clip": 10.0,
     "loss_scale": 20.0, "average": 0.999, "streams": 128, "window": 20, "softmax": {"kind": "sampled"},
 }  # fmt: skip
@@ -165,7 +165,7 @@ class FineTuneConfig(Settings):
 
 
 class LanguageModelConfig(Settings):
-    """One bidirectional language model: two LSTMs of these settings, trained separately (PAPER: section 2)."""
+    """One bidirectional language model: two separate LSTMs (Peters et al. 2017, section 3.2)."""
 
     input: Annotated[CharCnnInput | WordInput, Field(discriminator="kind")] = CharCnnInput()
     vectors: str | None = Field(

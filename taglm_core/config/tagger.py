@@ -113,7 +113,7 @@ class AnnealingPhase(Settings):
     epochs: int = Field(ge=1, description="number of epochs; none is skipped")
 
 
-_PAPER = {  # PAPER: 3; the paper gives no batch size, no patience and no bound on the epochs (PAPER: 5.8, 5.9)
+_PAPER = {  # the paper gives no batch size, no patience and no bound on the epochs
     "words": {"size": 50, "min_count": 1, "dropout": 0.0}, "locked_dropout": 0.0, "word_dropout": 0.0,
     "lm": {"position": "layer-1-output", "mix": None, "norm": False, "scale": False, "projection": None,
            "activation": "none", "dropout": None},
@@ -135,7 +135,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class TaggerConfig(Settings):
-    """Character + word BiRNN-CRF (PAPER: sections 1 and 3)."""
+    """Character + word BiRNN-CRF (Peters et al. 2017, section 3.1)."""
 
     preset: str | None = Field(
         None,
@@ -194,7 +194,7 @@ class TaggerConfig(Settings):
 
 
 class VariantConfig(Settings):
-    """One arm of the comparison."""
+    """One variant of the comparison."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="name in reports, MLflow and the registry")
     lm: tuple[str, ...] = Field(

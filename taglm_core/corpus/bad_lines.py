@@ -1,4 +1,4 @@
-"""Lines that cannot be read: collected, counted, and the first of them named in one error."""
+"""Lines that cannot be read: collected and counted; one error names the first of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from taglm_core.errors import InputError
 
 MAX_NAMED = 20
-"""So many lines are named in one error; the rest is counted."""
+"""Number of lines that one error names; further ones are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def error_of(lines: Iterable[BadLine], count: int) -> InputError:
 
     Args:
         lines: at least one, in the order of files and lines; the first `MAX_NAMED` are named.
-        count: how many there are altogether.
+        count: number of all bad lines.
     """
     first, *others = list(lines)[:MAX_NAMED]
     said, named = {first.remedy}, []

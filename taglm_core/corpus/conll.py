@@ -31,7 +31,7 @@ MAX_SENTENCE_TOKENS = 100_000
 """More tokens without a blank line are a file in another format, not a sentence."""
 
 MAX_BAD_TAGS = 1000
-"""So many different tags that are none are told apart; all further ones are counted as one."""
+"""Most malformed tags that are counted one by one; all further ones are counted together."""
 
 _DOCUMENT_COMMENT = re.compile(r"#[ \t]*(newdoc([ \t]+id[ \t]*=.*)?|begin document\b.*)")
 _KNOWN_COMMENT = re.compile(
@@ -44,12 +44,12 @@ _FREE_COMMENT = re.compile(r"#+([ \t].*)?")
 
 @dataclass(frozen=True, slots=True)
 class KnownTag:
-    """What is known of a tag.
+    """A tag that was read.
 
     Attributes:
-        tag: the tag, or `...` for one of many that are none.
-        canonical: the tag in standard form, None if it is no tag.
-        first: file and line of the first one.
+        tag: the tag, or `...` for one of many malformed ones.
+        canonical: the tag in standard form, None if it is malformed.
+        first: file and line of its first occurrence.
     """
 
     tag: str
@@ -66,7 +66,7 @@ class ConllReader:
     Args:
         paths: files, read one after the other.
         columns: where word and tag are, and how they are written.
-        counts: filled with what else was met.
+        counts: receives counts of everything else in the files.
     """
 
     def __init__(self, paths: Iterable[Path], columns: Columns, counts: ReadCounts | None = None) -> None:
@@ -74,7 +74,7 @@ class ConllReader:
         self.counts = ReadCounts() if counts is None else counts
         self.tags: dict[str, KnownTag] = {}
         self.has_tabs = False
-        self._bad_tags = 0  # different ones
+        self._bad_tags = 0  # number of distinct malformed tags
         self._faults: list[FileFaults] = []
 
     def __iter__(self) -> Iterator[Sentence]:
@@ -140,11 +140,11 @@ class ConllReader:
 
 
 def read_conll(paths: Iterable[Path], columns: Columns, *, counts: ReadCounts | None = None) -> Iterator[Sentence]:
-    """Yields the sentences of CoNLL files, in order; arguments as for `ConllReader`.
+    """Yield the sentences of CoNLL files, in order; arguments as for `ConllReader`.
 
     Raises:
-        InputError: at the end, with the first lines that cannot be read: another number of columns than most lines of
-            the file, a column that is not there, a tag that the notation does not have.
+        InputError: some lines cannot be read: another number of columns than most lines of the file, a missing column,
+            a malformed tag. It is raised at the end and names the first of them.
     """
     reader = ConllReader(paths, columns, counts)
     yield from reader
@@ -170,11 +170,11 @@ class _File:
         self.current = Width(0)  # what is known of lines as wide as the last one
 
     def is_document_mark(self, columns: list[str]) -> bool:
-        """Whether the word column, or the first one (short marks stand alone on the line), is the mark."""
+        """Return whether the word column or the first column (short marks stand alone on the line) is the mark."""
         return columns[0] == DOCUMENT_MARK or self._at(columns, self.columns.word) == DOCUMENT_MARK
 
     def is_comment(self, line: str, columns: list[str]) -> bool:
-        """Whether a line that begins with `#` is a comment: no token line, and before the first token of a sentence."""
+        """Return whether a line with `#` in front is a comment: no token line, and before a sentence's first token."""
         if self.tokens:
             return False
         if self._has_key(line, columns):
@@ -187,7 +187,7 @@ class _File:
         return _FREE_COMMENT.fullmatch(line) is not None
 
     def _has_key(self, line: str, columns: list[str]) -> bool:
-        """Whether a line is a comment `# key = value` by its form; a whole token line is none, but for known keys."""
+        """Return whether a line has the form `# key = value`; a whole token line counts only with a known key."""
         if _KNOWN_COMMENT.fullmatch(line):
             return True
         tag = self._at(columns, self.columns.tag) or ""
@@ -195,7 +195,7 @@ class _File:
         return not is_token and _KEY_COMMENT.fullmatch(line) is not None
 
     def add(self, number: int, line: str, columns: list[str]) -> None:
-        """Takes one token line."""
+        """Take one token line."""
         if "\r" in line:
             self._refuse(number, "a carriage return inside the line", "LF or CRLF line ends", "convert the line ends")
         if line[0] == "#" and self._has_key(line, columns):
@@ -231,7 +231,7 @@ class _File:
             )
 
     def finish(self, document: int) -> Sentence:
-        """Gives the sentence read so far and starts the next."""
+        """Return the sentence read so far, and start the next."""
         tags = None if self.columns.tag is None else tuple(self.tags)
         sentence = Sentence(tuple(self.tokens), tags, document, self.first_line, str(self.path))
         self.tokens, self.tags = [], []
@@ -245,7 +245,7 @@ class _File:
         self.tags.append(tag)
 
     def _at(self, columns: list[str], column: int | None) -> str | None:
-        """The value of a column; None if it is not there."""
+        """Return the value of a column; None if there is no such column."""
         if column is None or not -len(columns) <= column < len(columns):
             return None
         return columns[column]

@@ -1,6 +1,6 @@
-"""What one CoNLL file looks like, and which of its lines cannot be read.
+"""Faults of one CoNLL file: the lines that cannot be read.
 
-Which number of columns is right is known at the end of the file alone: it is the one that most lines have.
+The right number of columns is that of most lines, so it is known only at the end of the file.
 """
 
 from __future__ import annotations
@@ -71,20 +71,20 @@ class Width:
     """Lines with one number of columns.
 
     Attributes:
-        columns: the number.
+        columns: the number of columns.
         word: index of the word, from 0; None if there is no such column.
         tag: index of the tag, the same way.
-        count: how many lines there are.
-        places: the first `MAX_NAMED`, as (line number, text).
+        count: number of such lines.
+        examples: the first `MAX_NAMED` lines, as (line number, text).
         tags: how often each tag occurs.
-        faults: those whose word or tag cannot be read.
+        faults: lines whose word or tag cannot be read.
     """
 
     columns: int
     word: int | None = None
     tag: int | None = None
     count: int = 0
-    places: list[tuple[int, str]] = field(default_factory=list)
+    examples: list[tuple[int, str]] = field(default_factory=list)
     tags: Counter[str] = field(default_factory=Counter)
     faults: Faults = field(default_factory=Faults)
 
@@ -92,7 +92,7 @@ class Width:
         """Count a token line."""
         self.count += 1
         if self.count <= MAX_NAMED:
-            self.places.append((number, _shorten(line)))
+            self.examples.append((number, _shorten(line)))
 
 
 class FileFaults:
@@ -127,7 +127,7 @@ class FileFaults:
         width.faults.add(BadLine(self.path, number, found, expected, remedy))
 
     def bad_tag(self, width: Width, number: int, tag: str) -> None:
-        """Note a line whose tag is none."""
+        """Note a line with a malformed tag."""
         if width.faults.count >= MAX_NAMED:  # nobody reads more of them
             width.faults.count += 1
             return
@@ -154,7 +154,7 @@ class FileFaults:
         self._comments.add(BadLine(self.path, number, found, expected, "put a blank line before the comment"))
 
     def index(self, number: int, line: str, index: str) -> None:
-        """Look at a first column that is not the word: CoNLL-U has lines there that hold no word of their own."""
+        """Check a first column that is not the word: some lines of CoNLL-U have an index, but no word of their own."""
         if index.isdigit():
             self._indexes += 1
         elif _RANGE.fullmatch(index):
@@ -188,20 +188,20 @@ class FileFaults:
         lines = [line for faults in self._others() for line in faults.first]
         for width in self._widths.values():
             if width is not usual:
-                lines += [self._wrong_width(width, number, text) for number, text in width.places]
+                lines += [self._wrong_width(width, number, text) for number, text in width.examples]
         return sorted(lines, key=lambda line: line.line)[:MAX_NAMED], self.count()
 
     def _others(self) -> list[Faults]:
-        """Faults of lines with the usual number of columns, and of lines of no token."""
+        """Return faults of lines with the usual number of columns, and of lines without a token."""
         is_conllu = self._indexes > self._ranges.count and not self._no_indexes
         return [self._usual().faults, self._comments, *([self._ranges] if is_conllu else [])]
 
     def _usual(self) -> Width:
-        """The number of columns that most lines have; the first line's among equals."""
+        """Return the number of columns that most lines have; among equals, that of the first line."""
         return max(self._widths.values(), key=lambda width: width.count, default=Width(0))
 
     def _lacking(self) -> BadLine | None:
-        """The first line of a file that lacks a configured column."""
+        """Return the first line of a file that lacks a configured column."""
         usual, remedy = self._usual(), ""
         for name, column in (("word", self._columns.word), ("tag", self._columns.tag)):
             if usual.columns and column is not None and _index(column, usual.columns) is None:
@@ -212,23 +212,23 @@ class FileFaults:
             remedy = "write a space or a tab between word and tag"
             if self._columns.separator is Separator.TAB:
                 remedy = "write a tab between word and tag, or set labelled.separator to what separates the columns"
-            elif _SEPARATED_VALUES.search(usual.places[0][1]):
+            elif _SEPARATED_VALUES.search(usual.examples[0][1]):
                 remedy = "the columns are separated by commas or semicolons: export them separated by tabs"
         if not remedy:
             return None
-        number, text = usual.places[0]
+        number, text = usual.examples[0]
         return BadLine(self.path, number, f"{_counted(usual.columns)} ({text!r})", expected, remedy)
 
     def _wrong_width(self, width: Width, number: int, text: str) -> BadLine:
         usual = self._usual()
-        expected = f"{usual.columns} as in line {usual.places[0][0]}"
+        expected = f"{usual.columns} as in line {usual.examples[0][0]}"
         remedy = "correct the line"
         if width.columns > usual.columns and self._columns.separator is Separator.SPACE:
             remedy += " (where a word holds a space, write one tab between all columns)"
         if 2 * usual.count < sum(other.count for other in self._widths.values()):
             expected = "one token a line, with as many columns in each line"
             remedy = "convert the file to CoNLL columns"
-        elif number == min(first.places[0][0] for first in self._widths.values()):
+        elif number == min(first.examples[0][0] for first in self._widths.values()):
             remedy = "remove the line if it is a header, or correct it"
         elif width.columns == 1 and self._columns.separator is Separator.TAB:
             remedy = "write one tab between two columns"
@@ -236,7 +236,7 @@ class FileFaults:
 
 
 def _index(column: int | None, columns: int) -> int | None:
-    """The index of a column from 0; None if it is not there."""
+    """Return the index of a column from 0; None if there is no such column."""
     if column is None or not -columns <= column < columns:
         return None
     return column % columns

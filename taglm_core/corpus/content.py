@@ -1,7 +1,7 @@
-"""What a file is, by its first bytes and never by its name.
+"""The kind of a file, by its first bytes and never by its name.
 
-Compressed text is read as it is (`compression`). Everything that is certainly no text is refused under its own name
-(`refuse_foreign`). Text in another form, such as HTML or JSON lines, has a name (`describe_content`) and passes.
+Compressed text is decompressed (`compression`). A file that is certainly no text is refused by the name of its kind
+(`refuse_foreign`). Text in another form, such as HTML or JSON lines, is named (`describe_content`) and accepted.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ COMPRESSED_SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file is instead of plain text.
+    """A kind of file other than plain text.
 
     Attributes:
-        name: with its article.
+        name: its name, with the article.
         remedy: what to do; `{path}`, `{plain}` (a new UTF-8 file), `{unpacked}` and `{folder}` stand for names as a
             shell takes them.
-        certain: whether it can be nothing else, so that the file is refused.
+        certain: whether no other kind is possible: such a file is refused.
     """
 
     name: str
@@ -124,7 +124,7 @@ def refuse_foreign(path: Path, head: bytes, expected: str, remedies: Mapping[str
         path: the file.
         head: its first bytes, decompressed.
         expected: what it should be.
-        remedies: for a use of the file that knows better ones, by `Content.name`.
+        remedies: better remedies for this use of the file, by `Content.name`.
 
     Raises:
         InputError: it is an archive, a document, a database, a pointer to data that are not there, ...
@@ -172,25 +172,25 @@ def _identify(head: bytes) -> Content | None:
 
 
 def _is_telling(signature: bytes, head: bytes) -> bool:
-    """Whether a signature is more than words with which a text may begin."""
+    """Return whether a signature is more than words that may begin a text."""
     return b"\0" in head or _UNPRINTABLE.search(signature) is not None
 
 
 def _escaped(head: bytes) -> Content | None:
-    """Text in an encoding of seven bits, which reads as UTF-8: escapes switch its alphabets."""
+    """Detect text in a seven-bit encoding, which reads as UTF-8: escapes switch its alphabets."""
     found = re.search(rb"\x1b\$(\)C)?|\x1b\([BJ]", head)
     return None if found is None else _wide("ISO-2022-KR" if found[1] else "ISO-2022-JP")
 
 
 def _wide_without_mark(head: bytes) -> Content | None:
-    """UTF-16 or UTF-32 without a byte order mark: the zero bytes of its ASCII characters stand at every other place."""
+    """Detect UTF-16 and UTF-32 without a byte order mark: every other byte of ASCII characters is zero."""
     zeros = head.count(0)
     if zeros * 5 < len(head) or len(head) < 4:  # one in five: half of the characters are ASCII
         return None
-    places = [head[place::4].count(0) for place in range(4)]
+    zeros_at = [head[offset::4].count(0) for offset in range(4)]
     for encoding, filled in (("UTF-32LE", {0}), ("UTF-32BE", {3}), ("UTF-16LE", {0, 2}), ("UTF-16BE", {1, 3})):
-        inside = sum(places[place] for place in filled)
-        empty = [places[place] for place in range(4) if place not in filled]
+        inside = sum(zeros_at[offset] for offset in filled)
+        empty = [zeros_at[offset] for offset in range(4) if offset not in filled]
         if inside * 20 <= zeros and min(empty) * 3 >= max(empty):
             return _wide(encoding, " without a byte order mark")
     return None

@@ -1,4 +1,4 @@
-"""Which encoding a file has that is not UTF-8: found out only after reading it has failed, to say what helps."""
+"""The encoding of a file that is not UTF-8: guessed after reading has failed, for the remedy in the error."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def _lines_beyond_ascii(block: bytes) -> Iterator[bytes]:
 
 
 def _looks_binary(sample: bytes) -> bool:
-    """Whether control characters, which no text has, are frequent."""
+    """Return whether control characters, absent from text, are frequent."""
     return len(_CONTROL.findall(sample)) * 50 > len(sample)
 
 
 def _guess(sample: bytes) -> str:
-    """The name by which iconv knows the encoding of a text."""
+    """Return the name that iconv has for the encoding of a text."""
     letters_apart = b" ".join(_WORD.findall(sample))
     letters = letters_apart.replace(b" ", b"")
     beyond = sum(byte > 127 for byte in letters)
@@ -118,9 +118,9 @@ def _guess(sample: bytes) -> str:
     return "WINDOWS-1250" if _NOT_IN_1252.search(sample) else "WINDOWS-1252"
 
 
-def _around(text: bytes, place: int) -> str:
-    """What stands around a wrong byte, so that people find it in the line."""
-    begin = text.rfind(b"\n", 0, place) + 1
-    end = text.find(b"\n", place)
-    part = text[max(begin, place - 20) : min(len(text) if end < 0 else end, place + 20)]
+def _around(text: bytes, position: int) -> str:
+    """Return the text around a wrong byte, so that people find it in the line."""
+    begin = text.rfind(b"\n", 0, position) + 1
+    end = text.find(b"\n", position)
+    part = text[max(begin, position - 20) : min(len(text) if end < 0 else end, position + 20)]
     return part.decode("utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Raw input files: their lines. Which files a path means: `taglm_core.corpus.paths`.
+"""The lines of raw input files (`taglm_core.corpus.paths`: the files of a path).
 
 Compressed files are recognised by their content, whatever their name is. Reading streams: memory holds one block and
 at most one line. Arrow's decompressors are used because they notice a file that was cut off.
@@ -44,7 +44,7 @@ def open_text(path: Path, counts: ReadCounts | None = None) -> Iterator[tuple[in
 
     Args:
         path: plain, gzip, zstd, bz2, xz or lz4.
-        counts: its notes tell what was peculiar in the file.
+        counts: receives notes on peculiarities of the file.
 
     Yields:
         (1-based line number, line without its end).
@@ -144,7 +144,7 @@ def _read(path: Path, kind: str | None) -> Iterator[bytes]:
 
 
 def _needs_long_window(kind: str | None, head: bytes) -> bool:
-    """Whether a file was made by zstd's --long with more than 27: Arrow takes no such window."""
+    """Return whether zstd's --long with more than 27 made a file: Arrow takes no such window."""
     if kind != "zstd":
         return False
     try:

@@ -1,4 +1,4 @@
-"""What is suspicious about the corpora of an experiment, judged from what is stored of them.
+"""Suspicious properties of the corpora of an experiment, judged from the stored corpora.
 
 Findings never change a number. One that makes results meaningless stops the run, unless the experiment accepts it.
 """
@@ -35,7 +35,7 @@ _OF_WORDS = {
 
 
 def judge(facts: Mapping[str, SplitFacts], columns: TagColumns | None = None) -> list[Finding]:
-    """Everything suspicious, in the order of harm.
+    """Return everything suspicious, most harmful first.
 
     Args:
         facts: by split; splits that an experiment lacks are left out.
@@ -58,7 +58,7 @@ def judge(facts: Mapping[str, SplitFacts], columns: TagColumns | None = None) ->
 
 
 def _each_once(found: Sequence[Finding]) -> list[Finding]:
-    """Say what is true of train and of other splits once, for train."""
+    """Report once, for train, what is true of train and of other splits."""
     kept: list[Finding] = []
     for name, group in groupby(found, key=lambda finding: finding.name):
         first, *others = group
@@ -184,7 +184,7 @@ def _other_columns(columns: TagColumns) -> Iterator[Finding]:
 
 
 def _numbered(sample: Sequence[StoredSentence]) -> bool:
-    """Whether most sentences are 1, 2, 3, ... (or 0, 1, 2, ...), or 7-1, 7-2, ... in sentence 7."""
+    """Return whether most sentences are 1, 2, 3, ... (or 0, 1, 2, ...), or 7-1, 7-2, ... in sentence 7."""
     longer = [sentence.tokens for sentence in sample if len(sentence.tokens) > 1]
     numbered = sum(
         all(

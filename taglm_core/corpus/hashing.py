@@ -8,7 +8,7 @@ UINT64_SPAN = 2**64
 
 
 def mix64(numbers: np.ndarray, seed: int) -> np.ndarray:
-    """Scatters numbers over 64 bits; for one seed no two numbers meet.
+    """Scatter numbers over 64 bits; for one seed no two numbers collide.
 
     The finaliser of splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"),
     written out so that no generator's change can move a sentence.

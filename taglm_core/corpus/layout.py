@@ -1,4 +1,4 @@
-"""The layout of labelled files: what separates their columns, how tags are written, which scheme they follow."""
+"""The layout of labelled files: column separator, notation of tags, tag scheme."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _LOOKED_AT = 2000  # lines in which another tag column is looked for
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How labelled files are to be read.
+    """How to read labelled files.
 
     Attributes:
         scheme: the tag scheme.
-        separator: what separates columns.
-        notation: how a tag is written.
+        separator: the column separator.
+        notation: the notation of tags.
     """
 
     scheme: Scheme
@@ -45,32 +45,32 @@ class Layout:
 
     def to_dict(self) -> dict[str, str]:
         """Return what differs from the usual layout, and the scheme."""
-        told = {"scheme": str(self.scheme)}
+        data = {"scheme": str(self.scheme)}
         if self.separator is not Separator.SPACE:
-            told["separator"] = str(self.separator)
+            data["separator"] = str(self.separator)
         if self.notation is not Notation.PREFIX:
-            told["notation"] = str(self.notation)
-        return told
+            data["notation"] = str(self.notation)
+        return data
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, str]) -> Layout:
-        """Inverse of `to_dict`."""
+    def from_dict(cls, data: Mapping[str, str]) -> Layout:
+        """Restore what `to_dict` returned."""
         return cls(
-            Scheme(told["scheme"]),
-            Separator(told.get("separator", Separator.SPACE)),
-            Notation(told.get("notation", Notation.PREFIX)),
+            Scheme(data["scheme"]),
+            Separator(data.get("separator", Separator.SPACE)),
+            Notation(data.get("notation", Notation.PREFIX)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLayout:
-    """A layout, and why it is that one.
+    """A layout, and the reasons for it.
 
     Attributes:
         layout: the layout.
         evidence: what the tags show about their scheme.
-        remarks: what is unusual in how the files are written.
-        doubts: what a person should look at.
+        remarks: unusual properties of the files.
+        doubts: points that a person should check.
     """
 
     layout: Layout
@@ -102,7 +102,7 @@ def find_layout(
         strict: as for `SchemeEvidence.decide`.
 
     Raises:
-        InputError: no layout fits all lines; the lines that the best one leaves are named.
+        InputError: no layout fits all lines; the error names lines that the best one cannot read.
     """
     attempts: list[_Attempt] = []
     for candidate in (Separator.SPACE, Separator.TAB) if separator is None else (separator,):

@@ -1,4 +1,4 @@
-"""How one tag is written: which part is the prefix, which the type, and what stands for O.
+"""Notation of a tag: its prefix, its type, and the sign for O.
 
 | notation | an entity of two words              | source                                  |
 |----------|-------------------------------------|-----------------------------------------|
@@ -17,7 +17,7 @@ from functools import lru_cache
 
 
 class Notation(StrEnum):
-    """Where a tag has its prefix and its type."""
+    """Positions of prefix and type in a tag."""
 
     PREFIX = "prefix"
     SUFFIX = "suffix"

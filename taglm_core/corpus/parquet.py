@@ -30,7 +30,7 @@ __all__ = [
     "write_corpus",
 ]
 
-_BUFFER_TOKENS = 1_000_000  # so many tokens are held as Python strings at most
+_BUFFER_TOKENS = 1_000_000  # most tokens held as Python strings
 
 
 def write_corpus(
@@ -44,7 +44,7 @@ def write_corpus(
     sentences_per_file: int = 200_000,
     row_group: int = 50_000,
 ) -> CorpusCounts:
-    """Writes sentences as Parquet, tags converted to BIOES; memory holds one row group.
+    """Write sentences as Parquet, tags converted to BIOES; memory holds one row group.
 
     Tags that break their scheme are read as conlleval reads them, and counted.
 
@@ -59,8 +59,8 @@ def write_corpus(
         row_group: sentences in each Parquet row group.
 
     Raises:
-        InputError: no sentence at all; with `strict`, tags that break the scheme (the first ones by file and line).
-        ValueError: a sentence with tags and no scheme, or the other way round.
+        InputError: there is no sentence; or, with `strict`, tags break the scheme (the error names the first ones).
+        ValueError: a sentence has tags without a scheme, or the other way round.
     """
     read = ReadCounts() if read is None else read
     tagging = None if scheme is None else _Tagging(scheme, notation)
@@ -82,7 +82,7 @@ def write_corpus(
 
 
 class _Tagging:
-    """Conversion of tags to BIOES; keeps count of those that break their scheme."""
+    """Conversion of tags to BIOES, with a count of tags that break their scheme."""
 
     def __init__(self, scheme: Scheme, notation: Notation) -> None:
         self._scheme, self._notation = scheme, notation
@@ -104,7 +104,7 @@ class _Tagging:
         return to_bioes(tags)
 
     def boundaries(self) -> dict[str, int]:
-        """Where a B tag stood, in IOB1."""
+        """Count where a B tag stood, in IOB1."""
         if self._scheme is not Scheme.IOB1:
             return {}
         return {name: number for name, number in self._evidence.counts.items() if name.startswith("b_after")}
@@ -134,7 +134,7 @@ class _Buffer:
             self.source_tags.extend(sentence.tags)
 
     def take(self) -> pa.RecordBatch:
-        """Gives what was added as a batch without sentence ids (the writer numbers), and empties the buffer."""
+        """Return what was added as a batch without sentence ids (the writer numbers), and empty the buffer."""
         offsets = pa.array(self.offsets, pa.int32())
         rows = len(self.documents)
         tags = source_tags = pa.nulls(rows, pa.list_(pa.string()))
@@ -158,7 +158,7 @@ class _Buffer:
 
 
 def corpus_files(corpus_dir: Path) -> list[Path]:
-    """Gives the Parquet files of a corpus in order.
+    """Return the Parquet files of a corpus in order.
 
     Raises:
         DamagedObject: there is none.
@@ -172,7 +172,7 @@ def corpus_files(corpus_dir: Path) -> list[Path]:
 def iter_batches(
     corpus_dir: Path, columns: Sequence[str] | None = None, batch_size: int = 10_000
 ) -> Iterator[pa.RecordBatch]:
-    """Yields a stored corpus in order, in batches of at most `batch_size` sentences.
+    """Yield a stored corpus in order, in batches of at most `batch_size` sentences.
 
     Args:
         corpus_dir: folder of a stored corpus.
@@ -180,7 +180,7 @@ def iter_batches(
         batch_size: sentences.
 
     Raises:
-        DamagedObject: a file that is no such Parquet file.
+        DamagedObject: a file is not a Parquet file of a corpus.
     """
     for path in corpus_files(corpus_dir):
         try:
@@ -194,12 +194,12 @@ def iter_batches(
 
 
 def count_sentences(corpus_dir: Path) -> int:
-    """Gives the number of sentences from the files' footers alone."""
+    """Return the number of sentences from the files' footers alone."""
     return sum(pq.read_metadata(path).num_rows for path in corpus_files(corpus_dir))
 
 
 def read_corpus(corpus_dir: Path, *, batch_size: int = 10_000) -> Iterator[StoredSentence]:
-    """Yields the sentences of a stored corpus in order; memory holds one batch."""
+    """Yield the sentences of a stored corpus in order; memory holds one batch."""
     for batch in iter_batches(corpus_dir, SCHEMA.names, batch_size):
         columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
         for sentence_id, document_id, tokens, tags, source_tags in zip(*columns, strict=True):
@@ -213,5 +213,5 @@ def read_corpus(corpus_dir: Path, *, batch_size: int = 10_000) -> Iterator[Store
 
 
 def load_sentences(corpus_dir: Path) -> list[tuple[tuple[str, ...], tuple[str, ...] | None]]:
-    """Loads (tokens, BIOES tags) of all sentences of a corpus that fits in memory; tags None for unlabelled text."""
+    """Load (tokens, BIOES tags) of all sentences of a corpus that fits in memory; tags None for unlabelled text."""
     return [(sentence.tokens, sentence.tags) for sentence in read_corpus(corpus_dir)]

@@ -34,7 +34,7 @@ _WHERE_ANY = ("comment_lines", "repaired_tags", "repairs")
 
 @dataclass(frozen=True)
 class CorpusCounts:
-    """What a corpus holds.
+    """Counts of a corpus.
 
     Attributes:
         files: raw files read (0 for a corpus drawn from another).
@@ -66,9 +66,9 @@ class CorpusCounts:
     repairs: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """Gives the counts for JSON, with the sum of the entities; comments and repairs only where there are any."""
-        told = {**asdict(self), "entities_total": sum(self.entities.values())}
-        return {name: value for name, value in told.items() if value or name not in _WHERE_ANY}
+        """Return the counts for JSON, with the sum of the entities; comments and repairs only where there are any."""
+        data = {**asdict(self), "entities_total": sum(self.entities.values())}
+        return {name: value for name, value in data.items() if value or name not in _WHERE_ANY}
 
 
 class CorpusWriter:
@@ -113,7 +113,7 @@ class CorpusWriter:
             self._file = None
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Takes a batch; its sentence ids are replaced by the position in this corpus."""
+        """Write a batch; its sentence ids become the position in this corpus."""
         for start in range(0, batch.num_rows, self._row_group):
             part = batch.slice(start, self._row_group)
             self._pending.append(part)
@@ -125,7 +125,7 @@ class CorpusWriter:
     def counts(
         self, read: ReadCounts, boundaries: dict[str, int] | None = None, repaired: int = 0, repairs: Sequence[str] = ()
     ) -> CorpusCounts:
-        """Gives the counts of all that was written.
+        """Return the counts of all that was written.
 
         Args:
             read: counts of the reader.

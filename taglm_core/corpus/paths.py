@@ -50,9 +50,9 @@ def resolve_files(pattern: str | Path) -> list[Path]:
         for file in found:
             _require_readable(file)
     except OSError as error:  # a folder that may not be entered, or a name that is too long
-        place = error.filename or path
-        look = f"`ls -ld {shlex.quote(str(place))}`"
-        _refuse(place, f"an error ({error.strerror})", f"check that you may read it ({look} shows who may)")
+        failed = error.filename or path
+        look = f"`ls -ld {shlex.quote(str(failed))}`"
+        _refuse(failed, f"an error ({error.strerror})", f"check that you may read it ({look} shows who may)")
     return found
 
 
@@ -66,18 +66,18 @@ def _expanded(pattern: str | Path) -> Path:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All that is no folder, at any depth, and not hidden."""
+    """Yield all files below a folder, at any depth, that are not hidden."""
 
     def complain(error: OSError) -> None:
         raise error
 
-    for place, folders, files in os.walk(folder, onerror=complain):
+    for parent, folders, files in os.walk(folder, onerror=complain):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place, name) for name in files if not name.startswith("."))
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def _matches(path: Path) -> list[Path]:
-    """What a glob matches, sorted; its leading folders that exist are taken literally."""
+    """Return the sorted matches of a glob; its leading folders that exist are taken literally."""
     literal = next((parent for parent in path.parents if parent.is_dir()), Path())
     pattern = str(Path(glob.escape(str(literal)), path.relative_to(literal)))
     return [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (Path.glob takes no absolute pattern)

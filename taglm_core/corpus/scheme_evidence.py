@@ -102,7 +102,7 @@ class SchemeEvidence:
         return Scheme.IOB1 if begun and begun >= usual else Scheme.IOB2
 
     def _b_of_iob2(self) -> int:
-        """How many B stand where IOB1 has I."""
+        """Count the B tags where IOB1 has I."""
         return self.counts["b_after_o"] + self.counts["b_after_other_type"]
 
     def few_begin_with_i(self) -> bool:
@@ -135,7 +135,7 @@ class SchemeEvidence:
 
 
 def _evidence_of(previous: tuple[str, str], current: tuple[str, str]) -> str | None:
-    """Name what a tag, after the tag before it (O at the start), is evidence of."""
+    """Name the evidence that a tag is, after the tag before it (O at the start)."""
     if current[0] == "O":
         return None
     if current[0] in ("E", "S"):

@@ -1,4 +1,4 @@
-"""Tag schemes: what they allow, which one a corpus uses, conversion to BIOES and to spans.
+"""Tag schemes: their rules, and conversion to BIOES and to spans.
 
 | tag sequence            | IOB1 | IOB2 | BIOES | BIOS | IOE  | IO          |
 |-------------------------|------|------|-------|------|------|-------------|
@@ -7,7 +7,7 @@
 | two touching, same type | I B  | B B  | S S   | S S  | E E  | (one of two) |
 
 BILOU is BIOES by other names (L is E, U is S). A type may contain hyphens: only the first one separates. All schemes
-have one reading, conlleval's. A sequence that breaks its scheme therefore has entities too: it is read, and counted.
+are read by conlleval's rules, so a sequence that breaks its scheme has entities, too: it is read, and counted.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-Span = tuple[str, int, int]
-"""An entity: type, first token, token after the last."""
+
+class Span(NamedTuple):
+    """An entity: its type, and its tokens from `start` up to, not including, `end`."""
+
+    type: str
+    start: int
+    end: int
 
 
 class Scheme(StrEnum):
@@ -34,10 +39,10 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What a scheme demands.
+    """The rules of a scheme.
 
     Attributes:
-        prefixes: those it writes.
+        prefixes: prefixes that it writes.
         begins_with_b: whether I and E stand only after B or I of their type.
         must_go_on: prefixes that only I or E of the same type may follow.
     """
@@ -75,7 +80,7 @@ _CANONICAL = {"L": "E", "U": "S"}
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Splits a tag into its BIOES prefix and its type; `O` gives ("O", "")."""
+    """Split a tag into its BIOES prefix and its type, `O` into ("O", ""); expects a tag in standard form."""
     prefix, _, kind = tag.partition("-")
     return _CANONICAL.get(prefix, prefix), kind
 
@@ -95,22 +100,22 @@ def to_spans(tags: Sequence[str]) -> list[Span]:
         prefix, tag_kind = split_tag(tag)
         goes_on = prefix in ("I", "E") and start >= 0 and tag_kind == kind
         if start >= 0 and not goes_on:
-            spans.append((kind, start, position))
+            spans.append(Span(kind, start, position))
             start = -1
         if prefix == "O":
             continue
         if not goes_on:
             kind, start = tag_kind, position
         if prefix in ("E", "S"):
-            spans.append((kind, start, position + 1))
+            spans.append(Span(kind, start, position + 1))
             start = -1
     if start >= 0:
-        spans.append((kind, start, len(tags)))
+        spans.append(Span(kind, start, len(tags)))
     return spans
 
 
 def from_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> tuple[str, ...]:
-    """Writes entities as tags.
+    """Write entities as tags.
 
     Args:
         spans: entities that don't overlap, in order.
@@ -156,18 +161,18 @@ def violations(tags: Sequence[str], scheme: Scheme) -> list[Violation]:
 
 
 def _either(prefixes: str, rules: _Rules, kind: str) -> str:
-    """Those of the prefixes that the scheme writes, as tags: `I-PER or E-PER`."""
+    """Join those of the prefixes that the scheme writes, as tags: `I-PER or E-PER`."""
     return " or ".join(f"{prefix}-{kind}" for prefix in prefixes if prefix in rules.prefixes)
 
 
 def _listed(prefixes: str) -> str:
-    """The prefixes as words: `B, I and S`."""
+    """Join the prefixes as words: `B, I and S`."""
     return " and ".join(", ".join(prefixes).rsplit(", ", 1))
 
 
 @dataclass(frozen=True)
 class AllowedTags:
-    """What a scheme allows, as tables over K tags.
+    """The sequences that a scheme allows, as tables over K tags.
 
     Attributes:
         start: whether a sentence may begin with the tag [K].
@@ -181,7 +186,7 @@ class AllowedTags:
 
 
 def allowed_tags(tags: Sequence[str], scheme: Scheme) -> AllowedTags:
-    """Tables of what a scheme writes: a sequence fits if and only if it is what `from_spans` makes of its entities.
+    """Return what a scheme writes, as tables: a sequence fits if and only if `from_spans` makes it of its entities.
 
     For IOB1 that is stricter than `violations`, which reads a B that no touching entity calls for.
 
@@ -207,7 +212,7 @@ def _is_open(tag: str, scheme: Scheme) -> bool:
 
 
 def _may_follow(one: str, other: str, scheme: Scheme) -> bool:
-    """Whether one tag may follow another; the beginning of a sentence is like O."""
+    """Return whether one tag may follow another; the beginning of a sentence is like O."""
     (before, kind), (prefix, other_kind) = split_tag(one), split_tag(other)
     inside = before in ("B", "I") and kind == other_kind  # of an entity of the second tag's type
     if not _is_written(other, scheme):

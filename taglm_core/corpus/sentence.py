@@ -45,13 +45,13 @@ class StoredSentence:
 
 
 def map_tokens(tokens: tuple[str, ...], token_map: Mapping[str, str]) -> tuple[str, ...]:
-    """Tokens as the language models' text writes them (`embedding.token_map`)."""
+    """Write tokens as the language models' text does (`embedding.token_map`)."""
     return tuple(token_map.get(token, token) for token in tokens) if token_map else tokens
 
 
 @dataclass
 class ReadCounts:
-    """What a reader met besides sentences; filled while the reader is consumed.
+    """Everything that a reader meets besides sentences; complete once the reader is consumed.
 
     Attributes:
         files: files read.
@@ -59,7 +59,7 @@ class ReadCounts:
         empty_lines: lines of nothing but white space.
         comment_lines: lines that begin with `#` and hold no token.
         last_path: the file read last, for messages.
-        notes: what was peculiar in a file, for people.
+        notes: peculiarities of a file, for people.
     """
 
     files: int = 0

@@ -34,7 +34,7 @@ _INITIAL = re.compile(r"[^\W\d_]|(?:[^\W\d_]\.)+")
 
 
 def shape_class(word: str) -> int:
-    """Gives the class of a word, a position in `SHAPES`."""
+    """Return the class of a word, a position in `SHAPES`."""
     return _POSITION[_shape(word)]
 
 

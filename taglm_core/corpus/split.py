@@ -1,4 +1,4 @@
-"""Drawing a corpus from another one: a random part of it, or what that part leaves."""
+"""Draw a corpus from another one: a random part of it, or the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def split_corpus(
     sentences_per_file: int = 200_000,
     row_group: int = 50_000,
 ) -> CorpusCounts:
-    """Writes a random draw of a stored corpus, or its complement, in the order of the source.
+    """Write a random draw of a stored corpus, or its complement, in the order of the source.
 
     Sentence ids are numbered anew, document ids kept. Draws by the same seed are nested: 100 sentences are among the
     first 200. Drawn are the sentences whose hash of (seed, position) is smallest, so no library's generator matters.
@@ -41,8 +41,8 @@ def split_corpus(
         row_group: sentences in each Parquet row group.
 
     Raises:
-        InputError: more asked for than there is, or nothing would be written.
-        ValueError: not exactly one of count and fraction, or a fraction outside 0..1.
+        InputError: more sentences are asked for than there are, or nothing would be written.
+        ValueError: not exactly one of count and fraction is given, or the fraction is outside 0..1.
     """
     total = count_sentences(source_dir)
     drawn = _number_to_draw(total, count, fraction)

@@ -1,4 +1,4 @@
-"""What findings about corpora are made from, and what they are made of."""
+"""Facts about stored corpora, and the findings made from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STOPPING = frozenset(takewhile(lambda name: name is not FindingName.FEW_WORDS, 
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """What is known of one stored corpus.
+    """Facts about one stored corpus.
 
     Attributes:
         split: train, dev, test or text.
@@ -29,7 +29,7 @@ class SplitFacts:
         longest: tokens of the longest sentence.
         duplicates: sentences beyond the first of each.
         entities: entities by type; None for text.
-        shared: share of its sentences that another corpus has, by the name of that one.
+        shared: share of its sentences that another corpus has, by name of that corpus.
         sample: its first sentences.
         repaired: entities whose tags broke the rules of their scheme and were repaired.
     """
@@ -52,11 +52,11 @@ class Finding:
 
     Attributes:
         name: what `labelled.accept` or `unlabelled.accept` takes.
-        split: the corpus that it is about.
-        what: what was found and why it matters, as a sentence.
-        remedy: the setting or the change that settles it.
+        split: the corpus.
+        what: the finding and why it matters, as a sentence.
+        remedy: the setting or the change that resolves it.
         sentence: id of a sentence that shows it.
-        where: file and line of that sentence, where they are known.
+        where: file and line of that sentence, if known.
     """
 
     name: FindingName

@@ -10,7 +10,7 @@ from taglm_core.corpus.sentence import ReadCounts, Sentence
 
 
 def read_text(paths: Iterable[Path], *, counts: ReadCounts | None = None) -> Iterator[Sentence]:
-    """Yields the sentences of text files, in order.
+    """Yield the sentences of text files, in order.
 
     Tokens are separated by white space of any kind (Unicode). A line without tokens ends a document and is never a
     sentence; so does the end of a file.

@@ -16,7 +16,7 @@ N_SYMBOLS = 259
 
 
 def encode_words(words: Sequence[str], *, max_bytes: int) -> np.ndarray:
-    """Writes each word as BEGIN, its bytes + 1, END, padded to the longest of the batch.
+    """Write each word as BEGIN, its bytes + 1, END, padded to the longest of the batch.
 
     A word of more than `max_bytes` bytes keeps its first and its last ones, half each (the first half is the larger),
     because both prefix and suffix tell what a word is. `BOUNDARY` is END, BEGIN: as between two words, and in no word.
@@ -50,7 +50,7 @@ def encode_words(words: Sequence[str], *, max_bytes: int) -> np.ndarray:
 
 
 def count_cut(words: Sequence[str], *, max_bytes: int) -> int:
-    """Gives the number of words that `encode_words` would cut."""
+    """Return the number of words that `encode_words` would cut."""
     return sum(len(word.encode()) > max_bytes for word in words if word != BOUNDARY)
 
 

@@ -46,18 +46,18 @@ def write_token_ids(
     passage: int = 1,
     batch_size: int = 50_000,
 ) -> dict[str, int]:
-    """Writes the ids of all sentences: training sentences scattered into shards by hash, held-out ones apart.
+    """Write the ids of all sentences: training sentences scattered into shards by hash, held-out ones apart.
 
     Inside a shard sentences keep their order. Memory holds one batch and the distinct words.
 
     Args:
         corpus_dir: folder of a stored corpus.
-        words_file: as `count_words` wrote it; row 0, the boundary, is no word of the text.
-        out_dir: made if absent.
+        words_file: file written by `count_words`; row 0, the boundary, is no word of the text.
+        out_dir: folder to write; made if absent.
         shards: number of train shards.
-        heldout_fraction: the one the words were counted with.
-        passage: consecutive training sentences that come into one shard together.
-        batch_size: sentences held in memory; changes no byte.
+        heldout_fraction: the fraction used to count the words.
+        passage: number of consecutive training sentences that stay together in one shard.
+        batch_size: number of sentences in memory; changes no byte.
 
     Returns:
         sentences and tokens of both parts, words of the words file, extra words.
@@ -112,15 +112,15 @@ class _Words:
         self._extra_counts: list[int] = []
 
     def encode(self, tokens: pa.Array) -> np.ndarray:
-        """Gives [T] int32 ids of [T] tokens, making ids for words not met before."""
+        """Return [T] int32 ids of [T] tokens; words not met before get new ids."""
         coded = tokens.dictionary_encode()  # so that Python sees each distinct word of the batch once
-        places = coded.indices.to_numpy()
+        positions = coded.indices.to_numpy()
         distinct = coded.dictionary.to_pylist()
         ids = np.fromiter((self._id(word) for word in distinct), _IDS, len(distinct))
-        occurrences = np.bincount(places, minlength=len(distinct))
-        for place in np.flatnonzero(ids >= self.known):
-            self._extra_counts[ids[place] - self.known] += int(occurrences[place])
-        return ids[places]
+        occurrences = np.bincount(positions, minlength=len(distinct))
+        for index in np.flatnonzero(ids >= self.known):
+            self._extra_counts[ids[index] - self.known] += int(occurrences[index])
+        return ids[positions]
 
     def _id(self, word: str) -> int:
         found = self._ids.get(word)
@@ -131,7 +131,7 @@ class _Words:
         return found
 
     def write_extra(self, out_file: Path) -> int:
-        """Writes the new words and gives their number."""
+        """Write the new words, and return their number."""
         ids = np.arange(self.known, self.known + len(self._extra), dtype=np.int32)
         table = pa.table(
             [pa.array(ids), pa.array(self._extra, pa.string()), pa.array(self._extra_counts, pa.int64())],
@@ -161,7 +161,7 @@ class _ShardWriter:
         self._offsets.close()
 
     def append(self, ids: np.ndarray, lengths: np.ndarray) -> None:
-        """Takes the ids of sentences, one after the other, and their lengths."""
+        """Append the ids of sentences, one after the other, and their lengths."""
         ends = self.tokens + np.cumsum(lengths)
         self._ids.write(np.ascontiguousarray(ids, _IDS).data)
         self._offsets.write(ends.astype(_OFFSETS).data)
@@ -185,7 +185,7 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path, name: str) -> Shard:
-        """Maps the files of a shard.
+        """Map the files of a shard.
 
         Raises:
             DamagedObject: a file is missing, or sizes do not fit.
@@ -209,7 +209,7 @@ class Shard:
         return len(self.ids)
 
     def sentence(self, index: int) -> np.ndarray:
-        """Gives the [T] ids of a sentence, a view of the file."""
+        """Return the [T] ids of a sentence, a view of the file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sentence {index} of {len(self)}")
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
@@ -231,7 +231,7 @@ class TokenIds:
 
     @classmethod
     def open(cls, folder: Path) -> TokenIds:
-        """Opens what `write_token_ids` wrote.
+        """Open what `write_token_ids` wrote.
 
         Raises:
             DamagedObject: files are missing, or sizes do not fit.

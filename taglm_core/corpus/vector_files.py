@@ -34,13 +34,13 @@ _BINARY_REMEDY = "the file is damaged, or written by another machine's rules: do
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What was found in a file.
+    """Vectors found in a file.
 
     Attributes:
-        vectors: [D] float32 of each key asked for and found; the first of several.
-        total: vectors in the file.
+        vectors: vector [D] float32 of each wanted key in the file, the first of several.
+        total: number of vectors in the file.
         dim: D.
-        not_utf8: words that are not UTF-8, which match nothing.
+        not_utf8: number of words that are not UTF-8 and match nothing.
     """
 
     vectors: dict[str, np.ndarray]
@@ -86,7 +86,7 @@ def read_all(path: Path, *, most: int) -> Rows:
 
 
 def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
-    """The vectors of the wanted keys (None: of all), so many at most."""
+    """Return the vectors of the wanted keys (None: of all), at most `most` of them."""
     layout = find_layout(path)
     is_binary = layout.format is VectorFormat.BINARY
     rows: dict[str, np.ndarray] = {}
@@ -112,7 +112,7 @@ def _read(path: Path, wanted: Set[str] | None, most: float = math.inf) -> Rows:
 
 
 def _text_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
-    """The word, the values and the line of each vector of a text file. Blank lines may stand at its end."""
+    """Yield the word, values and line of each vector of a text file. Blank lines may end it."""
     number = total = blank = 0
     has_header = layout.promised is not None
     lines = chain.from_iterable(block.removesuffix(b"\n").split(b"\n") for block in whole_lines(path, EXPECTED))
@@ -151,12 +151,12 @@ def _split_line(path: Path, number: int, line: bytes, layout: Layout) -> tuple[b
 
 
 def _is_plain(field: bytes, values: list[bytes]) -> bool:
-    """Whether a number is written as no value is, and so belongs to the word: the 4 of `iPhone 4 0.25 -0.5`."""
+    """Return whether a number is not written like a value, and so belongs to the word: 4 in `iPhone 4 0.25 -0.5`."""
     return field.isdigit() and not any(value.isdigit() for value in values)
 
 
 def _wrong_width(path: Path, number: int, line: bytes, found: int, dim: int, word: bytes = b"") -> InputError:
-    """The error for a line with another number of values; `word`: what may be one with a number at its end."""
+    """Return the error for a line with another number of values; `word` may be one that ends in a number."""
     shown, name = (text[:40].decode("utf-8", errors="replace") for text in (line, word))
     remedy = f"remove the line if it is a header, or {FORMAT_REMEDY}" if number == 1 else FORMAT_REMEDY
     if word:
@@ -171,26 +171,26 @@ def _from_text(path: Path, line: int, text: bytes) -> np.ndarray:
         with np.errstate(over="ignore"):  # beyond float32: inf, refused below
             vector = np.array(list(map(float, values)), np.float64).astype(np.float32)
     except ValueError:
-        place = next(place for place, value in enumerate(values) if not is_number(value))
+        index = next(index for index, value in enumerate(values) if not is_number(value))
     else:
         if np.isfinite(vector).all():
             return vector
-        place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    shown = repr(values[place].decode("utf-8", errors="replace"))
-    raise InputError(path, line, f"{shown} as value {place + 1}", "a finite number", FORMAT_REMEDY)
+        index = int(np.flatnonzero(~np.isfinite(vector))[0])
+    shown = repr(values[index].decode("utf-8", errors="replace"))
+    raise InputError(path, line, f"{shown} as value {index + 1}", "a finite number", FORMAT_REMEDY)
 
 
 def _from_bytes(path: Path, key: str, values: bytes, number: int) -> np.ndarray:
     vector = np.frombuffer(values, "<f4").astype(np.float32)
     if np.isfinite(vector).all():
         return vector
-    place = int(np.flatnonzero(~np.isfinite(vector))[0])
-    what = f"{vector[place]} as value {place + 1} of vector {number:,} ({key!r})"
+    index = int(np.flatnonzero(~np.isfinite(vector))[0])
+    what = f"{vector[index]} as value {index + 1} of vector {number:,} ({key!r})"
     raise InputError(path, None, what, "a finite number", _BINARY_REMEDY)
 
 
 def _binary_records(path: Path, layout: Layout) -> Iterator[tuple[bytes, bytes, int]]:
-    """The word and the values of each vector of a binary file, and no line."""
+    """Yield the word and the values of each vector of a binary file, and no line."""
     blocks = read_blocks(path)
     buffer = next(blocks)
     while b"\n" not in buffer:

@@ -1,10 +1,10 @@
-"""How a file of word vectors is laid out.
+"""The layout of a file of word vectors.
 
     GloVe               the 0.418 0.24968 ...               one line a word
     word2vec, fastText  3000000 300                         first the numbers of words and of values, then as above
     word2vec, binary    3000000 300 / the <300 float32>       the same first line, then words and little-endian values
 
-The layout is found by looking at the beginning of the file, never by its name.
+The beginning of the file decides, never its name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _REMEDIES: dict[str, str] = {  # where the general one is not the best
 
 
 class VectorFormat(StrEnum):
-    """How a file writes vectors; `text` is word2vec's text format, which fastText's .vec is as well."""
+    """Formats of vector files; `text` is the text format of word2vec and of fastText (.vec)."""
 
     GLOVE = "glove"
     TEXT = "text"
@@ -60,12 +60,12 @@ class VectorFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file is laid out.
+    """The layout of a file.
 
     Attributes:
-        format: how vectors are written.
+        format: format of the vectors.
         dim: D, values of a vector.
-        promised: number of vectors as the first line says; None where no line says it.
+        promised: number of vectors in the first line; None without such a line.
     """
 
     format: VectorFormat
@@ -77,7 +77,7 @@ def find_layout(path: Path) -> Layout:
     """Find out how a file writes vectors.
 
     Raises:
-        InputError: not readable; no vectors; something else that is known: an archive, a model of fastText, a pickle.
+        InputError: the file is unreadable, has no vectors, or is another known kind: archive, fastText model, pickle.
     """
     head = _head(path)
     first, _, rest = head.removeprefix(BOM).partition(b"\n")
@@ -96,7 +96,7 @@ def find_layout(path: Path) -> Layout:
 
 
 def is_number(text: bytes) -> bool:
-    """Whether Python reads it as a number."""
+    """Return whether Python reads text as a number."""
     try:
         float(text)
     except ValueError:
@@ -105,7 +105,7 @@ def is_number(text: bytes) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    """The beginning of a file, with two lines at least if it has so many."""
+    """Return the beginning of a file, with at least two lines if it has them."""
     head = b""
     for block in read_blocks(path):
         head += block
@@ -124,7 +124,7 @@ def _require_width(path: Path, text: bytes, promised: int, dim: int) -> None:
 
 
 def _sample(text: bytes) -> list[bytes]:
-    """The first lines with something in them."""
+    """Return the first lines that are not blank."""
     lines = text.split(b"\n")
     if len(text) >= _HEAD_BYTES and len(lines) > 1:
         lines.pop()  # its end may not be read yet
@@ -132,7 +132,7 @@ def _sample(text: bytes) -> list[bytes]:
 
 
 def _usual_width(path: Path, text: bytes) -> int:
-    """The number of values that most lines of a file's beginning have: one damaged line does not decide."""
+    """Return the number of values of most lines at a file's beginning: one damaged line does not decide."""
     lines = _sample(text)
     if not lines:
         raise InputError(path, None, "0 vectors", "at least one", FORMAT_REMEDY)
@@ -145,14 +145,14 @@ def _usual_width(path: Path, text: bytes) -> int:
 
 
 def _width(line: bytes) -> int:
-    """How many of the last fields are values: numbers, all but the word (which may be a blank)."""
+    """Count the values at the end of a line: numbers, all fields but the word (which may be a blank)."""
     fields = BLANKS.split(line.strip())
     numbers = next((at for at, field in enumerate(reversed(fields)) if not is_number(field)), len(fields))
     return min(numbers, len(fields) - (line[:1] not in (b" ", b"\t")))
 
 
 def _is_binary(rest: bytes, dim: int) -> bool:
-    """Whether what follows a first line `N D` is no text."""
+    """Return whether the bytes after a first line `N D` are no text."""
     fields = rest.partition(b"\n")[0].split()
     if len(fields) >= dim and all(map(is_number, fields[-dim:])):
         return False

@@ -1,9 +1,9 @@
-"""Words of a text by frequency, and which sentences are held out of training.
+"""Words of a text by frequency, and the choice of held-out sentences.
 
 A sentence is held out by the hash of its normalised text, so duplicates fall on one side and neither the order nor
 the growth of the text moves a sentence. Normalised: tokens joined by one space, A-Z lower-cased. Only A-Z, because
-full lower-casing differs between Python, DuckDB and Arrow and between their Unicode versions, and this decision has
-to be the same everywhere and for ever.
+full lower-casing differs between Python, DuckDB and Arrow and between their Unicode versions, and this decision must
+be the same everywhere and for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taglm_core.corpus.database import open_database
+from taglm_core.corpus.database import DatabaseLimits, open_database
 from taglm_core.corpus.hashing import UINT64_SPAN
 from taglm_core.corpus.parquet import corpus_files
 from taglm_core.errors import InputError
@@ -39,7 +39,7 @@ _NORMALISED_SQL = f"translate(array_to_string(tokens, ' '), '{string.ascii_upper
 
 
 def is_heldout(normalised: bytes, fraction: float) -> bool:
-    """Whether a sentence is held out of training.
+    """Return whether a sentence is held out of training.
 
     Args:
         normalised: tokens joined by one space, A-Z lower-cased (`bytes.lower`), UTF-8.
@@ -50,12 +50,12 @@ def is_heldout(normalised: bytes, fraction: float) -> bool:
 
 
 def heldout_mask(texts: Iterable[str], fraction: float) -> np.ndarray:
-    """Gives [B] bool, whether each sentence (tokens joined by one space) is held out."""
+    """Return for each sentence (tokens joined by one space) whether it is held out: [B] bool."""
     return np.fromiter((is_heldout(text.encode().lower(), fraction) for text in texts), dtype=bool)
 
 
 def heldout_sql(fraction: float) -> str:
-    """Gives the same decision as an SQL condition over a column `tokens` of lists of strings."""
+    """Return the same decision as an SQL condition over a column `tokens` of lists of strings."""
     return f"(md5_number_lower({_NORMALISED_SQL})::HUGEINT < {_threshold(fraction)}::HUGEINT)"
 
 
@@ -68,14 +68,12 @@ def _threshold(fraction: float) -> int:
 def count_words(
     corpus_dir: Path,
     out_file: Path,
+    limits: DatabaseLimits,
     *,
     heldout_fraction: float,
     min_count: int,
-    threads: int,
-    memory_limit: str,
-    temp_dir: Path,
 ) -> dict[str, int]:
-    """Writes the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
+    """Write the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
 
     Args:
         corpus_dir: folder of a stored corpus.
@@ -83,9 +81,7 @@ def count_words(
             sentences, because it is predicted once in each.
         heldout_fraction: part of the sentences whose words are not counted.
         min_count: rarer words are left out.
-        threads: CPU threads for DuckDB.
-        memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
+        limits: resources of DuckDB.
 
     Returns:
         sentences and tokens of both parts, distinct words of the training part, words written, tokens they cover.
@@ -94,7 +90,7 @@ def count_words(
         InputError: every sentence is held out.
     """
     files = [str(path) for path in corpus_files(corpus_dir)]
-    with open_database(threads=threads, memory_limit=memory_limit, temp_dir=temp_dir) as database:
+    with open_database(limits) as database:
         sentences, tokens = database.execute(
             "SELECT count(*), sum(len(tokens)) FROM read_parquet(?)", [files]
         ).fetchall()[0]
@@ -136,12 +132,12 @@ def count_words(
 
 
 def read_words(words_file: Path) -> pa.Table:
-    """Reads a words file: columns id, word, count, with `BOUNDARY` in row 0."""
+    """Read a words file: columns id, word, count, with `BOUNDARY` in row 0."""
     return pq.read_table(words_file, schema=WORDS_SCHEMA)
 
 
 def _write_words(out_file: Path, boundaries: int, reader: Iterable[pa.RecordBatch]) -> tuple[int, int]:
-    """Writes the boundary and the batches (word, n) with ids; gives the number of words and of their tokens."""
+    """Write the boundary and the batches (word, n) with ids; return the number of words and of their tokens."""
     out_file.parent.mkdir(parents=True, exist_ok=True)
     written = covered = 0
     with pq.ParquetWriter(out_file, WORDS_SCHEMA, compression="zstd") as writer:

@@ -1,7 +1,7 @@
-"""Word vectors from a file, for the words that a task needs (formats: `taglm_core.corpus.vector_layout`).
+"""Word vectors from a file for given words (formats: `taglm_core.corpus.vector_layout`).
 
 A word is looked up as it stands, then in lower case, then in lower case with every digit as 0 (the form in which some
-vector files write numbers); what each step found is counted.
+vector files write numbers); the hits of each step are counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WordVectors:
     """Vectors of the words found.
 
     Attributes:
-        words: the V words found, sorted, as the task writes them.
+        words: the V words found, sorted, as in the labelled data.
         matrix: [V, D] float32.
         coverage: for each of exact, lower, digits and missing the `types` and `tokens` looked up that way, and
             `rows`, the vectors in the file.
@@ -49,23 +49,23 @@ class WordVectors:
 
 
 def candidate_keys(word: str) -> tuple[str, str, str]:
-    """Gives the keys a word is looked up by, in order: see `LOOKUPS`."""
+    """Return the keys by which a word is looked up, in order: see `LOOKUPS`."""
     lower = word.lower()
     return word, lower, _DIGIT.sub("0", lower)
 
 
 def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | None = None) -> WordVectors:
-    """Reads the vectors of the needed words; memory holds those only.
+    """Read the vectors of the needed words; memory holds those only.
 
     If a word occurs twice in the file, its first vector counts.
 
     Args:
         path: of GloVe, word2vec (text or binary) or fastText (.vec); plain or compressed.
         needed: words to look up.
-        counts: how often the task has each word, for the coverage in tokens; 1 each if not given.
+        counts: frequency of each word, for the coverage in tokens; 1 each if not given.
 
     Raises:
-        InputError: no such file, or a damaged one; see `read_rows`.
+        InputError: the file is missing or damaged; see `read_rows`.
     """
     candidates = {word: candidate_keys(word) for word in sorted(needed)}
     wanted = {key for keys in candidates.values() for key in keys}
@@ -91,7 +91,7 @@ def read_vectors(path: Path, needed: Set[str], *, counts: Mapping[str, int] | No
 
 
 def write_vectors(vectors: WordVectors, folder: Path) -> Path:
-    """Writes `vectors.arrow`: columns word and vector, the coverage as metadata. The same vectors, the same bytes."""
+    """Write `vectors.arrow`: columns word and vector, coverage as metadata. The same vectors give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     flat = pa.array(np.ascontiguousarray(vectors.matrix, np.float32).reshape(-1))
     schema = pa.schema(
@@ -107,10 +107,10 @@ def write_vectors(vectors: WordVectors, folder: Path) -> Path:
 
 
 def load_vectors(folder: Path) -> WordVectors:
-    """Loads what `write_vectors` wrote.
+    """Load what `write_vectors` wrote.
 
     Raises:
-        DamagedObject: there is no such file, or it is no whole one.
+        DamagedObject: the file is missing or incomplete.
     """
     path = folder / VECTORS_FILE
     try:

@@ -1,4 +1,4 @@
-"""Can the confidences be believed? Of what is predicted with 80 per cent, 80 per cent should be right.
+"""Calibration of confidences: of the predictions with confidence 80 %, 80 % should be right.
 
 Expected calibration error: sum over bins of (share of the bin) x |accuracy - mean confidence| (Guo et al. 2017, eq. 3).
 """
@@ -51,17 +51,17 @@ class Calibration:
     bins: tuple[Bin, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and numbers."""
+        """Return plain dicts and numbers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
-        """The inverse of `to_dict`."""
+        """Restore what `to_dict` returned."""
         return cls(data["error"], data["count"], tuple(Bin(**found) for found in data["bins"]))
 
 
 def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Calibration:
-    """Compare confidences with what was right.
+    """Compare confidences with the correctness of predictions.
 
     Args:
         confidence: probabilities [N], between 0 and 1.
@@ -79,11 +79,11 @@ def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Ca
     if len(given) and not -1e-6 <= given.min() <= given.max() <= 1 + 1e-4:
         raise ValueError(f"confidences lie between {given.min()} and {given.max()}; expected probabilities")
     given = given.clip(0, 1)
-    place = np.clip(np.ceil(given * bins).astype(np.int64) - 1, 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
+    index = np.clip(np.ceil(given * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(index, minlength=bins)
     whole = np.maximum(counts, 1)
-    means = np.bincount(place, weights=given, minlength=bins) / whole
-    shares = np.bincount(place, weights=right, minlength=bins) / whole
+    means = np.bincount(index, weights=given, minlength=bins) / whole
+    shares = np.bincount(index, weights=right, minlength=bins) / whole
     error = float((counts * np.abs(shares - means)).sum() / max(1, len(given)))
     found = (
         Bin(index / bins, (index + 1) / bins, int(count), float(mean), float(share))
@@ -93,7 +93,7 @@ def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Ca
 
 
 def pool(calibrations: Iterable[Calibration]) -> Calibration:
-    """One calibration over the predictions of several, of the same bins: all seeds of a variant, say."""
+    """Pool calibrations with the same bins, for instance of all seeds of a variant."""
     found = list(calibrations)
     bins = []
     for parts in zip(*(one.bins for one in found), strict=True):
@@ -109,7 +109,7 @@ def pool(calibrations: Iterable[Calibration]) -> Calibration:
 def calibrate_tokens(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], confidence: Sequence[Sequence[float]]
 ) -> Calibration:
-    """Calibration of the tags: each token's confidence, and whether its tag is right."""
+    """Calibrate the tags: each token's confidence, and whether its tag is right."""
     pairs = zip(gold, predicted, strict=True)
     correct = [one == other for tags, found in pairs for one, other in zip(tags, found, strict=True)]
     return calibrate([value for row in confidence for value in row], correct)
@@ -118,7 +118,7 @@ def calibrate_tokens(
 def calibrate_spans(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], confidence: Sequence[Sequence[float]]
 ) -> Calibration:
-    """Calibration of the predicted spans, in the order of `conlleval_spans`: right are type and both boundaries."""
+    """Calibrate predicted spans, in the order of `conlleval_spans`: right means type and both boundaries."""
     correct: list[bool] = []
     for tags, found in zip(gold, predicted, strict=True):
         wanted = set(conlleval_spans(tags))

@@ -1,4 +1,4 @@
-"""Curves of a training, from its journal. Matplotlib is imported when one is drawn: training processes come by here."""
+"""Curves of a training, from its journal. Matplotlib is imported late: training processes import this module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Series = list[tuple[float, float]]
 
 
 def language_model_curve(events: Iterable[Event], step_tokens: int) -> Figure | None:
-    """Perplexity on training and held-out text over the tokens read, or the sampled loss; None without a point.
+    """Draw training and held-out perplexity (or sampled loss) over the tokens read; None without a point.
 
     Args:
         events: the journal.
@@ -36,7 +36,7 @@ def language_model_curve(events: Iterable[Event], step_tokens: int) -> Figure | 
 
 
 def series(events: Iterable[Event], *names: str) -> list[Series]:
-    """Points (step, value) of some metrics in order of steps; a step that was said again counts once."""
+    """Return the points (step, value) of some metrics in order of steps; the last value of a repeated step counts."""
     found: list[dict[float, float]] = [{} for _ in names]
     for event in events:
         for points, name in zip(found, names, strict=True):

@@ -1,11 +1,11 @@
-"""The error analysis as tables and text: where one variant gains on another, and what still goes wrong."""
+"""The error analysis as tables and text: the gains of one variant on another, and the remaining mistakes."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
 
-from taglm_core.evaluation.errors import OUTCOMES, STRATA, WORDS, VariantErrors
+from taglm_core.evaluation.error_analysis import OUTCOMES, STRATA, WORDS, VariantErrors
 from taglm_core.evaluation.report import Sample
 from taglm_core.evaluation.tables import Table, format_sample, markdown_table, markdown_text
 
@@ -14,7 +14,7 @@ Errors = Mapping[str, VariantErrors]
 
 
 def strata_samples(errors: Errors) -> dict[str, tuple[int, dict[str, Sample]]]:
-    """Gold spans, and F1 of each variant, by stratum, for those strata that have gold spans."""
+    """Return gold spans, and F1 of each variant, by stratum, for strata that have gold spans."""
     first = next(iter(errors.values()))
     return {
         name: (gold, {variant: _f1(its, group, name) for variant, its in errors.items()})
@@ -25,7 +25,7 @@ def strata_samples(errors: Errors) -> dict[str, tuple[int, dict[str, Sample]]]:
 
 
 def strata_table_rows(errors: Errors) -> Table:
-    """F1 by stratum: one row per stratum, one column per variant."""
+    """Return F1 by stratum: one row per stratum, one column per variant."""
     rows = [
         [name, f"{gold:,}", *(format_sample(sample) for sample in samples.values())]
         for name, (gold, samples) in strata_samples(errors).items()
@@ -34,13 +34,13 @@ def strata_table_rows(errors: Errors) -> Table:
 
 
 def outcome_table_rows(errors: Errors) -> Table:
-    """What became of the spans: mean number over seeds, one row per outcome, one column per variant."""
+    """Return the outcomes of spans: mean number over seeds, one row per outcome, one column per variant."""
     rows = [[name, *(_mean(found.outcomes[name]) for found in errors.values())] for name in OUTCOMES]
     return ["spans", *errors], rows
 
 
 def confusion_table_rows(errors: Errors, most: int = 8) -> Table:
-    """Types taken for another, mean number over seeds, the most frequent ones of all variants together first."""
+    """Return confused types, mean number over seeds; the most frequent ones of all variants together first."""
     totals: dict[str, float] = {}
     for found in errors.values():
         for name, counts in found.confusions.items():
@@ -52,7 +52,7 @@ def confusion_table_rows(errors: Errors, most: int = 8) -> Table:
 
 
 def word_table_rows(errors: Errors) -> Table:
-    """Share of tokens with the right tag by kind of word, one row per kind that occurs, one column per variant."""
+    """Return the share of right tags by kind of word: one row per kind that occurs, one column per variant."""
     first = next(iter(errors.values()))
     rows = []
     for name in WORDS:
@@ -66,9 +66,9 @@ def word_table_rows(errors: Errors) -> Table:
 
 
 def errors_to_markdown(measured: Errors, dev: Errors, split: str = "test") -> str:
-    """Tables of the split that was measured, and the most frequent mistakes on the development split.
+    """Return tables of the measured split, and the most frequent mistakes on the development split.
 
-    Mistakes are shown on dev alone: whoever looks at single test sentences while developing tunes on them.
+    Mistakes are shown on dev alone: looking at single test sentences during development is tuning on them.
     """
     parts = [
         f"## Where the variants err ({split})\n\n",

@@ -34,15 +34,15 @@ _FEW_POINTS = 30  # up to here each measured point of a curve is marked
 
 
 def f1_bars(comparison: Comparison) -> Figure:
-    """F1 of each variant over all spans and by type: mean, sample standard deviation, and a dot for each seed."""
+    """Draw F1 of each variant over all spans and by type: mean, sample standard deviation, a dot for each seed."""
     variants = comparison.variants
     types = comparison.type_counts
     frequent = sorted(types, key=lambda name: -types[name])[:_MOST_TYPES]
     shown = {name: n for name, n in types.items() if name in frequent}
     samples = {variant.variant: [variant.f1, *(variant.per_type[name] for name in shown)] for variant in variants}
     labels = [f"all\n{sum(types.values()):,}", *(f"{drawable(name)}\n{n:,}" for name, n in shown.items())]
-    figure, axes, places = _grouped_bars(labels, samples)
-    for variant, (left, width) in zip(variants, places, strict=True):
+    figure, axes, positions = _grouped_bars(labels, samples)
+    for variant, (left, width) in zip(variants, positions, strict=True):
         seeds = [100 * f1 for f1 in variant.f1_by_seed]
         beside = left - 0.25 * width  # the whisker
         axes.scatter([beside] * len(seeds), seeds, s=16, color="black", edgecolors="white", linewidths=0.6, zorder=3)
@@ -52,7 +52,7 @@ def f1_bars(comparison: Comparison) -> Figure:
 
 
 def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figure:
-    """F1 of each variant by kind of entity: seen or new, and by length.
+    """Draw F1 of each variant by kind of entity: seen or new, and by length.
 
     Args:
         strata: gold spans, and F1 by variant, by stratum.
@@ -68,16 +68,16 @@ def strata_bars(strata: Mapping[str, tuple[int, Mapping[str, Sample]]]) -> Figur
 def _grouped_bars(
     labels: Sequence[str], samples: Mapping[str, Sequence[Sample]]
 ) -> tuple[Figure, Axes, list[tuple[float, float]]]:
-    """Bars of F1 with whiskers, one group a label and one bar a variant; where each variant begins, and its width."""
+    """Draw bars of F1 with whiskers, a group a label, a bar a variant; return each variant's left end and width."""
     count = max(1, len(samples))
     wide = min(_WIDEST, max(5.0, 1.6 + 0.45 * len(labels) * (count + 1)))
     figure = Figure(figsize=(wide, 4.4), layout="constrained")
     axes = figure.add_subplot()
     width, begins = 0.8 / count, []
     for index, (name, its) in enumerate(samples.items()):
-        places = np.arange(len(labels)) + (index - (count - 1) / 2) * width
+        positions = np.arange(len(labels)) + (index - (count - 1) / 2) * width
         bars = axes.bar(
-            places,
+            positions,
             [100 * sample.mean for sample in its],
             0.92 * width,
             # NaN draws no whisker: one seed has no deviation, which is not a deviation of zero.
@@ -89,7 +89,7 @@ def _grouped_bars(
             edgecolor="white",
         )
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
-        begins.append((float(places[0]), width))
+        begins.append((float(positions[0]), width))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel("F1 (%), mean ± standard deviation over seeds")
     axes.set_ylim(0, 106)
@@ -101,7 +101,7 @@ def _grouped_bars(
 
 
 def confusion_figure(type_confusion: TypeConfusion) -> Figure:
-    """Gold type by predicted type for spans with the right boundaries, beside them missed and spurious spans.
+    """Draw gold type by predicted type for spans with right boundaries, beside missed and spurious spans.
 
     A cell's colour is its share of the row's gold spans; the number is the count. The last row, the spurious spans,
     has no gold spans and no colour. Of more than 30 types the rarer ones share a row and a column.
@@ -129,7 +129,7 @@ def confusion_figure(type_confusion: TypeConfusion) -> Figure:
 
 
 def _confusion_counts(type_confusion: TypeConfusion) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of K types and their counts [K + 1, K + 1], missed and spurious spans last; rare types as one."""
+    """Return names of K types and counts [K + 1, K + 1], missed and spurious last; rare types become one."""
     types = type_confusion["types"]
     K = len(types)
     counts = np.zeros((K + 1, K + 1), dtype=np.int64)
@@ -140,15 +140,15 @@ def _confusion_counts(type_confusion: TypeConfusion) -> tuple[list[str], NDArray
         return types, counts
     totals = counts[:K].sum(axis=1) + counts[:, :K].sum(axis=0)
     kept = np.sort(np.argsort(-totals, kind="stable")[: _MOST_TYPES - 1])
-    place = np.full(K + 1, len(kept))  # of the rare ones
-    place[kept], place[K] = np.arange(len(kept)), len(kept) + 1
+    index = np.full(K + 1, len(kept))  # of the rare ones
+    index[kept], index[K] = np.arange(len(kept)), len(kept) + 1
     merged = np.zeros((len(kept) + 2, len(kept) + 2), dtype=np.int64)
-    np.add.at(merged, (place[:, None], place[None, :]), counts)
+    np.add.at(merged, (index[:, None], index[None, :]), counts)
     return [*(types[index] for index in kept), f"{K - len(kept):,} other types"], merged
 
 
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
-    """Reliability diagram: accuracy of the predictions of each bin of confidence, and how many they are.
+    """Draw a reliability diagram: accuracy and number of the predictions in each bin of confidence.
 
     Args:
         calibrations: by name, ``"tokens"`` and ``"spans"`` say.
@@ -168,8 +168,8 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
             markersize=4,
             label=f"{drawable(name)}: error {100 * found.error:.1f} % of {found.count:,}",
         )
-        places = [100 * (part.low + part.high) / 2 for part in bins]
-        lower.plot(places, [part.count for part in bins], color=colour, marker="o", markersize=3, linewidth=1)
+        positions = [100 * (part.low + part.high) / 2 for part in bins]
+        lower.plot(positions, [part.count for part in bins], color=colour, marker="o", markersize=3, linewidth=1)
     upper.set_ylabel("right (%)")
     lower.set_ylabel("predictions")
     lower.set_yscale("log")
@@ -182,7 +182,7 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
 
 
 def curve_figure(series: Mapping[str, Points], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
-    """One line for each named series of (step, value).
+    """Draw one line for each named series of (step, value).
 
     Args:
         series: points in order; values that are not finite leave a gap.
@@ -205,7 +205,7 @@ class LearningPoint:
 
 
 def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
-    """F1 over the number of labelled sentences, logarithmic, one line a variant, whiskers over seeds.
+    """Draw F1 over the number of labelled sentences (logarithmic), a line a variant, whiskers over seeds.
 
     Args:
         curves: points by variant, sizes ascending.
@@ -236,7 +236,7 @@ def learning_figure(curves: Mapping[str, Sequence[LearningPoint]]) -> Figure:
 
 
 def language_model_figure(perplexity: Mapping[str, Points], sampled_loss: Points, xlabel: str) -> Figure:
-    """Perplexities of a training and, in a panel of its own, the loss of a sampled softmax, which is no perplexity.
+    """Draw the perplexities of a training and, in its own panel, a sampled softmax's loss (no perplexity).
 
     Args:
         perplexity: points in order by name, ``"held-out"`` say.
@@ -261,7 +261,7 @@ def _draw_curves(axes: Axes, series: Mapping[str, Points], xlabel: str, ylabel: 
             np.where(positive, values, np.nan),
             label=drawable(name),
             color=_COLOURS[index % len(_COLOURS)],
-            # The dashes change with the colour, so that neither alone has to be told apart.
+            # The dashes change with the colour, so that neither has to be distinguished alone.
             linestyle=_DASHES[index % len(_DASHES)],
             marker="o" if len(points) <= _FEW_POINTS else "",
             markersize=3,
@@ -289,7 +289,7 @@ def _seeds(sample: Sample) -> str:
 
 
 def _quiet(axes: Axes) -> None:
-    """Horizontal grid behind the data, no frame where there is no axis."""
+    """Draw a horizontal grid behind the data, and no frame without an axis."""
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Names that users chose, as a figure can draw them: no formulas, no boxes, no endless lines."""
+"""Names chosen by users, made drawable: no formulas, no boxes, no endless lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REGULAR = {"style": "normal", "variant": "normal", "stretch": "normal", "weight
 
 
 def drawable(name: str) -> str:
-    """A name for a figure: cut, `$` not taken for a formula, and `U+4EBA` where no installed font has a character."""
+    """Return a name for a figure: cut, `$` literal, and `U+4EBA` for characters that no installed font has."""
     text = " ".join("".join(c if _is_drawable(c) else f" U+{ord(c):04X} " for c in name).split())
     if len(text) > LONGEST:
         whole_words = textwrap.shorten(text, LONGEST, placeholder="…")
@@ -26,7 +26,7 @@ def drawable(name: str) -> str:
 
 
 def with_fonts(figure: Figure) -> Figure:
-    """The figure, its text in the usual font and, where that lacks characters, in installed ones that have them."""
+    """Set the text of a figure in the usual font, with installed fonts for the characters it lacks."""
     texts = figure.findobj(Text)
     missing = {ord(character) for text in texts for character in text.get_text()} - _usual_characters()
     families = dict.fromkeys(family for code in sorted(missing) if (family := _family_of(code)) is not None)
@@ -42,19 +42,19 @@ def _is_drawable(character: str) -> bool:
 
 @functools.cache
 def _usual_characters() -> frozenset[int]:
-    """What the usual font has, and line breaks."""
+    """Return the characters of the usual font, and line breaks."""
     return _characters(font_manager.findfont(font_manager.FontProperties())) | {ord("\n")}
 
 
 @functools.cache
 def _family_of(code: int) -> str | None:
-    """An installed font family that has a character."""
+    """Return an installed font family that has a character."""
     return next((family for family, characters in _installed().items() if code in characters), None)
 
 
 @functools.cache
 def _installed() -> dict[str, frozenset[int]]:
-    """Characters of each installed family of upright text. Read only where the usual font lacks a character."""
+    """Return the characters of each installed family of upright text. Call only for characters the usual font lacks."""
     return {
         font.name: _characters(font.fname)
         for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.name)

@@ -13,11 +13,11 @@ import numpy as np
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.predictions import Predictions, read_predictions
 from taglm_core.evaluation.significance import SentenceCounts
-from taglm_core.evaluation.spans import encode_tags, sentence_counts
+from taglm_core.evaluation.spans import SpanPair, encode_tags
 
 
 def paired_counts(files: Mapping[str, Sequence[tuple[Path, Mapping[str, int]]]]) -> dict[str, SentenceCounts]:
-    """Gold, predicted and correct spans of each variant, seed and sentence: [seeds, B, 3] by variant.
+    """Return gold, predicted and correct spans of each variant, seed and sentence: [seeds, B, 3] by variant.
 
     One file beside the first is in memory at a time.
 
@@ -35,7 +35,7 @@ def paired_counts(files: Mapping[str, Sequence[tuple[Path, Mapping[str, int]]]])
             predictions = read_predictions(path)
             first = first or predictions
             _check_same_split(first, predictions, path)
-            by_seed.append(sentence_counts(*encode_tags(predictions.gold, predictions.predicted)))
+            by_seed.append(SpanPair(encode_tags(predictions.gold, predictions.predicted)).sentence_counts())
             _check_scores(by_seed[-1], micro, path)
         counts[variant] = np.stack(by_seed)
     return counts
@@ -52,7 +52,7 @@ def _check_same_split(first: Predictions, other: Predictions, path: Path) -> Non
 
 
 def _check_scores(counts: SentenceCounts, micro: Mapping[str, int], path: Path) -> None:
-    """The scores must be of these predictions."""
+    """Check that the scores are of these predictions."""
     found = counts.sum(axis=0).tolist()
     expected = [micro["gold"], micro["predicted"], micro["correct"]]
     if found != expected:

@@ -42,8 +42,8 @@ class EvaluationRow:
 
     @classmethod
     def read(cls, variant: str, seed: int, folder: Path) -> EvaluationRow:
-        """From the folder of an evaluation."""
-        data = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        """Read the folder of an evaluation."""
+        data = json.loads((folder / "scores.json").read_bytes())
         path = folder / "predictions.parquet"
         return cls(variant, seed, data["parameters"], data["scores"], data["dev_f1"], path, data.get("calibration", {}))
 
@@ -58,7 +58,7 @@ class Sample:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Sample:
-        """From one value per seed, at least one."""
+        """Summarise one value per seed, at least one."""
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return cls(statistics.fmean(values), deviation, len(values))
 
@@ -174,7 +174,7 @@ def build_comparison(
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Plain dicts, lists, strings and numbers; the usual split is not named, as in the reports of earlier releases."""
+    """Return plain dicts, lists, strings and numbers; the test split is not named, as in earlier releases."""
     plain = asdict(comparison)
     if comparison.split == "test":
         del plain["split"]
@@ -182,12 +182,12 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def read_report(folder: Path) -> Comparison:
-    """The comparison in the folder of a report object."""
-    return from_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    """Read the comparison in the folder of a report object."""
+    return from_json(json.loads((folder / "report.json").read_bytes()))
 
 
 def from_json(data: Mapping[str, Any]) -> Comparison:
-    """The inverse of ``to_json``, also after a trip through a JSON file."""
+    """Restore what ``to_json`` returned, also after a trip through a JSON file."""
     variants = tuple(
         VariantSummary(
             **{
@@ -205,7 +205,7 @@ def from_json(data: Mapping[str, Any]) -> Comparison:
 
 
 def _summarise(variant: str, rows: Sequence[EvaluationRow]) -> VariantSummary:
-    """One variant's means over its seeds."""
+    """Summarise one variant over its seeds."""
     seeds = tuple(row.seed for row in rows)
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"variant {variant!r} has the seeds {seeds}; expected each once")
@@ -250,7 +250,7 @@ def _compare(
     rounds: int,
     seed: int,
 ) -> Difference:
-    """One variant against the reference; counts are [seeds, B, 3]."""
+    """Compare one variant with the reference; counts are [seeds, B, 3]."""
     found = approximate_randomisation(counts, reference_counts, rounds=rounds, seed=seed)
     interval = bootstrap_interval(counts, reference_counts, rounds=rounds, seed=seed)
     return Difference(

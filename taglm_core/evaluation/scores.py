@@ -38,13 +38,13 @@ class Prf:
 
     @classmethod
     def of(cls, counts: Counts) -> Prf:
-        """From counts; what would divide by zero is 0."""
+        """Compute the shares of counts; a division by zero gives 0."""
         return cls(counts.precision, counts.recall, counts.f1, *counts)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one evaluation found.
+    """Scores of one evaluation.
 
     Attributes:
         micro: over the spans of all types.
@@ -52,8 +52,8 @@ class Scores:
         boundaries: over all spans, whatever their type.
         f1_strict: micro F1 over well-formed BIOES spans only.
         token_accuracy: share of tokens whose tag, mapped to IOB2, is right (as conlleval prints it).
-        sentences: their number.
-        tokens: their number.
+        sentences: number of sentences.
+        tokens: number of tokens.
     """
 
     micro: Prf
@@ -65,12 +65,12 @@ class Scores:
     tokens: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As written to ``scores.json``: plain dicts, floats and integers."""
+        """Return the content of ``scores.json``: plain dicts, floats and integers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scores:
-        """The inverse of ``to_dict``."""
+        """Restore what ``to_dict`` returned."""
         nested = {
             "micro": Prf(**data["micro"]),
             "per_type": {name: Prf(**prf) for name, prf in data["per_type"].items()},
@@ -80,7 +80,7 @@ class Scores:
 
 
 class TypeConfusion(TypedDict):
-    """What became of the spans.
+    """Gold types against predicted types.
 
     ``matrix[i][j]`` gold spans of type i were predicted with exactly their boundaries and type j; ``missed[i]`` gold
     spans of type i have no prediction with their boundaries, ``spurious[j]`` predictions no gold span.
@@ -97,10 +97,10 @@ def score(gold: Tags, predicted: Tags) -> Scores:
 
     Raises:
         ValueError: the two sides differ in sentences or in a sentence's length, or a tag is malformed.
-        RuntimeError: seqeval finds other numbers than we do, which would be our mistake.
+        RuntimeError: seqeval computes other numbers, which would be a fault of this program.
     """
     coded = encode_tags(gold, predicted)
-    pair = SpanPair(*coded)
+    pair = SpanPair(coded)
     counts = pair.counts()
     seen = {name: found for name, found in counts.per_type.items() if found.gold or found.predicted}
     _confirm(SpanCounts(counts.micro, seen), seqeval_scores(gold, predicted))
@@ -109,7 +109,7 @@ def score(gold: Tags, predicted: Tags) -> Scores:
         micro=Prf.of(counts.micro),
         per_type={name: Prf.of(found) for name, found in seen.items()},
         boundaries=Prf.of(pair.boundary_counts()),
-        f1_strict=SpanPair(*coded, strict=True).counts().micro.f1,
+        f1_strict=SpanPair(coded, strict=True).counts().micro.f1,
         token_accuracy=_correct_tokens(coded) / tokens if tokens else 0.0,
         sentences=len(coded.lengths),
         tokens=tokens,
@@ -117,12 +117,12 @@ def score(gold: Tags, predicted: Tags) -> Scores:
 
 
 def type_confusion(gold: Tags, predicted: Tags) -> TypeConfusion:
-    """Gold type by predicted type for spans with the same boundaries, and the spans that have no counterpart.
+    """Count gold type by predicted type for spans with equal boundaries, and spans without a counterpart.
 
     Raises:
         ValueError: as for ``score``.
     """
-    pair = SpanPair(*encode_tags(gold, predicted))
+    pair = SpanPair(encode_tags(gold, predicted))
     K = len(pair.types)
     met = pair.partner >= 0
     cells = pair.gold.type[pair.partner[met]] * K + pair.predicted.type[met]
@@ -150,7 +150,7 @@ class SeqevalScores:
 def seqeval_scores(gold: Tags, predicted: Tags) -> SeqevalScores:
     """Run seqeval in its default mode (conlleval's rules) on the mapped tags; nothing to divide by gives 0.
 
-    About 150 times slower than ``span_counts``: for the final evaluation, not for every epoch.
+    About 150 times slower than ``SpanPair``: for the final evaluation, not for every epoch.
     """
     # Imported here because seqeval pulls in scikit-learn, which costs more than scoring does.
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support

@@ -1,10 +1,10 @@
-"""Is system A better than system B? Paired tests over sentences, pooled over seeds, and Welch's test over seeds.
+"""Significance of a difference: paired tests over sentences, pooled over seeds, and Welch's test over seeds.
 
 Counts are gold, predicted and correct spans of every sentence, arrays [seeds, B, 3]. The unit is the sentence: its
 counts of all seeds are exchanged, or drawn, together, because the seeds of a sentence are not independent of each
 other. F1 is micro F1 over the pooled counts; differences are A minus B, between -1 and 1.
 
-The randomisation test and the interval speak about other sentences of this kind, Welch's test about other seeds.
+The randomisation test and the interval generalise to other sentences of this kind, Welch's test to other seeds.
 Source: Noreen (1989), Computer-intensive Methods for Testing Hypotheses; Yeh (2000), COLING.
 """
 
@@ -55,7 +55,7 @@ def approximate_randomisation(a: SentenceCounts, b: SentenceCounts, *, rounds: i
         seed: of the generator; the same seed gives the same p-value whatever the machine's threads.
 
     Raises:
-        ValueError: shapes that do not fit, negative counts, or no round.
+        ValueError: shapes do not fit, counts are negative, or there is no round.
     """
     one, other = _pooled(a, b, rounds)
     total_one, total_other = one.sum(axis=0), other.sum(axis=0)
@@ -79,7 +79,7 @@ def approximate_randomisation(a: SentenceCounts, b: SentenceCounts, *, rounds: i
 def bootstrap_interval(
     a: SentenceCounts, b: SentenceCounts, rounds: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile interval of the difference over sentences drawn with replacement, the same for both systems.
+    """Return the percentile interval of the difference over sentences drawn with replacement, the same for both.
 
     Arguments and errors as for ``approximate_randomisation``; ``level`` lies between 0 and 1.
     """
@@ -104,9 +104,9 @@ def bootstrap_interval(
 
 
 def welch(a_f1s: Sequence[float], b_f1s: Sequence[float]) -> float | None:
-    """Two-sided p-value of Welch's t-test over the seeds' F1; None where it is not defined.
+    """Return the two-sided p-value of Welch's t-test over the seeds' F1; None where it is not defined.
 
-    That is with fewer than two seeds on a side, or when neither side varies at all.
+    It is not defined with fewer than two seeds on a side, or if neither side varies.
     """
     if min(len(a_f1s), len(b_f1s)) < 2:
         return None
@@ -124,7 +124,7 @@ def welch(a_f1s: Sequence[float], b_f1s: Sequence[float]) -> float | None:
 
 
 def _pooled(a: SentenceCounts, b: SentenceCounts, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Counts summed over the seeds, [B, 3] each; unequal numbers of seeds are brought to a common multiple."""
+    """Sum counts over the seeds, [B, 3] each; repeat both to a common multiple of seeds first."""
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; expected at least 1")
     sides = [np.asarray(side)[None] if np.ndim(side) == 2 else np.asarray(side) for side in (a, b)]
@@ -141,7 +141,7 @@ def _pooled(a: SentenceCounts, b: SentenceCounts, rounds: int) -> tuple[NDArray[
 
 
 def _f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Micro F1 from counts [..., 3]; 0 where there is no span."""
+    """Return micro F1 from counts [..., 3]; 0 without any span."""
     total = counts[..., 0] + counts[..., 1]
     return 2 * counts[..., 2] / np.where(total > 0, total, 1.0)
 

@@ -1,11 +1,11 @@
-"""Spans from tags, by conlleval's rules, once readable and once at array speed.
+"""Spans of tags by conlleval's rules, in a readable and in a fast version.
 
 BIOES tags are mapped tag by tag to IOB2 (B, S to B; I, E to I), then conlleval's lenient rules for IOB2 hold: a B tag
 always opens a span; an I tag opens one after O, at the beginning of a sentence and after another type. So every
 sequence has spans, also one that the scheme forbids. The type is what follows the first hyphen.
 
-``conlleval_spans`` and ``strict_bioes_spans`` say what is meant; ``span_counts`` does the same on integer codes
-without a Python loop over tokens, and scores the development set after every epoch.
+``conlleval_spans`` is the readable version. ``SpanPair`` does the same on integer codes without a Python loop over
+tokens, and scores the development set after every epoch.
 """
 
 from __future__ import annotations
@@ -17,74 +17,35 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from taglm_core.corpus.schemes import Span, split_tag, to_spans
+
 Codes = NDArray[np.integer]
-CodeInput = Codes | Sequence[Codes] | Sequence[Sequence[int]]
 
 _TO_IOB2 = {"B": "B", "S": "B", "I": "I", "E": "I"}
 _PREFIXES = "OBIES"
 
 
-class Span(NamedTuple):
-    """A typed stretch of one sentence: tokens ``start`` up to, not including, ``end``."""
-
-    type: str
-    start: int
-    end: int
-
-
-def split_tag(tag: str) -> tuple[str, str]:
+def checked_parts(tag: str) -> tuple[str, str]:
     """Split ``I-LOC`` into ``("I", "LOC")`` and ``O`` into ``("O", "")``.
 
     Raises:
-        ValueError: it is neither ``O`` nor B, I, E or S with a hyphen and a type.
+        ValueError: the tag is neither ``O`` nor B, I, E or S with a hyphen and a type.
     """
-    if tag == "O":
-        return "O", ""
-    prefix, hyphen, type_ = tag.partition("-")
-    if prefix not in _TO_IOB2 or not hyphen or not type_:
+    prefix, type_ = split_tag(tag)
+    if tag != "O" and not (prefix in _TO_IOB2 and tag.startswith(prefix) and type_):
         raise ValueError(f"{tag!r} is not a tag: expected O, or B, I, E or S with a hyphen and a type (B-LOC)")
     return prefix, type_
 
 
 def bioes_to_iob2(tags: Sequence[str]) -> list[str]:
     """Map tag by tag: B, S to B; I, E to I; O stays. IOB2 tags come back unchanged."""
-    mapped = []
-    for tag in tags:
-        prefix, type_ = split_tag(tag)
-        mapped.append("O" if prefix == "O" else f"{_TO_IOB2[prefix]}-{type_}")
-    return mapped
+    parts = (checked_parts(tag) for tag in tags)
+    return [f"{_TO_IOB2[prefix]}-{type_}" if type_ else "O" for prefix, type_ in parts]
 
 
 def conlleval_spans(tags: Sequence[str]) -> list[Span]:
-    """Spans of one sentence by conlleval's rules for IOB2, after ``bioes_to_iob2``; ends are exclusive."""
-    spans: list[Span] = []
-    open_type, start = "", 0
-    mapped = bioes_to_iob2(tags)
-    for position, tag in enumerate([*mapped, "O"]):
-        prefix, type_ = split_tag(tag)
-        if prefix == "I" and type_ == open_type:
-            continue
-        if open_type:
-            spans.append(Span(open_type, start, position))
-        open_type, start = type_, position
-    return spans
-
-
-def strict_bioes_spans(tags: Sequence[str]) -> list[Span]:
-    """Spans of one sentence that are well-formed BIOES: S, or B I* E of one type; anything else is no span."""
-    spans: list[Span] = []
-    open_type, start = "", 0
-    for position, tag in enumerate(tags):
-        prefix, type_ = split_tag(tag)
-        if prefix == "S":
-            spans.append(Span(type_, position, position + 1))
-        if prefix == "E" and type_ == open_type:
-            spans.append(Span(type_, start, position + 1))
-        if prefix == "B":
-            open_type, start = type_, position
-        elif not (prefix == "I" and type_ == open_type):
-            open_type = ""
-    return spans
+    """Return the spans of one sentence by conlleval's rules for IOB2, after ``bioes_to_iob2``."""
+    return to_spans(bioes_to_iob2(tags))
 
 
 class Counts(NamedTuple):
@@ -125,11 +86,11 @@ class CodedTags(NamedTuple):
     gold: Codes
     predicted: Codes
     tag_names: tuple[str, ...]
-    lengths: Codes
+    lengths: NDArray[np.int64]
 
 
 def encode_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> CodedTags:
-    """Number the tags in order of first appearance, so that a tag never seen in training is one like any other.
+    """Number the tags in order of first appearance, so that tags unknown to training need no special case.
 
     Raises:
         ValueError: the two sides differ in sentences or in a sentence's length, or a tag is malformed.
@@ -157,33 +118,24 @@ class SpanArrays(NamedTuple):
 
 
 class SpanPair:
-    """The spans of both sides over the same tokens, and which of them agree.
+    """The spans of both sides over the same tokens, and their agreement.
 
     Args:
-        gold: tag numbers, [T] with ``lengths``, or one array per sentence.
-        predicted: the same for the other side.
-        tag_names: the name of each number; BIOES or IOB2.
-        lengths: tokens per sentence, [B]; needed where the tags are concatenated.
+        coded: tags of both sides; BIOES or IOB2.
         strict: only well-formed BIOES spans count, instead of conlleval's rules.
 
     Raises:
-        ValueError: lengths that do not fit, or a number without a name (padding, say).
+        ValueError: lengths do not fit, or a number (padding, for instance) has no name.
     """
 
-    def __init__(
-        self,
-        gold: CodeInput,
-        predicted: CodeInput,
-        tag_names: Sequence[str],
-        lengths: Codes | Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-    ) -> None:
-        gold_codes, self.lengths = _concatenate(gold, lengths)
-        predicted_codes, other = _concatenate(predicted, lengths)
-        if not np.array_equal(self.lengths, other):
-            raise ValueError("gold and predicted sentences differ in number or length")
-        parts = [split_tag(tag) for tag in tag_names]
+    def __init__(self, coded: CodedTags, *, strict: bool = False) -> None:
+        self.lengths = coded.lengths
+        if not len(coded.gold) == len(coded.predicted) == coded.lengths.sum():
+            raise ValueError(
+                f"lengths sum to {coded.lengths.sum()}, but there are {len(coded.gold)} gold and "
+                f"{len(coded.predicted)} predicted tags"
+            )
+        parts = [checked_parts(tag) for tag in coded.tag_names]
         self.types = tuple(sorted({type_ for _, type_ in parts if type_}))
         number = {type_: index for index, type_ in enumerate(self.types)}
         # One small number a token: its type, counted from 1 (O is 0), and its prefix in the lowest three bits.
@@ -191,12 +143,12 @@ class SpanPair:
         packed_of: Codes = np.array(packed, dtype=np.int16 if len(number) < 4_000 else np.int32)
         opens = _sentence_openings(self.lengths)
         find = _strict_arrays if strict else _conlleval_arrays
-        for codes in (gold_codes, predicted_codes):
+        for codes in (coded.gold, coded.predicted):
             if len(codes) and not 0 <= codes.min() <= codes.max() < len(parts):
                 raise ValueError(f"tag numbers {codes.min()} to {codes.max()}, but there are {len(parts)} tag names")
         # The bounds are checked above: "clip" saves the check of every single one.
         self.gold, self.predicted = (
-            find(packed_of.take(codes, mode="clip"), opens) for codes in (gold_codes, predicted_codes)
+            find(packed_of.take(codes, mode="clip"), opens) for codes in (coded.gold, coded.predicted)
         )
         # At most one gold span starts at a token: its row is looked up instead of searched for.
         row_at: Codes = np.full(len(opens), -1, dtype=np.int32 if len(opens) < 2**31 else np.int64)
@@ -212,7 +164,7 @@ class SpanPair:
             self.hit &= self.gold.type.take(row, mode="clip") == self.predicted.type
 
     def counts(self) -> SpanCounts:
-        """Counts per type and over all."""
+        """Count spans per type and over all."""
         K = len(self.types)
         columns = (self.gold.type, self.predicted.type, self.predicted.type[self.hit])
         table = np.stack([np.bincount(column, minlength=K) for column in columns])  # [3, K]
@@ -220,70 +172,33 @@ class SpanPair:
         return SpanCounts(Counts(*table.sum(axis=1).tolist()), per_type)
 
     def boundary_counts(self) -> Counts:
-        """Counts where the type is not asked for: a predicted span is correct when both boundaries are."""
+        """Count spans whatever their type: a predicted span is correct when both boundaries are."""
         return Counts(len(self.gold.first), len(self.predicted.first), int((self.partner >= 0).sum()))
 
     def sentence_counts(self) -> NDArray[np.int64]:
-        """Gold, predicted and correct spans of every sentence, [B, 3]."""
+        """Count gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test."""
         B = len(self.lengths)
         sentence_of = np.repeat(np.arange(B), self.lengths)
         firsts = (self.gold.first, self.predicted.first, self.predicted.first[self.hit])
         return np.stack([np.bincount(sentence_of[first], minlength=B) for first in firsts], axis=1)
 
 
-def span_counts(
-    gold: CodeInput,
-    predicted: CodeInput,
-    tag_names: Sequence[str],
-    lengths: Codes | Sequence[int] | None = None,
-) -> SpanCounts:
-    """Count gold, predicted and correct spans by conlleval's rules; arguments and errors as for ``SpanPair``.
-
-    ``span_counts(*encode_tags(gold, predicted))`` counts over string tags.
-    """
-    return SpanPair(gold, predicted, tag_names, lengths).counts()
-
-
-def sentence_counts(
-    gold: CodeInput,
-    predicted: CodeInput,
-    tag_names: Sequence[str],
-    lengths: Codes | Sequence[int] | None = None,
-) -> NDArray[np.int64]:
-    """Gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test."""
-    return SpanPair(gold, predicted, tag_names, lengths).sentence_counts()
-
-
-def _concatenate(codes: CodeInput, lengths: Codes | Sequence[int] | None) -> tuple[Codes, NDArray[np.int64]]:
-    """One array of codes, [T], and the sentence lengths, [B], from either form of input."""
-    if lengths is None:
-        if isinstance(codes, np.ndarray) and codes.dtype != object:
-            raise ValueError("concatenated tag numbers need the sentence lengths")
-        sentences = [np.asarray(sentence, dtype=np.int64) for sentence in codes]
-        total = np.concatenate(sentences) if sentences else np.zeros(0, dtype=np.int64)
-        return total, np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-    flat, counted = np.asarray(codes), np.asarray(lengths, dtype=np.int64)
-    if flat.ndim != 1 or int(counted.sum()) != len(flat):
-        raise ValueError(f"lengths sum to {int(counted.sum())}, but tag numbers have shape {flat.shape}")
-    return flat.astype(np.int64) if not len(flat) else flat, counted
-
-
 def _sentence_openings(lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a token is the first of its sentence, [T]; empty sentences open nothing."""
+    """Return whether a token is the first of its sentence, [T]; empty sentences open nothing."""
     opens = np.zeros(int(lengths.sum()), dtype=bool)
     opens[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
     return opens
 
 
 def _runs(opens: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last token of each run that begins where ``opens`` and goes on while ``inside`` holds."""
+    """Return first and last token of each run that begins where ``opens`` and goes on while ``inside`` holds."""
     ends = inside.copy()
     ends[:-1] &= ~inside[1:] | opens[1:]
     return np.flatnonzero(opens & inside), np.flatnonzero(ends)
 
 
 def _conlleval_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
-    """Spans by conlleval's rules; both arguments [T]."""
+    """Find spans by conlleval's rules; both arguments [T]."""
     inside = packed > 0
     prefix, type_ = packed & 7, packed >> 3
     is_begin = (prefix == _PREFIXES.index("B")) | (prefix == _PREFIXES.index("S"))
@@ -295,12 +210,12 @@ def _conlleval_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> 
 
 
 def _type_indices(types: NDArray[np.integer]) -> NDArray[np.int64]:
-    """From 1 to from 0, [N], wide enough for arithmetic: the packed numbers are narrow, and K times K is not."""
+    """Count types from 0 instead of 1, [N], in a type wide enough for K times K: the packed numbers are narrow."""
     return types.astype(np.int64) - 1
 
 
 def _strict_arrays(packed: NDArray[np.integer], opens: NDArray[np.bool_]) -> SpanArrays:
-    """Well-formed BIOES spans; both arguments [T].
+    """Find well-formed BIOES spans; both arguments [T].
 
     A run goes on from B or I to I or E of the same type; it is a span when it is a single S or goes from B to E.
     """

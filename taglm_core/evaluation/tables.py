@@ -10,7 +10,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def table_rows(comparison: Comparison) -> Table:
-    """The main table: headers and one row of plain strings per variant."""
+    """Return the main table: headers, and one row of plain strings per variant."""
     headers = [
         "variant", "parameters", "F1", "precision", "recall", "dev F1", f"F1 against {comparison.reference}", "Welch"
     ]  # fmt: skip
@@ -34,7 +34,7 @@ def table_rows(comparison: Comparison) -> Table:
 
 
 def type_table_rows(comparison: Comparison) -> Table:
-    """F1 by entity type: one row per type, with its gold spans, one column per variant."""
+    """Return F1 by entity type: one row per type, with its gold spans, one column per variant."""
     headers = ["type", "gold spans", *(variant.variant for variant in comparison.variants)]
     rows = [
         [name, f"{gold:,}", *(format_sample(variant.per_type[name]) for variant in comparison.variants)]
@@ -44,7 +44,7 @@ def type_table_rows(comparison: Comparison) -> Table:
 
 
 def other_table_rows(comparison: Comparison) -> Table:
-    """Figures beside the headline, means over seeds: one row each, one column per variant."""
+    """Return figures beside the headline, means over seeds: one row each, one column per variant."""
     variants = comparison.variants
     rows = [
         ["strict F1 (well-formed BIOES spans only)", *(_percent(variant.f1_strict) for variant in variants)],
@@ -57,7 +57,7 @@ def other_table_rows(comparison: Comparison) -> Table:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The tables in Markdown, with what the figures mean."""
+    """Return the tables in Markdown, with the meaning of the figures."""
     level = f"{comparison.differences[0].level:.0%} interval" if comparison.differences else "interval"
     untested = (
         "" if comparison.split == "test" else "There is no test split: these are figures of the dev split, on which "
@@ -75,13 +75,13 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def format_sample(sample: Sample) -> str:
-    """``83.12 ± 0.41``, or ``83.12 (1 seed)``."""
+    """Format a sample as ``83.12 ± 0.41``, or ``83.12 (1 seed)``."""
     spread = "(1 seed)" if sample.deviation is None else f"± {_percent(sample.deviation)}"
     return f"{_percent(sample.mean)} {spread}"
 
 
 def format_difference(difference: Difference) -> str:
-    """``+12.30 [10.9, 13.6] p < 0.001``; an interval narrower than two points gets a second decimal."""
+    """Format as ``+12.30 [10.9, 13.6] p < 0.001``; an interval narrower than two points gets a second decimal."""
     low, high = 100 * difference.low, 100 * difference.high
     digits = 2 if high - low < 2 else 1
     interval = f"[{low:.{digits}f}, {high:.{digits}f}]"
@@ -89,7 +89,7 @@ def format_difference(difference: Difference) -> str:
 
 
 def format_p(p: float) -> str:
-    """``p = 0.021``, or ``p < 0.001``."""
+    """Format as ``p = 0.021``, or ``p < 0.001``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
@@ -98,16 +98,16 @@ def _percent(share: float) -> str:
 
 
 def markdown_table(table: Table, *, text_columns: int = 1) -> str:
-    """Headers and rows in Markdown; the first columns are text, the others are numbers."""
+    """Return headers and rows in Markdown; the first columns are text, the others are numbers."""
     headers, rows = ([[markdown_text(cell) for cell in line] for line in lines] for lines in ([table[0]], table[1]))
     lines = [*headers, [*["---"] * text_columns, *["---:"] * (len(table[0]) - text_columns)], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def markdown_text(text: str) -> str:
-    """One line of text that Markdown and HTML show as it is: words and types may hold any character.
+    """Return text as one line that Markdown and HTML show literally: words and types may hold any character.
 
-    Escaped is what could be read as markup, and no more, so that the source stays readable.
+    Only text that could be read as markup is escaped, so that the source stays readable.
     """
     shown = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
     shown = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", shown)

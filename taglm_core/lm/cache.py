@@ -2,7 +2,7 @@
 
 part-00000.arrow   a shard: a row a token (see `cache_parts`)
 index.arrow        a row a sentence of the corpus: shard, first row, length, digest of its tokens; several sentences may
-                   share a place; in the metadata what the states are of (`CacheKey`)
+                   share rows; the metadata holds the `CacheKey`
 
 Axes: n tokens of a sentence, W = layers * P numbers a token.
 """
@@ -27,8 +27,8 @@ INDEX = "index.arrow"
 METADATA = b"taglm"
 
 
-class Place(NamedTuple):
-    """Where a sentence lies: rows `row .. row + length` of a shard."""
+class RowRange(NamedTuple):
+    """The rows of a sentence: `row .. row + length` of a shard."""
 
     shard: int
     row: int
@@ -36,20 +36,20 @@ class Place(NamedTuple):
 
 
 def token_digest(tokens: Sequence[str]) -> bytes:
-    """Digest of a sentence's tokens: 16 bytes. Lengths are part of it, so ("a b",) and ("a", "b") differ."""
+    """Return the digest of a sentence's tokens, 16 bytes; lengths enter it, so ("a b",) and ("a", "b") differ."""
     parts = [token.encode() for token in tokens]
     sizes = np.array([len(part) for part in parts], "<i4").tobytes()
     return hashlib.blake2b(sizes + b"".join(parts), digest_size=16).digest()
 
 
 def part_name(shard: int) -> str:
-    """File name of a shard."""
+    """Return the file name of a shard."""
     return f"part-{shard:05d}.arrow"
 
 
-def write_index(path: Path, places: Sequence[Place], digests: Sequence[bytes], key: CacheKey) -> None:
+def write_index(path: Path, ranges: Sequence[RowRange], digests: Sequence[bytes], key: CacheKey) -> None:
     """Write the index of a corpus's sentences, in their order."""
-    columns = np.array(places, np.int64).reshape(-1, 3)
+    columns = np.array(ranges, np.int64).reshape(-1, 3)
     batch = pa.record_batch(
         {
             "shard": pa.array(columns[:, 0], pa.int32()),
@@ -66,10 +66,10 @@ class EmbeddingCache:
 
     Args:
         folder: an `embeddings` object.
-        expected: fields of `CacheKey` that they must have.
+        expected: required values of fields of its `CacheKey`.
 
     Raises:
-        MismatchError: they have another value there; says which.
+        MismatchError: a field has another value; the message names it.
     """
 
     def __init__(self, folder: Path, **expected: Any) -> None:
@@ -106,7 +106,7 @@ class EmbeddingCache:
         return self.key.dtype
 
     def sentence(self, number: int) -> NDArray[Any]:
-        """Embeddings of one sentence of the corpus: [n, W] of `dtype`, a copy."""
+        """Return the embeddings of one sentence of the corpus: [n, W] of `dtype`, a copy."""
         out = np.empty((int(self._length[number]), self.size), self.dtype)
         self.gather([number], out[None])
         return out
@@ -115,14 +115,14 @@ class EmbeddingCache:
         """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
         chosen = np.asarray(numbers, np.int64)
         shards, rows, lengths = (column[chosen] for column in (self._shard, self._row, self._length))
-        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; what is no padding is written over
+        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; tokens overwrite it
         batches, firsts = np.divmod(rows, ROWS)
-        places = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
+        positions = (column.tolist() for column in (shards, batches, firsts, firsts + lengths, lengths))
         parts, simple = self._parts, 0 if self.key.scales else ROWS
-        for target, shard, batch, first, last, length in zip(out, *places, strict=True):
+        for target, shard, batch, first, last, length in zip(out, *positions, strict=True):
             if shard not in parts:
                 parts[shard] = Part(self._folder / part_name(shard), self.key, ahead=True)
-            if last <= simple:  # nearly all: one copy, and little else
+            if last <= simple:  # nearly all sentences: one copy
                 target[:length] = parts[shard].values[batch][first:last]
             else:
                 parts[shard].copy(batch * ROWS + first, length, target[:length])

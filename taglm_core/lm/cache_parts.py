@@ -1,8 +1,8 @@
-"""Shards of the embedding cache: how the states of tokens are kept in a file.
+"""Shards of the embedding cache: the files that keep the states of tokens.
 
 part-00000.arrow   a row a token, ROWS a record batch (fewer in the last), uncompressed: `states`, fixed_size_list[W] of
-                   float16, float32 or int8; for int8 `scales`, fixed_size_list<float32>[layers], what its numbers are
-                   multiplied by. A batch's buffers are its matrix, so reading copies once.
+                   float16, float32 or int8; for int8 also `scales`, fixed_size_list<float32>[layers], the
+                   factors of its numbers. A batch's buffers are its matrix, so reading copies once.
 
 Axes: n tokens, W = layers * P numbers a token.
 """
@@ -37,15 +37,15 @@ _TYPES: Mapping[str, tuple[pa.DataType, type[np.generic]]] = {
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """What embeddings are of, and how they are kept: opening a cache compares all of it.
+    """Origin and format of embeddings; opening a cache compares all fields.
 
     Attributes:
         language_model: content digest of the language model.
         corpus: content digest of the corpus.
-        layers: the layers whose states stand side by side, counted from 1.
+        layers: layers whose states are joined, counted from 1.
         size: P, width of one layer's state.
-        precision: of the stored numbers.
-        context: `sentence` or `document`: how far the state is carried.
+        precision: precision of the stored numbers.
+        context: `sentence` or `document`: the text over which the state is carried.
         token_map: task token -> LM token.
         version: STAGE_VERSION of the embeddings.
     """
@@ -66,29 +66,29 @@ class CacheKey:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The narrowest type that holds the states as they are kept: float16 or float32."""
+        """The narrowest type that holds the stored states: float16 or float32."""
         return np.dtype(np.float16 if self.precision == "float16" else np.float32)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes a token takes."""
+        """Bytes of a token."""
         return self.width * np.dtype(_TYPES[self.precision][1]).itemsize + 4 * self.scales
 
     @property
     def scales(self) -> int:
-        """Scales a token has: one a layer for int8."""
+        """Number of scales of a token: for int8 one per layer."""
         return len(self.layers) if self.precision == "int8" else 0
 
 
 class Rows(NamedTuple):
-    """Stored states of tokens: numbers [n, W]; for int8 what they are multiplied by [n, layers], otherwise [n, 0]."""
+    """Stored states of tokens: numbers [n, W], and their scales [n, layers] for int8, otherwise [n, 0]."""
 
     values: NDArray[Any]
     scales: NDArray[np.float32]
 
 
 def encode(states: NDArray[np.float32], key: CacheKey) -> Rows:
-    """Round finite states [n, W] to the precision they are kept in.
+    """Round finite states [n, W] to the precision of the key.
 
     int8 is symmetric: each layer's state of a token is divided by its largest magnitude / 127.
     """
@@ -97,19 +97,19 @@ def encode(states: NDArray[np.float32], key: CacheKey) -> Rows:
     parts = states.reshape(len(states), len(key.layers), key.size)
     scales = np.abs(parts).max(axis=2) / np.float32(127)
     numbers = np.rint(parts / np.where(scales == 0, np.float32(1), scales)[:, :, None])
-    # a scale is rounded, too: of numbers near the smallest float32 so much that 127 would not be the largest
+    # scales near the smallest float32 are rounded so much that numbers may exceed 127
     return Rows(np.clip(numbers, -127, 127).astype(np.int8).reshape(states.shape), scales)
 
 
 class Scratch:
-    """A mapped file that takes a shard's rows in any order: they lie in the page cache, not in this process.
+    """A mapped file that takes the rows of a shard in any order; they lie in the page cache, not in this process.
 
-    Its blocks are reserved when it is made, so that a full disk is an error here and not a signal later.
+    The constructor reserves all blocks: a full disk is then an error, and not a signal during writing.
 
     Args:
-        path: a new file; whatever is there is replaced.
-        rows: of the shard.
-        key: what they are.
+        path: the file; an existing one is replaced.
+        rows: number of rows of the shard.
+        key: format of the rows.
 
     Raises:
         OSError: the disk has no room for it.
@@ -127,14 +127,14 @@ class Scratch:
         scales = np.frombuffer(mapped, np.float32, rows * key.scales)
         values = np.frombuffer(mapped, _TYPES[key.precision][1], rows * key.width, offset=scales.nbytes)
         self.rows = Rows(values.reshape(rows, key.width), scales.reshape(rows, key.scales))
-        self.largest = 0.0  # magnitude of the states put so far, as kept
+        self.largest = 0.0  # largest magnitude of the stored states
         self._key = key
 
-    def put(self, places: NDArray[np.int64], states: NDArray[np.float32]) -> None:
-        """Keep finite states [n, W] as rows `places` [n]."""
+    def put(self, rows: NDArray[np.int64], states: NDArray[np.float32]) -> None:
+        """Keep finite states [n, W] as rows `rows` [n]."""
         found = encode(states, self._key)
-        self.rows.values[places] = found.values
-        self.rows.scales[places] = found.scales
+        self.rows.values[rows] = found.values
+        self.rows.scales[rows] = found.scales
         self.largest = max(self.largest, float(np.abs(decode(found, self._key)).max(initial=0.0)))
 
     def remove(self) -> None:
@@ -158,7 +158,7 @@ def write_part(path: Path, rows: Rows, largest: float) -> None:
 
 
 def read_part(path: Path, rows: int, key: CacheKey) -> Part | None:
-    """A finished shard; None where the file is absent, cannot be read, or has other rows."""
+    """Return a finished shard; None if the file is absent, unreadable or has another number of rows."""
     try:
         part = Part(path, key)
     except (OSError, KeyError, pa.ArrowException, MismatchError):
@@ -171,16 +171,16 @@ class Part:
 
     Args:
         path: the file.
-        key: what it must hold.
-        ahead: whether its pages are mapped now, in one go; otherwise each when it is first read, at twice the price.
+        key: required format.
+        ahead: whether to map all pages now; mapping each at its first use takes twice the time.
 
     Attributes:
-        values: views of its record batches [ROWS, W], fewer rows in the last.
-        scales: the same of their scales [ROWS, layers]; empty where there are none.
-        largest: magnitude of its states.
+        values: views of the record batches [ROWS, W], fewer rows in the last.
+        scales: views of their scales [ROWS, layers]; empty without scales.
+        largest: largest magnitude of the states.
 
     Raises:
-        MismatchError: it holds numbers of another kind or width, or batches of other sizes.
+        MismatchError: the file holds numbers of another type or width, or batches of other sizes.
     """
 
     def __init__(self, path: Path, key: CacheKey, *, ahead: bool = False) -> None:
@@ -200,7 +200,7 @@ class Part:
         return self._rows
 
     def pieces(self, row: int, length: int) -> Iterator[tuple[int, Rows]]:
-        """Rows `row .. row + length`: views into the file, each with where it begins in them."""
+        """Yield rows `row .. row + length` as views into the file, each with its offset from `row`."""
         done = 0
         while done < length:
             number, first = divmod(row + done, ROWS)
@@ -219,7 +219,7 @@ _NO_SCALES = np.empty((0, 0), np.float32)
 
 
 def decode(rows: Rows, key: CacheKey) -> NDArray[Any]:
-    """States [n, W] of rows as they are kept, of the key's `dtype`."""
+    """Return the states [n, W] of stored rows, in the `dtype` of the key."""
     out = np.empty(rows.values.shape, key.dtype)
     _decode(rows, key, out)
     return out
@@ -256,7 +256,7 @@ def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
 
 
 def _column(part: NDArray[Any], kind: pa.DataType) -> pa.FixedSizeListArray:
-    """A matrix as a column, not copied."""
+    """Return a matrix as a column, without copying."""
     buffer = pa.py_buffer(np.ascontiguousarray(part))
     return pa.FixedSizeListArray.from_arrays(
         pa.Array.from_buffers(kind.value_type, part.size, [None, buffer]), type=kind
@@ -272,7 +272,7 @@ def write_arrow(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
                 for batch in batches:
                     writer.write_batch(batch)
             file.flush()
-            os.fsync(file.fileno())  # a resumed run trusts what has its final name
+            os.fsync(file.fileno())  # a resumed run trusts files with final names
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -281,6 +281,6 @@ def write_arrow(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
 
 
 def _matrix(column: pa.FixedSizeListArray, size: int) -> NDArray[Any]:
-    """A view of a mapped column: [rows, size]."""
+    """Return a view of a mapped column: [rows, size]."""
     values: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
     return values.reshape(-1, size)

@@ -1,13 +1,13 @@
 """LM embeddings of sentences: the states of a language model after each token.
 
-What is read in one go is a passage: one sentence, starting from the break state, or with `context: document` all
-sentences of a document, `<S>` before each, the state carried over. A backward model reads a passage from its end.
-Passages stand side by side in batches and are read in windows with carried state, so that memory does not grow with
-their length; whatever has ended leaves the batch at the next window.
+The unit of reading is a passage: one sentence, starting from the break state, or with `context: document` all sentences
+of a document, each after `<S>`, with carried state. A backward model reads a passage from its end. Batches of passages
+are read in windows with carried state, so memory does not grow with their length; passages that have ended leave the
+batch at the next window.
 
-Batches are canonical, so the same bits come out whatever was interrupted or done in parallel: distinct sentences in
-the order of their first occurrence, shards of about `shard_tokens`, and inside a shard batches of a fixed number,
-longest passages first. Other batches give other bits in the last places: float32 states agree to 1e-5 of the largest.
+Batches are canonical, so interruptions and parallel work change no bits: distinct sentences in the order of their first
+occurrence, shards of about `shard_tokens`, and in a shard batches of a fixed number of passages, longest first. Other
+batches change the last bits: float32 states agree to 1e-5 of the largest.
 
 Axes: T positions of a window, B passages, N distinct words, n tokens, P state size, W = layers * P.
 """
@@ -31,20 +31,20 @@ from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.errors import ConfigError, InputError
 from taglm_core.lm.cache_parts import CacheKey, decode, encode
 from taglm_core.lm.model import TrainedLm, WordTable
-from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.lm_network import LanguageModel
 from taglm_core.training.devices import upload
 
 Tokens = tuple[str, ...]
 Passage = tuple[Tokens, ...]
 Write = Callable[[NDArray[np.int64], NDArray[np.float32]], None]
 FLOAT16_MAX = 65_504.0
-POSITIONS = 4_096  # read at once, all passages of a batch together: about what training reads
+POSITIONS = 4_096  # tokens read at once by all passages of a batch: about as many as in training
 LONGEST_WINDOW = 1_024
-ENCODED = 1_024  # words whose characters are encoded at once
+ENCODED = 1_024  # number of words whose characters are encoded at once
 
 
 def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:
-    """The layers that are kept, counted from 1.
+    """Return the layers to keep, counted from 1.
 
     Raises:
         ConfigError: the language model has no such layer.
@@ -61,18 +61,18 @@ def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:
 
 
 def cache_key(lm: TrainedLm, config: EmbeddingConfig, *, language_model: str, corpus: str, version: int) -> CacheKey:
-    """What a language model's embeddings of a corpus are, in full."""
+    """Return the full key of a language model's embeddings of a corpus."""
     return CacheKey(language_model, corpus, read_layers(lm, config), lm.size, config.precision, str(config.context),
                     dict(config.token_map), version)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What one shard holds: its passages, as the task writes them, one after the other.
+    """The passages of one shard, with the tokens of the labelled data.
 
     Attributes:
-        number: of the shard.
-        passages: in the order of their rows.
+        number: number of the shard.
+        passages: its passages, in the order of their rows.
     """
 
     number: int
@@ -80,11 +80,11 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """Tokens of all passages."""
+        """Number of tokens of all passages."""
         return sum(len(sentence) for passage in self.passages for sentence in passage)
 
     def token(self, row: int) -> tuple[Tokens, int]:
-        """The sentence that a row is of, and which of its tokens it is."""
+        """Return the sentence of a row, and the position of the row's token in it."""
         for passage in self.passages:
             for sentence in passage:
                 if row < len(sentence):
@@ -102,14 +102,14 @@ def read_passages(
     batch: int,
     check_stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read passages and hand on the states of their tokens.
+    """Read passages, and pass the states of their tokens to `write`.
 
     Args:
         lm: the language model.
-        passages: tokens as the LM's text writes them.
-        layers: whose states are handed on, side by side; counted from 1.
-        write: gets rows [n] (tokens of all passages counted through, in their order) and their states [n, W].
-        batch: passages side by side.
+        passages: passages with the spelling of the LM's text.
+        layers: layers whose states are joined, counted from 1.
+        write: receives rows [n] (numbers of tokens, counted over all passages in order) and their states [n, W].
+        batch: number of passages in a batch.
         check_stop: called before each window; raises to stop.
     """
     words = [BOUNDARY, *dict.fromkeys(token for passage in passages for sentence in passage for token in sentence)]
@@ -131,7 +131,7 @@ def _positions(passage: Passage) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Strand:
-    """A passage in reading order, a mark before each sentence: word numbers, and rows (-1 for marks)."""
+    """A passage in reading order, with a mark before each sentence: word numbers, and rows (-1 for marks)."""
 
     words: NDArray[np.int64]
     rows: NDArray[np.int64]
@@ -148,7 +148,7 @@ class _Strand:
 
 
 def _encode(network: LanguageModel, table: WordTable) -> Tensor:
-    """Word vectors [N, D] of all words of a table: once each, in blocks of a fixed size."""
+    """Return the word vectors [N, D] of all words of a table, encoded once each in blocks of a fixed size."""
     weight = next(network.parameters())
     vectors = weight.new_empty(len(table), network.size)
     for start in range(0, len(table), ENCODED):
@@ -159,7 +159,7 @@ def _encode(network: LanguageModel, table: WordTable) -> Tensor:
 
 def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: Sequence[int], write: Write,
                 check_stop: Callable[[], None]) -> None:  # fmt: skip
-    """Windows over strands side by side, longest first."""
+    """Read strands side by side, longest first, window by window."""
     state, start = lm.break_state.expand(len(strands)), 0
     while strands := [strand for strand in strands if len(strand.words) > start]:
         check_stop()
@@ -185,24 +185,24 @@ def check_states(states: NDArray[np.float32], key_precision: str, token: Callabl
     """Refuse states [n, W] that the precision cannot hold.
 
     Args:
-        states: of some tokens.
-        key_precision: that they will be kept in.
-        token: sentence and place of the i-th of them.
+        states: states of some tokens.
+        key_precision: precision in which they will be stored.
+        token: returns sentence and position of the i-th token.
 
     Raises:
-        InputError: a state is not finite, or too large for float16; with token and dimension.
+        InputError: a state is not finite, or too large for float16; the message names token and dimension.
     """
     limit = FLOAT16_MAX if key_precision == "float16" else float(np.finfo(np.float32).max)
     bad = ~(np.abs(states) <= limit)
     if not bad.any():
         return
-    row, dimension = (int(place[0]) for place in np.nonzero(bad))
-    sentence, place = token(row)
+    row, dimension = (int(found[0]) for found in np.nonzero(bad))
+    sentence, position = token(row)
     wide = "" if key_precision != "float16" else ", or embedding.precision=float32"
     raise InputError(
         "sentence " + " ".join(sentence)[:200],
         None,
-        f"state {states[row, dimension]} at token {place + 1} ({sentence[place]!r}), dimension {dimension}",
+        f"state {states[row, dimension]} at token {position + 1} ({sentence[position]!r}), dimension {dimension}",
         f"a finite number up to {limit:,.0f}" if limit == FLOAT16_MAX else "a finite number",
         f"train the language model with a lower learning_rate or clip{wide}",
     )
@@ -210,18 +210,18 @@ def check_states(states: NDArray[np.float32], key_precision: str, token: Callabl
 
 def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, batch: int,
                 check_stop: Callable[[], None] = lambda: None) -> None:  # fmt: skip
-    """Read the passages of a shard, as the language model's text writes them.
+    """Read the passages of a shard, with the spelling of the language model's text.
 
     Args:
         lm: the language model.
-        shard: its passages as the task writes them.
+        shard: its passages, with the tokens of the labelled data.
         key: layers, precision and token map.
-        write: gets rows [n] and their finite states [n, W].
-        batch: passages side by side.
+        write: receives rows [n] and their finite states [n, W].
+        batch: number of passages in a batch.
         check_stop: called before each window; raises to stop.
 
     Raises:
-        InputError: a state that the precision cannot hold.
+        InputError: the precision cannot hold a state.
     """
 
     def checked(rows: NDArray[np.int64], states: NDArray[np.float32]) -> None:
@@ -234,11 +234,11 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
 
 @dataclass(frozen=True, slots=True)
 class OnlineStates:
-    """Embeddings of a few sentences, in memory, rounded as those of a cache.
+    """Embeddings of a few sentences, in memory, rounded as in a cache.
 
     Attributes:
-        key: what they are.
-        states: [n, W] by sentence.
+        key: their format.
+        states: states [n, W] of each sentence.
     """
 
     key: CacheKey
@@ -263,14 +263,14 @@ class OnlineStates:
 
 def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingConfig,
                  documents: Sequence[int] | None = None) -> OnlineStates:  # fmt: skip
-    """Embeddings of sentences at hand, by the code that fills the cache; as many bits as a cache would keep.
+    """Embed given sentences with the code that fills the cache, in the precision that a cache would keep.
 
     Args:
         lm: the language model.
-        sentences: tokens as the task writes them.
-        config: how its states are read out and kept.
-        documents: document of each sentence, those of one side by side; None: each is a document of its own. Only
-            `context: document` looks at it.
+        sentences: tokens of the labelled data.
+        config: settings of the embeddings.
+        documents: document of each sentence, those of one document in a row; None: each sentence is a document. Used
+            by `context: document` alone.
     """
     key = cache_key(lm, config, language_model="", corpus="", version=0)
     groups = range(len(sentences)) if documents is None else documents
@@ -283,7 +283,7 @@ def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingCo
 
 
 def passages_of(sentences: Iterable[tuple[Tokens, int]], context: Context) -> Iterator[Passage]:
-    """What is read in one go, from sentences with their documents."""
+    """Group sentences with their documents into passages that are read in one go."""
     current: list[Tokens] = []
     last: int | None = None
     for tokens, document in sentences:

@@ -1,10 +1,10 @@
-"""A trained language model as a thing to read with: network, vocabulary, how words enter, break state; and its files.
+"""A trained language model for reading: network, vocabulary, word inputs, break state; and its files.
 
 config.json               settings that rebuild the network, direction, sizes
-vocabulary.parquet        what it can predict
-vectors.arrow             word vectors of a file that it reads, if it reads any
+vocabulary.parquet        its vocabulary
+vectors.arrow             word vectors of a file, if it reads any
 weights.safetensors       parameters
-break_state.safetensors   the state every sentence to be embedded starts from
+break_state.safetensors   initial state of every sentence to be embedded
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from taglm_core.config.language_model import SampledSoftmax as SampledSoftmaxCon
 from taglm_core.corpus.token_bytes import N_SYMBOLS, encode_words
 from taglm_core.corpus.word_vectors import VECTORS_FILE
 from taglm_core.errors import ConfigError
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.pretrained import PretrainedVectors
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn.characters import CharCnn
-from taglm_core.nn.language_model import LanguageModel, LmState, WithVectors, WordEncoder
+from taglm_core.nn.lm_network import LanguageModel, LmState, WithVectors, WordEncoder
 from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, NoSoftmax, SampledSoftmax, Softmax
+from taglm_core.store.durable import write_json
 
 WEIGHTS = "weights.safetensors"
-_SOFTMAX = "softmax."  # how the names of its parameters begin
+_SOFTMAX = "softmax."  # prefix of the names of its parameters
 
 
 class WordTable:
-    """Distinct words of some text, ready to enter the network: vocabulary entries, characters and rows of a file of
-    vectors if it reads them.
+    """Network inputs of the distinct words of a text: vocabulary entries, characters, rows of a file of vectors.
 
     Args:
         words: the distinct words; word number i of the text is `words[i]`.
-        vocabulary: what the model can predict.
-        config: how words enter.
-        vectors: of `config.vectors`.
+        vocabulary: vocabulary of the model.
+        config: settings of the model.
+        vectors: vectors of `config.vectors`, if any.
 
     Raises:
-        ValueError: the settings have vectors and there are none, or the other way round.
+        ValueError: vectors are given, but not in the settings, or the other way round.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class WordTable:
         return len(self.targets)
 
     def distinct(self, numbers: NDArray[np.int64]) -> Tensor:
-        """What the encoder reads for words by number [N]: characters [N, C], or vocabulary entries [N].
+        """Return the encoder's input for words by number [N]: characters [N, C], or vocabulary entries [N].
 
-        With vectors of a file their rows stand before that: [N, 1 + C] or [N, 2].
+        With file vectors their rows come first: [N, 1 + C] or [N, 2].
         """
         read = self._entries(numbers)
         if self.rows is None:
@@ -89,15 +89,15 @@ class WordTable:
 
 @dataclass(frozen=True, slots=True)
 class TrainedLm:
-    """A language model and what it needs to read text.
+    """A language model with everything that reading text needs.
 
     Attributes:
-        network: in evaluation mode.
-        vocabulary: what it can predict.
+        network: network, in evaluation mode.
+        vocabulary: its vocabulary.
         config: its settings.
         direction: forward or backward.
         break_state: mean state at sentence ends, one row.
-        vectors: of a file that it reads, if it reads any.
+        vectors: vectors of a file, if it reads any.
     """
 
     network: LanguageModel
@@ -108,12 +108,12 @@ class TrainedLm:
     vectors: PretrainedVectors | None = None
 
     def table(self, words: Sequence[str]) -> WordTable:
-        """Distinct words of some text, ready to be read by it."""
+        """Return the table of the distinct words of a text."""
         return WordTable(words, self.vocabulary, self.config, self.vectors)
 
     @property
     def size(self) -> int:
-        """P, width of its embeddings."""
+        """P, width of the embeddings."""
         return self.config.projection
 
 
@@ -124,17 +124,17 @@ def build_network(
     vectors: PretrainedVectors | None = None,
     predicts: bool = True,
 ) -> LanguageModel:
-    """A fresh network for a configuration; torch's global generator initialises it.
+    """Build a fresh network for a configuration, initialised by torch's global generator.
 
     Args:
         config: its settings.
         vocabulary_size: V.
-        vectors: of `config.vectors`.
-        predicts: False for a network without softmax, which can only be read.
+        vectors: vectors of `config.vectors`, if any.
+        predicts: False for a network without softmax, for reading alone.
 
     Raises:
-        ConfigError: a sampled softmax draws as many words as there are, or more.
-        ValueError: the settings have vectors and there are none, or the other way round.
+        ConfigError: a sampled softmax draws at least as many words as there are.
+        ValueError: vectors are given, but not in the settings, or the other way round.
     """
     encoder: nn.Module
     if isinstance(config.input, CharCnnInput):
@@ -167,7 +167,7 @@ def build_network(
 
 
 def _require_vectors(config: LanguageModelConfig, vectors: PretrainedVectors | None) -> None:
-    """Without rows before them, or with, words would be read as something else."""
+    """Refuse file vectors that are missing or unexpected: the network would misread its inputs."""
     if (config.vectors is None) != (vectors is None):
         raise ValueError(f"settings with vectors {config.vectors!r} and {'no' if vectors is None else 'some'} vectors")
 
@@ -183,16 +183,16 @@ def _build_softmax(config: LanguageModelConfig, vocabulary_size: int, table: nn.
                 raise ConfigError(f"language model: {error}") from None
         case AdaptiveSoftmaxConfig(cutoffs=cutoffs, shrink=shrink):
             inside = [cutoff for cutoff in cutoffs if cutoff < vocabulary_size - 1]
-            if inside:  # a vocabulary smaller than the head is all head
+            if inside:  # otherwise the head holds the whole vocabulary
                 return AdaptiveSoftmax(size, vocabulary_size, cutoffs=inside, shrink=shrink)
     return FullSoftmax(size, vocabulary_size, table=table)
 
 
 def save_language_model(lm: TrainedLm, folder: Path) -> None:
     """Write all files of a language model."""
-    settings = lm.config.model_dump(mode="json", exclude={"continue_from"})  # lineage is the manifest's
+    settings = lm.config.model_dump(mode="json", exclude={"continue_from"})  # the manifest holds the lineage
     data = {"direction": lm.direction, "vocabulary": len(lm.vocabulary), "settings": settings}
-    (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(folder / "config.json", data, sort_keys=True, ensure_ascii=True)
     lm.vocabulary.save(folder / "vocabulary.parquet")
     if lm.vectors is not None:
         lm.vectors.save(folder)
@@ -204,18 +204,18 @@ def save_language_model(lm: TrainedLm, folder: Path) -> None:
 
 
 def load_language_model(folder: Path, device: torch.device, *, predicts: bool = True) -> TrainedLm:
-    """Read a language model, ready to embed sentences.
+    """Load a language model for embedding sentences.
 
     Args:
         folder: a `language-model` object.
-        device: where it goes.
-        predicts: False leaves its softmax on the disk: enough to read with.
+        device: its device.
+        predicts: False leaves out the softmax: enough for reading.
     """
     config = load_settings(folder)
-    direction = Direction(json.loads((folder / "config.json").read_text(encoding="utf-8"))["direction"])
+    direction = Direction(json.loads((folder / "config.json").read_bytes())["direction"])
     vocabulary = LmVocabulary.load(folder / "vocabulary.parquet", shapes=config.unknown is Unknown.SHAPE)
     vectors = None if config.vectors is None else PretrainedVectors.load(folder)
-    with torch.device("meta"):  # nothing is initialised only to be overwritten
+    with torch.device("meta"):  # skips an initialisation that would be overwritten
         network = build_network(config, len(vocabulary), vectors=vectors, predicts=predicts)
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
         names = [name for name in weights.keys() if predicts or not name.startswith(_SOFTMAX)]  # noqa: SIM118
@@ -232,15 +232,15 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
 
 
 def load_settings(folder: Path) -> LanguageModelConfig:
-    """The settings of a language model."""
-    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """Return the settings of a language model."""
+    data = json.loads((folder / "config.json").read_bytes())
     return LanguageModelConfig.model_validate(data["settings"])
 
 
 def reading_bytes(folder: Path) -> int:
-    """Bytes of what a language model is read with: its parameters without softmax, and the vectors of a file."""
+    """Return the bytes that reading with a language model takes: parameters without softmax, and file vectors."""
     vectors = folder / VECTORS_FILE
-    more = 2 * vectors.stat().st_size if vectors.exists() else 0  # and their words, as Python has them
+    more = 2 * vectors.stat().st_size if vectors.exists() else 0  # and their words as Python strings
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
         slices = [weights.get_slice(name) for name in weights.keys() if not name.startswith(_SOFTMAX)]  # noqa: SIM118
         return more + sum(4 * int(np.prod(part.get_shape())) for part in slices)

@@ -1,4 +1,4 @@
-"""Word vectors that a language model reads beside what it learns itself: the rows of a file, never trained."""
+"""Frozen word vectors of a file that a language model reads beside its own."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 from taglm_core.corpus.vector_files import read_all
 from taglm_core.corpus.word_vectors import WordVectors, candidate_keys, load_vectors, write_vectors
 
-MOST_ROWS = 400_000  # of a file, frequent words first; all of GloVe 6B. In no key: another one is another version
+MOST_ROWS = (
+    400_000  # of a file, frequent words first (GloVe 6B has as many); in no key: to change it, raise the version
+)
 NO_ROW = -1
 
 
 @dataclass(frozen=True)
 class PretrainedVectors:
-    """Vectors of all words of a file: a language model will meet words that its own text lacks.
+    """Vectors of all words of a file: a language model will also meet words that its own text lacks.
 
     Attributes:
         words: R words as the file writes them.
         matrix: [R, D] float32.
-        in_file: vectors in the file, those left out included.
+        in_file: number of vectors in the file, including those left out.
     """
 
     words: tuple[str, ...]
@@ -33,10 +35,10 @@ class PretrainedVectors:
 
     @classmethod
     def read(cls, path: Path) -> PretrainedVectors:
-        """The vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_layout`).
+        """Read the vectors of the first `MOST_ROWS` words of a file (formats: `taglm_core.corpus.vector_layout`).
 
         Raises:
-            InputError: no such file, or a damaged one.
+            InputError: the file is missing or damaged.
         """
         rows = read_all(path, most=MOST_ROWS)
         return cls(tuple(rows.vectors), np.stack(list(rows.vectors.values())), rows.total)
@@ -46,7 +48,7 @@ class PretrainedVectors:
         return {word: number for number, word in enumerate(self.words)}
 
     def rows(self, words: Sequence[str]) -> NDArray[np.int64]:
-        """Row of each word [n], looked up as it stands, in lower case, then with digits as 0; `NO_ROW` for none."""
+        """Return the row of each word [n]: as written, else in lower case, else with digits as 0, else `NO_ROW`."""
         known = self._numbers
         keys = (candidate_keys(word) for word in words)
         return np.array([next((known[key] for key in its if key in known), NO_ROW) for its in keys], np.int64)
@@ -57,7 +59,7 @@ class PretrainedVectors:
 
     @classmethod
     def load(cls, folder: Path) -> PretrainedVectors:
-        """Inverse of `save`."""
+        """Read what `save` wrote."""
         vectors = load_vectors(folder)
         rows = vectors.coverage["rows"]
         assert isinstance(rows, int)

@@ -1,7 +1,7 @@
 """Reading sentences with a language model: states of every word, states at sentence ends, exact perplexity.
 
-A sentence `w1 .. wn` is read as `<S> w1 .. wn` and predicts `w1 .. wn <S>`: n + 1 predictions (DESIGN: 6). A backward
-model gets its sentences reversed by the caller. Axes: B sentences, T words and mark (longest n + 1), P state size.
+A sentence `w1 .. wn` is read as `<S> w1 .. wn` and predicts `w1 .. wn <S>`: n + 1 predictions. For a backward
+model the caller reverses the sentences. Axes: B sentences, T words and mark (longest n + 1), P state size.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taglm_core.lm.model import WordTable
-from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.nn.lm_network import LanguageModel, LmState
 from taglm_core.nn.softmax import block_losses
 from taglm_core.training.devices import pinned, upload
 
-Sentences = Sequence[NDArray[np.int32]]  # each [n]: numbers of words in a WordTable, in reading order
+Sentences = Sequence[NDArray[np.int32]]  # each [n]: word numbers of a WordTable, in reading order
 BOUNDARY_NUMBER = 0  # word number 0 of every table is the boundary mark
 _WINDOW = 64  # words of each stream read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """Sentences side by side: inputs and targets [T, B] of word numbers, lengths [B] (n + 1)."""
+    """Sentences as padded columns: inputs and targets [T, B] of word numbers, lengths [B] (n + 1)."""
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Padded:
 
     @property
     def mask(self) -> Tensor:
-        """Which places hold a prediction: [T, B]."""
+        """Positions with a prediction [T, B]."""
         return torch.from_numpy(np.arange(len(self.inputs))[:, None] < self.lengths[None, :])
 
 
@@ -51,29 +51,29 @@ def pad(sentences: Sentences) -> Padded:
 
 
 def distinct_words(network: LanguageModel, table: WordTable, words: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """What `network` reads of word numbers [T, B]: its distinct words, and which of them stands where [T, B]."""
+    """Return the encoder input of the distinct words among word numbers [T, B], and the index of each word [T, B]."""
     device = next(network.parameters()).device
     distinct, index = np.unique(words, return_inverse=True)
-    # the encoder itself moves what it reads: it sorts characters first, where an accelerator need not be waited for
+    # stays on the CPU: the encoder sorts characters there before it moves them, so nothing waits for an accelerator
     return pinned(table.distinct(distinct), device), upload(torch.from_numpy(index.reshape(words.shape)), device)
 
 
 def sentence_states(network: LanguageModel, table: WordTable, batch: Padded, state: LmState) -> Tensor:
-    """Top-layer states [T, B, P] of sentences that all start from the one-row `state`; row t has read t words."""
+    """Return top-layer states [T, B, P] of sentences that start from the one-row `state`; row t has read t words."""
     states, _ = network(*distinct_words(network, table, batch.inputs), state.expand(batch.inputs.shape[1]))
     return states
 
 
 def break_state(network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState) -> LmState:
-    """Mean state after the last word of sentences that are read one after the other with carried state.
+    """Return the mean state after the last word of sentences that are read one after the other with carried state.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         table: words of the sentences.
         sentences: held-out sentences, at least one.
-        state: what the streams start from, a row each: states of training, as a model whose state was never reset may
-            not recover from zero. Each stream's first sentence leads from there into the held-out text and does not
-            count, where there is more than one.
+        state: initial states of the streams, a row each: from training, because the model may not recover from a zero
+            state. The first sentence of each stream leads into the held-out text and does not count, unless it is
+            the only one.
 
     Returns:
         One row: hidden [layers, 1, P], cell [layers, 1, U].
@@ -101,7 +101,7 @@ class HeldoutScore:
 
     Attributes:
         perplexity: exp of the mean negative log-probability over all words and marks.
-        tokens: predictions scored.
+        tokens: number of scored predictions.
         unknown: share of them whose target is a class of unknown words.
     """
 
@@ -113,7 +113,7 @@ class HeldoutScore:
 def perplexity_from_state(
     network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState, unknown: Tensor, batch: int = 64
 ) -> HeldoutScore:
-    """Perplexity when every sentence starts from the same one-row state (the break state, or zero)."""
+    """Compute the perplexity with every sentence starting from one state (the break state, or zero)."""
     total, tokens, unseen = 0.0, 0, 0
     with torch.no_grad():
         for start in range(0, len(sentences), batch):
@@ -128,19 +128,19 @@ def perplexity_from_state(
 
 
 def carried_perplexity(network: LanguageModel, table: WordTable, sentences: Sentences, state: LmState) -> float:
-    """Perplexity when the state is carried over sentence borders, as in training.
+    """Compute the perplexity with the state carried over sentence borders, as in training.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         table: words of the sentences.
         sentences: held-out sentences; all their words and marks are scored.
-        state: what the streams start from, a row each; each reads a run of neighbouring sentences.
+        state: initial states of the streams, a row each; each stream reads a run of neighbouring sentences.
     """
     streams = min(state.hidden.shape[1], len(sentences))
     runs = [run for run in np.array_split(np.arange(len(sentences)), streams) if len(run)]
     text = pad([_end_to_end([sentences[number] for number in run]) for run in runs])
     carried, total, tokens = state.first(len(runs)), 0.0, 0
-    # A run's last mark is its last target, so what `pad` adds as a prediction of its own, after it, is not scored.
+    # The last mark of a run is its last target; the prediction that `pad` adds after it is not scored.
     mask = torch.from_numpy(np.arange(len(text.inputs))[:, None] < text.lengths[None, :] - 1)
     with torch.no_grad():
         for start in range(0, len(text.inputs) - 1, _WINDOW):
@@ -154,6 +154,6 @@ def carried_perplexity(network: LanguageModel, table: WordTable, sentences: Sent
 
 
 def _end_to_end(sentences: Sentences) -> NDArray[np.int32]:
-    """Sentences with a boundary mark after each."""
+    """Concatenate sentences, with a boundary mark after each."""
     mark = np.array([BOUNDARY_NUMBER], np.int32)
     return np.concatenate([part for sentence in sentences for part in (sentence, mark)])

@@ -1,7 +1,7 @@
 """Perplexity of any text: the exact negative log-probability of every word and mark, streamed.
 
-A text is read twice, sentence by sentence from the break state (no order matters) and end to end with carried state,
-one stream in the order of the text, beginning with the break state. A backward model reads the words of each sentence
+A text is read twice: sentence by sentence, each from the break state, and end to end in one stream with carried state
+that begins with the break state. A backward model reads the words of each sentence
 from the last to the first, the sentences in their order, as it was trained. Axes: B sentences, T words and marks.
 """
 
@@ -19,24 +19,24 @@ from taglm_core.config.language_model import Direction
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.model import TrainedLm, WordTable
 from taglm_core.lm.reading import Padded, Sentences, distinct_words, pad
-from taglm_core.nn.language_model import LmState
+from taglm_core.nn.lm_network import LmState
 from taglm_core.nn.softmax import block_losses
 
 Tokens = tuple[str, ...]
-BATCH = 64  # sentences side by side
-BLOCK_TOKENS = 50_000  # of the text in memory at once
-POSITIONS = 2_048  # of a batch computed at once: about a window of training
+BATCH = 64  # sentences in a batch
+BLOCK_TOKENS = 50_000  # tokens of the text in memory at once
+POSITIONS = 2_048  # positions of a batch computed at once: about a training window
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceScore:
-    """One sentence, scored. The arrays [n + 1] stand as the sentence does: its words, then the mark.
+    """Scores of one sentence; arrays [n + 1] in the order of the sentence: its words, then the mark.
 
     Attributes:
         tokens: its words.
-        unknown: which targets are a class of unknown words.
-        from_break: negative log-probabilities when the sentence starts from the break state.
-        carried: the same with the state carried on from the sentences before it.
+        unknown: whether a target is a class of unknown words.
+        from_break: negative log-probabilities from the break state.
+        carried: negative log-probabilities with the state carried on from the sentences before.
     """
 
     tokens: Tokens
@@ -47,11 +47,11 @@ class SentenceScore:
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """A text, scored.
+    """Scores of a text.
 
     Attributes:
-        sentences: how many there were.
-        predictions: words and marks scored: n + 1 a sentence.
+        sentences: number of sentences.
+        predictions: number of scored words and marks, n + 1 per sentence.
         unknown: share of them whose target is a class of unknown words.
         from_break: perplexity from the break state.
         carried: perplexity with carried state, in the order of the text.
@@ -65,11 +65,11 @@ class TextScore:
 
 
 def score_text(lm: TrainedLm, sentences: Iterable[Tokens]) -> TextScore:
-    """Exact perplexities of a text.
+    """Compute the exact perplexities of a text.
 
     Args:
         lm: the language model.
-        sentences: tokens as the model's text writes them; at least one sentence.
+        sentences: tokens in the spelling of the model's text; at least one sentence.
     """
     count = predictions = unknown = 0
     from_break = carried = 0.0
@@ -93,7 +93,7 @@ def score_sentences(lm: TrainedLm, sentences: Iterable[Tokens]) -> Iterator[Sent
 
     Args:
         lm: the language model.
-        sentences: tokens as the model's text writes them.
+        sentences: tokens in the spelling of the model's text.
     """
     state, step = lm.break_state, -1 if lm.direction is Direction.BACKWARD else 1
     for block in _blocks(sentences):
@@ -126,7 +126,7 @@ def _blocks(sentences: Iterable[Tokens]) -> Iterator[list[Tokens]]:
 
 
 def _from_break(lm: TrainedLm, table: WordTable, coded: Sentences) -> list[NDArray[np.float64]]:
-    """Losses [n + 1] of each sentence in reading order; batches by length, so that little is padding."""
+    """Return the losses [n + 1] of each sentence in reading order; batched by length, for little padding."""
     found: list[NDArray[np.float64]] = [np.empty(0)] * len(coded)
     order = sorted(range(len(coded)), key=lambda number: len(coded[number]))
     for start in range(0, len(order), BATCH):
@@ -139,19 +139,21 @@ def _from_break(lm: TrainedLm, table: WordTable, coded: Sentences) -> list[NDArr
 
 
 def _losses(lm: TrainedLm, table: WordTable, padded: Padded, state: LmState) -> tuple[NDArray[np.float64], LmState]:
-    """Negative log-probabilities [T, B], zero where there is no prediction, and the state after the last input."""
+    """Return negative log-probabilities [T, B], zero without a prediction, and the state after the last input."""
     losses, mask = np.zeros(padded.inputs.shape), padded.mask
     window = max(1, POSITIONS // padded.inputs.shape[1])
     with torch.no_grad():
         for start in range(0, len(losses), window):
-            place = slice(start, start + window)
-            states, state = lm.network(*distinct_words(lm.network, table, padded.inputs[place]), state)
-            targets = table.targets[torch.from_numpy(padded.targets[place])][mask[place]]
-            found = block_losses(lm.network.softmax, states[mask[place].to(states.device)], targets.to(states.device))
-            losses[place][mask[place].numpy()] = found.cpu().numpy()
+            window_rows = slice(start, start + window)
+            states, state = lm.network(*distinct_words(lm.network, table, padded.inputs[window_rows]), state)
+            targets = table.targets[torch.from_numpy(padded.targets[window_rows])][mask[window_rows]]
+            found = block_losses(
+                lm.network.softmax, states[mask[window_rows].to(states.device)], targets.to(states.device)
+            )
+            losses[window_rows][mask[window_rows].numpy()] = found.cpu().numpy()
     return losses, state
 
 
 def _as_written(losses: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-    """Losses in reading order, put in the order of the sentence: its words, then the mark."""
+    """Reorder losses from reading order to the order of the sentence: its words, then the boundary mark."""
     return np.append(losses[:-1][::step], losses[-1])

@@ -1,6 +1,6 @@
-"""Where each sentence of a corpus lies in the shards of its cache, decided before anything is computed.
+"""Layout of a cache: the rows of each sentence of a corpus, decided before anything is computed.
 
-The layout depends on the corpus and the configuration alone: every process that reads the corpus finds the same.
+It depends on the corpus and the configuration alone, so every process that reads the corpus finds the same layout.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from taglm_core.config.embedding import Context
-from taglm_core.lm.cache import Place, token_digest
+from taglm_core.lm.cache import RowRange, token_digest
 from taglm_core.lm.extraction import Passage, Shard, Tokens, passages_of
 
 Corpus = Callable[[], Iterable[tuple[Tokens, int]]]
-"""Gives the sentences of a corpus with their document numbers, from the first, each time it is called."""
+"""Returns the sentences of a corpus with their document numbers, from the first one at each call."""
 
 
 @dataclass(slots=True)
 class Layout:
-    """The places of a corpus's sentences.
+    """The rows of a corpus's sentences.
 
     Attributes:
-        places: by sentence; identical sentences share one, where each is read by itself.
-        digests: of each sentence's tokens.
-        rows: tokens of each shard.
-        tokens: of the corpus.
+        ranges: rows of each sentence; identical sentences share one unless the context is the document.
+        digests: token digest of each sentence.
+        rows: number of tokens of each shard.
+        tokens: number of tokens of the corpus.
     """
 
-    places: list[Place] = field(default_factory=list)
+    ranges: list[RowRange] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     tokens: int = 0
 
 
 def lay_out(corpus: Corpus, *, shard_tokens: int, context: Context) -> Layout:
-    """Give every sentence its place; reads the corpus once."""
+    """Assign rows to every sentence; reads the corpus once."""
     layout = Layout()
     for _ in _walk(corpus(), shard_tokens, context, layout):
         pass
@@ -42,13 +42,13 @@ def lay_out(corpus: Corpus, *, shard_tokens: int, context: Context) -> Layout:
 
 
 def shards(corpus: Corpus, *, shard_tokens: int, context: Context) -> Iterator[Shard]:
-    """The shards, one after the other; memory holds one, and the digests of distinct sentences."""
+    """Yield the shards one after the other; memory holds one, and the digests of distinct sentences."""
     return _walk(corpus(), shard_tokens, context, None)
 
 
 def _walk(sentences: Iterable[tuple[Tokens, int]], shard_tokens: int, context: Context,
           layout: Layout | None) -> Iterator[Shard]:  # fmt: skip
-    known: dict[bytes, Place] = {}
+    known: dict[bytes, RowRange] = {}
     number = row = 0
     current: list[Passage] = []
     for passage in passages_of(sentences, context):
@@ -60,13 +60,13 @@ def _walk(sentences: Iterable[tuple[Tokens, int]], shard_tokens: int, context: C
                 number, row, current = number + 1, 0, []
             current.append(passage)
         for tokens, digest in zip(passage, digests, strict=True):
-            place = found or Place(number, row, len(tokens))
+            rows = found or RowRange(number, row, len(tokens))
             if found is None:
                 row += len(tokens)
             if context is Context.SENTENCE:
-                known[digest] = place
+                known[digest] = rows
             if layout is not None:
-                layout.places.append(place)
+                layout.ranges.append(rows)
                 layout.digests.append(digest)
                 layout.tokens += len(tokens)
     if current:

@@ -1,10 +1,10 @@
 """Endless text in a fixed number of parallel streams.
 
-A stream is sentences end to end with one boundary mark between them: `<S> w1 .. wn <S> w1 ..`. When a stream runs
-short it pulls the next passage (one sentence, or some consecutive ones), so no sentence is cut except by the end of
-training, and the recurrent state is carried from window to window, across sentences and shards, and never reset
-(DESIGN: 6). Order: shards permuted per epoch, passages permuted inside each shard; only one shard's permutation is in
-memory. A backward stream reads a passage from the last word of its last sentence.
+A stream is a sequence of sentences with one boundary mark between them: `<S> w1 .. wn <S> w1 ..`. A stream that runs
+short pulls the next passage (one or some consecutive sentences), so only the end of training cuts a sentence. The
+recurrent state is carried from window to window, across sentences and shards, and never reset. Shards are permuted per
+epoch, passages inside each shard; memory holds the permutation of one shard. A backward stream reads a passage from the
+last word of its last sentence.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Streams:
     Args:
         shards: the training sentences.
         streams: B, number of streams.
-        window: T, tokens a window.
+        window: T, tokens of a window.
         backward: whether sentences are read from their last word to their first.
         seed: seed of the order.
-        passage: consecutive sentences of a shard that are read one after the other.
+        passage: number of consecutive sentences that are kept together.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Streams:
         if not self._shards:
             raise ValueError("no training sentences: the text is empty or all of it is held out")
         self._window, self._step, self._seed, self._passage = window, -1 if backward else 1, seed, passage
-        self.epoch, self._place, self._read = 0, 0, 0
+        self.epoch, self._position, self._read = 0, 0, 0
         self._start_epoch()
         self._pending = [np.zeros(1, np.int32) for _ in range(streams)]  # each text begins with the boundary mark
 
     def next(self) -> NDArray[np.int32]:
-        """The next window of every stream: [B, T + 1]; columns 0..T-1 are inputs, 1..T are targets."""
+        """Return the next window of every stream [B, T + 1]: columns 0..T-1 are inputs, 1..T are targets."""
         rows = np.empty((len(self._pending), self._window + 1), np.int32)
         for number, pending in enumerate(self._pending):
             parts, have = [pending], len(pending)
@@ -60,41 +60,41 @@ class Streams:
 
     @property
     def unread(self) -> int:
-        """Words that were pulled and are in no window yet; when training ends here, they stay unread."""
+        """Number of words that were pulled but are in no window yet; at the end of training they stay unread."""
         return sum(int(np.count_nonzero(row[1:] != BOUNDARY_ID)) for row in self._pending)  # row[0] was a target
 
     def where(self) -> str:
-        """Position, for messages."""
-        return f"epoch {self.epoch}, shard {self._order[self._place]}, sentence {self._read * self._passage:,}"
+        """Return the position, for messages."""
+        return f"epoch {self.epoch}, shard {self._order[self._position]}, sentence {self._read * self._passage:,}"
 
     def pack(self) -> dict[str, Any]:
-        """Position as JSON values."""
+        """Return the position as JSON values."""
         return {
             "epoch": self.epoch,
-            "place": self._place,
+            "place": self._position,
             "sentence": self._read,
             "pending": [row.tolist() for row in self._pending],
         }
 
     def unpack(self, state: dict[str, Any]) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         self.epoch = state["epoch"]
         self._start_epoch()
-        self._place = state["place"]
+        self._position = state["place"]
         self._start_shard()
         self._read = state["sentence"]
         self._pending = [np.array(row, np.int32) for row in state["pending"]]
 
     def _pull(self) -> list[NDArray[np.int32]]:
-        """The sentences of the next passage as they are read."""
+        """Return the sentences of the next passage, in reading order."""
         while self._read == len(self._permutation):
-            self._place += 1
-            if self._place == len(self._shards):
+            self._position += 1
+            if self._position == len(self._shards):
                 self.epoch += 1
                 self._start_epoch()
             else:
                 self._start_shard()
-        shard = self._shards[self._order[self._place]]
+        shard = self._shards[self._order[self._position]]
         first = int(self._permutation[self._read]) * self._passage
         numbers = range(first, min(first + self._passage, len(shard)))
         self._read += 1
@@ -102,11 +102,11 @@ class Streams:
 
     def _start_epoch(self) -> None:
         self._order = numpy_generator(self._seed, "shards", self.epoch).permutation(len(self._shards))
-        self._place = 0
+        self._position = 0
         self._start_shard()
 
     def _start_shard(self) -> None:
-        shard = int(self._order[self._place])
+        shard = int(self._order[self._position])
         generator = numpy_generator(self._seed, "sentences", self.epoch, shard)
         self._permutation = generator.permutation(-(-len(self._shards[shard]) // self._passage))
         self._read = 0

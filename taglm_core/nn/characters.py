@@ -18,10 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence
 
-from taglm_core.nn.gru import Steps, Weights, read_both_ways, take_rows
-from taglm_core.nn.rnn import Cell, build_rnn
+from taglm_core.nn.packing import PackedBatch, take_rows
+from taglm_core.nn.rnn import Cell, build_rnn, read_packed
 
 Activation = Literal["relu", "tanh"]
 
@@ -81,7 +80,7 @@ class CharCnn(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform embeddings and kernels of variance 1 / fan-in, biases zero, Xavier projection."""
+        """Draw embeddings and kernels (uniform, variance 1 / fan-in) and projection (Xavier); set biases to 0."""
         _init_embedding(self.embedding)
         for kernel in self.kernels:
             bound = math.sqrt(3 / kernel.shape[1])
@@ -95,8 +94,8 @@ class CharCnn(nn.Module):
         """Encode words.
 
         Args:
-            chars: symbols [N, C], int64, 0 = padding on the right. Given on the CPU, an accelerator need not be waited
-                for: lengths and order are found before they are moved.
+            chars: symbols [N, C], int64, 0 = padding on the right. Best on the CPU: lengths and order are found
+                before they are moved, so nothing waits for an accelerator.
 
         Returns:
             Vectors [N, size].
@@ -175,28 +174,16 @@ class CharRnn(nn.Module):
         Returns:
             Vectors [N, 2 * units]: forward state after the last character, backward state after the first.
         """
-        lengths = _lengths(chars)
-        steps = Steps.of(lengths, chars.shape[1])
-        x = self.embedding(chars.reshape(-1)[steps.rows])  # [M, D]
+        packed = PackedBatch.of(_lengths(chars), chars.shape[1])
+        x = self.embedding(chars.reshape(-1)[packed.rows])  # [M, D]
         for layer in self.layers:
-            x = functional.dropout(x, self.dropout, self.training)
-            ahead, back = self._read(layer, x, steps)
-            x = torch.cat((ahead, take_rows(back, steps.mirror)), dim=1)
-        return torch.cat((take_rows(ahead, steps.last), take_rows(back, steps.last)), dim=1)
-
-    @staticmethod
-    def _read(layer: nn.Module, x: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
-        """States of both directions [M, units], each in its own reading order."""
-        if x.device.type == "cpu" and isinstance(layer, nn.GRU):
-            return read_both_ways(x, steps, Weights.of(layer), Weights.of(layer, "_reverse"))
-        with torch.autocast(x.device.type, enabled=False):  # libraries' kernels would round cell states, too
-            states = layer(PackedSequence(x.to(next(layer.parameters()).dtype), torch.tensor(steps.counts)))[0].data
-        ahead, back = states.chunk(2, dim=1)
-        return ahead, take_rows(back, steps.mirror)
+            forward, backward = read_packed(layer, functional.dropout(x, self.dropout, self.training), packed)
+            x = torch.cat((forward, backward), dim=1)
+        return torch.cat((take_rows(forward, packed.last), take_rows(backward, packed.first)), dim=1)
 
 
 def _init_embedding(embedding: nn.Embedding) -> None:
-    """Uniform with variance 1 / D (Ma and Hovy 2016, section 3.1), zeros for padding."""
+    """Draw uniform vectors of variance 1 / D (Ma and Hovy 2016, section 3.1); zeros for padding."""
     bound = math.sqrt(3 / embedding.embedding_dim)
     nn.init.uniform_(embedding.weight, -bound, bound)
     with torch.no_grad():
@@ -204,7 +191,7 @@ def _init_embedding(embedding: nn.Embedding) -> None:
 
 
 def _lengths(chars: Tensor) -> Tensor:
-    """Characters of each word [N]."""
+    """Return the number of characters of each word [N]."""
     if chars.dim() != 2 or chars.shape[0] == 0:
         raise ValueError(f"characters have shape {list(chars.shape)}; expected [words, characters], one word at least")
     present = chars != 0
@@ -217,13 +204,13 @@ def _lengths(chars: Tensor) -> Tensor:
 
 
 def _longest_first(chars: Tensor) -> tuple[Tensor, list[int]]:
-    """Order of the words by falling length [N], and how many words have a character at each position."""
+    """Return the words by falling length [N], and the number of words that have a character at each position."""
     order = _lengths(chars).argsort(descending=True, stable=True)
     return order, [count for count in (chars != 0).sum(0).tolist() if count]
 
 
 def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int) -> Tensor:
-    """All windows [M, width * D]: those of all words at position 0, longest word first, then at position 1, ..."""
+    """Return all windows [M, width * D]: at position 0 those of all words, longest first, then at position 1, ..."""
     positions, dim = embedded.shape[1:]
     padded = functional.pad(embedded, (0, 0, 0, width - 1)).reshape(-1, dim)
     row = positions + width - 1
@@ -234,10 +221,10 @@ def _windows(embedded: Tensor, order: Tensor, counts: Sequence[int], width: int)
 
 
 class _ConvolveMax(torch.autograd.Function):
-    """Maximum over each word's windows of windows @ kernel.T, for kernels of several widths at once.
+    """Maximum of windows @ kernel.T over the windows of each word, for kernels of several widths at once.
 
-    Windows of padding do not exist here, and the gradient of the maximum goes back through one scatter. Against
-    conv1d with masking this saves three quarters of the time on one CPU thread.
+    There are no windows of padding, and the gradient of the maximum is one scatter. On one CPU thread this takes a
+    quarter of the time of conv1d with masking.
     """
 
     @staticmethod

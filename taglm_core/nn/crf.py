@@ -30,11 +30,11 @@ def crf_loss(
     start: Tensor | None = None,
     end: Tensor | None = None,
 ) -> Tensor:
-    """Negative log-likelihood of each sentence, once differentiable.
+    """Compute the negative log-likelihood of each sentence, once differentiable.
 
     Args:
         emissions: s [B, T, K].
-        tags: gold tags [B, T], int64; at padding anything.
+        tags: gold tags [B, T], int64; any value at padding.
         mask: [B, T], bool, True on tokens.
         transitions: A [K, K], from and to; -inf forbids.
         start: scores of the first tag [K], or None.
@@ -44,7 +44,7 @@ def crf_loss(
         Losses [B]; infinite where the gold path or every path is forbidden.
 
     Raises:
-        ValueError: shapes that do not fit, a row of the mask that is empty or has a gap, a gold tag outside 0..K-1.
+        ValueError: shapes do not fit, a row of the mask is empty or has a gap, or a gold tag is outside 0..K-1.
     """
     tokens = checked_tokens(emissions, mask, transitions, start, end)
     tags = checked_tags(tags, mask, emissions.shape[2])
@@ -54,7 +54,7 @@ def crf_loss(
 def crf_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
-    """Logarithm of the partition function Z of each sentence [B], once differentiable; arguments as in `crf_loss`.
+    """Compute log Z, the log-partition function, of each sentence [B], once differentiable; arguments as in `crf_loss`.
 
     It is -inf where every path is forbidden.
     """
@@ -66,10 +66,10 @@ def crf_log_partition(
 def crf_marginals(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> Tensor:
-    """P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`.
+    """Compute P(y_k = tag | x) [B, T, K], zero at padding; arguments as in `crf_loss`.
 
     Raises:
-        ValueError: also where the scores forbid every path of a sentence.
+        ValueError: as `crf_loss`, or the scores forbid every path of a sentence.
     """
     tokens = checked_tokens(emissions, mask, transitions, start, end)
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
@@ -81,7 +81,7 @@ def crf_marginals(
 
 
 class _LogPartition(torch.autograd.Function):
-    """log Z, or the loss where gold tags are given."""
+    """log Z, or the loss if gold tags are given."""
 
     @staticmethod
     def forward(
@@ -101,7 +101,9 @@ class _LogPartition(torch.autograd.Function):
         result = chains.log_z
         if gold is not None:
             result = result - path_scores(potentials, transitions, gold, tokens)
-            result = result.masked_fill_(chains.log_z.isneginf(), torch.inf)  # no path is allowed, so gold is not
+            result = result.masked_fill_(
+                chains.log_z.isneginf(), torch.inf
+            )  # without an allowed path gold is forbidden, too
         return result.to(emissions.dtype)
 
     @staticmethod
@@ -124,7 +126,7 @@ class _LogPartition(torch.autograd.Function):
 
 
 class Crf(nn.Module):
-    """A CRF layer: bigram scores, and on request start and end scores and forbidden transitions.
+    """A CRF layer: bigram scores, optional start and end scores, optional constraints.
 
     Args:
         tags: K.
@@ -133,8 +135,8 @@ class Crf(nn.Module):
         allowed_start: allowed first tags [K], bool, or None.
         allowed_end: allowed last tags [K], bool, or None.
 
-    Scores start at zero: nothing is known of the bigrams, and the emissions' random initialisation breaks the symmetry.
-    What is forbidden is forbidden in the loss, in the marginals and in decoding, and is not saved with the weights.
+    Scores start at zero; the random initialisation of the emissions breaks the symmetry. The constraints hold in the
+    loss, the marginals and decoding, and are not saved with the weights.
     """
 
     allowed: Tensor | None
@@ -164,7 +166,7 @@ class Crf(nn.Module):
             self.register_buffer(name, allowed, persistent=False)
 
     def scores(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Transitions [K, K], start [K] and end [K] with -inf where forbidden."""
+        """Return transitions [K, K], start [K] and end [K], with -inf where forbidden."""
         transitions: Tensor = self.transitions
         if self.allowed is not None:
             transitions = transitions.masked_fill(~self.allowed, -torch.inf)
@@ -175,31 +177,31 @@ class Crf(nn.Module):
         )
 
     def loss(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Negative log-likelihoods [B]; see `crf_loss`. Emissions that are not numbers give losses that are none.
+        """Return negative log-likelihoods [B]; see `crf_loss`. NaN emissions give a NaN loss.
 
         Raises:
-            ValueError: as there, or a gold path that the constraints forbid.
+            ValueError: as `crf_loss`, or the constraints forbid a gold path.
         """
         losses = crf_loss(emissions, tags, mask, *self.scores())
         self._refuse_forbidden(torch.isposinf(losses), "the gold tags take a forbidden transition")
         return losses
 
     def decode(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Best tags [B, T] and their scores [B]; see `crf_decode`."""
+        """Return the best tags [B, T] and their scores [B]; see `crf_decode`."""
         tags, scores = crf_decode(emissions, mask, *self.scores())
         self._refuse_forbidden(torch.isneginf(scores), "every path takes a forbidden transition")
         return tags, scores
 
     def n_best(self, emissions: Tensor, mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        """The n best paths [B, n, T] and their scores [B, n], -inf where there are fewer; see `crf_n_best`."""
+        """Return the n best paths [B, n, T] and their scores [B, n], -inf for missing ones; see `crf_n_best`."""
         return crf_n_best(emissions, mask, *self.scores(), n=n)
 
     def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """P(tag) [B, T, K]; see `crf_marginals`."""
+        """Return P(tag) [B, T, K]; see `crf_marginals`."""
         return crf_marginals(emissions, mask, *self.scores())
 
     def path_log_probs(self, emissions: Tensor, path: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of a path's tags, alone and after the tag before; see `crf_path_log_probs`."""
+        """Return log-probabilities of a path's tags, alone and given the tag before; see `crf_path_log_probs`."""
         return crf_path_log_probs(emissions, path, mask, *self.scores())
 
     def _refuse_forbidden(self, rows: Tensor, reason: str) -> None:
@@ -209,7 +211,7 @@ class Crf(nn.Module):
 
 
 def _forbid(scores: Tensor | None, like: Tensor, allowed: Tensor | None) -> Tensor | None:
-    """Scores with -inf where not allowed; `like` gives shape and type where there are no scores."""
+    """Set scores to -inf where not allowed; `like` gives shape and type if there are no scores."""
     if allowed is None:
         return scores
     return (torch.zeros_like(like) if scores is None else scores).masked_fill(~allowed, -torch.inf)

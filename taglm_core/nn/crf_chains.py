@@ -1,9 +1,9 @@
 """Sums over all paths of a linear chain: the forward and the backward recursion, side by side in one loop.
 
-They run on scaled probabilities while the transitions lie within `_SAFE_RANGE` of each other and each token has a
-possible tag, in log space otherwise (-inf, a forbidden transition, included). Why scaling is exact for emissions of any
-size: every tag is reached from the likeliest one with at least exp(-range), so what underflows (below exp(-87) of the
-likeliest) is at most exp(range - 87) of any sum that it is missing from.
+The recursions use scaled probabilities if the transitions lie within `_SAFE_RANGE` of each other and each token has a
+possible tag. Otherwise (for instance with a forbidden transition, -inf) they use log space. Scaling is exact for
+emissions of any size: every tag is reached from the likeliest one with a factor of at least exp(-range), so a value
+that underflows (below exp(-87) of the likeliest) is at most exp(range - 87) of any sum that lacks it.
 
 Axes: T tokens, B sentences, K tags, time first; transitions are [from, to].
 """
@@ -25,7 +25,7 @@ _BLOCK = 1 << 22  # elements of one [rows, K, K] block in log space
 
 
 class Chains(NamedTuple):
-    """What the chains found; `left` and `right` are logarithms unless `scaled`, and empty without the backward chain.
+    """Result of the chains; `left` and `right` are logarithms unless `scaled`, and empty without the backward chain.
 
     P(y[t-1] = i, y[t] = j) = left[t-1, i] * link[i, j] * right[t, j], with link = exp(A - max A), or A as a logarithm.
     """
@@ -43,11 +43,11 @@ def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both:
     Args:
         potentials: [T, B, K], start and end scores included (`boundary_potentials`).
         transitions: A [K, K].
-        tokens: where they are.
-        both: whether marginals are wanted.
+        tokens: positions of the tokens.
+        both: whether to compute marginals.
     """
-    narrow = transitions.amax() - transitions.amin() <= _SAFE_RANGE  # not so for nan and -inf
-    scaled = bool(narrow & ~potentials.amax(-1).isneginf().any())  # a token without any possible tag has no scale
+    narrow = transitions.amax() - transitions.amin() <= _SAFE_RANGE  # False for nan and -inf
+    scaled = bool(narrow & ~potentials.amax(-1).isneginf().any())  # a token without a possible tag has no scale
     run = _scaled if scaled else _logarithmic
     if not both:
         log_z = run(potentials.unsqueeze(1), transitions.unsqueeze(0), tokens)[2]
@@ -64,16 +64,16 @@ def run_chains(potentials: Tensor, transitions: Tensor, tokens: Tokens, *, both:
 
 
 def log_marginals(potentials: Tensor, transitions: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Logarithms of P(y[t] | x), and of the sum over all that follows y[t], itself included: [T, B, K] each.
+    """Return log P(y[t] | x), and the log-sum over all that follows y[t], itself included: [T, B, K] each.
 
-    In log space always: what `run_chains` lets underflow has a logarithm here. Nonsense at padding.
+    Always in log space: values that underflow in `run_chains` have a logarithm here. Meaningless at padding.
     """
     before, _, right, _ = _both_ways(_logarithmic, potentials, transitions, tokens)
     return log_shares(before + right), right
 
 
 def log_shares(scores: Tensor) -> Tensor:
-    """Scores [..., K] less the logarithm of their sum; where all of them are -inf they stay so."""
+    """Subtract from scores [..., K] the logarithm of their sum; rows of -inf alone stay as they are."""
     whole = scores.logsumexp(-1, keepdim=True)
     return scores - whole.masked_fill_(whole.isneginf(), 0.0)
 
@@ -81,7 +81,7 @@ def log_shares(scores: Tensor) -> Tensor:
 def _both_ways(
     run: _Run, potentials: Tensor, transitions: Tensor, tokens: Tokens
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Before and through each token from the left, through it from the right [T, B, K]; log Z [B]."""
+    """Return sums before and through each token from the left, through it from the right [T, B, K], and log Z [B]."""
     steps, batch, tags = potentials.shape
     time = torch.arange(steps, device=potentials.device)[:, None]
     sources = torch.where(tokens.present, tokens.lengths - 1 - time, time)  # reverses each sentence
@@ -97,7 +97,7 @@ def _both_ways(
 
 
 def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities before and through each token [T, 2, B, K] of chains with links [2, K, K]; log Z [B], float64."""
+    """Return probabilities before and through each token [T, 2, B, K] for links [2, K, K], and log Z [B], float64."""
     peak = potentials.amax(-1, keepdim=True)
     factors = (potentials - peak).exp_()
     top = links.amax()
@@ -107,7 +107,7 @@ def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, 
     torch.sum(factors[0], -1, keepdim=True, out=sums[0])
     torch.div(factors[0], sums[0], out=through[0])
     last = through[0]
-    # Views made at once: indexing inside the loop would cost as much as the arithmetic.
+    # All views at once: indexing inside the loop would cost as much as the arithmetic.
     views = (x[1:].unbind() for x in (before, through, factors, sums))
     for ahead, state, factor, total in zip(*views, strict=True):
         torch.bmm(last, links, out=ahead)
@@ -120,7 +120,7 @@ def _scaled(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, 
 
 
 def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in logarithms; every state is kept below 0, so that long sentences stay exact."""
+    """Do what `_scaled` does, in logarithms; every state stays below 0, so that long sentences stay exact."""
     before, through = torch.zeros_like(potentials), torch.empty_like(potentials)
     peaks = torch.empty_like(potentials[..., :1])
     for t in range(len(potentials)):
@@ -128,7 +128,7 @@ def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Ten
             torch.logsumexp(through[t - 1].unsqueeze(-1) + links.unsqueeze(1), -2, out=before[t])
         torch.add(before[t], potentials[t], out=through[t])
         torch.amax(through[t], -1, keepdim=True, out=peaks[t])
-        peaks[t].masked_fill_(peaks[t].isneginf(), 0.0)  # nothing is allowed here: all stays at -inf
+        peaks[t].masked_fill_(peaks[t].isneginf(), 0.0)  # no tag is allowed here: all stays at -inf
         through[t] -= peaks[t]
     # log Z at token t is the peaks up to t plus the last sum.
     ends = peaks[:, 0, :, 0].double().cumsum(0) + through[:, 0].double().logsumexp(-1)  # [T, B]
@@ -136,7 +136,7 @@ def _logarithmic(potentials: Tensor, links: Tensor, tokens: Tokens) -> tuple[Ten
 
 
 def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor, *, scaled: bool) -> Tensor:
-    """Expected counts of each bigram [K, K], sentences and tokens weighted by weights [T, B] (0 at padding)."""
+    """Return the expected counts of each bigram [K, K], weighted by weights [T, B] (0 at padding)."""
     tags = left.shape[-1]
     left, right, weights = left[:-1].reshape(-1, tags), right[1:].reshape(-1, tags), weights[1:].reshape(-1, 1)
     if scaled:
@@ -152,7 +152,7 @@ def pair_sums(left: Tensor, right: Tensor, transitions: Tensor, weights: Tensor,
 
 
 def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | None, tokens: Tokens) -> Tensor:
-    """Emissions [B, T, K], time first, with the start and end scores added and zeros at padding: [T, B, K]."""
+    """Add start and end scores to emissions [B, T, K]; return them time first, zero at padding: [T, B, K]."""
     potentials = torch.where(tokens.present.unsqueeze(-1), emissions.transpose(0, 1), 0.0)
     if start is not None:
         potentials[0] += start
@@ -162,7 +162,7 @@ def boundary_potentials(emissions: Tensor, start: Tensor | None, end: Tensor | N
 
 
 def path_scores(potentials: Tensor, transitions: Tensor, path: Tensor, tokens: Tokens) -> Tensor:
-    """Scores of tags [B, T] (0 at padding): [B], float64."""
+    """Return the scores of paths [B, T] (0 at padding): [B], float64."""
     path = path.t()  # [T, B]
     scores = potentials.gather(2, path.unsqueeze(-1)).squeeze(-1).double()  # zero at padding
     scores[1:] += torch.where(tokens.present[1:], transitions[path[:-1], path[1:]], 0.0)

@@ -1,4 +1,4 @@
-"""What a CRF is given: shapes that fit, masks without gaps, one floating-point type."""
+"""Checks of the inputs of a CRF: shapes, masks without gaps, one floating-point type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Tokens(NamedTuple):
-    """Where the tokens of a batch are: lengths [B], int64, and present [T, B], bool."""
+    """Positions of the tokens of a batch: lengths [B], int64, and present [T, B], bool."""
 
     lengths: Tensor
     present: Tensor
@@ -18,7 +18,7 @@ class Tokens(NamedTuple):
 def same_dtype(
     emissions: Tensor, transitions: Tensor, start: Tensor | None, end: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """All of the widest type, float32 at least: half precision cannot hold log Z of a sentence."""
+    """Convert all to the widest type, at least float32: half precision cannot hold log Z of a sentence."""
     dtype = torch.promote_types(torch.promote_types(emissions.dtype, transitions.dtype), torch.float32)
     start = None if start is None else start.to(dtype)
     end = None if end is None else end.to(dtype)
@@ -28,7 +28,7 @@ def same_dtype(
 def checked_tokens(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None, end: Tensor | None
 ) -> Tokens:
-    """Where tokens are, after the shapes and the mask were found to fit."""
+    """Check shapes and mask; return the positions of the tokens."""
     if emissions.dim() != 3 or 0 in emissions.shape:
         raise ValueError(
             f"emissions have shape {list(emissions.shape)}; expected [sentences, tokens, tags], one of each at least"
@@ -53,7 +53,7 @@ def checked_tokens(
 
 
 def checked_tags(tags: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Gold tags, 0 at padding."""
+    """Check gold tags; return them with 0 at padding."""
     if tags.shape != mask.shape:
         raise ValueError(f"tags have shape {list(tags.shape)}; the mask {list(mask.shape)}")
     tags = tags.masked_fill(~mask, 0)
@@ -64,6 +64,6 @@ def checked_tags(tags: Tensor, mask: Tensor, count: int) -> Tensor:
 
 
 def shown_rows(where: Tensor) -> str:
-    """The first rows that are True, for a message."""
+    """Format the first rows that are True, for a message."""
     rows = where.nonzero().flatten().tolist()
     return ", ".join(map(str, rows[:8])) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")

@@ -1,4 +1,4 @@
-"""Paths of a linear-chain CRF: the best (Viterbi), the n best, and how probable a given one is, token by token.
+"""Paths of a linear-chain CRF: the best (Viterbi), the n best, and the probability of a given path token by token.
 
 Arguments, axes and errors are those of `taglm_core.nn.crf.crf_loss`.
 """
@@ -18,7 +18,7 @@ _NORMALISE = 8  # tokens between two subtractions of the best state's score
 def crf_decode(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor | None = None, end: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Best path of each sentence (Viterbi); of equal paths, the one with the lower tags at the end.
+    """Find the best path of each sentence (Viterbi); of equal paths, the one with the lower tags at the end.
 
     Args as in `crf_loss`.
 
@@ -56,7 +56,7 @@ def crf_decode(
 
 
 def _below_zero(x: Tensor, axes: int | tuple[int, ...]) -> Tensor:
-    """Scores less the largest along some axes; -inf throughout stays."""
+    """Subtract from scores the largest along some axes; scores of -inf alone stay as they are."""
     peak = x.amax(axes, keepdim=True)
     return x - peak.masked_fill_(peak.isneginf(), 0.0)
 
@@ -71,13 +71,13 @@ def crf_n_best(
     *,
     n: int,
 ) -> tuple[Tensor, Tensor]:
-    """The n best paths of each sentence, best first (list Viterbi; Seshadri and Sundberg 1994, the parallel form).
+    """Find the n best paths of each sentence, best first (parallel list Viterbi; Seshadri and Sundberg 1994).
 
-    Args as in `crf_loss`, and n, how many.
+    Args as in `crf_loss`, and the number of paths n.
 
     Returns:
-        Tags [B, n, T], int64, 0 at padding, and the paths' scores [B, n], falling; -inf where a sentence has fewer
-        than n paths that are allowed, and the tags there mean nothing.
+        Tags [B, n, T], int64, 0 at padding, and the paths' scores [B, n], falling. If a sentence has fewer than n
+        allowed paths, the others have score -inf and meaningless tags.
 
     Raises:
         ValueError: as `crf_loss`, or n below 1.
@@ -88,7 +88,7 @@ def crf_n_best(
     emissions, transitions, start, end = same_dtype(emissions, transitions, start, end)
     potentials = boundary_potentials(emissions, start, end, tokens)  # [T, B, K]
     steps, batch, tags = potentials.shape
-    standing = torch.arange(tags * n, device=emissions.device)  # where a state comes from at padding: itself
+    standing = torch.arange(tags * n, device=emissions.device)  # at padding a state comes from itself
     states = potentials.new_full((batch, tags, n), -torch.inf)
     states[:, :, 0] = potentials[0]
     origins: list[Tensor] = []  # of each token but the first: [B, K n], the state before as tag * n + rank
@@ -121,11 +121,11 @@ def crf_path_log_probs(
     start: Tensor | None = None,
     end: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities log P(y_t | x) and log P(y_t | y_(t-1), x) of the tags of one path, [B, T] each, 0 at padding.
+    """Compute log P(y_t | x) and log P(y_t | y_(t-1), x) for the tags of one path, [B, T] each, 0 at padding.
 
-    A linear chain has no longer memory, so a stretch s..e of the path has the probability
-    P(y_s | x) P(y_(s+1) | y_s, x) ... P(y_e | y_(e-1), x): the confidence of a span. The first token has no tag before
-    it and carries log P(y_1 | x) in both.
+    In a linear chain a stretch s..e of the path has the probability
+    P(y_s | x) P(y_(s+1) | y_s, x) ... P(y_e | y_(e-1), x), which is the confidence of a span. The first token has no
+    tag before it: both values are log P(y_1 | x).
 
     Args as in `crf_loss`, with the path [B, T] in place of the gold tags.
     """

@@ -1,6 +1,6 @@
 """The LSTM layer of a language model, with a pass of its own for processors without cuDNN.
 
-A word's part of the gates is computed once per distinct word of a window, which torch's LSTM has no place for; a step
+A word's part of the gates is computed once per distinct word of a window; torch's LSTM cannot do that. A step
 multiplies only what the recurrence forces it to (docs/decisions/0005).
 
 Axes: T tokens, B streams or sentences, N distinct words, D input, U units, P projection (P = U without one).
@@ -50,17 +50,18 @@ class LmLstm(nn.LSTM):
             self.bias_ih_l0[units : 2 * units] = 1.0  # gates are stored in the order input, forget, cell, output
 
     def read(self, x: Tensor, index: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """States after each step.
+        """Return the states after each step.
 
         Args:
             x: inputs [T, B, D]; with an index, the vectors of distinct words [N, D].
-            index: which of them stands where [T, B], or None. A word's part of the gates is then computed once.
+            index: distinct word at each position [T, B], or None. With an index, a word's part of the gates is computed
+                once.
             state: hidden [1, B, P] and cell [1, B, U] before the first step.
 
         Returns:
             [T, B, P], and the state after the last step.
         """
-        if x.device.type != "cpu":  # cuDNN wants the inputs themselves; under autocast it would round cell states, too
+        if x.device.type != "cpu":  # cuDNN takes only whole inputs; under autocast it would round cell states, too
             with torch.autocast("cuda", enabled=False) if x.is_cuda else contextlib.nullcontext():
                 return self((x if index is None else functional.embedding(index, x)).float(), state)
         steps, batch = x.shape[:2] if index is None else index.shape
@@ -83,10 +84,10 @@ class LmLstm(nn.LSTM):
 
 
 class _Recurrence(torch.autograd.Function):
-    """The steps of an LSTM whose inputs were multiplied before: rows [N, 4U] at index [T, B] -> outputs [T, B, P].
+    """The steps of an LSTM after its input products: rows [N, 4U] at index [T, B] -> outputs [T, B, P].
 
-    With the gates i, f, g, o after their activations, c' = f c + i g, m = o tanh(c'), h' = W_hr m. Also gives the state
-    after the last step. Matrices are multiplied in `low`, where it is given; everything else keeps its type.
+    With the gates i, f, g, o after their activations, c' = f c + i g, m = o tanh(c'), h' = W_hr m. Also returns the
+    state after the last step. Matrices are multiplied in the type `low` unless it is None; all else keeps its type.
     """
 
     @staticmethod
@@ -102,7 +103,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch = index.shape
         units = rows.shape[1] // 4
-        keep = any(ctx.needs_input_grad)  # what only the backward pass reads has room for one step otherwise
+        keep = any(ctx.needs_input_grad)  # without a backward pass its inputs are kept for one step only
         kept = steps if keep else 1
         gates = rows.new_empty(kept, batch, 4 * units)
         cells = rows.new_empty(kept + 1, batch, units)  # row 0 is the state before the first step

@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def autocast_type() -> torch.dtype | None:
-    """What autocast multiplies in on the CPU; None outside of it."""
+    """Return the type in which autocast multiplies on the CPU; None outside of autocast."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """The product a @ b, of matrices or of batches of them, multiplied in the type of b and given in that of a."""
+    """Multiply a @ b, matrices or batches of them, in the type of b; return the product in the type of a."""
     return a @ b if a.dtype == b.dtype else (a.to(b.dtype) @ b).to(a.dtype)
 
 

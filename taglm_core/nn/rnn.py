@@ -6,12 +6,14 @@ Axes: B sentences, T tokens, D features.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from taglm_core.nn.gru import Steps, Weights, put_rows, read_both_ways, take_rows
+from taglm_core.nn.gru import read_both_ways
+from taglm_core.nn.packing import PackedBatch, put_rows, take_rows
 
 Cell = Literal["gru", "lstm"]
 
@@ -19,7 +21,7 @@ _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LST
 
 
 def build_rnn(inputs: int, units: int, cell: Cell, *, bidirectional: bool = False) -> nn.GRU | nn.LSTM:
-    """One initialised recurrent layer, batch first.
+    """Build one initialised recurrent layer, batch first.
 
     Args:
         inputs: D, size of the input.
@@ -39,7 +41,7 @@ def build_rnn(inputs: int, units: int, cell: Cell, *, bidirectional: bool = Fals
 
 @torch.no_grad()
 def init_rnn(rnn: nn.GRU | nn.LSTM) -> None:
-    """Xavier input weights and orthogonal recurrent weights, gate by gate; biases 0, forget gate of an LSTM 1.
+    """Draw Xavier input and orthogonal recurrent weights, gate by gate; set biases to 0, LSTM forget gates to 1.
 
     torch keeps two bias vectors that are added; the forget gate's 1 is in the first, the second stays 0.
     """
@@ -57,11 +59,33 @@ def init_rnn(rnn: nn.GRU | nn.LSTM) -> None:
                 parameter[units : 2 * units] = 1.0  # gates are stored in the order input, forget, cell, output
 
 
-class BiRnn(nn.Module):
-    """One bidirectional layer over right-padded sentences: two one-directional layers, whose weights are torch's.
+def read_packed(rnn: nn.Module, x: Tensor, packed: PackedBatch) -> tuple[Tensor, Tensor]:
+    """Return the states of both directions of a bidirectional layer after each token, [M, units] each.
 
-    GRUs on a processor read both ways at once (`gru`); other layers one after the other by torch, the backward one over
-    each row reversed within its length: padding then comes after every token for both, so no state has seen it.
+    Args:
+        rnn: the GRU or LSTM layer.
+        x: inputs [M, D], in the order of `packed`.
+        packed: the sequences.
+    """
+    if has_own_pass(rnn, x):
+        return read_both_ways(x, packed, rnn, None)
+    with torch.autocast(x.device.type, enabled=False):  # library kernels would round cell states, too
+        x = x.to(next(rnn.parameters()).dtype)
+        states = rnn(PackedSequence(x, torch.tensor(packed.batch_sizes)))[0].data
+    forward, backward = states.chunk(2, dim=1)
+    return forward, backward
+
+
+def has_own_pass(rnn: nn.Module, x: Tensor) -> TypeGuard[nn.GRU]:
+    """Return whether `taglm_core.nn.gru` computes a layer instead of torch: a GRU on a processor."""
+    return x.device.type == "cpu" and isinstance(rnn, nn.GRU)
+
+
+class BiRnn(nn.Module):
+    """One bidirectional layer over right-padded sentences: two one-directional layers of torch.
+
+    GRUs on a processor are computed by `taglm_core.nn.gru`. torch computes other layers, the backward one over each
+    row reversed within its length: padding then follows every token in both directions, so no state has seen it.
 
     Args:
         inputs: D, size of the input.
@@ -76,6 +100,7 @@ class BiRnn(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.size = 2 * units
+        # forward and backward direction; saved weights carry these names
         self.ahead = build_rnn(inputs, units, cell)
         self.back = build_rnn(inputs, units, cell)
 
@@ -93,26 +118,22 @@ class BiRnn(nn.Module):
             raise ValueError(
                 f"x has shape {list(x.shape)} and lengths {list(lengths.shape)}; expected [B, T, {self.inputs}] and [B]"
             )
-        if x.device.type == "cpu" and isinstance(self.ahead, nn.GRU) and isinstance(self.back, nn.GRU):
-            return self._read_both_ways(x, lengths, Weights.of(self.ahead), Weights.of(self.back))
-        with torch.autocast(x.device.type, enabled=False):  # libraries' kernels would round cell states, too
+        if has_own_pass(self.ahead, x) and has_own_pass(self.back, x):
+            packed = PackedBatch.of(lengths, x.shape[1])
+            tokens = take_rows(x.reshape(-1, self.inputs), packed.rows)
+            states = torch.cat(read_both_ways(tokens, packed, self.ahead, self.back), dim=1)  # [M, 2U]
+            return put_rows(states, packed.rows, x.shape[0] * x.shape[1]).view(*x.shape[:2], self.size)
+        with torch.autocast(x.device.type, enabled=False):  # library kernels would round cell states, too
             x = x.to(next(self.ahead.parameters()).dtype)
-            ahead, _ = self.ahead(x)
-            back, _ = self.back(reverse_within(x, lengths))
-        states = torch.cat((ahead, reverse_within(back, lengths)), dim=2)
+            forward, _ = self.ahead(x)
+            backward, _ = self.back(reverse_within(x, lengths))
+        states = torch.cat((forward, reverse_within(backward, lengths)), dim=2)
         padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]  # [B, T]
         return states.masked_fill(padding.unsqueeze(-1), 0.0)
 
-    def _read_both_ways(self, x: Tensor, lengths: Tensor, ahead_weights: Weights, back_weights: Weights) -> Tensor:
-        steps = Steps.of(lengths, x.shape[1])
-        tokens = take_rows(x.reshape(-1, self.inputs), steps.rows)
-        ahead, back = read_both_ways(tokens, steps, ahead_weights, back_weights)
-        states = torch.cat((ahead, take_rows(back, steps.mirror)), dim=1)  # [M, 2U]
-        return put_rows(states, steps.rows, x.shape[0] * x.shape[1]).view(*x.shape[:2], self.size)
-
 
 def matching_units(inputs: int, parameters: int, *, cell: Cell) -> int:
-    """Units per direction with which a `BiRnn` has nearest to so many parameters.
+    """Return the units per direction with which a `BiRnn` comes nearest to a number of parameters.
 
     For comparisons at equal size: a layer that reads LM embeddings is made as narrow as the baseline's has parameters,
     or the baseline's as wide (Peters et al. 2017, section 5.2).

@@ -27,7 +27,7 @@ class Softmax(nn.Module):
     width = 1  # scores a row of `forward` needs at once
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Exact negative log-probability of each target: states [N, P], targets [N] -> [N]."""
+        """Return the exact negative log-probability of each target: states [N, P], targets [N] -> [N]."""
         raise NotImplementedError
 
     def training_losses(
@@ -36,7 +36,7 @@ class Softmax(nn.Module):
         targets: Tensor,
         generator: np.random.Generator,  # noqa: ARG002  for layers that sample
     ) -> Tensor:
-        """What training minimises: states [N, P], targets [N] -> [N]."""
+        """Return the losses to minimise: states [N, P], targets [N] -> [N]."""
         losses: Tensor = self(states, targets)
         return losses
 
@@ -45,7 +45,7 @@ class NoSoftmax(Softmax):
     """Stands where a language model is read, and predicts nothing: a large softmax takes gigabytes."""
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
-        """Refuses."""
+        """Refuse."""
         raise RuntimeError("this language model was loaded to be read, without its softmax; load it with predicts=True")
 
 
@@ -68,7 +68,7 @@ class FullSoftmax(Softmax):
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-probability of each target: states [N, P], targets [N] -> [N]."""
+        """Return the negative log-probability of each target: states [N, P], targets [N] -> [N]."""
         table = self._table[0]
         weight = self.weight if table is None else table.weight
         scores = functional.linear(states, weight, self.bias).float()  # under autocast they are bfloat16
@@ -98,7 +98,7 @@ class AdaptiveSoftmax(Softmax):
             scores.register_forward_hook(_in_float32)  # under autocast they are bfloat16; normalisation is not
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-probability of each target: states [N, P], targets [N] -> [N]."""
+        """Return the negative log-probability of each target: states [N, P], targets [N] -> [N]."""
         # not by the module's own forward: on CUDA with deterministic algorithms it fails at a cluster with one target
         states, clusters = states.float(), self.clusters
         columns, inner = targets.clone(), states.new_zeros(len(targets))  # of the head; log-probability in a cluster
@@ -129,7 +129,7 @@ class SampledSoftmax(Softmax):
     Raises:
         ValueError: as many samples as words, or more.
 
-    Source: Jean et al. 2015; the recipe of Jozefowicz et al. 2016 (PAPER: 2.3).
+    Source: Jean et al. 2015; the recipe of Jozefowicz et al. 2016.
     """
 
     def __init__(self, size: int, vocabulary: int, *, samples: int) -> None:
@@ -146,12 +146,12 @@ class SampledSoftmax(Softmax):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-probability of each target by all V scores: states [N, P], targets [N] -> [N]."""
+        """Return the negative log-probability of each target by all V scores: states [N, P], targets [N] -> [N]."""
         scores = functional.linear(states, self.weight.weight, self.bias.weight[:, 0]).float()
         return functional.cross_entropy(scores, targets, reduction="none")
 
     def training_losses(self, states: Tensor, targets: Tensor, generator: np.random.Generator) -> Tensor:
-        """Negative log-probability of each target among itself and the samples: [N]. No perplexity: it is lower."""
+        """Return the loss of each target among itself and the samples [N]. No perplexity: it is lower."""
         words, tries = draw_log_uniform(self.width, self.samples, generator)
         drawn = torch.from_numpy(words).to(states.device)
         # The samples' scores are one matrix product; the targets' rows are looked up one by one.
@@ -164,7 +164,7 @@ class SampledSoftmax(Softmax):
         return torch.logaddexp(own, scores.logsumexp(1)) - own
 
     def _log_expected(self, words: Tensor, tries: int) -> Tensor:
-        """Logarithm of the probability that `tries` draws meet a word at least once."""
+        """Return the logarithm of the probability that `tries` draws meet a word at least once."""
         ranks = words.double()
         p = torch.log((ranks + 2) / (ranks + 1)) / math.log(self.width + 1)
         return (-torch.expm1(tries * torch.log1p(-p))).log().float()
@@ -175,7 +175,7 @@ def _in_float32(_module: nn.Module, _inputs: tuple[Tensor, ...], scores: Tensor)
 
 
 def _hits(targets: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Which targets [N] were drawn [S], and where; by search: comparing all pairs would cost a tenth of a step."""
+    """Find which targets [N] were drawn [S], and where; comparing all pairs would cost a tenth of a step."""
     order = drawn.argsort()
     place = torch.searchsorted(drawn[order], targets).clamp_(max=len(drawn) - 1)
     column = order[place]
@@ -205,7 +205,7 @@ def draw_log_uniform(vocabulary: int, samples: int, generator: np.random.Generat
 
 
 def block_losses(softmax: Softmax, states: Tensor, targets: Tensor, block: int | None = None) -> Tensor:
-    """Exact negative log-probabilities in blocks of rows, in float64, so that large vocabularies fit in memory.
+    """Compute exact negative log-probabilities in float64, in blocks of rows: large vocabularies fit in memory.
 
     Args:
         softmax: an output layer of this module.

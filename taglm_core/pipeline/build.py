@@ -164,7 +164,7 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
         TagLMError: as the builder says; unfinished work stays and the next run goes on from it.
     """
     stop = stop or StopRequest()
-    if ranks is not None and not ranks.first:
+    if ranks is not None and not ranks.is_main:
         return _build_along(store, request, stop, ranks)
     step, recipe, asked = request.step, request.recipe, time.time()
     work = store.work(recipe)
@@ -173,7 +173,7 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
         ref = store.find(recipe)
         if ref is not None and (not request.refresh or (pointer is not None and pointer.time >= asked)):
             if ranks is not None:
-                ranks.first_says(True)
+                ranks.broadcast(True)
             return ref
         out = work / "out"
         shutil.rmtree(out, ignore_errors=True)
@@ -183,7 +183,7 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
         opened = _opened(store, request)
         files = _raw_files(store, request)
         if ranks is not None:
-            ranks.first_says(False)  # it is to be made, and its inputs are whole
+            ranks.broadcast(False)  # it is to be made, and its inputs are whole
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             locks = store.root / "locks"
             context = BuildContext(
@@ -210,7 +210,7 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
         )
         ref = store.publish(out, manifest)
     if ranks is not None:
-        ranks.wait()
+        ranks.barrier()
     return ref
 
 
@@ -225,14 +225,14 @@ def clear_work(store: Store, recipe: Recipe) -> None:
 def _build_along(store: Store, request: BuildRequest, stop: StopRequest, ranks: Ranks) -> Ref:
     """Do the work of the other ranks: the same computation, but nothing is written or published."""
     step, recipe = request.step, request.recipe
-    if not ranks.first_says(False):
+    if not ranks.broadcast(False):
         opened, work = _opened(store, request), store.work(recipe)
         with contextlib.closing(Journal(Path(os.devnull))) as journal:
             out, locks = work / "out", store.root / "locks"
             step.made_as.builder()(
                 BuildContext(step.config, opened, step.raw_files(), out, work, request.run, journal, stop, locks, ranks)
             )
-        ranks.wait()
+        ranks.barrier()
     ref = store.find(recipe)
     if ref is None:
         raise MissingObject(f"{recipe.kind} {recipe.key} was made, but is not in {store.root} any more; run again")

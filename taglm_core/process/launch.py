@@ -57,35 +57,20 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
         if request.step.made_as.shares_child:
             SHARED.run(request, work, on_events, offset)
         else:
-            run_child(request, work, on_events, offset)
+            ranks = ranks_of(request)
+            # a folder of its own: two runs of a key share the work folder, but neither requests nor errors
+            with tempfile.TemporaryDirectory(prefix="taglm-") as own:
+                path, log = Path(own, "request.json"), Path(own, LOG)
+                request.save(path)
+                process = CHILDREN.start(_command(ranks, str(path)), log, _environment(request, ranks))
+                with CHILDREN.ended(process):
+                    _follow(process, lambda: process.poll() is not None, journal, on_events, offset)
+                if process.returncode != 0:
+                    raise _error(request, path, log, work, process.returncode, ranks)
     ref = store.find(request.recipe)
     if ref is None:
         raise ChildFailed(f"{request.step.name}: its process ended well, but its object is not in the store; run again")
     return ref
-
-
-def run_child(request: BuildRequest, work: Path, on_events: OnEvents, offset: int = 0) -> None:
-    """Build in a process that ends with it.
-
-    Args:
-        request: what to build.
-        work: the step's work folder: the journal lies there, and the log of a process that died.
-        on_events: gets new events.
-        offset: bytes of the journal that were handed on before.
-
-    Raises:
-        TagLMError, ChildFailed: as `make`.
-    """
-    ranks = ranks_of(request)
-    # a folder of its own: two runs of the same key share the work folder, but neither their requests nor their errors
-    with tempfile.TemporaryDirectory(prefix="taglm-") as own:
-        path, log = Path(own, "request.json"), Path(own, LOG)
-        request.save(path)
-        process = CHILDREN.start(_command(ranks, str(path)), log, _environment(request, ranks))
-        with CHILDREN.ended(process):
-            _follow(process, lambda: process.poll() is not None, work / JOURNAL, on_events, offset)
-        if process.returncode != 0:
-            raise _error(request, path, log, work, process.returncode, ranks)
 
 
 class SharedChild:
@@ -99,7 +84,14 @@ class SharedChild:
         self._idle: list[_Waiting] = []
 
     def run(self, request: BuildRequest, work: Path, on_events: OnEvents, offset: int = 0) -> None:
-        """Build in a process that waits for more, or in a new one. Arguments and errors as those of `run_child`."""
+        """Build in a process that waits for more, or in a new one. Errors as those of `make`.
+
+        Args:
+            request: what to build.
+            work: the step's work folder: the journal lies there, and the log of a process that died.
+            on_events: gets new events.
+            offset: bytes of the journal that were handed on before.
+        """
         waiting = self._take(request)
         with tempfile.TemporaryDirectory(prefix="taglm-") as own:
             path = Path(own, "request.json")
@@ -130,11 +122,14 @@ class SharedChild:
 
     def _take(self, request: BuildRequest) -> _Waiting:
         with self._lock:
-            for waiting in self._idle:
-                if waiting.threads == request.run.threads and waiting.process.poll() is None:
-                    self._idle.remove(waiting)
-                    return waiting
-        return _Waiting(request)
+            dead = [waiting for waiting in self._idle if waiting.process.poll() is not None]
+            self._idle = [waiting for waiting in self._idle if waiting not in dead]
+            found = next((waiting for waiting in self._idle if waiting.threads == request.run.threads), None)
+            if found is not None:
+                self._idle.remove(found)
+        for waiting in dead:
+            waiting.end()
+        return found or _Waiting(request)
 
     def _give_back(self, waiting: _Waiting) -> None:
         with self._lock:

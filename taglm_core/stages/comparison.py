@@ -1,32 +1,32 @@
-"""The report: taggers compared, and where they err."""
+"""The report: comparison and error analysis of taggers."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files
 from taglm_core.corpus.schemes import split_tag
 from taglm_core.evaluation.calibration import Calibration, pool
+from taglm_core.evaluation.error_analysis import VariantErrors, analyse_errors
 from taglm_core.evaluation.error_report import errors_to_markdown, strata_samples
-from taglm_core.evaluation.errors import VariantErrors, analyse_errors
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.tables import markdown_text, to_markdown
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS
+from taglm_core.store.durable import write_json
 
 logger = logging.getLogger("taglm")
 MISTAKES = 10
-"""So many mistakes of each outcome are named in a report."""
+"""Number of mistakes of each outcome that a report names."""
 
 
 def build_report(context: BuildContext) -> BuildResult:
-    """Compare the variants on test: mean, standard deviation, significance against the first, where they err.
+    """Compare the variants on test, or on dev without a test split.
 
-    Without a test split they are compared on dev.
+    The report holds mean, standard deviation, significance against the first variant, and error analysis.
     """
     config = context.config
     split = "test" if any(role.startswith("test/") for role in context.inputs) else "dev"
@@ -34,7 +34,7 @@ def build_report(context: BuildContext) -> BuildResult:
     for variant in config["variants"]:
         for seed in config["seeds"]:
             folder = context.inputs[f"{split}/{variant}/{seed}"].path
-            unseen.update(_read_json(folder / "scores.json")["tags_unseen_in_training"])
+            unseen.update(json.loads((folder / "scores.json").read_bytes())["tags_unseen_in_training"])
             rows.append(EvaluationRow.read(variant, seed, folder))
     significance = config["significance"]
     comparison = build_comparison(
@@ -46,21 +46,21 @@ def build_report(context: BuildContext) -> BuildResult:
     )
     learnt_from = [role for role in (TRAIN_CORPUS, DEV_CORPUS) if role in context.inputs]
     measured, dev = _errors(context, split, learnt_from), _errors(context, "dev", [TRAIN_CORPUS], MISTAKES)
-    _write_json(context.out / "report.json", to_json(comparison))
-    _write_json(context.out / "errors.json", {
+    analysed = {
         name: {variant: found.to_dict() for variant, found in errors.items()}
         for name, errors in ((split, measured), ("dev", dev))
-    })  # fmt: skip
+    }
+    for name, payload in (("report.json", to_json(comparison)), ("errors.json", analysed)):
+        write_json(context.out / name, payload, sort_keys=True, ensure_ascii=True)
     text = f"{to_markdown(comparison)}\n{errors_to_markdown(measured, dev, split)}"
     if unseen:
-        known = {
-            kind for role in learnt_from for kind in _read_json(context.inputs[role].path / "counts.json")["entities"]
-        }
+        counts = [json.loads((context.inputs[role].path / "counts.json").read_bytes()) for role in learnt_from]
+        known = {kind for found in counts for kind in found["entities"]}
         note = f"entities of the {split} split that training has none of, counted as errors: {_in_words(unseen, known)}"
         logger.warning("%s", note)
         text += f"\nNote: {markdown_text(note)}.\n"
     (context.out / "report.md").write_text(text, encoding="utf-8")
-    # Imported here: the processes that train and evaluate import this module, too, and draw nothing.
+    # Imported here: processes that only train and evaluate import this module, too.
     from taglm_core.evaluation.figures import f1_bars, reliability_figure, strata_bars
 
     calibrations = {
@@ -84,7 +84,7 @@ def build_report(context: BuildContext) -> BuildResult:
 def _errors(
     context: BuildContext, split: str, learnt_from: Sequence[str], mistakes: int = 0
 ) -> dict[str, VariantErrors]:
-    """The error analysis of every variant on a split, seen from the corpora of these roles."""
+    """Analyse the errors of every variant on a split, with the corpora of these roles as training data."""
     files = {
         variant: [
             context.inputs[f"{split}/{variant}/{seed}"].path / "predictions.parquet" for seed in context.config["seeds"]
@@ -94,9 +94,7 @@ def _errors(
     return analyse_errors(
         files,
         [path for role in learnt_from for path in corpus_files(context.inputs[role].path)],
-        threads=context.run.threads,
-        memory_limit=context.run.memory_limit,
-        temp_dir=context.work / "duckdb",
+        DatabaseLimits(context.run.threads, context.run.memory_limit, context.work / "duckdb"),
         mistakes=mistakes,
     )
 
@@ -105,15 +103,7 @@ _LENGTHS = {"S": "of one word", "B": "of several words", "E": "of several words"
 
 
 def _in_words(unseen: set[str], known: set[str]) -> str:
-    """BIOES tags that training lacks, as people name them: types, or entity lengths of a known type."""
+    """Name BIOES tags that training lacks for people: types, or entity lengths of a known type."""
     kinds = {split_tag(tag)[1] for tag in unseen} - known
     lengths = {f"{kind} {_LENGTHS[prefix]}" for prefix, kind in map(split_tag, unseen) if kind in known}
     return ", ".join([*(f"type {kind}" for kind in sorted(kinds)), *sorted(lengths)])
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -29,11 +28,11 @@ from taglm_core.training.journal import Journal
 
 COVERAGE = "coverage.json"
 MANY_MISSING = 0.5  # of all tokens
-MACHINE = "machine.json"  # in the work folder: what finished shards were computed on
+MACHINE = "machine.json"  # in the work folder: device and threads of the finished shards
 
 
 def build_embeddings(context: BuildContext) -> BuildResult:
-    """States of every token of a corpus; finished shards outlive a kill."""
+    """Compute the states of every token of a corpus; finished shards outlive a kill."""
     config = EmbeddingConfig.model_validate(context.config)
     device = open_device(context.run.device, context.run.threads)
     folder, corpus = context.inputs["language-model"], context.inputs["corpus"]
@@ -59,8 +58,8 @@ def build_embeddings(context: BuildContext) -> BuildResult:
         assert part is not None, f"{work.part(number)} was changed by somebody else"
         largest = max(largest, part.largest)
         _link(work.part(number), context.out)
-    write_index(context.out / INDEX, layout.places, layout.digests, key)
-    counts = {"sentences": len(layout.places), "tokens": layout.tokens, "rows": sum(layout.rows), "size": key.width}
+    write_index(context.out / INDEX, layout.ranges, layout.digests, key)
+    counts = {"sentences": len(layout.ranges), "tokens": layout.tokens, "rows": sum(layout.rows), "size": key.width}
     metrics = {"largest_state": largest, **unknown_rates(lm, corpus.path, config.token_map)}
     return BuildResult(counts, metrics, machine=device.describe())
 
@@ -74,7 +73,7 @@ def _require_memory(needed: int) -> None:
 
 
 def _keep_parts_of(machine: Mapping[str, str | int], parts: Path) -> None:
-    """Shards that another device or number of threads has finished have other bits in the last places: made anew."""
+    """Remove shards of another device or number of threads: their last bits differ."""
     if read_json(parts / MACHINE) != dict(machine):
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
@@ -82,7 +81,7 @@ def _keep_parts_of(machine: Mapping[str, str | int], parts: Path) -> None:
 
 
 def _link(part: Path, folder: Path) -> None:
-    """A finished shard in the object, too: until that is published, it stays where the next run looks for it."""
+    """Put a finished shard into the object; until that is published, a later run finds the shard in the work folder."""
     try:
         os.link(part, folder / part.name)
     except OSError:  # a file system without hard links
@@ -106,7 +105,7 @@ def _say_repeated_sentences(layout: Layout, journal: Journal) -> None:
 
 
 def unknown_rates(lm: TrainedLm, corpus: Path, token_map: Mapping[str, str]) -> dict[str, float]:
-    """Share of tokens that the language model's vocabulary lacks, over all and over those of entities."""
+    """Return the shares of all tokens, and of entity tokens, that the language model's vocabulary lacks."""
     counts: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for sentence in read_corpus(corpus):
@@ -132,12 +131,12 @@ def _say_coverage(name: str, vectors: WordVectors, types: int, missing_rate: flo
 
 
 def build_word_vectors(context: BuildContext) -> BuildResult:
-    """The rows of a vector file that the words of one split look up, with a coverage report."""
+    """Read the rows of a vector file that the words of one split look up, with a coverage report."""
     counts = Counter(token for tokens, _ in load_sentences(context.inputs["corpus"].path) for token in tokens)
     (path,) = context.files[VECTORS]
     vectors = read_vectors(path, counts.keys(), counts=counts)
     write_vectors(vectors, context.out)
-    (context.out / COVERAGE).write_text(json.dumps(vectors.coverage, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(context.out / COVERAGE, vectors.coverage, sort_keys=True)
     missing, total = vectors.coverage["missing"], counts.total()
     assert isinstance(missing, dict)
     metrics = {

@@ -1,7 +1,8 @@
-"""Filling a cache: shards are the units of work, and any number of processes may work on them.
+"""Fill an embedding cache, shard by shard, with any number of processes.
 
-Each reads the corpus, finds the same shards, and computes those that are neither finished nor claimed by another one
-(a lock on a file, free again when its holder dies). A shard has its name only when it is whole and on the disk.
+Each process reads the corpus, finds the same shards, and computes those that are neither finished nor claimed by
+another process. A claim is a lock on a file, which the system frees when its holder dies. A shard gets its name when it
+is whole and on the disk.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ from taglm_core.training.devices import open_device
 from taglm_core.training.stopping import PR_SET_PDEATHSIG
 
 POLL_SECONDS = 0.3
-WORTH_SECONDS = 20.0  # of work that is left: a further process takes some to start
-PROCESS_BYTES = 400_000_000  # of a process with its libraries, before it has read anything
+WORTH_SECONDS = 20.0  # least remaining work that is worth starting a further process
+PROCESS_BYTES = 400_000_000  # memory of a process with its libraries, before it reads anything
 
 
 @dataclass(frozen=True, slots=True)
 class ShardWork:
-    """What every process that fills a cache knows.
+    """Description of a cache for the processes that fill it.
 
     Attributes:
-        language_model: its object.
-        corpus: its object.
+        language_model: folder of the language model.
+        corpus: folder of the corpus.
         parts: folder of the finished shards.
-        config: how states are read out and kept.
-        key: what they are.
-        rows: tokens of each shard.
+        config: settings of the embeddings.
+        key: key of the cache.
+        rows: number of tokens of each shard.
     """
 
     language_model: Path
@@ -58,25 +59,25 @@ class ShardWork:
     rows: tuple[int, ...]
 
     def shards(self) -> Iterator[Shard]:
-        """All shards, finished or not, read from the corpus."""
+        """Yield all shards, finished or not, read from the corpus."""
         return shards(sentences_of(self.corpus), shard_tokens=self.config.shard_tokens, context=self.config.context)
 
     def part(self, shard: int) -> Path:
-        """A shard's file; it is there once the shard is finished."""
+        """Return the path of a shard; the file exists once the shard is finished."""
         return self.parts / part_name(shard)
 
     def finished(self, shard: int) -> Part | None:
-        """A shard's states, if it is finished and whole."""
+        """Return a shard's states; None unless it is finished and whole."""
         return read_part(self.part(shard), self.rows[shard], self.key)
 
     def claim(self, shard: int) -> Path:
-        """The file whose lock says that somebody works on a shard."""
+        """Return the file whose lock says that a process works on a shard."""
         return self.parts / f".claim-{shard:05d}"
 
     def tidy(self) -> list[int]:
-        """Remove what killed processes left, and shards that cannot be read; gives the numbers of missing shards.
+        """Remove leftovers of killed processes and unreadable shards; return the numbers of missing shards.
 
-        Only while nobody works on the cache.
+        Call it only while no process works on the cache.
         """
         for left in (*self.parts.glob(".scratch-*"), *self.parts.glob(".part-*")):
             left.unlink()
@@ -86,32 +87,32 @@ class ShardWork:
         return missing
 
     def disk_needed(self, missing: list[int], processes: int) -> int:
-        """Bytes of missing shards, and of those that so many processes have in the making."""
+        """Return the bytes of missing shards, and of the shards that `processes` processes have in the making."""
         rows = sorted(self.rows[number] for number in missing)
         return self.key.row_bytes * (sum(rows) + sum(rows[-processes:]))
 
     def memory_needed(self) -> int:
-        """Bytes of memory that one process takes at most."""
+        """Return the bytes of memory that one process takes at most."""
         return memory_needed(self.language_model, max(self.rows, default=0), self.config.batch_sentences)
 
 
 def sentences_of(corpus: Path) -> Corpus:
-    """Tokens and document of each sentence of a stored corpus."""
+    """Return the corpus whose sentences a stored corpus has: their tokens and documents."""
     return lambda: ((sentence.tokens, sentence.document_id) for sentence in read_corpus(corpus))
 
 
 def memory_needed(language_model: Path, words: int, batch: int) -> int:
-    """Bytes that a process takes which reads shards: libraries, parameters, distinct words, a window, characters.
+    """Return the bytes that a reading process takes: libraries, parameters, distinct words, a window, characters.
 
     Args:
-        language_model: its object.
-        words: most different words of a shard; its tokens bound them.
-        batch: passages side by side.
+        language_model: folder of the language model.
+        words: most distinct words of a shard, at most its tokens.
+        batch: number of passages in a batch.
     """
     settings = load_settings(language_model)
     wide = 4 * settings.units + 2 * settings.layers * settings.projection + 2 * settings.input.size
     window = 4 * wide * max(POSITIONS, batch)
-    vectors = words * (4 * settings.input.size + 300)  # and the words themselves, as Python has them
+    vectors = words * (4 * settings.input.size + 300)  # and the words as Python strings
     characters = 0
     if settings.input.kind == "char-cnn":
         widest = max(count for _, count in settings.input.filters) + settings.input.dim
@@ -136,17 +137,17 @@ def make_shard(work: ShardWork, lm: TrainedLm, shard: Shard, check_stop: Callabl
 
 
 def fill(work: ShardWork, lm: TrainedLm, context: BuildContext, missing: list[int], spare: int) -> None:
-    """Make all missing shards; further processes help where places are free and enough is left to do.
+    """Make all missing shards, with further processes if slots are free and enough work is left.
 
     Args:
         work: the cache.
         lm: its language model.
-        context: how things run, and where it is said how far the work is.
-        missing: numbers of the shards that are not there.
-        spare: further processes at most.
+        context: run settings and journal.
+        missing: numbers of the missing shards.
+        spare: most further processes.
 
     Raises:
-        Interrupted: it was asked to stop; finished shards stay.
+        Interrupted: a stop was requested; finished shards stay.
     """
     total, begun = len(missing), time.monotonic()
 
@@ -173,9 +174,9 @@ def fill(work: ShardWork, lm: TrainedLm, context: BuildContext, missing: list[in
                 if not helpers and pace * len(left) > WORTH_SECONDS:
                     with contextlib.ExitStack() as asked:
                         helpers = asked.enter_context(_helpers(work, context, min(spare, len(left) - 1)))
-                        if helpers:  # otherwise no place was free: nothing is held, and the next shard asks again
+                        if helpers:  # otherwise no slot was free: hold nothing, and try again after the next shard
                             helping.push(asked.pop_all())
-            while missing := open_shards():  # somebody else is at them: wait until one of them is free
+            while missing := open_shards():  # other processes work on them: wait until one is free
                 check()
                 if _free(work.claim(missing[0])):
                     break
@@ -189,14 +190,14 @@ def _free(claim: Path) -> bool:
 
 @contextlib.contextmanager
 def _helpers(work: ShardWork, context: BuildContext, wanted: int) -> Iterator[int]:
-    """Processes that work on the same cache, as many as places and memory allow; they end with this block.
+    """Run as many processes on the same cache as slots and memory allow, until the block ends.
 
-    Gives how many there are.
+    Yield their number.
     """
     wanted = max(0, min(wanted, available_memory() // work.memory_needed()))
-    places = context.run.workers or cores()
+    slots = context.run.workers or cores()
     spawn = multiprocessing.get_context("spawn")
-    with _spare_places(context.locks, places, wanted) as count:
+    with _spare_slots(context.locks, slots, wanted) as count:
         running = [
             spawn.Process(target=_help, args=(work, os.getpid(), context.run.threads), daemon=True)
             for _ in range(count)
@@ -207,15 +208,15 @@ def _helpers(work: ShardWork, context: BuildContext, wanted: int) -> Iterator[in
             yield count
         finally:
             for process in running:
-                if process.exitcode:  # what it was at is made again here: a shard has its name only when it is whole
+                if process.exitcode:  # its unfinished shard is made again here
                     context.journal.message(0, f"a process that helped ended with status {process.exitcode}")
                 process.kill()
                 process.join()
 
 
 @contextlib.contextmanager
-def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
-    """Hold up to `wanted` of the first `count` places for training processes that nobody needs now; gives how many."""
+def _spare_slots(locks: Path, count: int, wanted: int) -> Iterator[int]:
+    """Hold up to `wanted` free ones of the `count` slots for training processes; yield their number."""
     with contextlib.ExitStack() as held:
         found = 0
         for number in range(count):
@@ -225,8 +226,8 @@ def _spare_places(locks: Path, count: int, wanted: int) -> Iterator[int]:
 
 
 def _help(work: ShardWork, parent: int, threads: int) -> None:
-    """A further process: goes once through the shards."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that ends this one
+    """Go through the shards once, as a further process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     device = open_device("cpu", threads)
@@ -236,7 +237,7 @@ def _help(work: ShardWork, parent: int, threads: int) -> None:
         if os.getppid() != parent:
             raise SystemExit(1)
 
-    with contextlib.suppress(OSError, TagLMError):  # the process that started this one meets it, too, and says it
+    with contextlib.suppress(OSError, TagLMError):  # the parent meets the same error and reports it
         for shard in work.shards():
             check()
             make_shard(work, lm, shard, check)

@@ -6,10 +6,10 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.conll_faults import Columns, Separator
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.demo.generate import generate
 from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
 from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
@@ -19,6 +19,7 @@ from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
 from taglm_core.pipeline.build import BuildContext, BuildResult
+from taglm_core.store.durable import write_json
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
@@ -34,14 +35,14 @@ def build_demo_corpus(context: BuildContext) -> BuildResult:
 def build_tag_scheme(context: BuildContext) -> BuildResult:
     """Find the tag scheme of the labelled files, all splits together, and what is unusual in how they are written.
 
-    Nothing else is payload: other test bytes in the same layout change nothing downstream.
+    The payload holds nothing else: other test data in the same layout changes nothing downstream.
     """
     paths = [*(path for files in context.files.values() for path in files), *_demo_files(context)]
-    paths = list(dict.fromkeys(paths))  # a file may be two splits; its bad lines are named once
+    paths = list(dict.fromkeys(paths))  # a file may serve as two splits; name its bad lines once
     found = _find_layout(context, paths, scheme=None)
-    _write_json(context.out / SCHEME_FILE, found.layout.to_dict())
+    write_json(context.out / SCHEME_FILE, found.layout.to_dict(), sort_keys=True)
     doubt = {"doubt": found.doubts[0]} if found.doubts else {}
-    _write_json(context.out / "evidence.json", {**found.evidence.describe(), **doubt})
+    write_json(context.out / "evidence.json", {**found.evidence.describe(), **doubt}, sort_keys=True)
     return BuildResult(not_payload=("evidence.json",))
 
 
@@ -82,16 +83,12 @@ def build_corpus(context: BuildContext) -> BuildResult:
 
 
 def build_statistics(context: BuildContext) -> BuildResult:
-    """Statistics of every split, duplicates, and what the splits share: for people, read by no other step."""
-    settings: dict[str, Any] = {
-        "threads": context.run.threads,
-        "memory_limit": context.run.memory_limit,
-        "temp_dir": context.work / "duckdb",
-    }
+    """Compute statistics, duplicates and overlap of all splits: for people, read by no other step."""
+    limits = DatabaseLimits(context.run.threads, context.run.memory_limit, context.work / "duckdb")
     corpora = {name: artifact.path for name, artifact in context.inputs.items()}
-    figures = {name: corpus_statistics(path, **settings) for name, path in corpora.items()}
-    result = {"corpora": figures, "overlap": overlap(corpora, **settings)}
-    _write_json(context.out / "statistics.json", result)
+    figures = {name: corpus_statistics(path, limits) for name, path in corpora.items()}
+    result = {"corpora": figures, "overlap": overlap(corpora, limits)}
+    write_json(context.out / "statistics.json", result, sort_keys=True)
     return BuildResult()
 
 
@@ -105,11 +102,11 @@ def _say_notes(context: BuildContext, notes: list[str]) -> None:
 def _corpus_built(
     context: BuildContext, counts: CorpusCounts, seeds: dict[str, int], layout: Layout | None = None
 ) -> BuildResult:
-    told = counts.to_dict()
-    if layout is not None and layout != Layout(layout.scheme):  # an unusual one, for those who look at the file again
-        told["layout"] = layout.to_dict()
-    _write_json(context.out / "counts.json", told)
-    numbers = {name: value for name, value in told.items() if isinstance(value, int)}
+    described = counts.to_dict()
+    if layout is not None and layout != Layout(layout.scheme):  # an unusual layout, for later readers of the raw file
+        described["layout"] = layout.to_dict()
+    write_json(context.out / "counts.json", described, sort_keys=True)
+    numbers = {name: value for name, value in described.items() if isinstance(value, int)}
     return BuildResult(counts=numbers, seeds=seeds, not_payload=("counts.json",))
 
 
@@ -119,10 +116,10 @@ def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
 
 
 def _layout(context: BuildContext, paths: Sequence[Path]) -> Layout:
-    """The layout found over all splits, or over this one where the experiment names the scheme."""
+    """Return the layout found over all splits, or over this one if the experiment names the scheme."""
     if "scheme" in context.config:
         return _find_layout(context, paths, scheme=Scheme(context.config["scheme"])).layout
-    return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_text(encoding="utf-8")))
+    return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_bytes()))
 
 
 def _find_layout(context: BuildContext, paths: Sequence[Path], scheme: Scheme | None) -> FoundLayout:
@@ -157,7 +154,3 @@ def _say_what_was_met(counts: CorpusCounts, layout: Layout) -> None:
 def _demo_files(context: BuildContext) -> Iterator[Path]:
     for name in context.config["demo_files"].values():
         yield context.inputs["demo"].path / name
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")

@@ -9,18 +9,19 @@ import pyarrow.parquet as pq
 import torch
 
 from taglm_core.config.language_model import CharCnnInput, Direction, LanguageModelConfig, Unknown
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.token_bytes import count_cut
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write_token_ids
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
 from taglm_core.errors import InputError
 from taglm_core.evaluation.curves import CURVE, language_model_curve
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, WordTable, build_network, load_language_model, save_language_model
 from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
 from taglm_core.lm.reading import Sentences, break_state, perplexity_from_state
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.nn.lm_network import LanguageModel, LmState
 from taglm_core.pipeline.bases import require_same_shape
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.roles import BASE, VECTORS
@@ -34,7 +35,7 @@ from taglm_core.training.ranks import ALONE, Ranks
 
 BREAK_STREAMS = 32
 TOKENS_PER_SHARD = 4_000_000
-PASSAGE = "passage_sentences"  # in the config of a step; absent where each sentence is shuffled by itself
+PASSAGE = "passage_sentences"  # key in the config of a step; absent if each sentence is shuffled by itself
 
 
 def build_vocabulary(context: BuildContext) -> BuildResult:
@@ -42,11 +43,9 @@ def build_vocabulary(context: BuildContext) -> BuildResult:
     counts = count_words(
         context.inputs["text"].path,
         context.out / WORDS_FILE,
+        DatabaseLimits(context.run.threads, context.run.memory_limit, context.work / "duckdb"),
         heldout_fraction=context.config["heldout_fraction"],
         min_count=1,
-        threads=context.run.threads,
-        memory_limit=context.run.memory_limit,
-        temp_dir=context.work / "duckdb",
     )
     return BuildResult(counts=counts)
 
@@ -65,7 +64,7 @@ def build_token_ids(context: BuildContext) -> BuildResult:
 
 
 def _shards(tokens: int) -> int:
-    """So many that memory does not grow with the text, up to as many files as a process may have open."""
+    """Return a number of shards that bounds memory, up to as many files as a process may have open."""
     return min(400, max(16, -(-tokens // TOKENS_PER_SHARD)))
 
 
@@ -99,8 +98,8 @@ def build_language_model(context: BuildContext) -> BuildResult:
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)
-        del base  # its weights are the network's now
-        if not ranks.first:  # the same weights as the first rank, then dropout of its own
+        del base  # the network has its weights
+        if not ranks.is_main:  # the same initial weights as the main rank, but other dropout
             seed_torch(config.seed, "language-model", str(direction), "rank", ranks.rank)
         backward = direction is Direction.BACKWARD
         streams = Streams(
@@ -108,29 +107,29 @@ def build_language_model(context: BuildContext) -> BuildResult:
             passage=passage,
         )  # fmt: skip
         intervals = Intervals(context.run.log_steps, context.run.evaluate_steps)
-        job = LmJob(network, table, streams, heldout, config, intervals, device, ranks, start)
-        job.measure()
-        before = {} if start is None else _look_before(job, context, ranks)
+        training = LmTraining(network, table, streams, heldout, config, intervals, device, ranks, start)
+        training.measure()
+        before = {} if start is None else _look_before(training, context, ranks)
         train(
-            job,
+            training,
             checkpoints=Checkpoints(context.work / "checkpoints", context.run.keep_checkpoints),
             journal=context.journal,
             stop=context.stop,
             settings=LoopSettings(context.run.checkpoint_seconds, context.run.checkpoint_steps),
             ranks=ranks,
         )
-        job.take_average()
-        perplexity, ended = job.heldout_perplexity(), job.states(BREAK_STREAMS)
-        if not ranks.first:
+        training.take_average()
+        perplexity, ended = training.heldout_perplexity(), training.states(BREAK_STREAMS)
+        if not ranks.is_main:
             return BuildResult()
         with device.exact():
             network.eval()
             state = break_state(network, table, heldout[: config.break_sentences], ended)
             metrics = _perplexities(network, table, vocabulary, heldout, state)
     save_language_model(TrainedLm(network, vocabulary, config, direction, state, vectors), context.out)
-    metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": job.tokens_per_second()}
-    context.journal.metrics(job.step, metrics)
-    metrics |= before  # the journal has it as step 0
+    metrics |= {"heldout/perplexity": perplexity, "tokens_per_second": training.tokens_per_second()}
+    context.journal.metrics(training.step, metrics)
+    metrics |= before  # the journal holds it as step 0
     tokens = config.steps * config.step_tokens
     counts = {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -151,7 +150,7 @@ def build_language_model(context: BuildContext) -> BuildResult:
 
 
 def _draw_curve(context: BuildContext, config: LanguageModelConfig) -> tuple[str, ...]:
-    """The training's curve from its journal, which holds what was said before a kill, too; names of the files."""
+    """Draw the curve of the whole training from its journal; return the names of the files."""
     events = [event for event, _ in read_events(context.work / JOURNAL)]
     figure = language_model_curve(events, config.step_tokens)
     if figure is None:
@@ -183,10 +182,10 @@ def _vectors(context: BuildContext, config: LanguageModelConfig, vocabulary: LmV
 
 
 def _base(context: BuildContext, config: LanguageModelConfig, direction: Direction) -> TrainedLm | None:
-    """The language model to go on from, if there is one (on the CPU; it takes from the generators: seed after it).
+    """Load the language model to go on from, or None (on the CPU; loading draws from the generators: seed after it).
 
     Raises:
-        MismatchError: its shape or direction is another one.
+        MismatchError: it has another shape or direction.
     """
     if BASE not in context.inputs:
         return None
@@ -201,15 +200,15 @@ def _start_from(base: TrainedLm, network: LanguageModel, device: torch.device) -
     return LmState(*(part.to(device) for part in base.break_state))
 
 
-def _look_before(job: LmJob, context: BuildContext, ranks: Ranks) -> dict[str, float]:
-    """Held-out perplexity of the base; said once, and kept with the unfinished work for runs that go on from it."""
+def _look_before(training: LmTraining, context: BuildContext, ranks: Ranks) -> dict[str, float]:
+    """Measure held-out perplexity of the base, once: kept with the unfinished work for runs that resume it."""
     path = context.work / "before.json"
     known = read_json(path)
-    if ranks.first_says(known is not None):
+    if ranks.broadcast(known is not None):
         return dict(known or {})
-    value = job.heldout_perplexity()  # all ranks together
+    value = training.heldout_perplexity()  # all ranks together
     found = {"heldout/perplexity_before": value}
-    if ranks.first:
+    if ranks.is_main:
         context.journal.metrics(0, found)
         vectors = "; its word vectors are this one's, too" if "vectors" in context.config else ""
         about = f"held-out perplexity of the language model that this one goes on from: {value:.1f}{vectors}"
@@ -219,7 +218,7 @@ def _look_before(job: LmJob, context: BuildContext, ranks: Ranks) -> dict[str, f
 
 
 def _history(context: BuildContext, tokens: int) -> dict[str, int]:
-    """Training tokens with those of all models before, and how many there were."""
+    """Return training tokens including those of all models before, and the number of these models."""
     if BASE not in context.inputs:
         return {"training_tokens_total": tokens, "continued": 0}
     counts = context.inputs[BASE].manifest.counts
@@ -230,7 +229,7 @@ def _history(context: BuildContext, tokens: int) -> dict[str, int]:
 def _perplexities(
     network: LanguageModel, table: WordTable, vocabulary: LmVocabulary, heldout: Sentences, state: LmState
 ) -> dict[str, float]:
-    """Of the held-out sentences, each read by itself: from the break state and from zero."""
+    """Measure the held-out sentences, each read by itself: from the break state and from zero."""
     unknown = torch.from_numpy(vocabulary.is_unknown(np.arange(len(vocabulary))))
     from_break = perplexity_from_state(network, table, heldout, state, unknown)
     from_zero = perplexity_from_state(network, table, heldout, network.zero_state(1), unknown)
@@ -248,7 +247,7 @@ def _reading_order(shard: Shard, direction: Direction) -> Sentences:
 
 
 def _all_words(words_file: Path, token_ids: Path) -> list[str]:
-    """Words by number: those of the training part, then those that only held-out sentences have."""
+    """Return words by number: those of the training part, then those that only held-out sentences have."""
     words: list[str] = pq.read_table(words_file, columns=["word"])["word"].to_pylist()
     extra: list[str] = pq.read_table(token_ids / EXTRA_WORDS_FILE, columns=["word"])["word"].to_pylist()
     return words + extra

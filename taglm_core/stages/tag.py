@@ -1,14 +1,12 @@
-"""Tag: taggers are trained, evaluated on dev and test, and compared."""
+"""Tag: train taggers and evaluate them (comparison: `taglm_core.stages.comparison`)."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from taglm_core.config.embedding import EmbeddingConfig
@@ -29,11 +27,12 @@ from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.roles import TRAIN_ONLY
+from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import JoinedStates, States
-from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
 from taglm_core.tagging.online_vectors import samples
+from taglm_core.tagging.tagger_training import TaggerTraining, confidences, decode_all, droppable_rows
 from taglm_core.tagging.trained import (
-    FixedVectors,
+    FrozenVectors,
     LmInput,
     TaggerSpec,
     build_network,
@@ -55,7 +54,7 @@ Sentences = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class _Split:
-    """What a tagger learns from, or is measured on."""
+    """A labelled split with its LM embeddings."""
 
     tokens: list[tuple[str, ...]]
     tags: list[tuple[str, ...]]
@@ -72,7 +71,7 @@ def build_tagger(context: BuildContext) -> BuildResult:
     settings = dict(context.config)
     seed, with_vectors = settings.pop("seed"), settings["words"]["vectors"]
     config = TaggerConfig.model_validate({**settings, "words": {**settings["words"], "vectors": None}})
-    # float32 unless asked for: what auto is for a language model is not measured for taggers on accelerators
+    # auto is float32: for taggers on accelerators no other precision is measured
     precision = "float32" if context.run.precision == "auto" else context.run.precision
     device = open_device(context.run.device, context.run.threads, precision=precision)
     embedding = _embedding(context)
@@ -83,7 +82,7 @@ def build_tagger(context: BuildContext) -> BuildResult:
     data = _Split(tokens, tags, caches)
     dev_tokens, dev_tags = _labelled(context, "dev")
     dev = _Split(dev_tokens, dev_tags, _caches(context, "dev", dev_tokens, embedding, sources))
-    before: dict[str, Any] | None = None  # facts of the tagger whose epochs are repeated
+    before: dict[str, Any] | None = None  # facts of the tagger whose epochs this one repeats
     if config.train_on == "train+dev":
         data, before = data + dev, load_spec(context.inputs[TRAIN_ONLY].path)[1]
     vectors = [_vectors(context, split) for split in ("train", "dev")] if with_vectors else []
@@ -95,17 +94,17 @@ def build_tagger(context: BuildContext) -> BuildResult:
         sources,
         embedding,
     )
-    fixed = FixedVectors.of(spec.words, vectors) if vectors else FixedVectors.none(spec.word_size)
+    frozen = FrozenVectors.of(spec.words, vectors) if vectors else FrozenVectors.none(spec.word_size)
     with context.clock.once_in(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
-        network = build_network(spec, start, fixed).to(device.torch)
-        job = TaggerJob(
+        network = build_network(spec, start, frozen).to(device.torch)
+        training = TaggerTraining(
             network,
-            encode(spec, fixed, data.tokens, data.states, data.tags),
-            None if before else (encode(spec, fixed, dev.tokens, dev.states), dev.tags),
+            encode(spec, frozen, data.tokens, data.states, data.tags),
+            None if before else (encode(spec, frozen, dev.tokens, dev.states), dev.tags),
             spec.tags,
             config,
             seed,
@@ -114,20 +113,21 @@ def build_tagger(context: BuildContext) -> BuildResult:
             device=device,
         )
         train(
-            job,
+            training,
             checkpoints=Checkpoints(context.work / "checkpoints", context.run.keep_checkpoints),
             journal=context.journal,
             stop=context.stop,
             settings=LoopSettings(context.run.checkpoint_seconds, context.run.checkpoint_steps),
         )
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    f1, epoch = job.schedule.best
+    schedule = training.schedule
+    f1, epoch = schedule.best
     if before:
         f1 = before["dev_f1"]  # of the tagger that did not train on dev
     facts = {"parameters": parameters, "dev_f1": f1, "best_epoch": epoch, "seed": seed,
-             "first_phase_epochs": job.schedule.first_phase_epochs, "vector_samples": samples(vectors)}  # fmt: skip
+             "vector_samples": samples(vectors), "first_phase_epochs": schedule.first_phase_epochs}  # fmt: skip
     save_tagger(network, spec, facts, context.out)
-    counts = {"parameters": parameters, "epochs": job.schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
+    counts = {"parameters": parameters, "epochs": schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
               "train_sentences": len(data.tokens), "words": len(spec.words)}  # fmt: skip
     return BuildResult(counts, {"dev/f1": f1}, {"tagger": seed}, machine=device.describe())
 
@@ -139,14 +139,14 @@ def build_evaluation(context: BuildContext) -> BuildResult:
     tokens, gold = _labelled(context, split)
     folder = context.inputs["tagger"].path
     spec, facts = load_spec(folder)
-    fixed = FixedVectors.none(spec.word_size)
+    frozen = FrozenVectors.none(spec.word_size)
     if f"{split}/word-vectors" in context.inputs:
-        fixed = FixedVectors.of(spec.words, [_vectors(context, split)])
+        frozen = FrozenVectors.of(spec.words, [_vectors(context, split)])
     with context.clock.once_in(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
-        network = load_network(folder, spec, fixed, device.torch)
-        data = encode(spec, fixed, tokens, _caches(context, split, tokens, spec.embedding, spec.lm))
+        network = load_network(folder, spec, frozen, device.torch)
+        data = encode(spec, frozen, tokens, _caches(context, split, tokens, spec.embedding, spec.lm))
         predicted = decode_all(network, data, spec.tags)
         confidence = confidences(network, data, predicted, spec.tags)
     predictions = Predictions(range(len(tokens)), tokens, gold, predicted, *confidence)
@@ -168,18 +168,10 @@ def build_evaluation(context: BuildContext) -> BuildResult:
         "calibration": {name: found.to_dict() for name, found in calibration.items()},
         "tags_unseen_in_training": sorted({tag for sentence in gold for tag in sentence} - known),
     }
-    _write_json(context.out / "scores.json", data_out)
+    write_json(context.out / "scores.json", data_out, sort_keys=True, ensure_ascii=True)
     counts = {"sentences": len(tokens), "tokens": sum(map(len, tokens))}
     metrics = {f"{split}/f1": scores.micro.f1, f"{split}/calibration_error_spans": calibration["spans"].error}
     return BuildResult(counts, metrics, machine=device.describe())
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _labelled(context: BuildContext, split: str) -> Sentences:
@@ -192,7 +184,7 @@ def _labelled(context: BuildContext, split: str) -> Sentences:
 
 
 def _lm_roles(context: BuildContext, split: str) -> list[tuple[str, str]]:
-    """(language model, direction) of the embeddings a split has, in a fixed order."""
+    """Return (language model, direction) of the embeddings of a split, in a fixed order."""
     prefix = f"{split}/embeddings/"
     roles = [role.removeprefix(prefix).rsplit("/", 1) for role in context.inputs if role.startswith(prefix)]
     return sorted((name, direction) for name, direction in roles)
@@ -205,7 +197,7 @@ def _caches(
     embedding: EmbeddingConfig,
     sources: Sequence[LmInput] = (),
 ) -> list[EmbeddingCache]:
-    """The embeddings of a split, checked to be of these sentences and language models, and read out in this way."""
+    """Open the embeddings of a split; check that they are of these sentences and models, read out in this way."""
     caches = []
     layers = {(source.name, source.direction): {"layers": source.layers} for source in sources}
     for name, direction in _lm_roles(context, split):
@@ -225,7 +217,7 @@ def _caches(
 
 
 def _embedding(context: BuildContext) -> EmbeddingConfig:
-    """How the states of the language models were read out for training: new text must be read in the same way."""
+    """Return how training read out the language models' states: new text must be read in the same way."""
     configs = [
         artifact.manifest.recipe.config
         for role, artifact in context.inputs.items()

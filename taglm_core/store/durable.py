@@ -15,13 +15,20 @@ from typing import IO, Any
 WAIT_SECONDS = 0.2  # between two attempts at a lock
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a temporary file, flush it to the disk, and rename it into place."""
+def write_json(path: Path, value: Any, *, sort_keys: bool = False, ensure_ascii: bool = False) -> None:
+    """Write JSON to a temporary file, flush it to the disk, and rename it into place.
+
+    Args:
+        path: the file.
+        value: the content.
+        sort_keys: whether to sort the keys of objects.
+        ensure_ascii: whether to escape characters outside ASCII. Both options enter the digest of a payload file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, ensure_ascii=False)
+            json.dump(value, file, indent=1, sort_keys=sort_keys, ensure_ascii=ensure_ascii)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())

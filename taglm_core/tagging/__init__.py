@@ -1,1 +1,1 @@
-"""Taggers: how sentences become batches, training, the files of a trained tagger, prediction."""
+"""Taggers: batches of sentences, training, the files of a trained tagger, prediction."""

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from taglm_core.corpus.token_bytes import encode_words
-from taglm_core.nn.tagger import Batch
+from taglm_core.nn.tagger_network import Batch
 from taglm_core.tagging.words import UNKNOWN_ID, TaggerWords, normalise
 
-POOL_BATCHES = 16  # shuffled sentences are sorted by length inside pools of so many batches (DESIGN: 8)
+POOL_BATCHES = 16  # sentences are shuffled, then sorted by length inside pools of this many batches
 
 
 class States(Protocol):
@@ -26,20 +26,20 @@ class States(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float16 or float32: the narrowest that holds them."""
+        """float16 or float32: the narrowest type that holds the embeddings."""
 
     def gather(self, numbers: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Write those of sentences to `out` [B, T, W], padded on the right with zeros."""
+        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
 
 
 @dataclass(frozen=True)
 class JoinedStates:
-    """LM embeddings of two splits as of one: the sentences of the first, then those of the second.
+    """LM embeddings of two splits as one: the sentences of the first, then those of the second.
 
     Attributes:
-        first: of the first `count` sentences.
-        count: sentences of the first.
-        second: of those behind them, from the same language model.
+        first: embeddings of the first split.
+        count: number of its sentences.
+        second: embeddings of the second split, by the same language model.
     """
 
     first: States
@@ -53,11 +53,11 @@ class JoinedStates:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float16 or float32: the narrowest that holds them."""
+        """float16 or float32: the narrowest type that holds the embeddings."""
         return np.result_type(self.first.dtype, self.second.dtype)
 
     def gather(self, numbers: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Write those of sentences to `out` [B, T, W], padded on the right with zeros."""
+        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
         for target, number in zip(out[:, None], numbers, strict=True):
             here = number < self.count
             (self.first if here else self.second).gather(np.array([number if here else number - self.count]), target)
@@ -65,15 +65,15 @@ class JoinedStates:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sentences of one split, coded once.
+    """Encoded sentences of one split.
 
     Attributes:
         tokens: raw tokens by sentence.
-        tags: codes by sentence [n], or None where there are none to learn from.
+        tags: tag codes of each sentence [n], or None without tags to learn from.
         states: LM embeddings, joined in this order.
-        words: row of the word table by distinct token.
-        chars: symbols by distinct token [n, C].
-        token_ids: distinct token by sentence [n].
+        words: row of the word table of each distinct token.
+        chars: symbols of each distinct token [n, C].
+        token_ids: indices of distinct tokens, by sentence [n].
     """
 
     tokens: Sequence[Sequence[str]]
@@ -89,18 +89,18 @@ class Dataset:
         tokens: Sequence[Sequence[str]],
         *,
         words: TaggerWords,
-        fixed: Mapping[str, int],
+        frozen: Mapping[str, int],
         max_bytes: int,
         states: Sequence[States] = (),
         tags: Sequence[Sequence[str]] | None = None,
         tag_ids: Mapping[str, int] | None = None,
     ) -> Dataset:
-        """Code sentences.
+        """Encode sentences.
 
         Args:
             tokens: raw tokens by sentence.
             words: the tagger's trainable words.
-            fixed: row (counted behind the trainable table) of tokens that have only a fixed vector.
+            frozen: row (counted after the trainable table) of tokens that have only a frozen vector.
             max_bytes: longer words keep their first and last bytes.
             states: LM embeddings of these sentences.
             tags: tags by sentence; all must be in `tag_ids`.
@@ -108,7 +108,7 @@ class Dataset:
         """
         distinct = list(dict.fromkeys(token for sentence in tokens for token in sentence))
         numbers = {token: number for number, token in enumerate(distinct)}
-        rows = [words.ids.get(normalise(token), fixed.get(token, -1)) for token in distinct]
+        rows = [words.ids.get(normalise(token), frozen.get(token, -1)) for token in distinct]
         known = np.array([row if row >= 0 else UNKNOWN_ID for row in rows], np.int64)
         return cls(
             tokens,
@@ -124,18 +124,18 @@ class Dataset:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens by sentence."""
+        """Number of tokens of each sentence."""
         return np.array([len(sentence) for sentence in self.tokens], np.int64)
 
     def batch(self, chosen: Sequence[int]) -> Batch:
-        """Sentences by number, padded on the right, each distinct token's characters once."""
+        """Build the batch of some sentences, padded on the right, with the characters of each distinct token once."""
         lengths = np.array([len(self.tokens[number]) for number in chosen], np.int64)
         B, T = len(chosen), int(lengths.max())
         mask = np.arange(T)[None, :] < lengths[:, None]  # [B, T]
         flat = np.concatenate([self.token_ids[number] for number in chosen])
-        distinct, places = np.unique(flat, return_inverse=True)
+        distinct, positions = np.unique(flat, return_inverse=True)
         index = np.zeros((B, T), np.int64)
-        index[mask] = places
+        index[mask] = positions
         words = np.zeros((B, T), np.int64)
         words[mask] = self.words[flat]
         chars = self.chars[distinct]
@@ -156,7 +156,7 @@ class Dataset:
         )
 
     def _gather(self, chosen: Sequence[int], B: int, T: int) -> torch.Tensor | None:
-        """LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
+        """Return the LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
         if not self.states:
             return None
         dtype = np.result_type(*(states.dtype for states in self.states))  # the network makes them float32
@@ -171,19 +171,19 @@ class Dataset:
 def training_batches(
     lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """One epoch of shuffled batches of sentences of similar length: little padding, nearly full randomness."""
+    """Return an epoch of shuffled batches of sentences of similar length: little padding, nearly full randomness."""
     order = generator.permutation(len(lengths))
     pool = batch_size * POOL_BATCHES
     batches: list[NDArray[np.int64]] = []
     for start in range(0, len(order), pool):
         chosen = order[start : start + pool]
         chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
-        batches += [chosen[place : place + batch_size] for place in range(0, len(chosen), batch_size)]
-    return [batches[place] for place in generator.permutation(len(batches))]
+        batches += [chosen[first : first + batch_size] for first in range(0, len(chosen), batch_size)]
+    return [batches[number] for number in generator.permutation(len(batches))]
 
 
 def reading_batches(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """All sentences once, shortest first, in batches."""
+    """Yield all sentences once, shortest first, in batches."""
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

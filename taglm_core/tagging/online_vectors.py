@@ -1,4 +1,4 @@
-"""Fixed word vectors while tagging new text: looked up in the vector file as new words come."""
+"""Frozen word vectors of new text, looked up in the vector file as new words come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import MismatchError
-from taglm_core.tagging.trained import FixedVectors
+from taglm_core.tagging.trained import FrozenVectors
 from taglm_core.tagging.words import TaggerWords, normalise
 
 logger = logging.getLogger("taglm")
@@ -18,7 +18,7 @@ SAMPLES = 3
 
 
 def samples(vectors: Sequence[WordVectors]) -> dict[str, list[float]]:
-    """A few words of a tagger's vector file as they stand there: by them the file is known again."""
+    """Return a few entries of the vector file of a tagger, by which the file is recognised later."""
     if not vectors or not vectors[0].words:
         return {}
     first = vectors[0]
@@ -29,12 +29,12 @@ def samples(vectors: Sequence[WordVectors]) -> dict[str, list[float]]:
 class OnlineVectors:
     """The vectors that training did not have, by word.
 
-    The file is read through once when it is opened and once for each call that brings words not met before; what was
-    found, and what not, is kept. Many sentences a call are therefore much faster than one.
+    The file is read once when it is opened, and once in each call with words not met before; results are kept, also for
+    words that the file lacks. A call with many sentences is therefore much faster than many calls.
 
     Args:
         path: the file that the tagger was trained with, in any of the formats of `taglm_core.corpus.vector_layout`.
-        words: trainable words of the tagger; they have vectors of their own.
+        words: trainable words of the tagger, which have vectors already.
         size: D of the tagger.
         expected: `samples` of the tagger.
 
@@ -59,8 +59,8 @@ class OnlineVectors:
         self._path, self._words, self._size = path, words, size
         self._known: dict[str, np.ndarray | None] = {}
 
-    def fixed(self, sentences: Sequence[Sequence[str]]) -> FixedVectors:
-        """The fixed vectors of these sentences."""
+    def frozen(self, sentences: Sequence[Sequence[str]]) -> FrozenVectors:
+        """Return the frozen vectors of these sentences."""
         tokens = dict.fromkeys(token for sentence in sentences for token in sentence)
         needed = [token for token in tokens if normalise(token) not in self._words.ids]
         new = {token for token in needed if token not in self._known}
@@ -71,4 +71,4 @@ class OnlineVectors:
             logger.info("%s: vectors of %d of %d new words", self._path, len(found.words), len(new))
         rows = {token: vector for token in needed if (vector := self._known[token]) is not None}
         matrix = np.stack(list(rows.values())) if rows else np.zeros((0, self._size), np.float32)
-        return FixedVectors.of(self._words, [WordVectors(tuple(rows), matrix, {})])
+        return FrozenVectors.of(self._words, [WordVectors(tuple(rows), matrix, {})])

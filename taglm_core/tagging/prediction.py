@@ -1,4 +1,4 @@
-"""Tagging new sentences: the same coding as in training, LM embeddings computed as they are asked for."""
+"""Tagging new sentences: encoded as in training, with LM embeddings computed on demand."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from taglm_core.errors import MismatchError
 from taglm_core.lm.extraction import Tokens, embed_online
 from taglm_core.lm.model import TrainedLm, load_language_model
-from taglm_core.nn.tagger import Tagger
-from taglm_core.tagging.job import decode_all
+from taglm_core.nn.tagger_network import Tagger
 from taglm_core.tagging.online_vectors import OnlineVectors
-from taglm_core.tagging.trained import FixedVectors, TaggerSpec, encode, load_network, load_spec
+from taglm_core.tagging.tagger_training import decode_all
+from taglm_core.tagging.trained import FrozenVectors, TaggerSpec, encode, load_network, load_spec
 
 logger = logging.getLogger("taglm")
 
@@ -23,10 +23,10 @@ class Predictor:
     """A tagger with its language models.
 
     Args:
-        network: in evaluation mode.
-        spec: what it was built from.
-        language_models: in the order of `spec.lm`.
-        vectors: fixed vectors of words that training did not have, or None for none.
+        network: the network, in evaluation mode.
+        spec: its specification.
+        language_models: its language models, in the order of `spec.lm`.
+        vectors: frozen vectors of words that training did not have, or None for none.
     """
 
     def __init__(
@@ -54,15 +54,14 @@ class Predictor:
         """Open a tagger and its language models, in the order in which the tagger joins them.
 
         Args:
-            tagger: its folder.
-            language_models: their folders.
-            device: where to compute; the CPU if not given.
+            tagger: folder of the tagger.
+            language_models: folders of the language models.
+            device: device for computing; the CPU if not given.
             vectors: the file of word vectors that the tagger was trained with. Without it, words that training did not
-                have are unknown to the word table, and read through their characters and LM embeddings alone; the
-                tagger was measured with them, and will do worse than that.
+                have are read through characters and LM embeddings alone, and scores will be lower than measured.
 
         Raises:
-            MismatchError: other language models, or another vector file, than it was trained with.
+            MismatchError: the tagger was trained with other language models or another vector file.
         """
         where = device or torch.device("cpu")
         spec, facts = load_spec(tagger)
@@ -73,17 +72,17 @@ class Predictor:
                 "%s: words outside of its %d training words have no vectors here; give the file of word vectors that "
                 "it was trained with (vectors=)", tagger, len(spec.words.words),
             )  # fmt: skip
-        network = load_network(tagger, spec, FixedVectors.none(spec.word_size), where)
+        network = load_network(tagger, spec, FrozenVectors.none(spec.word_size), where)
         models = [load_language_model(folder, where, predicts=False) for folder in language_models]
         return cls(network, spec, models, online)
 
     def tag(self, sentences: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> list[list[str]]:
-        """BIOES tags of tokenised sentences; as many tags as tokens, an empty sentence has none.
+        """Tag tokenised sentences in BIOES: one tag for each token, none for an empty sentence.
 
         Args:
-            sentences: tokens.
-            documents: document of each sentence, those of one side by side; None: each is a document of its own. Only a
-                tagger made with `embedding.context: document` looks at it.
+            sentences: tokens of each sentence.
+            documents: document of each sentence, those of one document in a row; None: each sentence is a document.
+                Used by taggers made with `embedding.context: document` alone.
         """
         filled = [number for number, tokens in enumerate(sentences) if tokens]
         tokens: list[Tokens] = [tuple(sentences[number]) for number in filled]
@@ -91,9 +90,9 @@ class Predictor:
             return [[] for _ in sentences]
         groups = [documents[number] for number in filled] if documents is not None else None
         states = [embed_online(lm, tokens, self._spec.embedding, groups) for lm in self._language_models]
-        fixed = FixedVectors.none(self._spec.word_size) if self._vectors is None else self._vectors.fixed(tokens)
-        self._network.set_frozen_vectors(torch.from_numpy(fixed.matrix) if len(fixed.matrix) else None)
-        data = encode(self._spec, fixed, tokens, states)
+        frozen = FrozenVectors.none(self._spec.word_size) if self._vectors is None else self._vectors.frozen(tokens)
+        self._network.set_frozen_vectors(torch.from_numpy(frozen.matrix) if len(frozen.matrix) else None)
+        data = encode(self._spec, frozen, tokens, states)
         tagged = decode_all(self._network, data, self._spec.tags)
         result: list[list[str]] = [[] for _ in sentences]
         for number, tags in zip(filled, tagged, strict=True):

@@ -1,4 +1,4 @@
-"""A trained tagger: building its network, its files, and reading sentences with it.
+"""A trained tagger: its network, its files, and the encoding of sentences for it.
 
 config.json           settings, tags, sizes, best dev epoch
 words.json            trainable words
@@ -25,8 +25,10 @@ from taglm_core.corpus.schemes import Scheme, allowed_tags
 from taglm_core.corpus.token_bytes import N_SYMBOLS
 from taglm_core.corpus.word_vectors import WordVectors
 from taglm_core.nn.characters import CharCnn, CharRnn
-from taglm_core.nn.lm_vectors import LmSource, LmVectors
-from taglm_core.nn.tagger import Tagger, random_word_vectors
+from taglm_core.nn.crf import Crf
+from taglm_core.nn.lm_embedding_mixer import LmEmbeddingMixer, LmSource
+from taglm_core.nn.tagger_network import Dropout, Tagger, random_word_vectors
+from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import Dataset, States
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, normalise
 from taglm_core.training.randomness import numpy_generator
@@ -36,10 +38,10 @@ class LmInput(NamedTuple):
     """One language model whose embeddings a tagger reads.
 
     Attributes:
-        name: in the experiment.
+        name: name in the experiment.
         direction: `forward` or `backward`.
         size: P, width of one layer's state.
-        layers: the layers that stand side by side, counted from 1.
+        layers: layers whose states are joined, counted from 1.
     """
 
     name: str
@@ -55,15 +57,15 @@ class LmInput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaggerSpec:
-    """Everything but the parameters.
+    """Everything about a tagger but its parameters.
 
     Attributes:
         config: settings of the variant.
         tags: K tags by code.
         words: trainable words.
         word_size: size of the word embeddings.
-        lm: the language models whose embeddings are read, in order.
-        embedding: how their states are read out and kept.
+        lm: the language models whose embeddings it reads, in order.
+        embedding: settings of the embeddings.
     """
 
     config: TaggerConfig
@@ -80,11 +82,11 @@ class TaggerSpec:
 
 
 @dataclass(frozen=True)
-class FixedVectors:
-    """Vectors of tokens that the trainable table does not know: they are read, never trained.
+class FrozenVectors:
+    """Vectors of tokens that the trainable table lacks: they are read, never trained.
 
     Attributes:
-        rows: row of each token, counted behind the trainable table.
+        rows: row of each token, counted after the trainable table.
         matrix: [n, D] float32.
     """
 
@@ -92,13 +94,13 @@ class FixedVectors:
     matrix: NDArray[np.float32]
 
     @classmethod
-    def none(cls, size: int) -> FixedVectors:
-        """No fixed vectors."""
+    def none(cls, size: int) -> FrozenVectors:
+        """Return no frozen vectors."""
         return cls({}, np.zeros((0, size), np.float32))
 
     @classmethod
-    def of(cls, words: TaggerWords, vectors: Sequence[WordVectors]) -> FixedVectors:
-        """The vectors of tokens whose normalised form is no trainable word."""
+    def of(cls, words: TaggerWords, vectors: Sequence[WordVectors]) -> FrozenVectors:
+        """Collect the vectors of tokens whose normalised form is no trainable word."""
         found = {
             token: row
             for part in vectors
@@ -109,33 +111,27 @@ class FixedVectors:
         return cls({token: len(words) + number for number, token in enumerate(found)}, matrix)
 
 
-def build_network(spec: TaggerSpec, word_vectors: Tensor, fixed: FixedVectors) -> Tagger:
-    """A network for a spec; torch's global generator initialises all but the word vectors [V, D]."""
+def build_network(spec: TaggerSpec, word_vectors: Tensor, frozen: FrozenVectors) -> Tagger:
+    """Build the network of a spec; torch's global generator initialises all but the word vectors [V, D]."""
     config = spec.config
     only = config.lm.position == "only"
     follow, first, last = _constraints(spec.tags) if config.constraints else (None, None, None)
+    crf = Crf(len(spec.tags), start_end=config.start_end, constraints=follow, allowed_start=first, allowed_end=last)
     return Tagger(
-        len(spec.tags),
+        crf,
         characters=None if only else build_characters(config),
         word_vectors=None if only else word_vectors,
-        frozen_vectors=torch.from_numpy(fixed.matrix) if len(fixed.matrix) and not only else None,
+        frozen_vectors=torch.from_numpy(frozen.matrix) if len(frozen.matrix) and not only else None,
         units=() if only else config.units,
         cell=config.cell,
-        dropout=config.dropout,
-        locked_dropout=config.locked_dropout,
-        dropout_output=config.dropout_output,
-        word_dropout=config.word_dropout,
-        lm=build_lm_vectors(config, spec.lm) if spec.lm else None,
+        dropout=Dropout(config.dropout, config.locked_dropout, config.dropout_output, config.word_dropout),
+        lm=build_lm_mixer(config, spec.lm) if spec.lm else None,
         lm_layer=config.lm.layers_below,
-        start_end=config.start_end,
-        constraints=follow,
-        allowed_start=first,
-        allowed_end=last,
     )
 
 
 def build_characters(config: TaggerConfig) -> CharCnn | CharRnn | None:
-    """The character encoder of a configuration."""
+    """Build the character encoder of a configuration."""
     encoder = config.characters
     if isinstance(encoder, NoCharacters):
         return None
@@ -147,10 +143,10 @@ def build_characters(config: TaggerConfig) -> CharCnn | CharRnn | None:
     )  # fmt: skip
 
 
-def build_lm_vectors(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmVectors:
-    """How a configuration prepares the embeddings of these language models."""
+def build_lm_mixer(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmEmbeddingMixer:
+    """Build the mixer that prepares the embeddings of these language models."""
     entry, sources = config.lm, [LmSource(source.size, len(source.layers)) for source in inputs]
-    return LmVectors(
+    return LmEmbeddingMixer(
         sources,
         mix=entry.mix if entry.mix is not None else not entry.scale and any(source.layers > 1 for source in sources),
         norm=entry.norm,
@@ -162,7 +158,7 @@ def build_lm_vectors(config: TaggerConfig, inputs: Sequence[LmInput]) -> LmVecto
 
 
 def _constraints(tags: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """What BIOES allows: transitions [K, K], first tags [K], last tags [K]."""
+    """Return what BIOES allows: transitions [K, K], first tags [K], last tags [K]."""
     allowed = allowed_tags(tags, Scheme.BIOES)
     return torch.tensor(allowed.follow), torch.tensor(allowed.start), torch.tensor(allowed.end)
 
@@ -170,17 +166,16 @@ def _constraints(tags: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
 def start_vectors(
     spec: TaggerSpec, vectors: Sequence[WordVectors], seed: int, counts: Mapping[str, int]
 ) -> tuple[Tensor, set[int]]:
-    """First word vectors [V, D]: from the files where they have a word, random otherwise; and the rows of the former.
+    """Return initial word vectors [V, D] (from the files if they have the word, else random) and the rows from files.
 
-    Forms that share a row (`The`, `the`; `1996`, `1997`) may have vectors of their own: that of the form that training
-    has most often is taken. The random ones depend on the seed alone, so all variants of a comparison start from the
-    same.
+    Forms that share a row (`The`, `the`; `1996`, `1997`) may have different vectors: the row gets that of the form most
+    frequent in training. The random vectors depend on the seed alone, so all variants of a comparison start equal.
 
     Args:
-        spec: of the tagger.
-        vectors: of the words of train and dev as written.
-        seed: of the tagger.
-        counts: how often the training sentences have each word as written.
+        spec: specification of the tagger.
+        vectors: vectors of the words of train and dev as written.
+        seed: seed of the tagger.
+        counts: frequency of each word as written in the training sentences.
     """
     generator = torch.Generator().manual_seed(int(numpy_generator(seed, "words").integers(2**62)))
     table = random_word_vectors(len(spec.words), spec.word_size, generator)
@@ -196,16 +191,16 @@ def start_vectors(
 
 def encode(
     spec: TaggerSpec,
-    fixed: FixedVectors,
+    frozen: FrozenVectors,
     tokens: Sequence[Sequence[str]],
     states: Sequence[States],
     tags: Sequence[Sequence[str]] | None = None,
 ) -> Dataset:
-    """Code sentences for a tagger; with tags only for training."""
+    """Encode sentences for a tagger; tags are for training alone."""
     return Dataset.encode(
         tokens,
         words=spec.words,
-        fixed=fixed.rows,
+        frozen=frozen.rows,
         max_bytes=spec.config.max_bytes,
         states=states,
         tags=tags,
@@ -218,16 +213,16 @@ def save_tagger(network: Tagger, spec: TaggerSpec, facts: dict[str, Any], folder
     sources = [source._asdict() for source in spec.lm]
     data = {"settings": spec.config.model_dump(mode="json"), "tags": spec.tags, "word_size": spec.word_size,
             "lm": sources, "embedding": spec.embedding.model_dump(mode="json"), **facts}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(folder / "config.json", data, sort_keys=True, ensure_ascii=True)
     (folder / "words.json").write_text(json.dumps(asdict(spec.words), ensure_ascii=False), encoding="utf-8")
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / "weights.safetensors")
 
 
 def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
-    """A tagger's spec, and the whole of its config."""
-    data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    """Return a tagger's spec, and all entries of its config file."""
+    data = json.loads((folder / "config.json").read_bytes())
+    words = json.loads((folder / "words.json").read_bytes())
     spec = TaggerSpec(
         TaggerConfig.model_validate(data["settings"]),
         tuple(data["tags"]),
@@ -239,8 +234,8 @@ def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
     return spec, data
 
 
-def load_network(folder: Path, spec: TaggerSpec, fixed: FixedVectors, device: torch.device) -> Tagger:
-    """A tagger's network, in evaluation mode."""
-    network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), fixed)
+def load_network(folder: Path, spec: TaggerSpec, frozen: FrozenVectors, device: torch.device) -> Tagger:
+    """Load a tagger's network, in evaluation mode."""
+    network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), frozen)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return network.to(device).eval()

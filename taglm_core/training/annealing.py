@@ -1,11 +1,11 @@
-"""The paper's schedule for the tagger (PAPER: 3): constant rate until dev stops improving, then fixed phases.
+"""The schedule of the tagger: constant rate until dev stops improving, then fixed phases (Peters et al. 2017, 3.3).
 
 phase 0    rate alpha; ends `patience` epochs after the best dev F1, or at `max_epochs`
-phase 1    from the model of the best epoch, at the first annealing rate, so many epochs
-phase 2..  on from where the last phase ended, at the next rate
+phase 1    a given number of epochs from the best model, at the first annealing rate
+phase 2..  a given number of epochs from the end of the last phase, at the next rate
 result     the model with the best dev F1 over all phases; the earliest of equals
 
-Without a dev set the same phases run over fixed numbers of epochs: scores that rise make every epoch the best so far.
+Without a dev set all phases have fixed numbers of epochs: rising scores make every epoch the best so far.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Verdict:
 @dataclass(slots=True)
 class _Position:
     phase: int = 0
-    epoch: int = 0  # epochs done, over all phases
+    epoch: int = 0  # finished epochs, over all phases
     in_phase: int = 0
     best_score: float = -1.0
     best_epoch: int = 0
@@ -41,13 +41,13 @@ class _Position:
 
 
 class Annealing:
-    """Follows dev scores and decides.
+    """The schedule: dev scores in, decisions out.
 
     Args:
-        learning_rate: of phase 0.
-        patience: epochs without a better score that end phase 0.
-        max_epochs: epochs of phase 0 at most.
-        phases: (learning rate, epochs) of the phases after it.
+        learning_rate: rate of phase 0.
+        patience: number of epochs without a better score that ends phase 0.
+        max_epochs: most epochs of phase 0.
+        phases: (learning rate, epochs) of the later phases.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Annealing:
 
     @property
     def learning_rate(self) -> float:
-        """Rate of the coming epoch."""
+        """Rate of the next epoch."""
         return self._rates[self._at.phase]
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
         return self._at.epoch
 
     @property
@@ -75,12 +75,12 @@ class Annealing:
 
     @property
     def first_phase_epochs(self) -> int:
-        """Epochs of phase 0 that led to its best model: what a repetition on more data trains at the first rate."""
+        """Number of epochs of phase 0 up to its best model: as many as a repetition on more data trains."""
         return self._at.rewound_to or self._at.best_epoch
 
     @property
     def most_epochs(self) -> int:
-        """Epochs if patience never runs out."""
+        """Number of epochs if patience never runs out."""
         return sum(self._lengths)
 
     def observe(self, score: float) -> Verdict:
@@ -102,9 +102,9 @@ class Annealing:
         return Verdict(best, rewind=at.phase == 1 and not best, finished=False)
 
     def pack(self) -> dict[str, Any]:
-        """Position as JSON values."""
+        """Return the position as JSON values."""
         return asdict(self._at)
 
     def unpack(self, state: dict[str, Any]) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         self._at = _Position(**state)

@@ -33,8 +33,8 @@ class Checkpoints:
     """The last few checkpoints of one training run.
 
     Args:
-        folder: where they lie, as `step-000000123/`.
-        keep: how many are kept.
+        folder: folder of the checkpoints, which are named `step-000000123/`.
+        keep: number of checkpoints to keep.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -59,7 +59,7 @@ class Checkpoints:
         return target
 
     def latest(self) -> TrainingState | None:
-        """The newest whole checkpoint; damaged ones are passed over. None if there is none."""
+        """Return the newest whole checkpoint, or None; damaged ones are skipped."""
         for folder in reversed(self._all()):
             saved = read_json(folder / "state.json")
             tensors = folder / "state.safetensors"
@@ -72,7 +72,7 @@ class Checkpoints:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """Moments and step counts of an optimiser, flat, by name."""
+    """Return the moments and step counts of an optimiser, flat, by name."""
     return {
         f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for index, moments in optimizer.state_dict()["state"].items()
@@ -81,12 +81,12 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, T
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `pack_optimizer`; learning rates are the schedule's business and stay as they are."""
+    """Restore what `pack_optimizer` returned; learning rates stay, because the schedule sets them."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith(f"{prefix}."):
             index, moment = name.removeprefix(f"{prefix}.").split(".", 1)
-            # SparseAdam keeps its step as a plain int and refuses to go on with a tensor
+            # SparseAdam keeps its step as a plain int and refuses a tensor
             plain = isinstance(optimizer, torch.optim.SparseAdam) and moment == "step"
             state.setdefault(int(index), {})[moment] = int(value) if plain else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

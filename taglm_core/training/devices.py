@@ -1,4 +1,4 @@
-"""All differences between devices live here."""
+"""Devices: everything that differs between CPU and CUDA."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from torch import Tensor, dtype
 
 from taglm_core.errors import ConfigError
 from taglm_core.nn.characters import Highway
-from taglm_core.nn.language_model import LanguageModel
+from taglm_core.nn.lm_network import LanguageModel
 from taglm_core.nn.softmax import Softmax
 from taglm_core.store.durable import one_locked
 from taglm_core.training.ranks import ALONE, Ranks
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
-_TENSOR_CORES = 8  # CUDA compute capability (Ampere) from which there are TF32 and bfloat16
+_TENSOR_CORES = 8  # lowest CUDA compute capability with TF32 and bfloat16 (Ampere)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a training process computes, and in what.
+    """Device and precision of a training process.
 
-    Weights, normalisation, losses, cell states, gradients and optimiser state are float32 in every precision: what
-    differs is how matrices are multiplied while training.
+    Weights, normalisation, losses, cell states, gradients and optimiser state are float32 in every precision; only
+    matrix products in training differ.
 
     Attributes:
         name: `cpu` or `cuda`.
@@ -54,16 +54,16 @@ class Device:
 
     @property
     def torch(self) -> torch.device:
-        """For torch."""
+        """The device as torch names it."""
         return torch.device(self.name, self.index) if self.name == "cuda" else torch.device(self.name)
 
     @property
     def multiplies_in(self) -> dtype:
-        """What matrices are multiplied in while training."""
+        """Type of matrix products in training."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def describe(self) -> dict[str, str | int]:
-        """What decides the bits of a result beside config and libraries: recorded in every manifest."""
+        """Return what decides the bits of a result beside config and libraries; every manifest records it."""
         capability = torch.backends.cpu.get_cpu_capability()
         accelerator = torch.cuda.get_device_name(self.index) if self.name == "cuda" else ""
         return {
@@ -76,14 +76,14 @@ class Device:
         }
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Forward passes in here multiply in this device's precision; their backward passes go on in the same one."""
+        """Multiply in this device's precision in forward passes in here, and in their backward passes."""
         if self.precision != "bfloat16":
-            return contextlib.nullcontext()  # TF32 is a switch of the process: open_device has set it
+            return contextlib.nullcontext()  # open_device has set TF32 for the process
         return torch.autocast(self.name, torch.bfloat16)
 
     @contextlib.contextmanager
     def exact(self) -> Iterator[None]:
-        """Whatever the precision of training, float32 in here: perplexity is measured so."""
+        """Compute in float32 in here, whatever the precision of training; perplexity is measured so."""
         with torch.autocast(self.name, enabled=False):
             _allow_tf32(False)
             try:
@@ -92,10 +92,10 @@ class Device:
                 _allow_tf32(self.precision != "float32")
 
     def prepared(self, network: LanguageModel) -> LanguageModel:
-        """A network moved here; with `run.compile` its highway layers and its softmax are compiled.
+        """Move a network here; with `run.compile`, compile its highway layers and its softmax.
 
-        What is not: the LSTM (one call of a library's kernel), convolutions (a function of their own, over windows
-        whose number differs in each batch), the sampled softmax (its samples are drawn by numpy).
+        Not compiled: the LSTM (one call of a library kernel), convolutions (an autograd function of our own, over a
+        number of windows that changes with each batch), the sampled softmax (numpy draws its samples).
         """
         network = network.to(self.torch)
         if self.compiled:
@@ -105,17 +105,17 @@ class Device:
         return network
 
     def upload(self, numbers: Tensor) -> Tensor:
-        """A tensor from the CPU brought here; to an accelerator without waiting for what it is doing."""
+        """Copy a CPU tensor to this device; an accelerator need not finish its work first."""
         return upload(numbers, self.torch)
 
 
 def upload(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; an accelerator takes it from pinned memory, while Python goes on."""
+    """Copy a CPU tensor to a device; an accelerator takes it from pinned memory while Python goes on."""
     return pinned(numbers, device).to(device, non_blocking=True)
 
 
 def pinned(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU in memory that a device can fetch it from by itself."""
+    """Return a CPU tensor in memory from which a device can copy by itself."""
     return numbers.pin_memory() if device.type == "cuda" else numbers
 
 
@@ -125,7 +125,7 @@ PLAIN = Device("cpu", 1)
 def open_device(
     wanted: str, threads: int, *, precision: str = "float32", compiled: bool = False, ranks: Ranks = ALONE
 ) -> Device:
-    """Set this process up for a device: threads, determinism, and nothing left to chance.
+    """Set this process up for a device: threads, determinism, precision.
 
     Args:
         wanted: `auto`, `cpu` or `cuda`.
@@ -135,8 +135,8 @@ def open_device(
         ranks: the processes that train together on this machine; each has a CUDA device of its own.
 
     Raises:
-        ConfigError: cuda is wanted and there is none, or not one for each rank; a precision that the hardware lacks;
-            torch.compile without a compiler.
+        ConfigError: no CUDA device, or fewer than ranks; the hardware lacks the precision; no compiler for
+            torch.compile.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
@@ -156,12 +156,15 @@ def open_device(
     _keep_freed_memory()
     # cuBLAS is deterministic only with a fixed workspace; must be set before the first CUDA call
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    # not needed for that, as nothing here reads what nobody wrote (tests say so): 7 % of a tagger's step on CPU
+    if compiled:  # sets torch's compiler, too; the import of that takes 1.6 s
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.set_deterministic_debug_mode("error")
+    # not needed: nothing here reads uninitialised memory (tests check it); saves 7 % of a tagger's step on CPU
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # torch says once a process that projected LSTMs leave oneDNN on CPU: known (DESIGN: 8), and at one thread faster
+    # torch warns once a process that projected LSTMs do not use oneDNN on CPU; with one thread that is faster
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-    # our sparse gradients come from torch's own embeddings; it warns unless told whether to check them
+    # our sparse gradients come from torch's own embeddings; without a choice here torch warns
     torch.sparse.check_sparse_tensor_invariants.disable()
     index = ranks.rank if name == "cuda" else 0
     if name == "cuda":
@@ -194,13 +197,13 @@ def _precision(wanted: str, name: str, index: int) -> str:
 
 
 def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware."""
+    """Return whether this CPU multiplies bfloat16 in hardware."""
     known = torch.cpu.get_capabilities()
     return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
 def _allow_tf32(allowed: bool) -> None:
-    """Of the two libraries, cuDNN would use TF32 unasked."""
+    """Allow or forbid TF32 in both libraries: cuDNN would use it by default."""
     precision = "tf32" if allowed else "ieee"
     switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
     for switch in (switches[0], switches[1].rnn, switches[1].conv):
@@ -214,10 +217,10 @@ def _cpp_compiler() -> str | None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc hand freed memory out again instead of giving it back to the system.
+    """Make glibc reuse freed memory instead of returning it to the system.
 
-    By default every tensor of some megabytes is mapped anew and cleared page by page when it is first written: a
-    quarter of a language model's step on CPU (docs/decisions/0005). Elsewhere than on glibc nothing happens.
+    By default every tensor of some megabytes is mapped anew and cleared page by page at its first write, which takes a
+    quarter of a language model's step on CPU (docs/decisions/0005). Without glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -226,7 +229,7 @@ def _keep_freed_memory() -> None:
 
 
 def generator_states() -> dict[str, Tensor]:
-    """States of torch's global generators, as bytes, by device: dropout draws from that of the device it runs on."""
+    """Return the states of torch's global generators, as bytes, by device: dropout draws from that of its device."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -234,7 +237,7 @@ def generator_states() -> dict[str, Tensor]:
 
 
 def set_generator_states(states: Mapping[str, Tensor]) -> None:
-    """Inverse of `generator_states`; a state of a device that is not here is left out."""
+    """Restore what `generator_states` returned; skip devices that this machine lacks."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
@@ -244,25 +247,24 @@ def set_generator_states(states: Mapping[str, Tensor]) -> None:
 def reserved(
     device: Device, locks: Path, share: int, ranks: Ranks = ALONE, check_stop: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold one of an accelerator's `share` places (`run.device_share`); CPUs have no bound.
+    """Hold one of the `share` slots of an accelerator (`run.device_share`); CPUs have no limit.
 
-    With several ranks the first one holds places for all, taken in order: ranks that each took their own could wait for
-    those of another training, and the other training for theirs, for ever. `check_stop` is called every moment of the
-    wait, and raises to give it up.
+    With several ranks the main rank takes the slots of all, in order: ranks that take their own could deadlock with
+    those of another training. `check_stop` is called repeatedly during the wait, and raises to end it.
     """
     if device.name == "cpu":
         yield
         return
     with contextlib.ExitStack() as held:
-        if ranks.first:
+        if ranks.is_main:
             for index in range(ranks.size) if ranks.several else [device.index]:
-                places = [locks / f"device-cuda-{_visible(index)}-{place}.lock" for place in range(share)]
-                held.enter_context(one_locked(places, check_stop))
-        ranks.wait()
+                slots = [locks / f"device-cuda-{_visible(index)}-{slot}.lock" for slot in range(share)]
+                held.enter_context(one_locked(slots, check_stop))
+        ranks.barrier()
         yield
 
 
 def _visible(index: int) -> str:
-    """The machine's name of the device that this process knows by a number."""
+    """Return the machine's name of the device with this number in this process."""
     names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return names[index] if index < len(names) else str(index)

@@ -1,8 +1,8 @@
-"""The journal: what a training process says while it works, one JSON object a line, in `events.jsonl`.
+"""The journal: the events of a training process, one JSON object a line, in `events.jsonl`.
 
-The process only appends; whoever watches reads on from a stored offset. So an outage of the watcher, or of what it
-forwards to, costs nothing. Every line carries the step it belongs to; after a resume the steps since the last
-checkpoint are said again, with the same numbers, and the reader passes over steps that it has seen.
+The process only appends; readers go on from a stored offset. So an outage of a reader, or of the service to which it
+forwards events, loses nothing. Every line carries its step. After a resume the steps since the last checkpoint are
+written again with the same numbers, and readers skip the steps that they have seen.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Event:
 
     Attributes:
         kind: `metrics`, `progress`, `message` or `warning`.
-        step: optimiser step (LM), epoch (tagger) or shard (embeddings) it belongs to.
+        step: optimiser step (LM), epoch (tagger) or shard (embeddings) of the event.
         values: numbers by name for `metrics`; `done` and `total` for `progress`.
-        text: for people.
+        text: text for people.
         time: seconds since 1970.
     """
 
@@ -47,23 +47,23 @@ class Journal:
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers for curves."""
+        """Write numbers for curves."""
         self._append(Event("metrics", step, values))
 
     def progress(self, step: int, done: float, total: float, text: str) -> None:
-        """How far the work is, and a line for people."""
+        """Write the progress of the work, with a line for people."""
         self._append(Event("progress", step, {"done": done, "total": total}, text))
 
     def message(self, step: int, text: str) -> None:
-        """A line for people."""
+        """Write a line for people."""
         self._append(Event("message", step, text=text))
 
     def warning(self, step: int, text: str) -> None:
-        """A line for people, about what may make the result worse than they expect."""
+        """Write a line for people about something that may harm the result."""
         self._append(Event("warning", step, text=text))
 
     def close(self) -> None:
-        """Nothing more will be said."""
+        """Close the file."""
         self._file.close()
 
     def _append(self, event: Event) -> None:
@@ -76,7 +76,7 @@ class Journal:
 
     @staticmethod
     def _end_last_line(path: Path) -> None:
-        """A process killed while writing leaves half a line; end it, so that only that line is lost."""
+        """End a line that a killed process left unfinished, so that only that line is lost."""
         if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
             with path.open("ab") as file:
                 file.write(b"\n")
@@ -84,7 +84,7 @@ class Journal:
 
 @contextlib.contextmanager
 def log_to_journal(journal: Journal) -> Iterator[None]:
-    """Write what the core logs into the journal: nobody reads a training process's own log while all goes well."""
+    """Write what the core logs into the journal: the log of a training process itself is read only after failures."""
     logger, handler = logging.getLogger("taglm"), _JournalHandler(journal)
     level = logger.level
     logger.addHandler(handler)
@@ -107,7 +107,7 @@ class _JournalHandler(logging.Handler):
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
-    """Whole lines from a byte offset on, each with the offset after it. Lines that are not events are passed over."""
+    """Yield the events from a byte offset on, each with the offset after it. Skip unfinished and unknown lines."""
     if not path.exists():
         return
     with path.open("rb") as file:

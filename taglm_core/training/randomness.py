@@ -1,4 +1,4 @@
-"""One seed, many named generators, so that adding a use of chance does not shift the others."""
+"""One seed, many named generators, so that a new use of randomness does not shift the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A generator of its own for (seed, names)."""
+    """Return the generator of its own for (seed, names)."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(_entropy(seed, names))))
 
 

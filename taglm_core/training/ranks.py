@@ -1,9 +1,9 @@
-"""Several processes that train one model together (data parallel): what each owns, and what they tell one another.
+"""Data-parallel training: the processes that train one model together, and the messages between them.
 
-Each rank reads its own rows of every batch and computes its own gradients; the mean over ranks is taken before the
-optimiser, so all ranks hold the same weights. Dense gradients travel flattened, in few messages; gradients of word
-tables row by row. Everything else (losses, requests to stop, recurrent states) travels through the CPU's backend.
-Why not torch's wrapper for this: docs/decisions/0007-own-data-parallel-step.md.
+Each rank reads its own rows of every batch and computes its own gradients. The ranks average the gradients before the
+optimiser step, so all of them hold the same weights. Dense gradients travel flattened in few messages, gradients of
+word tables row by row; everything else (losses, requests to stop, recurrent states) uses the CPU's backend.
+docs/decisions/0007-own-data-parallel-step.md explains why torch's wrapper is not used.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from torch import Tensor, distributed, nn
 
 from taglm_core.errors import ConfigError
 
-# Others wait while the first rank evaluates, or waits for a lock. A rank that died is noticed at once, by the closed
-# connection and by torchrun; this long a silence only means work.
-_PATIENCE = datetime.timedelta(days=7)
-_BUCKET = 1 << 24  # elements of one message of dense gradients: 64 MiB of float32
+# The other ranks wait while the main rank evaluates or waits for a lock, so a long silence only means work. The closed
+# connection and torchrun report a dead rank at once.
+_TIMEOUT = datetime.timedelta(days=7)
+_BUCKET = 1 << 24  # elements in one message of dense gradients: 64 MiB of float32
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """What the ranks tell one another in each step.
+class StepStatus:
+    """State of one optimiser step over all ranks.
 
     Attributes:
-        loss: mean over ranks; not finite if one rank's is not.
-        stop: some rank was asked to stop.
-        save: the first rank finds it time for a checkpoint.
-        used: for each parameter, whether some rank has a gradient.
-        rows: for each rank, how many rows each sparse gradient has.
+        loss: mean over ranks; not finite if the loss of any rank is not.
+        stop: whether any rank was asked to stop.
+        save: whether the main rank wants a checkpoint.
+        used: for each parameter, whether any rank has a gradient.
+        rows: for each rank, the number of rows of each sparse gradient.
     """
 
     loss: float
@@ -49,25 +49,25 @@ class Ranks:
     """The processes of one training, seen from one of them.
 
     Attributes:
-        rank: this one's number, from 0.
-        size: how many there are.
+        rank: number of this process, from 0.
+        size: number of processes.
     """
 
     rank: int = 0
     size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this one writes, says and publishes."""
+    def is_main(self) -> bool:
+        """Whether this rank writes checkpoints, logs and publishes."""
         return self.rank == 0
 
     @property
     def several(self) -> bool:
-        """Whether there are others."""
+        """Whether there are other ranks."""
         return self.size > 1
 
     def slice_of(self, rows: int) -> slice:
-        """This rank's rows of so many.
+        """Return the share of this rank in `rows` rows.
 
         Raises:
             ConfigError: the ranks cannot have equal shares.
@@ -80,51 +80,51 @@ class Ranks:
         share = rows // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def joined(self, part: Tensor, dim: int) -> Tensor:
-        """Equal parts of all ranks, one after the other along an axis, on the device of this one's part."""
+    def all_gather(self, part: Tensor, dim: int) -> Tensor:
+        """Concatenate the equally large parts of all ranks along an axis, on the device of this rank's part."""
         if not self.several:
             return part
-        mine = part.detach().cpu().contiguous()
-        parts = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(parts, mine)
+        own = part.detach().cpu().contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(parts, own)
         return torch.cat(parts, dim).to(part.device)
 
-    def first_says(self, value: bool) -> bool:
-        """What the first rank says."""
+    def broadcast(self, value: bool) -> bool:
+        """Return the value of the main rank."""
         if not self.several:
             return value
-        said = torch.tensor([int(value)])
-        distributed.broadcast(said, 0)
-        return bool(said.item())
+        message = torch.tensor([int(value)])
+        distributed.broadcast(message, 0)
+        return bool(message.item())
 
-    def anyone(self, value: bool) -> bool:
-        """Whether it is so on some rank."""
+    def any(self, value: bool) -> bool:
+        """Return whether the value is true on any rank."""
         if not self.several:
             return value
-        said = torch.tensor([int(value)])
-        distributed.all_reduce(said)
-        return bool(said.item())
+        message = torch.tensor([int(value)])
+        distributed.all_reduce(message)
+        return bool(message.item())
 
-    def wait(self) -> None:
-        """Until all ranks are here."""
-        self.first_says(self.anyone(False))
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.broadcast(self.any(False))
 
-    def tell(self, model: nn.Module, loss: float, *, stop: bool, save: bool) -> Word:
-        """One small message: how the step went here, against how it went on all ranks."""
+    def all_reduce_status(self, model: nn.Module, loss: float, *, stop: bool, save: bool) -> StepStatus:
+        """Combine the step of this rank with those of all others, in one small message."""
         parameters, tables = _trained(model), _sparse_tables(model)
         used = [parameter.grad is not None for parameter in parameters]
         if not self.several:
-            return Word(loss, stop, save, used, [[]])
+            return StepStatus(loss, stop, save, used, [[]])
         rows = [0.0] * (self.size * len(tables))
         for number, table in enumerate(tables):
             if table.grad is not None:
                 table.grad = table.grad.coalesce()
                 rows[self.rank * len(tables) + number] = float(table.grad._nnz())
-        said = torch.tensor([loss, stop, save and self.first, *used, *rows], dtype=torch.float64)
-        distributed.all_reduce(said)
-        total, stops, saves, *rest = said.tolist()
+        message = torch.tensor([loss, stop, save and self.is_main, *used, *rows], dtype=torch.float64)
+        distributed.all_reduce(message)
+        total, stops, saves, *rest = message.tolist()
         counts = [int(count) for count in rest[len(used) :]]
-        return Word(
+        return StepStatus(
             total / self.size,
             stops > 0,
             saves > 0,
@@ -132,20 +132,20 @@ class Ranks:
             [counts[number * len(tables) : (number + 1) * len(tables)] for number in range(self.size)],
         )
 
-    def average_gradients(self, model: nn.Module, word: Word) -> None:
-        """Put the mean over ranks in the place of each gradient.
+    def average_gradients(self, model: nn.Module, status: StepStatus) -> None:
+        """Replace each gradient by its mean over the ranks.
 
-        A parameter that no rank used (a softmax cluster without targets) keeps none, as with one rank; where only
-        others used it, this rank counts as zeros.
+        A parameter that no rank used (a softmax cluster without targets) keeps no gradient, as with one rank. Where
+        only other ranks used a parameter, this rank counts as zeros.
         """
         if not self.several:
             return
         tables = _sparse_tables(model)
         sparse = {id(table) for table in tables}
-        used = [parameter for parameter, some in zip(_trained(model), word.used, strict=True) if some]
+        used = [parameter for parameter, some in zip(_trained(model), status.used, strict=True) if some]
         for bucket in _buckets([parameter for parameter in used if id(parameter) not in sparse]):
             self._average_dense(bucket)
-        for table, *counts in zip(tables, *word.rows, strict=True):
+        for table, *counts in zip(tables, *status.rows, strict=True):
             if any(counts):
                 self._average_rows(table, counts)
 
@@ -159,12 +159,12 @@ class Ranks:
             parameter.grad = part.view_as(parameter)
 
     def _average_rows(self, table: nn.Parameter, counts: Sequence[int]) -> None:
-        """Gather the rows of all ranks (filled up to equal numbers) and add up those of the same word."""
-        most, mine = max(counts), counts[self.rank]
+        """Gather the rows of all ranks, padded to equal numbers, and add up those of the same word."""
+        most, own = max(counts), counts[self.rank]
         words = torch.zeros(most, dtype=torch.int64, device=table.device)
         values = torch.zeros(most, *table.shape[1:], dtype=table.dtype, device=table.device)
         if table.grad is not None:
-            words[:mine], values[:mine] = table.grad._indices()[0], table.grad._values()
+            words[:own], values[:own] = table.grad._indices()[0], table.grad._values()
         all_words = [torch.empty_like(words) for _ in counts]
         all_values = [torch.empty_like(values) for _ in counts]
         distributed.all_gather(all_words, words)
@@ -179,13 +179,13 @@ ALONE = Ranks()
 
 @contextlib.contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """The ranks that torchrun started this process among, connected; alone where it did not."""
+    """Connect the ranks that torchrun started; yield `ALONE` in a process that torchrun did not start."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=_PATIENCE)
+    distributed.init_process_group(backend, timeout=_TIMEOUT)
     try:
         yield Ranks(distributed.get_rank(), size)
     finally:
@@ -197,7 +197,7 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _sparse_tables(model: nn.Module) -> list[nn.Parameter]:
-    """Tables with row-wise gradients, known without looking at a gradient: on some rank there may be none."""
+    """Return the tables with row-wise gradients, without looking at gradients: a rank may have none."""
     tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding) and part.sparse}
     return [parameter for parameter in _trained(model) if id(parameter) in tables]
 

@@ -1,4 +1,4 @@
-"""How much of what a machine can do a training makes use of."""
+"""Speed of a training compared with the speed of the machine."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _SIDE, _RUNS = 768, 5
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """Floating-point operations a second of a large matrix product: what the machine can do at best.
+    """Measure the floating-point operations a second of a large matrix product: the most the machine can do.
 
-    Median of a few products of 768 x 768 matrices, on the threads that torch is set to.
+    The rate is the median over a few products of 768 x 768 matrices, with the threads of torch.
     """
     a, b = (torch.ones(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(2))
     seconds = []
-    for _ in range(_RUNS + 1):  # the first one warms up
+    for _ in range(_RUNS + 1):  # the first run warms up
         begun = time.perf_counter()
-        float(torch.mm(a, b)[0, 0])  # waits for an accelerator, too
+        float(torch.mm(a, b)[0, 0])  # also waits for an accelerator
         seconds.append(time.perf_counter() - begun)
     return 2.0 * _SIDE**3 / statistics.median(seconds[1:])
 
 
 def count_operations(work: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products (and convolutions) in a piece of work, which is done once."""
+    """Do a piece of work once, and count the floating-point operations of its products and convolutions."""
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _in_place}) as counter:
         work()
     return int(counter.get_total_flops())
 
 
 def _in_place(_: Any, a: Any, b: Any, **__: Any) -> int:
-    """Operations of `addmm_`, which torch's counter does not know: shapes [m, k] and [k, n]."""
+    """Count the operations of `addmm_`, which torch's counter does not know: shapes [m, k] and [k, n]."""
     return int(2 * a[0] * a[1] * b[1])

@@ -1,4 +1,4 @@
-"""When a training process must stop: on SIGTERM or SIGINT, and when the process that started it is gone."""
+"""Requests to stop a training process: SIGTERM, SIGINT, or the death of the parent process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PR_SET_PDEATHSIG = 1
 
 
 class StopRequest:
-    """Is made once; the loop looks at it after each step, writes a checkpoint and ends.
+    """A request to stop; the loop checks it after each step, writes a checkpoint and ends.
 
-    It takes no lock: a signal may come in the midst of the handler of another one. When a process dies, the system
-    sends SIGTERM to its children once for each of its threads, so that happens.
+    It takes no lock, because a signal may interrupt the handler of another one. That happens: when a process dies, the
+    system sends its children one SIGTERM for each of its threads.
     """
 
     def __init__(self) -> None:
@@ -26,16 +26,16 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return bool(self.reason)
 
     def check(self) -> None:
-        """Raise `Interrupted` if somebody asked; for work that has not begun."""
+        """Raise `Interrupted` if a stop was requested; for work that has not begun."""
         if self.requested:
             raise Interrupted(f"stopped ({self.reason}) before it began; run again to go on")
 
     def set(self, reason: str) -> None:
-        """Ask to stop; the first reason stays."""
+        """Request a stop; the first reason stays."""
         self.reason = self.reason or reason
 
     def listen(self) -> None:
@@ -47,7 +47,7 @@ class StopRequest:
         """Stop when the parent dies: its end of standard input closes; on Linux the system also sends SIGTERM.
 
         Args:
-            patience: seconds after the parent's death at which this process ends in any case; None for no such limit.
+            patience: seconds after which this process ends at the latest once the parent is dead; None for no limit.
         """
         parent = os.getppid()
         self.die_with_parent()

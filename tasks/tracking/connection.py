@@ -23,9 +23,9 @@ from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
 from tasks.environment import DATA
 from tasks.http import reason
-from tasks.urls import without_password
 from tasks.tracking.address import SQLITE
 from tasks.tracking.descriptions import NOTE
+from tasks.urls import without_password
 
 # What a tracking store that is away, full, locked or out of date raises (errors of requests are OSErrors).
 AWAY = (MlflowException, OSError, SQLAlchemyError)

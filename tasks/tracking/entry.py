@@ -13,8 +13,8 @@ from taglm_core.pipeline.steps import Step
 from taglm_core.store.digests import canonical_json
 from taglm_core.store.durable import read_json, write_json
 from taglm_core.store.records import Ref
-from tasks.urls import without_password
 from tasks.tracking.descriptions import experiment_name, flat_params, safe_name
+from tasks.urls import without_password
 
 STATE_FILE = "tracking.json"
 LM_ROLE = "language-model/"

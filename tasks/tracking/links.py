@@ -11,7 +11,6 @@ from mlflow.tracking import MlflowClient
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TrackingAway
 from taglm_core.pipeline.kinds import Stage
-from tasks.urls import mlflow_ui
 from tasks.tracking.address import is_there, resolve_uri
 from tasks.tracking.connection import AWAY, Connection, not_answering
 from tasks.tracking.decisions import DECISION, PROMOTED
@@ -19,6 +18,7 @@ from tasks.tracking.descriptions import artifact_link, compare_link, experiment_
 from tasks.tracking.registry import champion_of, is_registered, model_name
 from tasks.tracking.summary import CURVE_FIGURE
 from tasks.tracking.views import BEST_MODEL, CHANGES, CURVE, GAIN, HISTORY, PERPLEXITY, PIPELINE, View, experiment_tags
+from tasks.urls import mlflow_ui
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
-from tasks.urls import prefect_line
 from tasks.tracking.connection import log_params
 from tasks.tracking.descriptions import (
     FINDINGS,
@@ -30,6 +29,7 @@ from tasks.tracking.entry import FINISHED, OWN_RUNS
 from tasks.tracking.home import Home
 from tasks.tracking.summary import log_summary
 from tasks.tracking.views import PIPELINE, experiment_tags
+from tasks.urls import prefect_line
 
 REPORT = "report"
 

@@ -19,7 +19,6 @@ from taglm_core.evaluation.report import read_report
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.store.store import Artifact, Store
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.urls import prefect_line
 from tasks.tracking.connection import Connection
 from tasks.tracking.descriptions import LONGEST_TAG, NOTE
 from tasks.tracking.entry import FINISHED, REPORT_TAG, Entry
@@ -33,6 +32,7 @@ from tasks.tracking.variants import (
     variants_of_report,
 )
 from tasks.tracking.views import MODELS_TAG
+from tasks.urls import prefect_line
 
 CONTEXTS = {"train": "training", "text": "training", "dev": "validation", "test": "testing"}
 TABLES = "mlflow.loggedArtifacts"  # the UI shows tables that this tag lists

@@ -21,7 +21,6 @@ from taglm_core.store.durable import write_json
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact
 from taglm_core.training.journal import JOURNAL, read_events
-from tasks.urls import mlflow_ui
 from tasks.tracking.added import AddedResults
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.claim import Claim
@@ -33,6 +32,7 @@ from tasks.tracking.outcome import Outcome, begun_path, outcomes, put_aside
 from tasks.tracking.publishing import Published, publish
 from tasks.tracking.runs import StageRun, TrackedRun
 from tasks.tracking.words import drop, drop_stale, orphans, words
+from tasks.urls import mlflow_ui
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
 logger = logging.getLogger("taglm")

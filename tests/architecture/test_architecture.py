@@ -40,6 +40,16 @@ def test_no_drawer_modules() -> None:
     assert [path for path in SOURCES if path.stem in drawers] == []
 
 
+@pytest.mark.parametrize("layer", PACKAGES)
+def test_no_two_modules_of_a_layer_have_one_name(layer: str) -> None:
+    """A name leads to one file."""
+    found: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / layer) and path.stem != "__init__":
+            found.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert [paths for paths in found.values() if len(paths) > 1] == []
+
+
 def test_modules_stay_small() -> None:
     """About 300 lines: split by subject before that."""
     assert {path.name: lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 330} == {}

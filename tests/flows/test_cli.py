@@ -22,7 +22,6 @@ from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, Work, list_files
-from tests.building import DEMO_SOURCES
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,38 +68,6 @@ def test_status_of_an_empty_store(tmp_path: Path) -> None:
     assert "report" in done.stdout
     assert "objects 0 B, unfinished work 0 B, damaged 0 B" in done.stdout
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("plan", "nowhere.yaml"), "cannot be read"),
-        (("plan", "DEMO", "--set", "tagger.unts=3"), "did you mean tagger.units?"),
-        (("run", "DEMO", "--only", "tagg"), "the stages are ingest, pretrain, embed, tag"),
-        (("run", "DEMO", "--from", "tag", "--to", "embed"), "comes after"),
-        (("run", "DEMO", "--only", "tag", "--to", "tag"), "--only STAGE is short for"),
-        (("tag", "DEMO", "--only"), "build them with `taglm embed"),
-        (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing named 'no'"),
-        (("perplexity", "DEMO", os.devnull), "found a device"),
-        (("perplexity", "DEMO", __file__), "train with `taglm pretrain"),
-        (
-            ("perplexity", "DEMO", __file__, "--lm", "large"),
-            "no 'large'; the language models of",
-        ),
-        (("run", "DEMO", "--set", "labelled.train=no/such.conll"), "labelled.test: missing"),
-        (
-            ("run", "DEMO", *(f"--set={one}" for one in DEMO_SOURCES), "--set=labelled.train=no/such.conll"),
-            "no/such.conll",
-        ),
-    ],
-)
-def test_errors_are_one_message_without_a_stack_trace(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    """Exit status 1, the remedy, no traceback."""
-    demo = str(ROOT / "experiments" / "demo.yaml")
-    done = taglm(tmp_path, *(demo if argument == "DEMO" else argument for argument in arguments))
-    assert done.returncode == 1
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 def publish(store: Store, kind: str, config: dict[str, Any], inputs: dict[str, str], **counts: int) -> Ref:

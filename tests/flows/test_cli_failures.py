@@ -22,7 +22,8 @@ from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.store import Store
 from taglm_core.store.system_errors import system_error
-from tests.flows.test_cli import publish
+from tests.building import DEMO_SOURCES
+from tests.flows.test_cli import ROOT, publish
 
 
 class Ended:
@@ -52,6 +53,38 @@ def taglm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def experiment(name: str = "x.yaml") -> str:
     Path(name).write_text("name: x\n")
     return name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("plan", "nowhere.yaml"), "cannot be read"),
+        (("plan", "DEMO", "--set", "tagger.unts=3"), "did you mean tagger.units?"),
+        (("run", "DEMO", "--only", "tagg"), "the stages are ingest, pretrain, embed, tag"),
+        (("run", "DEMO", "--from", "tag", "--to", "embed"), "comes after"),
+        (("run", "DEMO", "--only", "tag", "--to", "tag"), "--only STAGE is short for"),
+        (("tag", "DEMO", "--only"), "make it with `taglm embed"),
+        (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing named 'no'"),
+        (("perplexity", "DEMO", os.devnull), "found a device"),
+        (("perplexity", "DEMO", __file__), "train with `taglm pretrain"),
+        (
+            ("perplexity", "DEMO", __file__, "--lm", "large"),
+            "no 'large'; the language models of",
+        ),
+        (("run", "DEMO", "--set", "labelled.train=no/such.conll"), "labelled.test: missing"),
+        (
+            ("run", "DEMO", *(f"--set={one}" for one in DEMO_SOURCES), "--set=labelled.train=no/such.conll"),
+            "no/such.conll",
+        ),
+    ],
+)
+def test_errors_are_one_message_without_a_stack_trace(taglm: Taglm, arguments: tuple[str, ...], message: str) -> None:
+    """Exit status 1, the remedy, no traceback."""
+    demo = str(ROOT / "experiments" / "demo.yaml")
+    ended = taglm(*(demo if argument == "DEMO" else argument for argument in arguments))
+    assert ended.status == 1
+    assert message in ended.printed
+    assert "Traceback" not in ended.printed
 
 
 def test_an_unforeseen_error_is_one_message_and_a_file(

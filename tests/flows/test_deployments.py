@@ -159,9 +159,10 @@ def test_no_path_of_a_machine() -> None:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def running(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Services]:
     """What `make up` starts, without MLflow, on free ports and in a folder of its own."""
-    with services(tmp_path_factory.mktemp("services") / "data", mlflow=False) as started:
+    home = tmp_path_factory.mktemp("services") / "data"
+    with services(home, mlflow=False, database=prefect_database) as started:
         yield started
 
 

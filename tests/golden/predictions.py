@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.evaluation.calibration import calibrate_spans, calibrate_tokens
-from taglm_core.evaluation.errors import analyse_errors
+from taglm_core.evaluation.error_analysis import analyse_errors
 from taglm_core.evaluation.predictions import Predictions, read_predictions, write_predictions
 from taglm_core.evaluation.report import EvaluationRow, build_comparison, to_json
 from taglm_core.evaluation.scores import score, type_confusion
@@ -74,9 +75,7 @@ def report(folder: Path) -> dict[str, Any]:
     errors = analyse_errors(
         files,
         corpus_files(folder / "train"),
-        threads=1,
-        memory_limit="500MB",
-        temp_dir=folder / "duckdb",
+        DatabaseLimits(1, "500MB", folder / "duckdb"),
         mistakes=3,
     )
     return _plain(

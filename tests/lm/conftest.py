@@ -13,9 +13,9 @@ import torch
 from taglm_core.config.language_model import CharCnnInput, Direction, FullSoftmax, LanguageModelConfig, WordInput
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.lm.extraction import Tokens, read_passages
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, WordTable, build_network
 from taglm_core.lm.pretrained import PretrainedVectors
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.devices import open_device
 from taglm_core.training.randomness import seed_torch
 

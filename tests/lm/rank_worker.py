@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from taglm_core.config.language_model import AdaptiveSoftmax, LanguageModelConfig, SampledSoftmax
 from taglm_core.errors import Interrupted, NonFiniteLoss
-from taglm_core.lm.job import LmJob
-from taglm_core.training.ranks import Ranks, Word, joined_ranks
+from taglm_core.lm.lm_training import LmTraining
+from taglm_core.training.ranks import Ranks, StepStatus, joined_ranks
 from taglm_core.training.stopping import StopRequest
 from tests.lm.conftest import small_config
 from tests.lm.test_training import StopAfter, run
@@ -38,12 +38,12 @@ def main(folder: Path, where: str) -> None:
         facts: dict[str, object] = {"lacking": 0}
         average = Ranks.average_gradients
 
-        def counted(self: Ranks, model: torch.nn.Module, word: Word) -> None:
+        def counted(self: Ranks, model: torch.nn.Module, status: StepStatus) -> None:
             parameters = [p for p in model.parameters() if p.requires_grad]
-            lacking = sum(some and p.grad is None for p, some in zip(parameters, word.used, strict=True))
+            lacking = sum(some and p.grad is None for p, some in zip(parameters, status.used, strict=True))
             facts["lacking"] = int(str(facts["lacking"])) + lacking
-            facts["unused"] = int(str(facts.get("unused", 0))) + word.used.count(False)
-            average(self, model, word)
+            facts["unused"] = int(str(facts.get("unused", 0))) + status.used.count(False)
+            average(self, model, status)
 
         Ranks.average_gradients = counted  # type: ignore[method-assign]
         for name, config in CONFIGS.items():
@@ -53,16 +53,16 @@ def main(folder: Path, where: str) -> None:
         keep(run(folder / "whole", DROPPED, StopRequest(), ranks, where), folder, "whole", ranks)
         for looks in (1, 5):  # the second rank alone is asked to stop
             try:
-                run(folder / "parts", DROPPED, StopAfter(looks) if not ranks.first else StopRequest(), ranks, where)
+                run(folder / "parts", DROPPED, StopAfter(looks) if not ranks.is_main else StopRequest(), ranks, where)
             except Interrupted as error:
                 facts.setdefault("interrupted", []).append(str(error))  # type: ignore[attr-defined]
-        job = run(folder / "parts", DROPPED, StopRequest(), ranks, where)
-        keep(job, folder, "parts", ranks)
+        training = run(folder / "parts", DROPPED, StopRequest(), ranks, where)
+        keep(training, folder, "parts", ranks)
         facts["dropout"] = torch.rand(1).item()
 
-        original = LmJob.loss
-        LmJob.loss = lambda job: (  # type: ignore[method-assign]
-            original(job) * (float("nan") if job.step == 3 and not ranks.first else 1.0)
+        original = LmTraining.loss
+        LmTraining.loss = lambda training: (  # type: ignore[method-assign]
+            original(training) * (float("nan") if training.step == 3 and not ranks.is_main else 1.0)
         )
         try:
             run(folder / "nan", DROPPED, StopRequest(), ranks, where)
@@ -71,10 +71,10 @@ def main(folder: Path, where: str) -> None:
         (folder / f"facts-{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def keep(job: LmJob, folder: Path, name: str, ranks: Ranks) -> None:
+def keep(training: LmTraining, folder: Path, name: str, ranks: Ranks) -> None:
     """The weights of a rank, and what the held-out text says."""
-    perplexity = torch.tensor([job.heldout_perplexity()])
-    save_file({"perplexity": perplexity, **job.model.state_dict()}, folder / f"{name}-{ranks.rank}.safetensors")
+    perplexity = torch.tensor([training.heldout_perplexity()])
+    save_file({"perplexity": perplexity, **training.model.state_dict()}, folder / f"{name}-{ranks.rank}.safetensors")
 
 
 if __name__ == "__main__":

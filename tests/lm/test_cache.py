@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.errors import ConfigError, InputError, MismatchError
-from taglm_core.lm.cache import INDEX, EmbeddingCache, Place, part_name, token_digest, write_index
+from taglm_core.lm.cache import INDEX, EmbeddingCache, RowRange, part_name, token_digest, write_index
 from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, encode, read_part, write_part
 from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_online, embed_shard
 from taglm_core.lm.shards import Layout, lay_out, shards
@@ -36,7 +36,7 @@ def fill(folder: Path, small: Small, config: EmbeddingConfig, documents: list[in
         embed_shard(small.lm, shard, key, scratch.put, batch=config.batch_sentences)
         write_part(folder / part_name(shard.number), scratch.rows, scratch.largest)
         scratch.remove()
-    write_index(folder / INDEX, layout.places, layout.digests, key)
+    write_index(folder / INDEX, layout.ranges, layout.digests, key)
     return layout
 
 
@@ -67,7 +67,7 @@ def test_cached_equals_online_and_exact(folder: Path, small: Small, precision: s
 def test_identical_sentences_are_stored_once(folder: Path, small: Small, context: str, rows: int) -> None:
     """Sentence 2 repeats sentence 0 and shares its place, unless what stands before it matters."""
     layout = fill(folder, small, small_shards(context=context), [0, 0, 1, 1, 1])
-    assert (layout.places[0] == layout.places[2]) is (context == "sentence")
+    assert (layout.ranges[0] == layout.ranges[2]) is (context == "sentence")
     assert sum(layout.rows) == rows
     files = [pa.ipc.open_file(path).read_all().num_rows for path in sorted(folder.glob("part-*.arrow"))]
     assert files == layout.rows
@@ -105,14 +105,15 @@ def test_gather_gives_what_was_put(
         write_part(folder / part_name(number), scratch.rows, scratch.largest)
         assert scratch.largest == 127
     rows = st.integers(0, ROWS + 20) | st.integers(ROWS - 5, ROWS + 5)
-    places = data.draw(st.lists(st.builds(Place, st.integers(0, 1), rows, st.integers(1, 20)), min_size=1, max_size=8))
-    write_index(folder / INDEX, places, [b"0" * 16] * len(places), key)
+    row_range = st.builds(RowRange, st.integers(0, 1), rows, st.integers(1, 20))
+    ranges = data.draw(st.lists(row_range, min_size=1, max_size=8))
+    write_index(folder / INDEX, ranges, [b"0" * 16] * len(ranges), key)
     cache = EmbeddingCache(folder)
-    out = np.full((len(places), 25, 8), np.nan, cache.dtype)  # wider: several caches stand side by side
-    cache.gather(list(range(len(places))), out[:, :, 1:7])
-    for target, place in zip(out, places, strict=True):
-        assert np.array_equal(target[: place.length, 1:7], states[place.shard, place.row : place.row + place.length])
-        assert not target[place.length :, 1:7].any()
+    out = np.full((len(ranges), 25, 8), np.nan, cache.dtype)  # wider: several caches stand side by side
+    cache.gather(list(range(len(ranges))), out[:, :, 1:7])
+    for target, rows in zip(out, ranges, strict=True):
+        assert np.array_equal(target[: rows.length, 1:7], states[rows.shard, rows.row : rows.row + rows.length])
+        assert not target[rows.length :, 1:7].any()
     assert np.isnan(out[:, :, [0, 7]]).all()
 
 
@@ -123,7 +124,7 @@ def test_gather_gives_what_was_put(
 )  # fmt: skip
 def test_what_does_not_belong_is_refused(folder: Path, small: Small, wrong: dict[str, Any]) -> None:
     """The message says which field differs, what is there and what is asked for."""
-    write_index(folder / INDEX, [Place(0, 0, 1)], [b"0" * 16], PLAIN)
+    write_index(folder / INDEX, [RowRange(0, 0, 1)], [b"0" * 16], PLAIN)
     right = dataclasses.asdict(PLAIN)
     EmbeddingCache(folder, **right)
     name, value = next(iter(wrong.items()))
@@ -221,8 +222,8 @@ def test_the_layout_is_what_the_shards_hold(corpus: list[tuple[Tokens, bool]], s
     found = list(shards(lambda: sentences, shard_tokens=size, context=context))
     assert [shard.rows for shard in found] == layout.rows
     assert all(rows >= size for rows in layout.rows[:-1])
-    for (tokens, _), place, digest in zip(sentences, layout.places, layout.digests, strict=True):
+    for (tokens, _), rows, digest in zip(sentences, layout.ranges, layout.digests, strict=True):
         for offset in range(len(tokens)):
-            assert found[place.shard].token(place.row + offset) == (tokens, offset)
-        assert (place.length, digest) == (len(tokens), token_digest(tokens))
+            assert found[rows.shard].token(rows.row + offset) == (tokens, offset)
+        assert (rows.length, digest) == (len(tokens), token_digest(tokens))
     assert layout.tokens == sum(len(tokens) for tokens, _ in sentences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import Interrupted, MismatchError
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
 from taglm_core.lm.model import load_language_model
 from taglm_core.lm.reading import carried_perplexity
 from taglm_core.lm.streams import Streams
@@ -86,9 +87,19 @@ class Weeks:
         return self.train(self.experiment(text, *changes, latest=latest))
 
 
-@pytest.fixture(params=[CHARACTERS, WORDS, VECTORS], ids=["characters", "words", "vectors"])
-def weeks(tmp_path: Path, request: pytest.FixtureRequest) -> Weeks:
-    return Weeks(tmp_path, request.param)
+@pytest.fixture(scope="module", params=[CHARACTERS, WORDS, VECTORS], ids=["characters", "words", "vectors"])
+def first_week(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """A folder in which the model of text a is trained already, and the model's settings."""
+    root = tmp_path_factory.mktemp("weeks")
+    Weeks(root, request.param).run("a")
+    return root, request.param
+
+
+@pytest.fixture
+def weeks(tmp_path: Path, first_week: tuple[Path, str]) -> Weeks:
+    """A copy of the first week: `run("a")` finds its model in the store."""
+    shutil.copytree(first_week[0], tmp_path, dirs_exist_ok=True)
+    return Weeks(tmp_path, first_week[1])
 
 
 def metrics(artifact: Artifact) -> dict[str, float]:
@@ -131,11 +142,11 @@ def test_streams_start_from_the_break_state_of_the_base(small: Small) -> None:
     config = small.lm.config.model_copy(update={"average": 0.9})
     streams = Streams([Memory(text(40, 1))], streams=4, window=5, backward=False, seed=1)
     heldout, state = text(100, 3), small.lm.break_state
-    job = LmJob(small.lm.network, small.table, streams, heldout, config, Intervals(5, 20), start=state)
+    training = LmTraining(small.lm.network, small.table, streams, heldout, config, Intervals(5, 20), start=state)
     own = carried_perplexity(small.lm.network, small.table, heldout, state.expand(3))
-    assert job.heldout_perplexity() == own
+    assert training.heldout_perplexity() == own
     assert own != carried_perplexity(small.lm.network, small.table, heldout, small.lm.network.zero_state(3))
-    packed = job.pack().tensors
+    packed = training.pack().tensors
     for row in range(4):
         assert torch.equal(packed["hidden"][:, row], state.hidden[:, 0])
         assert torch.equal(packed["cell"][:, row], state.cell[:, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch.overrides import TorchFunctionMode
 from taglm_core.config.language_model import AdaptiveSoftmax, FullSoftmax, LanguageModelConfig, SampledSoftmax
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.errors import ConfigError
-from taglm_core.lm.job import Intervals, LmJob
+from taglm_core.lm.lm_training import Intervals, LmTraining
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.reading import distinct_words, pad, sentence_states
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.nn import characters
 from taglm_core.nn.softmax import block_losses
 from taglm_core.training import devices
@@ -28,7 +29,7 @@ from taglm_core.training.devices import Device, native_bfloat16, open_device
 from taglm_core.training.loop import take_step
 from tests.lm.conftest import WORDS, small_config
 from tests.lm.test_streams import Memory
-from tests.lm.test_training import new_job, text
+from tests.lm.test_training import new_training, text
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 MODELS: dict[str, LanguageModelConfig] = {
@@ -82,19 +83,19 @@ def move(network: nn.Module, device: torch.device) -> None:
             setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device=device)))
 
 
-def on_device(config: LanguageModelConfig, device: Device) -> LmJob:
-    """A job whose network lies on a device."""
+def on_device(config: LanguageModelConfig, device: Device) -> LmTraining:
+    """A training whose network lies on a device."""
     vocabulary = LmVocabulary(WORDS, shapes=True)
     network = build_network(config, len(vocabulary))
     move(network, device.torch)
     table = WordTable([BOUNDARY, *WORDS], vocabulary, config)
     streams = Streams([Memory(text(40, 1))], streams=4, window=5, backward=False, seed=1)
-    return LmJob(network, table, streams, text(40, 3), config, Intervals(5, 20), device)
+    return LmTraining(network, table, streams, text(40, 3), config, Intervals(5, 20), device)
 
 
-def evaluate(job: LmJob, device: torch.device) -> None:
+def evaluate(training: LmTraining, device: torch.device) -> None:
     """What is done with a network on held-out text."""
-    network, table = job._network.eval(), job._table
+    network, table = training._network.eval(), training._table
     words = distinct_words(network, table, np.arange(24).reshape(6, 4) % 30)
     states, state = network(*words, network.zero_state(4))
     assert state.cell.device == device
@@ -106,31 +107,33 @@ def evaluate(job: LmJob, device: torch.device) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_whole_step_stays_on_its_device(fake: FakeTensorMode, name: str) -> None:
-    """The job's loss, backward, clipping, optimiser, then held-out text.
+    """The training's loss, backward, clipping, optimiser, then held-out text.
 
     The device is called meta: backward asks the device of a gradient for its streams, and a build of torch without
     CUDA has nobody to answer for `cuda:0`. A tensor left on the CPU raises all the same.
     """
-    job, device = on_device(MODELS[name], Device("meta", 1)), torch.device("meta")
-    job.model.train()
+    training, device = on_device(MODELS[name], Device("meta", 1)), torch.device("meta")
+    training.model.train()
     for _ in range(2):  # the second step starts from the state of the first
-        job.loss().backward()
-    gradients = [parameter.grad for parameter in job.model.parameters() if parameter.grad is not None]
+        training.loss().backward()
+    gradients = [parameter.grad for parameter in training.model.parameters() if parameter.grad is not None]
     assert {gradient.device for gradient in gradients} == {device}
-    nn.utils.clip_grad_norm_([p for p in job.model.parameters() if p.grad is not None and not p.grad.is_sparse], 1.0)
-    for optimizer in job.optimizers:
+    nn.utils.clip_grad_norm_(
+        [p for p in training.model.parameters() if p.grad is not None and not p.grad.is_sparse], 1.0
+    )
+    for optimizer in training.optimizers:
         for group in optimizer.param_groups:  # rows without numbers cannot be added up
             group["params"] = [p for p in group["params"] if p.grad is None or not p.grad.is_sparse]
         optimizer.step()
-    evaluate(job, device)
+    evaluate(training, device)
 
 
 def test_the_tests_above_notice_a_tensor_on_the_wrong_device(fake: FakeTensorMode) -> None:
     """A target that was left on the CPU is not let through."""
-    job = on_device(MODELS["tied"], Device("meta", 1))
-    job._device = Device("cpu", 1)  # uploads nothing
+    training = on_device(MODELS["tied"], Device("meta", 1))
+    training._device = Device("cpu", 1)  # uploads nothing
     with pytest.raises(Exception, match="same device"):
-        job.loss()
+        training.loss()
 
 
 def test_precision_is_refused_where_the_hardware_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,10 +162,10 @@ def test_cuda_precision_follows_the_compute_capability(monkeypatch: pytest.Monke
 def test_bfloat16_trains_to_nearly_the_same_loss(name: str) -> None:
     """Weights, gradients, losses and cell states stay float32; held-out perplexity is measured in float32."""
     config = MODELS[name].model_copy(update={"steps": 40, "learning_rate": 0.02, "dropout": 0.0})
-    exact, rounded = new_job(config), new_job(config, precision="bfloat16")
+    exact, rounded = new_training(config), new_training(config, precision="bfloat16")
     assert exact.heldout_perplexity() == rounded.heldout_perplexity()
     for _ in range(config.steps):
-        losses = [take_step(job) for job in (exact, rounded)]
+        losses = [take_step(training) for training in (exact, rounded)]
         exact.step, rounded.step = exact.step + 1, rounded.step + 1
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
@@ -178,16 +181,26 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device("cpu", 1, compiled=True)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler meets warnings of its own, which would be errors
 @pytest.mark.skipif(devices._cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("name", ["char-cnn, adaptive", "tied"])
-def test_compiled_parts_give_the_same_losses(name: str) -> None:
-    """Highway layers and softmax compiled: the losses of the eager ones up to rounding, and it is recorded."""
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("char-cnn, adaptive", "eager"),
+        pytest.param("char-cnn, adaptive", "inductor", marks=pytest.mark.real),
+        pytest.param("tied", "inductor", marks=pytest.mark.real),
+    ],
+)
+def test_compiled_parts_give_the_same_losses(name: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Highway layers and softmax compiled: the losses of the eager ones up to rounding, and it is recorded.
+
+    `make test` traces the parts and runs what was traced; `make test-real` has C++ made of it, which takes 20 s.
+    """
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     config = MODELS[name].model_copy(update={"steps": 6, "dropout": 0.0})
-    eager, compiled = new_job(config), new_job(config, compiled=True)
+    eager, compiled = new_training(config), new_training(config, compiled=True)
     for _ in range(config.steps):
-        losses = [take_step(job) for job in (eager, compiled)]
+        losses = [take_step(training) for training in (eager, compiled)]
         eager.step, compiled.step = eager.step + 1, compiled.step + 1
         assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert compiled.heldout_perplexity() == pytest.approx(eager.heldout_perplexity(), rel=1e-5)
@@ -209,11 +222,11 @@ def test_generators_of_cuda_are_kept() -> None:
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 @pytest.mark.parametrize("name", MODELS)
 def test_cuda_comes_to_nearly_the_loss_of_the_cpu(name: str, precision: str) -> None:
-    """The same job on both, no dropout."""
+    """The same training on both, no dropout."""
     config = MODELS[name].model_copy(update={"steps": 20, "learning_rate": 0.02, "dropout": 0.0})
-    cpu, cuda = new_job(config), new_job(config, precision=precision, where="cuda")
+    cpu, cuda = new_training(config), new_training(config, precision=precision, where="cuda")
     for _ in range(config.steps):
-        losses = [take_step(job) for job in (cpu, cuda)]
+        losses = [take_step(training) for training in (cpu, cuda)]
         cpu.step, cuda.step = cpu.step + 1, cuda.step + 1
     assert losses[1] == pytest.approx(losses[0], rel=0.01 if precision == "float32" else 0.05)
     assert cuda._state.cell.dtype == torch.float32

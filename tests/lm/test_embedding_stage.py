@@ -143,8 +143,14 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "small", ["word with vectors"], indirect=True
+)  # each process imports torch: one kind of model is enough
 def test_a_killed_process_costs_one_shard(bench: BuildContext) -> None:
-    """Of two real processes one is killed with -9 at a shard; the other makes all the rest, and later runs that one."""
+    """Of two real processes one is killed with -9 at a shard; the other makes all the rest, and later runs that one.
+
+    Each process imports torch for seconds, and none of this depends on what the model reads: one kind is enough.
+    """
     _, files = build(bench)
     work, context = work_of(bench), multiprocessing.get_context("spawn")
     with locked(work.claim(3)):  # nobody gets this one for now
@@ -163,8 +169,14 @@ def test_a_killed_process_costs_one_shard(bench: BuildContext) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "small", ["char-cnn"], indirect=True
+)  # each process imports torch: one kind of model is enough
 def test_further_processes_help(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is slow gets real help; the bytes are those of a process alone, and nobody is left over."""
+    """A process that is slow gets real help; the bytes are those of a process alone, and nobody is left over.
+
+    One kind of model, as above.
+    """
     _, files = build(bench)
     made, make, deadline = [], embed_shards.make_shard, time.monotonic() + 60
 
@@ -260,11 +272,11 @@ def test_asking_for_places_in_vain_holds_nothing(bench: BuildContext, monkeypatc
 def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
     """Further processes take free places only, and no more than asked for."""
     with locked(place_of(tmp_path, 1)):
-        with embed_shards._spare_places(tmp_path, 4, 2) as found:
+        with embed_shards._spare_slots(tmp_path, 4, 2) as found:
             assert found == 2
-            with embed_shards._spare_places(tmp_path, 4, 5) as more:
+            with embed_shards._spare_slots(tmp_path, 4, 5) as more:
                 assert more == 1
-        with embed_shards._spare_places(tmp_path, 4, 5) as found:
+        with embed_shards._spare_slots(tmp_path, 4, 5) as found:
             assert found == 3
 
 

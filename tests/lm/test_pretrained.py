@@ -12,10 +12,10 @@ import torch
 from flows.cli_doctor import check
 from taglm_core.config.language_model import CharCnnInput, FullSoftmax, LanguageModelConfig, WordInput
 from taglm_core.errors import InputError, MismatchError
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import WordTable, build_network, load_language_model, save_language_model
 from taglm_core.lm.pretrained import NO_ROW, PretrainedVectors
-from taglm_core.lm.vocabulary import LmVocabulary
-from taglm_core.nn.language_model import WithVectors
+from taglm_core.nn.lm_network import WithVectors
 from taglm_core.pipeline.plan import recipe_of
 from tests.lm.conftest import VECTORS, WORDS, Small, small_config
 from tests.lm.test_continuing import SHORT, Weeks

@@ -104,8 +104,8 @@ def test_a_checkpoint_holds_all_streams_and_goes_on_with_another_number_of_ranks
     generators = kept.tensors["generator.cpu"]
     assert len(generators) == 2
     assert not torch.equal(*generators)
-    job = run(pair.folder / "nan", DROPPED, StopRequest())
-    assert job.step == DROPPED.steps
+    training = run(pair.folder / "nan", DROPPED, StopRequest())
+    assert training.step == DROPPED.steps
     said = [event.text for event, _ in read_events(pair.folder / "nan" / JOURNAL) if "instead of" in event.text]
     assert len(said) == 1
     assert "with 1 ranks instead of 2" in said[0]
@@ -125,7 +125,7 @@ def test_two_cuda_devices_come_to_the_weights_of_one_cpu(tmp_path: Path) -> None
 
 def test_the_first_rank_holds_the_devices_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken one after the other, so that two trainings cannot wait for each other; by their names on the machine."""
-    monkeypatch.setattr(Ranks, "wait", lambda _: None)
+    monkeypatch.setattr(Ranks, "barrier", lambda _: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
 
     def free() -> list[str]:

@@ -14,7 +14,7 @@ from taglm_core.config.language_model import Direction
 from taglm_core.lm import scoring
 from taglm_core.lm.model import TrainedLm
 from taglm_core.lm.scoring import score_sentences, score_text
-from taglm_core.nn.language_model import LmState
+from taglm_core.nn.lm_network import LmState
 from tests.lm.conftest import Small
 
 TEXT = [("w3", "w1", "Unseen-Word", "w7"), ("w2",), ("w5", "1984", "w5", "w9", "w11", "w3"), ("Oslo", "w4")] * 3

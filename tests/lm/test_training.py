@@ -21,10 +21,10 @@ from taglm_core.config.language_model import (
 )
 from taglm_core.corpus.vocabulary import BOUNDARY
 from taglm_core.errors import ConfigError, Interrupted, NonFiniteLoss
-from taglm_core.lm.job import Intervals, LmJob, learning_rate
+from taglm_core.lm.lm_training import Intervals, LmTraining, learning_rate
+from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import WordTable, build_network
 from taglm_core.lm.streams import Streams
-from taglm_core.lm.vocabulary import LmVocabulary
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import open_device
 from taglm_core.training.journal import JOURNAL, Journal, read_events
@@ -59,41 +59,41 @@ def text(count: int, seed: int) -> list[np.ndarray]:
     ]
 
 
-def new_job(
+def new_training(
     config: LanguageModelConfig,
     ranks: Ranks = ALONE,
     *,
     precision: str = "float32",
     compiled: bool = False,
     where: str = "cpu",
-) -> LmJob:
-    """A fresh job over the cycles."""
+) -> LmTraining:
+    """A fresh training over the cycles."""
     device = open_device(where, 1, precision=precision, compiled=compiled, ranks=ranks)
     vocabulary = LmVocabulary(WORDS, shapes=True)
     seed_torch(config.seed, "test")
     network = device.prepared(build_network(config, len(vocabulary)))
-    if not ranks.first:
+    if not ranks.is_main:
         seed_torch(config.seed, "test", ranks.rank)
     table = WordTable([BOUNDARY, *WORDS], vocabulary, config)
     shards = [Memory(text(40, 1)), Memory(text(30, 2))]
     streams = Streams(shards, streams=config.streams, window=config.window, backward=False, seed=config.seed)
-    return LmJob(network, table, streams, text(40, 3), config, Intervals(log=5, evaluate=20), device, ranks)
+    return LmTraining(network, table, streams, text(40, 3), config, Intervals(log=5, evaluate=20), device, ranks)
 
 
 def run(
     folder: Path, config: LanguageModelConfig, stop: StopRequest, ranks: Ranks = ALONE, where: str = "cpu"
-) -> LmJob:
+) -> LmTraining:
     """Train with a checkpoint after every step."""
-    job, journal = (
-        new_job(config, ranks, where=where),
-        Journal(folder / (JOURNAL if ranks.first else f"{ranks.rank}-{JOURNAL}")),
+    training, journal = (
+        new_training(config, ranks, where=where),
+        Journal(folder / (JOURNAL if ranks.is_main else f"{ranks.rank}-{JOURNAL}")),
     )
     try:
-        train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0),
+        train(training, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0),
               ranks=ranks)  # fmt: skip
     finally:
         journal.close()
-    return job
+    return training
 
 
 @pytest.mark.parametrize("where", DEVICES)
@@ -137,10 +137,10 @@ def test_nothing_reads_memory_that_nobody_wrote(
     """With fresh memory full of nan, as torch leaves it where asked to, the same losses and held-out perplexity."""
     found = []
     for filled in (False, True):
-        job = new_job(small_config(kind, dropout=0.3, softmax=softmax), where=where)
+        training = new_training(small_config(kind, dropout=0.3, softmax=softmax), where=where)
         monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
         assert not filled or bool(torch.empty(3).isnan().all())
-        found.append(([take_step(job) for _ in range(5)], job.heldout_perplexity()))
+        found.append(([take_step(training) for _ in range(5)], training.heldout_perplexity()))
     assert found[0] == found[1]
 
 
@@ -151,8 +151,8 @@ def test_nothing_reads_memory_that_nobody_wrote(
 def test_it_learns_the_language(tmp_path: Path, changes: dict[str, object]) -> None:
     """Cycles are predictable but for starts and ends: held-out perplexity falls from about V to below 8."""
     config = small_config("char-cnn", steps=250, learning_rate=0.02, streams=8, window=10, **changes)
-    job = new_job(config)
-    before = job.heldout_perplexity()
+    training = new_training(config)
+    before = training.heldout_perplexity()
     after = run(tmp_path, config, StopRequest()).heldout_perplexity()
     assert before > 30
     assert after < 8
@@ -160,7 +160,10 @@ def test_it_learns_the_language(tmp_path: Path, changes: dict[str, object]) -> N
 
 def test_accumulated_gradients_are_the_mean_of_their_windows() -> None:
     """Two windows in one step: the gradient is the mean of the two, the second window with the state of the first."""
-    plain, both = new_job(small_config("char-cnn", steps=4)), new_job(small_config("char-cnn", steps=4, accumulate=2))
+    plain, both = (
+        new_training(small_config("char-cnn", steps=4)),
+        new_training(small_config("char-cnn", steps=4, accumulate=2)),
+    )
     losses, gradients = [], []
     for _ in range(2):
         plain.model.zero_grad()
@@ -177,27 +180,27 @@ def test_accumulated_gradients_are_the_mean_of_their_windows() -> None:
 
 def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None:
     """The loss was fine, its gradient is not: stopped before the optimiser, so no checkpoint holds such weights."""
-    job = new_job(small_config("char-cnn", steps=5))
-    weights = [weight.clone() for weight in job.model.parameters()]
-    next(job.model.layers.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    training = new_training(small_config("char-cnn", steps=5))
+    weights = [weight.clone() for weight in training.model.parameters()]
+    next(training.model.layers.parameters()).register_hook(lambda gradient: gradient * float("inf"))
     journal = Journal(tmp_path / JOURNAL)
     with pytest.raises(NonFiniteLoss, match=r"norm of the gradients is (nan|inf) at step 1 \(epoch 0, shard"):
         train(
-            job,
+            training,
             checkpoints=Checkpoints(tmp_path / "c", 2),
             journal=journal,
             stop=StopRequest(),
             settings=LoopSettings(0),
         )
     journal.close()
-    assert all(torch.equal(a, b) for a, b in zip(weights, job.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights, training.model.parameters(), strict=True))
     assert Checkpoints(tmp_path / "c", 2).latest() is None
 
 
 def test_checkpoints_come_by_steps_too(tmp_path: Path) -> None:
     """Every third step, however long the time between them may be."""
     journal = Journal(tmp_path / JOURNAL)
-    train(new_job(small_config("word", steps=8)), checkpoints=Checkpoints(tmp_path / "c", 9), journal=journal,
+    train(new_training(small_config("word", steps=8)), checkpoints=Checkpoints(tmp_path / "c", 9), journal=journal,
           stop=StopRequest(), settings=LoopSettings(1e9, checkpoint_steps=3))  # fmt: skip
     journal.close()
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-000000003", "step-000000006"]
@@ -206,9 +209,9 @@ def test_checkpoints_come_by_steps_too(tmp_path: Path) -> None:
 def test_measuring_changes_no_number(tmp_path: Path) -> None:
     """Measured before training, dropout on: the same losses; the share of the matrix products' rate is said."""
     config = small_config("char-cnn", dropout=0.3, steps=6)
-    plain = new_job(config)
+    plain = new_training(config)
     losses = [take_step(plain) for _ in range(3)]
-    measured = new_job(config)
+    measured = new_training(config)
     measured.measure()
     assert [take_step(measured) for _ in range(3)] == losses
     journal = Journal(tmp_path / JOURNAL)
@@ -223,9 +226,9 @@ def test_measuring_changes_no_number(tmp_path: Path) -> None:
 def test_the_average_is_what_is_read_and_saved_and_not_what_is_trained(tmp_path: Path) -> None:
     """Held-out text reads the moving average and leaves the trained weights as they were; the end takes it over."""
     config = small_config("word", steps=40, learning_rate=0.05, schedule="constant", average=0.9)
-    job = run(tmp_path, config, StopRequest())
-    weights = [weight.clone() for weight in job.model.layers.parameters()]
-    replayed = new_job(config.model_copy(update={"average": None}))
+    training = run(tmp_path, config, StopRequest())
+    weights = [weight.clone() for weight in training.model.layers.parameters()]
+    replayed = new_training(config.model_copy(update={"average": None}))
     mean = [weight.detach().clone() for weight in replayed.model.layers.parameters()]
     while not replayed.finished():  # the definition, step by step
         take_step(replayed)
@@ -233,12 +236,12 @@ def test_the_average_is_what_is_read_and_saved_and_not_what_is_trained(tmp_path:
         decay = min(0.9, replayed.step / (replayed.step + 10))
         for average, weight in zip(mean, replayed.model.layers.parameters(), strict=True):
             average.lerp_(weight.detach(), 1 - decay)
-    before = job.heldout_perplexity()
-    assert all(torch.equal(a, b) for a, b in zip(weights, job.model.layers.parameters(), strict=True))
-    job.take_average()
-    for average, weight in zip(mean, job.model.layers.parameters(), strict=True):
+    before = training.heldout_perplexity()
+    assert all(torch.equal(a, b) for a, b in zip(weights, training.model.layers.parameters(), strict=True))
+    training.take_average()
+    for average, weight in zip(mean, training.model.layers.parameters(), strict=True):
         torch.testing.assert_close(weight.detach(), average)
-    assert job.heldout_perplexity() == before
+    assert training.heldout_perplexity() == before
     assert before != replayed.heldout_perplexity()
 
 
@@ -247,8 +250,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 ) -> None:
     """The message names step and place in the text; the checkpoint before it is there."""
     config = small_config("word", steps=10)
-    original: Callable[[LmJob], torch.Tensor] = LmJob.loss
-    monkeypatch.setattr(LmJob, "loss", lambda job: original(job) * (float("nan") if job.step == 4 else 1.0))
+    original: Callable[[LmTraining], torch.Tensor] = LmTraining.loss
+    monkeypatch.setattr(
+        LmTraining, "loss", lambda training: original(training) * (float("nan") if training.step == 4 else 1.0)
+    )
     with pytest.raises(NonFiniteLoss, match=r"step 5 \(epoch 0, shard"):
         run(tmp_path, config, StopRequest())
     kept = Checkpoints(tmp_path / "c", 2).latest()
@@ -298,7 +303,7 @@ def test_vocabulary_takes_the_most_frequent_and_classes_the_rest(tmp_path: Path)
 def test_a_sample_as_large_as_the_vocabulary_is_refused_and_the_default_scales() -> None:
     """Named with both numbers when the network is built; by default 3.2 words a token, at most half the vocabulary."""
     with pytest.raises(ConfigError, match=r"samples of a vocabulary of .* words; expected fewer"):
-        new_job(small_config("word", softmax=SampledSoftmax(samples=500)))
+        new_training(small_config("word", softmax=SampledSoftmax(samples=500)))
     assert SampledSoftmax().number(128 * 20, 793_471) == 8_192
     assert SampledSoftmax().number(128 * 20, 1_000) == 500
     assert SampledSoftmax(samples=7).number(128 * 20, 1_000) == 7

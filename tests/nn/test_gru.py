@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from taglm_core.nn.gru import Steps, Weights, put_rows, read_both_ways, take_rows
+from taglm_core.nn.gru import read_both_ways
+from taglm_core.nn.packing import PackedBatch, put_rows, take_rows
 
 LENGTHS = torch.tensor([3, 7, 1, 4, 7])
 
@@ -18,11 +19,10 @@ def layer(seed: int = 0) -> nn.GRU:
 
 def read(rnn: nn.GRU, x: torch.Tensor) -> torch.Tensor:
     """States [N, T, 2U] by the functions under test, zero at padding."""
-    steps = Steps.of(LENGTHS, x.shape[1])
-    tokens = take_rows(x.reshape(-1, x.shape[2]), steps.rows)
-    ahead, back = read_both_ways(tokens, steps, Weights.of(rnn), Weights.of(rnn, "_reverse"))
-    states = torch.cat((ahead, take_rows(back, steps.mirror)), dim=1)
-    return put_rows(states, steps.rows, x.shape[0] * x.shape[1]).view(*x.shape[:2], -1)
+    packed = PackedBatch.of(LENGTHS, x.shape[1])
+    tokens = take_rows(x.reshape(-1, x.shape[2]), packed.rows)
+    states = torch.cat(read_both_ways(tokens, packed, rnn, None), dim=1)
+    return put_rows(states, packed.rows, x.shape[0] * x.shape[1]).view(*x.shape[:2], -1)
 
 
 def test_states_and_gradients_equal_torch() -> None:
@@ -81,13 +81,14 @@ def test_padding_is_not_read() -> None:
 
 
 def test_order_of_the_tokens() -> None:
-    """The longest first, step after step; a mirror's mirror is the token itself; last tokens in the batch's order."""
-    steps = Steps.of(torch.tensor([1, 3, 2]), 4)
-    assert steps.counts == [3, 2, 1]
-    assert steps.rows.tolist() == [4, 8, 0, 5, 9, 6]
-    assert steps.mirror.tolist() == [5, 4, 2, 3, 1, 0]
-    assert torch.equal(steps.mirror[steps.mirror], torch.arange(6))
-    assert steps.last.tolist() == [2, 5, 4]
+    """The longest first, step after step; reversing twice is nothing; first and last tokens in the batch's order."""
+    packed = PackedBatch.of(torch.tensor([1, 3, 2]), 4)
+    assert packed.batch_sizes == [3, 2, 1]
+    assert packed.rows.tolist() == [4, 8, 0, 5, 9, 6]
+    assert packed.reverse_index.tolist() == [5, 4, 2, 3, 1, 0]
+    assert torch.equal(packed.reverse_index[packed.reverse_index], torch.arange(6))
+    assert packed.first.tolist() == [2, 0, 1]
+    assert packed.last.tolist() == [2, 5, 4]
 
 
 def test_no_second_derivative() -> None:

@@ -63,7 +63,7 @@ def test_there_is_no_second_derivative() -> None:
 
 
 def test_forget_gates_start_open() -> None:
-    """Bias 1 at the forget gates, 0 elsewhere (PAPER: 2.3)."""
+    """Bias 1 at the forget gates, 0 elsewhere (Jozefowicz et al. 2016)."""
     lstm = LmLstm(D, U, 3)
     bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
     assert bias.tolist() == [0.0] * U + [1.0] * U + [0.0] * 2 * U

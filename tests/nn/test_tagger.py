@@ -10,30 +10,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taglm_core.nn.characters import CharCnn, CharRnn
-from taglm_core.nn.lm_vectors import LmSource, LmVectors
+from taglm_core.nn.crf import Crf
+from taglm_core.nn.lm_embedding_mixer import LmEmbeddingMixer, LmSource
 from taglm_core.nn.rnn import Cell, matching_units
-from taglm_core.nn.tagger import Batch, Tagger, random_word_vectors
+from taglm_core.nn.tagger_network import Batch, Dropout, Tagger, random_word_vectors
 
 WORDS, FROZEN, TAGS, LM = 10, 4, 5, 6
+DROPOUT = Dropout(0.3)
 LENGTHS = (6, 1, 4)
 
 
-def lm_vectors(size: int, **options: Any) -> LmVectors:
+def lm_vectors(size: int, **options: Any) -> LmEmbeddingMixer:
     """LM embeddings of one layer of one source."""
-    return LmVectors([LmSource(size)], **options)
+    return LmEmbeddingMixer([LmSource(size)], **options)
 
 
 def build(*, lm_size: int = 0, characters: bool = True, words: bool = True, frozen: bool = True, seed: int = 0,
-          **options: Any) -> Tagger:  # fmt: skip
+          dropout: Dropout = DROPOUT, constraints: Tensor | None = None, **options: Any) -> Tagger:  # fmt: skip
     """A small tagger with random transitions."""
     torch.manual_seed(seed)
     tagger = Tagger(
-        TAGS,
+        Crf(TAGS, start_end=True, constraints=constraints),
         characters=CharCnn(12, 4, [(1, 3), (3, 4)], activation="relu") if characters else None,
         word_vectors=random_word_vectors(WORDS, 7, torch.Generator().manual_seed(seed)) if words else None,
         frozen_vectors=torch.randn(FROZEN, 7) if frozen and words else None,
         **({"lm": lm_vectors(lm_size)} if lm_size else {}),
-        **{"units": (8, 9), "cell": "gru", "dropout": 0.3, "start_end": True, **options},
+        dropout=dropout,
+        **{"units": (8, 9), "cell": "gru", **options},
     )
     for parameter in tagger.crf.parameters():
         nn.init.normal_(parameter)
@@ -99,12 +102,12 @@ def count(module: nn.Module) -> int:
 def test_ner_layer_sizes(lm_size: int, expected: int) -> None:
     """The paper's NER sizes: 210 features into layer 1, and layer 2 with and without LM embeddings."""
     tagger = Tagger(
-        17,
+        Crf(17),
         characters=CharRnn(100, 25, 80, 2, cell="gru", dropout=0.25),
         word_vectors=torch.zeros(3, 50),
         units=(300, 300),
         cell="gru",
-        dropout=0.25,
+        dropout=Dropout(0.25),
         lm=lm_vectors(lm_size) if lm_size else None,
     )
     assert count(tagger.layers[0]) == 921_600
@@ -117,13 +120,12 @@ def test_ner_layer_sizes(lm_size: int, expected: int) -> None:
 def test_chunking_layer_sizes(lm_size: int, expected: int) -> None:
     """The paper's chunking sizes: LSTMs of 200 units a direction."""
     tagger = Tagger(
-        45,
+        Crf(45),
         characters=CharCnn(100, 30, [(3, 30)], activation="tanh", dropout=0.5),
         word_vectors=torch.zeros(3, 50),
         units=(200, 200),
         cell="lstm",
-        dropout=0.5,
-        dropout_output=True,
+        dropout=Dropout(0.5, output=True),
         lm=lm_vectors(lm_size) if lm_size else None,
     )
     assert tagger.layers[0].inputs == 80
@@ -139,7 +141,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "one layer": {"lm_size": LM, "units": (8,)},
     "four layers": {"lm_size": LM, "units": (8, 5, 4, 3), "lm_layer": 3},
     "prepared": {
-        "lm": LmVectors(
+        "lm": LmEmbeddingMixer(
             [LmSource(2), LmSource(2, 2)], mix=True, norm=True, projection=3, activation="tanh", dropout=0.2
         )
     },
@@ -224,7 +226,7 @@ def test_word_tables() -> None:
 def test_given_vectors_are_copied() -> None:
     """Training does not write into the caller's vectors."""
     vectors = torch.zeros(WORDS, 7)
-    tagger = Tagger(TAGS, characters=None, word_vectors=vectors, units=(8, 8), cell="gru", dropout=0.0)
+    tagger = Tagger(Crf(TAGS), characters=None, word_vectors=vectors, units=(8, 8), cell="gru", dropout=Dropout())
     assert tagger.words is not None
     with torch.no_grad():
         tagger.words.weight.fill_(1)
@@ -236,7 +238,7 @@ def test_dropout_only_in_training_and_where_asked(monkeypatch: pytest.MonkeyPatc
     """Dropout is off in evaluation; in training it covers each layer's input, and the last output only if asked."""
     batch = make_batch(lm=True)
     for output, expected in ((False, [14, 16 + LM]), (True, [14, 16 + LM, 18])):
-        tagger = build(lm_size=LM, dropout_output=output)
+        tagger = build(lm_size=LM, dropout=Dropout(0.3, output=output))
         assert not torch.equal(tagger.emissions(batch), tagger.emissions(batch))
         dropped: list[int] = []
         drop = tagger._drop
@@ -260,7 +262,15 @@ def test_lm_input_errors() -> None:
     with pytest.raises(ValueError, match="lm_layer is 3; expected 0 to 2"):
         build(lm_size=LM, lm_layer=3)
     with pytest.raises(ValueError, match="the lowest layer has nothing to read"):
-        Tagger(TAGS, characters=None, word_vectors=None, units=(8,), cell="gru", dropout=0.0, lm=lm_vectors(LM))
+        Tagger(
+            Crf(TAGS),
+            characters=None,
+            word_vectors=None,
+            units=(8,),
+            cell="gru",
+            dropout=Dropout(),
+            lm=lm_vectors(LM),
+        )
     with pytest.raises(ValueError, match=r"frozen vectors have shape \[4, 7\]; expected \[V2, 0\]"):
         only_lm().set_frozen_vectors(torch.zeros(4, 7))
 
@@ -297,7 +307,7 @@ def test_deterministic(cell: str) -> None:
     """The same seed gives the same bits after training steps with dropout, with deterministic algorithms on."""
 
     def train() -> Sequence[Tensor]:
-        tagger, batch = build(lm_size=LM, cell=cell, dropout_output=True), make_batch(lm=True)
+        tagger, batch = build(lm_size=LM, cell=cell, dropout=Dropout(0.3, output=True)), make_batch(lm=True)
         optimiser = torch.optim.Adam(tagger.parameters(), lr=0.01)
         for _ in range(3):
             optimiser.zero_grad()
@@ -315,7 +325,7 @@ def test_deterministic(cell: str) -> None:
 
 def test_learns() -> None:
     """A few steps on one batch find its tags."""
-    tagger, batch = build(lm_size=LM, dropout=0.0), make_batch(lm=True)
+    tagger, batch = build(lm_size=LM, dropout=Dropout()), make_batch(lm=True)
     optimiser = torch.optim.Adam(tagger.parameters(), lr=0.03)
     assert batch.tags is not None
     gold = [row[:length] for row, length in zip(batch.tags.tolist(), LENGTHS, strict=True)]
@@ -378,7 +388,7 @@ def test_matched_parameter_counts(lm: int, units: int, wide: int, narrow: int, c
 
 def test_word_dropout_takes_whole_word_vectors() -> None:
     """In training a token's word vector is zero at the rate given, or as it is; nothing at evaluation."""
-    tagger = build(characters=False, word_dropout=0.4)
+    tagger = build(characters=False, dropout=Dropout(0.3, words=0.4))
     batch = make_batch()
     torch.manual_seed(0)
     whole = tagger._embed_words(tagger.words, batch.words) if tagger.words is not None else batch.words
@@ -394,7 +404,7 @@ def test_word_dropout_takes_whole_word_vectors() -> None:
 
 def test_locked_dropout_is_one_mask_a_sentence() -> None:
     """Each sentence loses the same features at all its tokens, other sentences others; what is kept is scaled up."""
-    tagger, x = build(dropout=0.0, locked_dropout=0.25), torch.ones(50, 6, 40)
+    tagger, x = build(dropout=Dropout(locked=0.25)), torch.ones(50, 6, 40)
     torch.manual_seed(0)
     y = tagger._drop(x)
     assert torch.equal(y, y[:, :1].expand_as(y))
@@ -406,7 +416,7 @@ def test_locked_dropout_is_one_mask_a_sentence() -> None:
 
 def test_a_dropout_rate_of_zero_draws_nothing() -> None:
     """Locked and word dropout that are off leave torch's generator where it was without them."""
-    tagger, batch = build(lm_size=LM, dropout=0.0), make_batch(lm=True)
+    tagger, batch = build(lm_size=LM, dropout=Dropout()), make_batch(lm=True)
     before = torch.get_rng_state()
     tagger.emissions(batch)
     assert torch.equal(before, torch.get_rng_state())

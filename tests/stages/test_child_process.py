@@ -26,7 +26,7 @@ from taglm_core.pipeline.plan import recipe_of
 from taglm_core.process import children
 from taglm_core.process.child import USER_ERROR, error_file, load_error
 from taglm_core.process.children import CHILDREN
-from taglm_core.process.launch import run_child
+from taglm_core.process.launch import make
 from taglm_core.process.slots import slot
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Store
@@ -37,7 +37,7 @@ STEP = "language-model/main/forward"
 SMALL = ["demo.unlabelled_sentences=4000", "unlabelled.shards=3", "unlabelled.heldout_fraction=0.05",
          "language_models.main.input={kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}",
          "language_models.main.units=16", "language_models.main.projection=8", "language_models.main.streams=4",
-         "language_models.main.window=5", "language_models.main.steps=800",
+         "language_models.main.window=5", "language_models.main.steps=400",
          "language_models.main.softmax={kind: full}",
          "run.checkpoint_seconds=0.05", "run.log_steps=1", "run.evaluate_steps=100"]  # fmt: skip
 
@@ -65,18 +65,19 @@ class Bed:
         return max([event.step for event, _ in read_events(self.work / JOURNAL)], default=0)
 
     def run(self) -> Ref:
-        def on_events(*_: object) -> None:
+        def on_events(events: list[Event], offset: int) -> None:
             self.trained_from = self.trained_from or time.monotonic()
+            self.seen += events
+            self.offsets.append(offset)
 
         self.trained_from = 0.0
-        run_child(self.request, self.work, on_events)
+        self.seen, self.offsets = list[Event](), list[int]()
+        ref = make(self.store, self.request, on_events)
         self.training_seconds = time.monotonic() - self.trained_from
-        ref = self.store.find(self.recipe)
-        assert ref is not None
         return ref
 
     def start(self) -> subprocess.Popen[bytes]:
-        """The process by itself, as `run_child` starts it."""
+        """The process by itself, as `make` starts it."""
         self.work.mkdir(parents=True, exist_ok=True)
         self.request.save(self.work / "request.json")
         command = [sys.executable, "-m", "taglm_core.process.child", str(self.work / "request.json")]
@@ -111,17 +112,20 @@ class Bed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ref, float]:
-    """The object of a run that was never disturbed, and for how many seconds it trained."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Bed:
+    """A run that was never disturbed."""
     CHILDREN.start_afresh()  # a test before this one may have stopped all processes
     bed = Bed(tmp_path_factory.mktemp("reference") / "store")
-    return bed.run(), bed.training_seconds
+    bed.run()
+    return bed
 
 
 @pytest.fixture(scope="module")
-def reference(undisturbed: tuple[Ref, float]) -> Ref:
+def reference(undisturbed: Bed) -> Ref:
     """The object of a run that was never disturbed."""
-    return undisturbed[0]
+    ref = undisturbed.store.find(undisturbed.recipe)
+    assert ref is not None
+    return ref
 
 
 @pytest.fixture
@@ -132,12 +136,18 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.real)])
-def test_killed_and_resumed_gives_the_same_digest(bed: Bed, undisturbed: tuple[Ref, float], kills: int) -> None:
+def test_killed_and_resumed_gives_the_same_digest(bed: Bed, undisturbed: Bed, tmp_path: Path, kills: int) -> None:
     """With kill -9 at moments drawn uniformly over most of the training, dropout on, three shards: the same bits.
 
-    Every third kill then waits for the next checkpoint and falls into its writing.
+    Every third kill then waits for the next checkpoint and falls into its writing. `make test-real` kills 25 times in
+    a training of twice the length, which takes minutes.
     """
-    reference, seconds = undisturbed
+    if kills > 3:
+        longer = "language_models.main.steps=800"
+        bed, undisturbed = Bed(tmp_path / "longer", longer), Bed(tmp_path / "undisturbed", longer)
+        undisturbed.run()
+    reference, seconds = undisturbed.store.find(undisturbed.recipe), undisturbed.training_seconds
+    assert reference is not None
     moments = sorted(random.Random(kills).uniform(0, 0.85 * seconds) for _ in range(kills))
     writing: set[str] = set()  # folders of checkpoints that were being written when the kill came
     for number, (before, moment) in enumerate(itertools.pairwise([0.0, *moments])):
@@ -262,18 +272,10 @@ sys.exit(child.main())"""
         raise load_error(error_file(path, 0)) or AssertionError
 
 
-def test_journal_reaches_the_watcher_once(bed: Bed) -> None:
+def test_journal_reaches_the_watcher_once(undisturbed: Bed) -> None:
     """Events come in order, each once, with growing offsets."""
-    seen: list[Event] = []
-    offsets: list[int] = []
-
-    def watch(events: list[Event], offset: int) -> None:
-        seen.extend(events)
-        offsets.append(offset)
-
-    run_child(bed.request, bed.work, watch)
-    assert seen == [event for event, _ in read_events(bed.work / JOURNAL)]
-    assert offsets == sorted(set(offsets))
+    assert undisturbed.seen == [event for event, _ in read_events(undisturbed.work / JOURNAL)]
+    assert undisturbed.offsets == sorted(set(undisturbed.offsets))
 
 
 def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
@@ -287,12 +289,12 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
     context = PipelineContext.resolve(load_experiment(None, [f"run.store={tmp_path / 'store'}"]))
     nowhere = {"text": Ref("corpus", "0" * 32, "0" * 32, {}), "vocabulary": Ref("vocabulary", "0" * 32, "0" * 32, {})}
     user = context.request(context.graph["token-ids"], nowhere)
-    jobs = {"user": user, "bug": replace(user, step=replace(user.step, kind="no-such-kind"))}
+    jobs = {"user": user, "bug": replace(user, step=replace(user.step, kind="no-such-kind"), inputs={})}
     errors: dict[str, BaseException] = {}
 
     def run(name: str) -> None:
         try:
-            run_child(jobs[name], tmp_path / "work", lambda *_: None)
+            make(context.store, jobs[name], lambda *_: None)
         except TagLMError as error:
             errors[name] = error
 

@@ -68,15 +68,20 @@ def test_stopped_and_resumed_two_ranks_make_the_same_object(bed: Bed, reference:
 
 
 @pytest.mark.slow
-def test_no_rank_outlives_another(bed: Bed, tmp_path: Path, reference: Ref) -> None:
-    """With kill -9 for torchrun, the first and the second rank: all end; then the same digest."""
+@pytest.mark.parametrize("killed", [(2,), pytest.param((0, 1, 2), marks=pytest.mark.real)])
+def test_no_rank_outlives_another(bed: Bed, tmp_path: Path, reference: Ref, killed: tuple[int, ...]) -> None:
+    """With kill -9 for torchrun (0), the first and the second rank: all end; then the same digest.
+
+    Of the three `make test` kills the second rank, which neither the parent nor the journal knows of: every start of
+    two ranks takes 12 s of a processor.
+    """
 
     def victims() -> list[int]:
         found = processes(tmp_path)
         (agent,) = [pid for pid, command in found.items() if b"torch.distributed.run" in command]
         return [agent, *sorted(pid for pid in found if pid != agent)]
 
-    for number, goal in enumerate((15, 40, 70)):
+    for number, goal in zip(killed, (15, 40, 70), strict=False):
 
         def kill(number: int = number, goal: int = goal) -> None:
             bed.wait_for(goal)

@@ -18,11 +18,11 @@ from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import Interrupted, MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
 from taglm_core.tagging.dataset import JoinedStates, reading_batches, training_batches
-from taglm_core.tagging.job import TaggerJob, confidences, decode_all, droppable_rows
 from taglm_core.tagging.online_vectors import OnlineVectors, samples
 from taglm_core.tagging.prediction import Predictor
+from taglm_core.tagging.tagger_training import TaggerTraining, confidences, decode_all, droppable_rows
 from taglm_core.tagging.trained import (
-    FixedVectors,
+    FrozenVectors,
     LmInput,
     TaggerSpec,
     build_network,
@@ -81,37 +81,39 @@ class Noise:
         return np.random.default_rng(number).normal(size=(self.lengths[number], self.size)).astype(np.float16)
 
 
-def new_job(lm_size: int = 0, first_phase: int | None = None, where: str = "cpu") -> tuple[TaggerJob, TaggerSpec]:
-    """A fresh job, with or without LM states; with the epochs of the first phase it has no dev set."""
+def new_training(
+    lm_size: int = 0, first_phase: int | None = None, where: str = "cpu"
+) -> tuple[TaggerTraining, TaggerSpec]:
+    """A fresh training, with or without LM states; with the epochs of the first phase it has no dev set."""
     device = open_device(where, 1)
     (tokens, tags), (dev_tokens, dev_tags) = corpus(40, 1), corpus(15, 2)
     lm = (LmInput("main", "forward", lm_size),) if lm_size else ()
     spec = TaggerSpec(CONFIG, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
     start, known = start_vectors(spec, [], 1, {})
-    network = build_network(spec, start, FixedVectors.none(6)).to(device.torch)
+    network = build_network(spec, start, FrozenVectors.none(6)).to(device.torch)
 
     def states(sentences: list[tuple[str, ...]]) -> list[Noise]:
         return [Noise(lm_size, tuple(map(len, sentences)))] if lm_size else []
 
-    train_data = encode(spec, FixedVectors.none(6), tokens, states(tokens), tags)
-    dev_data = encode(spec, FixedVectors.none(6), dev_tokens, states(dev_tokens))
+    train_data = encode(spec, FrozenVectors.none(6), tokens, states(tokens), tags)
+    dev_data = encode(spec, FrozenVectors.none(6), dev_tokens, states(dev_tokens))
     droppable = droppable_rows(spec.words.single, len(spec.words), known)
     dev = None if first_phase else (dev_data, dev_tags)
-    return TaggerJob(network, train_data, dev, spec.tags, CONFIG, 1, droppable, first_phase, device), spec
+    return TaggerTraining(network, train_data, dev, spec.tags, CONFIG, 1, droppable, first_phase, device), spec
 
 
 def run(
     folder: Path, stop: StopRequest, lm_size: int = 0, first_phase: int | None = None, where: str = "cpu"
-) -> TaggerJob:
+) -> TaggerTraining:
     """Train with a checkpoint after every step."""
-    job, _ = new_job(lm_size, first_phase, where)
+    training, _ = new_training(lm_size, first_phase, where)
     journal = Journal(folder / JOURNAL)
     try:
-        train(job, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))
+        train(training, checkpoints=Checkpoints(folder / "c", 2), journal=journal, stop=stop, settings=LoopSettings(0))
     finally:
         journal.close()
-    return job
+    return training
 
 
 @pytest.mark.parametrize("where", DEVICES)
@@ -142,30 +144,30 @@ def test_nothing_reads_memory_that_nobody_wrote(lm_size: int, where: str, monkey
     """With fresh memory full of nan, as torch leaves it where asked to, the same losses and the same tags."""
     found = []
     for filled in (False, True):
-        job, spec = new_job(lm_size, where=where)
+        training, spec = new_training(lm_size, where=where)
         monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
         assert not filled or bool(torch.empty(3).isnan().all())
-        losses = [take_step(job) for _ in range(5)]
-        found.append((losses, decode_all(job._network, job._train, spec.tags)))
+        losses = [take_step(training) for _ in range(5)]
+        found.append((losses, decode_all(training._network, training._train, spec.tags)))
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("where", DEVICES)
 def test_it_learns_and_ends_with_the_best_model(tmp_path: Path, where: str) -> None:
     """The pattern is learnt; the final weights score what the schedule calls the best."""
-    job = run(tmp_path, StopRequest(), where=where)
-    assert job.schedule.best[0] > 0.9
-    assert job.dev_f1() == job.schedule.best[0]
+    training = run(tmp_path, StopRequest(), where=where)
+    assert training.schedule.best[0] > 0.9
+    assert training.dev_f1() == training.schedule.best[0]
 
 
 def test_fixed_epochs_end_with_the_last_model(tmp_path: Path) -> None:
     """Without dev: as many epochs as given, the phases after them, no score anywhere, and the last weights."""
-    job = run(tmp_path, StopRequest(), first_phase=3)
+    training = run(tmp_path, StopRequest(), first_phase=3)
     events = [event.values for event, _ in read_events(tmp_path / JOURNAL) if event.kind == "metrics"]
     assert [values["learning_rate"] for values in events] == [0.02] * 3 + [0.002] * 2
     assert not any("dev/f1" in values for values in events)
-    assert job.schedule.best[1] == 5
-    other, _ = new_job(first_phase=3)
+    assert training.schedule.best[1] == 5
+    other, _ = new_training(first_phase=3)
     journal = Journal(tmp_path / "other")
     while not other.finished():
         before = [parameter.detach().clone() for parameter in other.model.parameters()]
@@ -175,11 +177,13 @@ def test_fixed_epochs_end_with_the_last_model(tmp_path: Path) -> None:
         other.after_step(loss, journal)
         assert all(torch.equal(a, b) for a, b in zip(after, other.model.parameters(), strict=True))
     journal.close()
-    assert all(torch.equal(a, b) for a, b in zip(after, job.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(after, training.model.parameters(), strict=True))
     with pytest.raises(ValueError, match="nothing to be scored on"):
-        job.dev_f1()
+        training.dev_f1()
     with pytest.raises(ValueError, match="dev is given and first_phase 3; expected one of them"):
-        TaggerJob(job._network, job._train, (job._train, []), ("O",), CONFIG, 1, torch.zeros(0), first_phase=3)
+        TaggerTraining(
+            training._network, training._train, (training._train, []), ("O",), CONFIG, 1, torch.zeros(0), first_phase=3
+        )
 
 
 def test_two_splits_side_by_side_keep_their_states() -> None:
@@ -216,18 +220,18 @@ def test_every_part_is_configured_trained_saved_and_loaded(settings: dict[str, A
     config = TaggerConfig.model_validate({**settings, "batch_size": 12, "words": {"size": 6, "dropout": 0.0}})
     spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, lm)
     seed_torch(1, "tagger")
-    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(6))
+    network = build_network(spec, start_vectors(spec, [], 1, {})[0], FrozenVectors.none(6))
     states = [Noise(size, tuple(map(len, tokens))) for _, _, size, _ in lm]
-    data = encode(spec, FixedVectors.none(6), tokens, states, tags)
-    job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, torch.zeros(0, dtype=torch.int64))
+    data = encode(spec, FrozenVectors.none(6), tokens, states, tags)
+    training = TaggerTraining(network, data, (data, tags), spec.tags, config, 1, torch.zeros(0, dtype=torch.int64))
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    take_step(job)
+    take_step(training)
     single = {"lm.sources.0.weights", "lm.sources.1.weights"}  # the share of a single layer is 1
     assert {name for name, parameter in network.named_parameters() if torch.equal(before[name], parameter)} <= single
     save_tagger(network, spec, {}, tmp_path)
     loaded, _ = load_spec(tmp_path)
     assert loaded.config == config
-    again = load_network(tmp_path, loaded, FixedVectors.none(6), torch.device("cpu"))
+    again = load_network(tmp_path, loaded, FrozenVectors.none(6), torch.device("cpu"))
     assert decode_all(again, data, spec.tags) == decode_all(network, data, spec.tags)
     reads = network.words is not None
     assert reads == (config.lm.position != "only")
@@ -243,11 +247,11 @@ def test_trained_in_bfloat16(settings: dict[str, Any], rounded: bool) -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     for device in (PLAIN, Device("cpu", 1, precision="bfloat16")):
         seed_torch(1, "tagger")
-        network = build_network(spec, start_vectors(spec, [], 1, {})[0], FixedVectors.none(6))
-        data = encode(spec, FixedVectors.none(6), tokens, [], tags)
-        job = TaggerJob(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
+        network = build_network(spec, start_vectors(spec, [], 1, {})[0], FrozenVectors.none(6))
+        data = encode(spec, FrozenVectors.none(6), tokens, [], tags)
+        training = TaggerTraining(network, data, (data, tags), spec.tags, config, 1, nothing, device=device)
         network.train()
-        loss = job.loss()
+        loss = training.loss()
         loss.backward()
         assert all(p.grad is None or p.grad.dtype == torch.float32 for p in network.parameters())
         assert loss.dtype == torch.float32
@@ -275,15 +279,15 @@ def test_words_that_training_lacks_have_their_vectors_at_prediction(tmp_path: Pa
     vectors = read_vectors(path, {token for sentence in sentences for token in sentence})
     spec = TaggerSpec(config, ("O", *(f"S-{letter}" for letter in "ABCDEFGH")), TaggerWords.count(sentences, 1), 6, ())
     seed_torch(3, "tagger")
-    network = build_network(spec, start_vectors(spec, [vectors], 3, {})[0], FixedVectors.none(6))
+    network = build_network(spec, start_vectors(spec, [vectors], 3, {})[0], FrozenVectors.none(6))
     torch.nn.init.normal_(network.dense.weight, std=5)
     save_tagger(network, spec, {"vector_samples": samples([vectors])}, tmp_path)
     new = [("Carl", "saw", "Dora", "strange"), ("EMIL", "Bert"), (), ("Carl", "1999", "Carl", "saw", "Emil")]
     filled = [sentence for sentence in new if sentence]
     needed = read_vectors(path, {token for sentence in filled for token in sentence})
-    fixed = FixedVectors.of(spec.words, [needed])
-    evaluated = load_network(tmp_path, spec, fixed, torch.device("cpu"))
-    expected = decode_all(evaluated, encode(spec, fixed, filled, []), spec.tags)
+    frozen = FrozenVectors.of(spec.words, [needed])
+    evaluated = load_network(tmp_path, spec, frozen, torch.device("cpu"))
+    expected = decode_all(evaluated, encode(spec, frozen, filled, []), spec.tags)
     with_file = Predictor.load(tmp_path, [], vectors=path)
     assert not caplog.records
     found = with_file.tag(new)
@@ -294,7 +298,7 @@ def test_words_that_training_lacks_have_their_vectors_at_prediction(tmp_path: Pa
     (tmp_path / "moved").rename(path)
     without = Predictor.load(tmp_path, [])
     assert "words outside of its 3 training words have no vectors here" in caplog.text
-    unknown = [tuple("?" if token in fixed.rows else token for token in sentence) for sentence in new]
+    unknown = [tuple("?" if token in frozen.rows else token for token in sentence) for sentence in new]
     assert without.tag(new) == without.tag(unknown) != found
 
 
@@ -316,25 +320,25 @@ def test_another_vector_file_is_refused(tmp_path: Path) -> None:
 
 def test_saved_and_loaded_tags_alike(tmp_path: Path) -> None:
     """Files hold everything: same tags, posterior confidences between 0 and 1, one tag a token."""
-    job, spec = new_job()
-    save_tagger(job._network, spec, {"parameters": 1}, tmp_path)
+    training, spec = new_training()
+    save_tagger(training._network, spec, {"parameters": 1}, tmp_path)
     loaded, facts = load_spec(tmp_path)
     assert (loaded, facts["parameters"]) == (spec, 1)
-    network = load_network(tmp_path, loaded, FixedVectors.none(6), torch.device("cpu"))
+    network = load_network(tmp_path, loaded, FrozenVectors.none(6), torch.device("cpu"))
     tokens, _ = corpus(9, 7)
-    data = encode(loaded, FixedVectors.none(6), tokens, [])
+    data = encode(loaded, FrozenVectors.none(6), tokens, [])
     tags = decode_all(network, data, loaded.tags)
-    assert tags == decode_all(job._network, data, spec.tags) == Predictor.load(tmp_path, []).tag(tokens)
+    assert tags == decode_all(training._network, data, spec.tags) == Predictor.load(tmp_path, []).tag(tokens)
     assert [len(row) for row in tags] == [len(row) for row in tokens]
 
 
 def test_confidences_are_the_probabilities_of_enumerated_paths() -> None:
     """Of each token's tag and of each span's whole stretch of tags, by summing over all paths of the sentence."""
-    job, spec = new_job()
-    network, tags = job._network.eval(), spec.tags
+    training, spec = new_training()
+    network, tags = training._network.eval(), spec.tags
     torch.nn.init.normal_(network.crf.transitions)
     tokens = [("Name1", "saw", "1912", "Name2"), ("1999",), ("saw", "Name3", "Name4")]
-    data = encode(spec, FixedVectors.none(6), tokens, [])
+    data = encode(spec, FrozenVectors.none(6), tokens, [])
     # Renamed, so that spans have several tokens.
     renamed = [{"S-PER": "B-PER", "S-DATE": "E-PER", "O": "O"}[tag] for tag in tags]
     predicted = [["B-PER", "E-PER", "O", "E-PER"], ["O"], ["B-PER", "E-PER", "E-PER"]]
@@ -367,16 +371,16 @@ def test_confidences_are_the_probabilities_of_enumerated_paths() -> None:
 def test_a_batch_holds_each_token_with_its_own_word_characters_and_states() -> None:
     """Chosen out of order, with two language models: every row is its sentence's, zeros behind it."""
     tokens = [("saw", "Name1"), ("Name2",), ("Name1", "saw", "Name3", "saw"), ("1912", "Name2", "Name1")]
-    _, spec = new_job()
+    _, spec = new_training()
     lengths = tuple(map(len, tokens))
     states = [Noise(5, lengths), Noise(2, lengths)]
-    data = encode(spec, FixedVectors.none(6), tokens, states)
+    data = encode(spec, FrozenVectors.none(6), tokens, states)
     for chosen in ([2, 0, 3], [1], [3, 1, 0, 2]):
         batch = data.batch(chosen)
         assert batch.lm is not None
         for row, number in enumerate(chosen):
             n = len(tokens[number])
-            alone = encode(spec, FixedVectors.none(6), [tokens[number]], []).batch([0])
+            alone = encode(spec, FrozenVectors.none(6), [tokens[number]], []).batch([0])
             assert batch.words[row, :n].tolist() == alone.words[0].tolist()
             joined = np.concatenate([its.sentence(number) for its in states], axis=1)
             assert np.array_equal(batch.lm[row, :n].numpy(), joined.astype(np.float32))
@@ -389,12 +393,12 @@ def test_a_batch_holds_each_token_with_its_own_word_characters_and_states() -> N
 
 def test_prediction_takes_empty_sentences_and_wants_its_language_models(tmp_path: Path) -> None:
     """An empty sentence has no tags; a tagger with LM embeddings refuses to run without its LM."""
-    job, spec = new_job()
-    save_tagger(job._network, spec, {}, tmp_path)
+    training, spec = new_training()
+    save_tagger(training._network, spec, {}, tmp_path)
     assert Predictor.load(tmp_path, []).tag([(), ("Name1",), ()])[::2] == [[], []]
     assert Predictor.load(tmp_path, []).tag([]) == []
-    job, spec = new_job(lm_size=5)
-    save_tagger(job._network, spec, {}, tmp_path)
+    training, spec = new_training(lm_size=5)
+    save_tagger(training._network, spec, {}, tmp_path)
     with pytest.raises(MismatchError, match="forward"):
         Predictor.load(tmp_path, [])
 
@@ -414,7 +418,7 @@ def test_batches_cover_every_sentence_once() -> None:
 
 
 def test_words_come_from_training_and_vectors_fill_in() -> None:
-    """Look-up is lower-cased with digits to zero; words with only a vector get a fixed row, others the unknown one."""
+    """Look-up is lower-cased with digits to zero; words with only a vector get a frozen row, others the unknown one."""
     assert normalise("In1999") == "in0000"
     words = TaggerWords.count([("The", "the", "cat"), ("1999",)], 1)
     assert words.words == ("the", "0000", "cat")
@@ -424,10 +428,10 @@ def test_words_come_from_training_and_vectors_fill_in() -> None:
     table, known = start_vectors(spec, [vectors], 1, {"The": 1})
     assert (table[1].tolist(), known) == ([3.0, 4.0], {1})
     assert droppable_rows(words.single, len(words), known).tolist() == [2, 3]
-    fixed = FixedVectors.of(words, [vectors])
-    data = encode(spec, fixed, [("The", "Dog", "zebra", "1812")], [])
+    frozen = FrozenVectors.of(words, [vectors])
+    data = encode(spec, frozen, [("The", "Dog", "zebra", "1812")], [])
     assert data.words.tolist() == [1, len(words), 0, 2]
-    assert fixed.matrix.tolist() == [[1.0, 2.0]]
+    assert frozen.matrix.tolist() == [[1.0, 2.0]]
 
 
 def test_forms_of_a_word_start_from_the_vector_of_the_most_frequent() -> None:
@@ -445,7 +449,7 @@ def test_forms_of_a_word_start_from_the_vector_of_the_most_frequent() -> None:
 
 def test_all_variants_start_from_the_same_word_vectors() -> None:
     """Random vectors depend on the seed alone, not on what else a variant has."""
-    (one, spec), (two, _) = new_job(), new_job(lm_size=5)
+    (one, spec), (two, _) = new_training(), new_training(lm_size=5)
     assert torch.equal(one._network.words.weight, two._network.words.weight)
     assert not torch.equal(start_vectors(spec, [], 1, {})[0], start_vectors(spec, [], 2, {})[0])
 
@@ -465,9 +469,9 @@ def test_constraints_leave_no_invalid_sequence() -> None:
         config = CONFIG.model_copy(update={"constraints": constraints})
         spec = TaggerSpec(config, tags, TaggerWords.count(tokens, 1), 6, ())
         seed_torch(5, "tagger")
-        network = build_network(spec, start_vectors(spec, [], 5, {})[0], FixedVectors.none(6))
+        network = build_network(spec, start_vectors(spec, [], 5, {})[0], FrozenVectors.none(6))
         torch.nn.init.normal_(network.dense.weight, std=3)
-        data = encode(spec, FixedVectors.none(6), tokens, [], gold)
+        data = encode(spec, FrozenVectors.none(6), tokens, [], gold)
         assert torch.isfinite(network.loss(data.batch(list(range(len(tokens))))))
         return decode_all(network, data, tags)
 

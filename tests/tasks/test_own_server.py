@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,13 @@ import sys
 from prefect import get_client
 print(get_client(sync_client=True).read_flow_run("{run}").state.model_dump_json(), flush=True)
 """
+
+
+@pytest.fixture
+def home(tmp_path: Path, prefect_database: Path) -> Path:
+    """Prefect's home of a user whose server has run before."""
+    shutil.copyfile(prefect_database, tmp_path / "prefect.db")
+    return tmp_path
 
 
 def launch(home: Path, flow: str = "", **environment: str) -> subprocess.Popen[str]:
@@ -92,9 +100,9 @@ def until(happened: Callable[[], Any]) -> Any:
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="asks /proc whether a process lives")
-def test_it_ends_when_its_program_is_killed(tmp_path: Path) -> None:
+def test_it_ends_when_its_program_is_killed(home: Path) -> None:
     """After kill -9 of the program the server ends by itself."""
-    process, said = start(tmp_path)
+    process, said = start(home)
     server = int(said)
     assert lives(server)
     process.send_signal(signal.SIGKILL)
@@ -117,14 +125,14 @@ def test_it_ends_when_its_program_is_killed_meanwhile(tmp_path: Path, number: si
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_a_run_that_was_killed_has_crashed_for_the_next(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_has_crashed_for_the_next(home: Path) -> None:
     """Kill -9 of a run of the command line: it does not run for ever in what the next one finds."""
-    process, _ = start(tmp_path, FLOW)
+    process, _ = start(home, FLOW)
     assert process.stdout is not None
     run = process.stdout.readline().strip()
     process.kill()
     process.communicate()
-    later, _ = start(tmp_path, LOOK.format(run=run))
+    later, _ = start(home, LOOK.format(run=run))
     assert later.stdout is not None
     state = json.loads(later.stdout.readline())
     later.kill()

@@ -338,7 +338,7 @@ def test_another_kind_of_program_is_not_waited_for(mute: str, monkeypatch: pytes
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     [fault] = tracking_faults(RunConfig(tracking_uri=f"http://{mute}"))
     assert not fault.passing
-    assert fault.found == f"http://{mute} cannot be asked (what answers does not speak HTTP)"
+    assert fault.found == f"http://{mute} cannot be asked (the answer is not HTTP)"
     [fault] = tracking_faults(RunConfig(tracking_uri=f"https://{mute}"))
     assert not fault.passing
     assert "TLS fails there" in fault.found

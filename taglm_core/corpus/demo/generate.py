@@ -1,4 +1,4 @@
-"""Writes the demo corpus: three labelled splits, unlabelled text, and the same text with other names.
+"""The demo corpus: three labelled splits, unlabelled text, and the same text with other names.
 
 Everything follows from the seed. Only `random.Random` seeded by a string is used, and no set or hash order, so
 the bytes are the same in every process.
@@ -49,7 +49,7 @@ class Deck:
         self._next = 0
 
     def deal(self, rng: random.Random) -> Name:
-        """The next name."""
+        """Return the next name."""
         if self._next == 0:
             rng.shuffle(self._names)
         name = self._names[self._next]
@@ -76,7 +76,7 @@ class NamePicker:
                 self._ranked[kind, weak] = Ranked(fitting)
 
     def __call__(self, slot: Slot, rng: random.Random) -> Name:
-        """A name for the slot; one with an open context is used in its dominant sense."""
+        """Return a name for the slot; a name with an open context is used in its dominant sense."""
         key = pick_kind(slot, rng), slot.weak
         return self._decks[key].deal(rng) if rng.random() < self._even else self._ranked[key].draw(rng)
 
@@ -97,7 +97,7 @@ class World:
         self._templates = {family: templates(family) for family in TEXT_FAMILIES}
 
     def sentences(self, purpose: str, families: dict[str, float], names: list[Name], even: float) -> Iterator[Sentence]:
-        """Endless sentences of the given template families about the given names."""
+        """Yield endless sentences of the given template families about the given names."""
         rng = random.Random(f"{self.seed}/{purpose}")
         pick = NamePicker(names, even)
         choices = list(families)
@@ -107,18 +107,18 @@ class World:
             yield self._grammar.realise(options[int(rng.random() * len(options))], pick, rng)
 
     def text(self) -> Iterator[Sentence]:
-        """Endless unlabelled sentences: all families, all names."""
+        """Yield endless unlabelled sentences: all families, all names."""
         names = [name for pool in self.pools.values() for name in pool]
         random.Random(f"{self.seed}/ranks").shuffle(names)
         return self.sentences("text", TEXT_FAMILIES, names, even=0.6)
 
     def labelled(self, split: str) -> Iterator[Sentence]:
-        """Endless sentences of a labelled split: its own families and its own names."""
+        """Yield endless sentences of a labelled split: its own families and its own names."""
         return self.sentences(split, LABELLED_FAMILIES[split], self.pools[split], even=1.0)
 
 
 def world_for(seed: int, unlabelled_sentences: int) -> World:
-    """The world whose names recur often enough in that much text."""
+    """Return the world whose names recur often enough in so much text."""
     fewest, most = NAMES
     return World(seed, min(most, max(fewest, unlabelled_sentences // SENTENCES_PER_NAME)))
 
@@ -132,7 +132,7 @@ def generate(
     test_sentences: int,
     unlabelled_sentences: int,
 ) -> dict[str, int]:
-    """Writes train.conll, dev.conll, test.conll, text.txt and text-replaced.txt.
+    """Write train.conll, dev.conll, test.conll, text.txt and text-replaced.txt.
 
     The labelled files have two columns, token and IOB2 tag, with -DOCSTART- lines; the text files one tokenised
     sentence a line. Same arguments, same bytes.
@@ -163,7 +163,7 @@ def generate(
 
 
 def _write_text(out_dir: Path, world: World, count: int) -> tuple[Counter[str], set[str]]:
-    """Writes both texts; returns how often each name form is used, and all sentences."""
+    """Write both texts; return how often each name form occurs, and all sentences."""
     surfaces: Counter[str] = Counter()
     seen: set[str] = set()
     with (
@@ -180,7 +180,7 @@ def _write_text(out_dir: Path, world: World, count: int) -> tuple[Counter[str], 
 
 
 def _choose(sentences: Iterator[Sentence], wanted: int, surfaces: Counter[str], seen: set[str]) -> list[Sentence]:
-    """The first sentences that are new and whose names are known well enough from the text; adds them to `seen`."""
+    """Return the first sentences that are new and whose names the text has often enough; add them to `seen`."""
     chosen: list[Sentence] = []
     tried = 0
     while len(chosen) < wanted:

@@ -5,7 +5,7 @@ with a name that the words around it do not betray, `~word` by one of the entrie
 line that starts with `^` is a headline and gets capitals.
 
 Families: `a` is for train and dev, `b` for test, and the unlabelled text has both and `c`, which nobody labels.
-`weak` templates leave the type of their names open; whoever wants to know it must have met the name before.
+`weak` templates leave the type of their names open; only a reader that has met the name before knows it.
 Phrases hold no names, so nothing but the templates decides what surrounds one.
 """
 
@@ -39,7 +39,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a name.
+    """A slot for a name.
 
     Attributes:
         kinds: kinds of name that fit.
@@ -97,7 +97,7 @@ def _slot(text: str) -> Slot:
 
 
 def templates(family: str) -> list[Template]:
-    """The parsed templates of one family."""
+    """Return the parsed templates of one family."""
     parsed = []
     for number, line in enumerate(TEMPLATES[family].strip().splitlines()):
         tokens = line.split()
@@ -108,7 +108,7 @@ def templates(family: str) -> list[Template]:
 
 
 def pick_kind(slot: Slot, rng: random.Random) -> str:
-    """One of the kinds that fit, frequent kinds more often."""
+    """Draw one of the kinds that fit, frequent kinds more often."""
     bounds = list(itertools.accumulate(_KIND_WEIGHT[kind] for kind in slot.kinds))
     return slot.kinds[bisect(bounds, rng.random() * bounds[-1])]
 
@@ -126,7 +126,7 @@ class Ranked(Generic[Item]):
         self._bounds = list(itertools.accumulate((rank + 1.5) ** -steepness for rank in range(len(items))))
 
     def draw(self, rng: random.Random) -> Item:
-        """One item."""
+        """Draw one item."""
         return self._items[bisect(self._bounds, rng.random() * self._bounds[-1])]
 
 
@@ -140,7 +140,7 @@ class Grammar:
         }
 
     def realise(self, template: Template, pick: PickName, rng: random.Random) -> Sentence:
-        """A sentence of this template, its slots filled by `pick`."""
+        """Return a sentence of this template, its slots filled by `pick`."""
         tokens: list[str] = []
         tags: list[str] = []
         twin: list[str] = []
@@ -170,14 +170,14 @@ class Grammar:
 
 
 def _form(name: Name, slot: Slot, rng: random.Random) -> int:
-    """Index of a way to write the name; where the type is open, nearly always the bare one."""
+    """Return the index of a way to write the name; the bare one nearly always if the type is open."""
     if len(name.forms) == 1 or rng.random() < (0.85 if slot.weak else 0.65):
         return 0
     return 1 + int(rng.random() * (len(name.forms) - 1))
 
 
 def _finish(tokens: list[str], tags: Sequence[str], headline: bool) -> None:
-    """Chooses a or an, and sets capitals at the start or all over a headline."""
+    """Choose a or an; set capitals at the start, or everywhere in a headline."""
     for i, word in enumerate(tokens[:-1]):
         if word == "a" and tags[i] == tags[i + 1] == "O" and tokens[i + 1][0] in "aeiou":
             tokens[i] = "an"

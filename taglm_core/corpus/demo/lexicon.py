@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text, in order."""
+    """Return the words of a text, in order."""
     return tuple(text.split())
 
 

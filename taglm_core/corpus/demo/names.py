@@ -85,7 +85,7 @@ class Name:
 
 
 def stems(rng: random.Random, endings: tuple[str, ...], seen: set[str]) -> Iterator[str]:
-    """Endless invented stems of 4 to 9 letters, none of them in `seen`, to which each is added."""
+    """Yield endless invented stems of 4 to 9 letters that are not in `seen`, and add each to it."""
     while True:
         stem = rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_MIDDLES) + rng.choice(endings)
         if 4 <= len(stem) <= 9 and stem not in seen:
@@ -94,7 +94,7 @@ def stems(rng: random.Random, endings: tuple[str, ...], seen: set[str]) -> Itera
 
 
 def demonym(stem: str) -> str:
-    """Adjective of a country, e.g. Torvania to Torvanian."""
+    """Return the adjective of a country, e.g. Torvania to Torvanian."""
     return stem.rstrip("aeiou") + "ian"
 
 
@@ -128,7 +128,7 @@ class NameMaker:
         self._given = stems(self._rng, _GIVEN_ENDINGS, self._seen)
 
     def _fresh(self, kind: str) -> tuple[str, str]:
-        """A stem and a companion (given name, partner); of a country, one whose adjective is new as well."""
+        """Return a stem and a companion (given name, partner); for a country, one with a new adjective."""
         stem = next(self._stems)
         if kind == "LAND":
             while demonym(stem) in self._seen:
@@ -137,7 +137,7 @@ class NameMaker:
         return stem, next(self._given)
 
     def pool(self, count: int) -> list[Name]:
-        """About `count` names with stems of their own, plus those derived from them.
+        """Return about `count` names with stems of their own, plus those derived from them.
 
         Every kind is present, however small the count.
         """
@@ -160,7 +160,7 @@ class NameMaker:
         return Name(kind, _fill(patterns, stem), _fill(patterns, twin), used, dominant)
 
     def _derived(self, kind: str, number: int, stem: tuple[str, str], twin: tuple[str, str]) -> Iterator[Name]:
-        """Names made from the `number`-th name of its kind; the first one has them all, so that no kind is missing."""
+        """Return names made from the `number`-th name of its kind; the first has them all, so no kind is missing."""
         if kind == "LAND":
             yield Name("NAT", ((demonym(stem[0]),),), ((demonym(twin[0]),),), (demonym(stem[0]),))
         if kind == "CITY" and number % 3 == 0:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from taglm_core.nn.lm_vectors import LmSource, LmVectors
+from taglm_core.nn.lm_embedding_mixer import LmEmbeddingMixer, LmSource
 
 SOURCES = [LmSource(4, 3), LmSource(5)]  # L = 17
 
 
-def make(**options: Any) -> LmVectors:
+def make(**options: Any) -> LmEmbeddingMixer:
     """Two sources, every parameter random."""
     torch.manual_seed(0)
-    vectors = LmVectors(SOURCES, **options).double()
+    vectors = LmEmbeddingMixer(SOURCES, **options).double()
     for parameter in vectors.parameters():
         nn.init.normal_(parameter)
     return vectors
@@ -27,7 +27,7 @@ def states(sentences: int = 2) -> Tensor:
     return torch.randn(sentences, 3, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def plain(vectors: LmVectors, x: Tensor) -> Tensor:
+def plain(vectors: LmEmbeddingMixer, x: Tensor) -> Tensor:
     """The definition, token by token and layer by layer."""
     sentences = []
     for sentence in x:
@@ -106,17 +106,17 @@ def test_it_starts_as_the_mean_of_the_layers() -> None:
     x = states().float()
     first, second = x.split([12, 5], 2)
     torch.testing.assert_close(
-        LmVectors(SOURCES, mix=True)(x), torch.cat((first.unflatten(2, (3, 4)).mean(2), second), 2)
+        LmEmbeddingMixer(SOURCES, mix=True)(x), torch.cat((first.unflatten(2, (3, 4)).mean(2), second), 2)
     )
-    assert torch.equal(LmVectors(SOURCES, scale=True)(x), x)
+    assert torch.equal(LmEmbeddingMixer(SOURCES, scale=True)(x), x)
     before = torch.get_rng_state()
-    assert not list(LmVectors(SOURCES).parameters())
+    assert not list(LmEmbeddingMixer(SOURCES).parameters())
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_projection_is_xavier() -> None:
     """The projection starts within Xavier's bound, its bias at zero."""
-    projection = LmVectors([LmSource(300)], projection=100).projection
+    projection = LmEmbeddingMixer([LmSource(300)], projection=100).projection
     assert projection is not None
     bound = (6 / 400) ** 0.5
     assert 0.95 * bound < projection.weight.abs().max() <= bound
@@ -126,10 +126,10 @@ def test_projection_is_xavier() -> None:
 def test_dropout_is_its_own() -> None:
     """With a rate it drops in training alone; without one it never does."""
     x = torch.ones(4, 5, 17)
-    dropping = LmVectors(SOURCES, dropout=0.5)
+    dropping = LmEmbeddingMixer(SOURCES, dropout=0.5)
     assert sorted(dropping(x).unique().tolist()) == [0.0, 2.0]
     assert torch.equal(dropping.eval()(x), x)
-    assert torch.equal(LmVectors(SOURCES)(x), x)
+    assert torch.equal(LmEmbeddingMixer(SOURCES)(x), x)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_dropout_is_its_own() -> None:
 def test_errors(options: dict[str, Any], message: str) -> None:
     """Parts that do not fit each other are refused."""
     with pytest.raises(ValueError, match=message):
-        LmVectors(**{"sources": SOURCES, **options})
+        LmEmbeddingMixer(**{"sources": SOURCES, **options})
 
 
 def test_wrong_width() -> None:

@@ -1,8 +1,8 @@
 """Where taggers err: seen and new entities, known and unknown words, length, kinds of mistakes. SQL over predictions.
 
-Spans are read by conlleval's rules from tags mapped to IOB2, as everywhere; *seen* and *known* look at the training
-split as it is, whatever a tagger's vocabulary cuts off. A correct span has the same words on both sides, so each
-stratum has a precision, a recall and an F1 of its own.
+Spans are read by conlleval's rules from tags mapped to IOB2, as everywhere. *Seen* and *known* refer to the whole
+training split, whatever words a tagger's vocabulary leaves out. A correct span has the same words on both sides, so
+each stratum has a precision, a recall and an F1 of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from taglm_core.corpus.database import open_database
+from taglm_core.corpus.database import DatabaseLimits, open_database
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.spans import Counts
 
@@ -25,9 +25,9 @@ STRATA: Mapping[str, tuple[str, ...]] = {
 """Strata by group, in the order of reports."""
 
 OUTCOMES = ("correct", "wrong type", "wrong boundaries", "wrong type and boundaries", "missed", "spurious")
-"""What becomes of a gold span, and *spurious*: a predicted span that overlaps no gold span.
+"""Outcomes of a gold span, and *spurious*: a predicted span that overlaps no gold span.
 
-A predicted span that overlaps a gold span which a better one was found for is in no outcome, only in the strata.
+A predicted span has no outcome if another prediction fits the gold span that it overlaps better; the strata count it.
 """
 
 WORDS = ("all tokens, known", "all tokens, unknown", "entity tokens, known", "entity tokens, unknown")
@@ -80,12 +80,12 @@ class VariantErrors:
     mistakes: tuple[Mistake, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers."""
+        """Return plain dicts, lists and numbers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> VariantErrors:
-        """The inverse of `to_dict`, also after a trip through a JSON file."""
+        """Restore what `to_dict` returned, also after a trip through a JSON file."""
         return cls(
             {
                 group: {name: tuple(Counts(*seed) for seed in seeds) for name, seeds in strata.items()}
@@ -101,26 +101,22 @@ class VariantErrors:
 def analyse_errors(
     predictions: Mapping[str, Sequence[Path]],
     train: Sequence[Path],
+    limits: DatabaseLimits,
     *,
-    threads: int,
-    memory_limit: str,
-    temp_dir: Path,
     mistakes: int = 0,
 ) -> dict[str, VariantErrors]:
-    """Take the errors of each variant apart.
+    """Analyse the errors of each variant.
 
     Args:
         predictions: ``predictions.parquet`` of each seed, by variant.
-        train: Parquet files of what the taggers learnt from: the training split, or that and dev.
-        threads: CPU threads for DuckDB.
-        memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: where DuckDB spills to.
-        mistakes: so many of each outcome are named, the most frequent first.
+        train: Parquet files of the training data of the taggers: the training split, or that and dev.
+        limits: resources of DuckDB.
+        mistakes: number of mistakes of each outcome to name, the most frequent first.
 
     Raises:
         MismatchError: the training split has no tags.
     """
-    with open_database(threads=threads, memory_limit=memory_limit, temp_dir=temp_dir) as database:
+    with open_database(limits) as database:
         database.execute(_MACROS)
         files = [str(path) for path in train]
         untagged = database.execute("SELECT count(*) FROM read_parquet(?) WHERE tags IS NULL", [files]).fetchall()
@@ -172,7 +168,7 @@ WHERE tag <> 'O'
 GROUP BY side, sentence_id, number
 """
 
-# Both sides have a span once: two of the same place and type are a hit.
+# Each side has a span at most once: two with the same boundaries and type are a hit.
 _JUDGED = f"""
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT *, count(*) OVER (PARTITION BY sentence_id, first, last, type) = 2 AS correct,
@@ -242,7 +238,7 @@ def _variant(database: duckdb.DuckDBPyConnection, paths: Sequence[Path], mistake
         database.execute(f"{new} SELECT * FROM outcome WHERE outcome <> 'correct'")
     named = database.execute(_MISTAKES, [mistakes]).fetchall() if mistakes else []
     confused = {name for seed in found for name in seed.confusions}
-    order = {outcome: place for place, outcome in enumerate(OUTCOMES)}
+    order = {outcome: index for index, outcome in enumerate(OUTCOMES)}
     return VariantErrors(
         {
             group: {name: tuple(seed.strata[name] for seed in found) for name in names}

@@ -1,4 +1,4 @@
-"""Training of one direction: the job that the one loop runs."""
+"""Training of one direction of a language model: the task that the training loop runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taglm_core.config.language_model import LanguageModelConfig, LrSchedule
 from taglm_core.lm.model import WordTable
 from taglm_core.lm.reading import Sentences, carried_perplexity, distinct_words
 from taglm_core.lm.streams import Streams
-from taglm_core.nn.language_model import LanguageModel, LmState
+from taglm_core.nn.lm_network import LanguageModel, LmState
 from taglm_core.training.checkpoints import TrainingState
 from taglm_core.training.devices import PLAIN, Device, generator_states, set_generator_states
 from taglm_core.training.journal import Journal
@@ -25,35 +25,35 @@ from taglm_core.training.randomness import numpy_generator
 from taglm_core.training.ranks import ALONE, Ranks
 from taglm_core.training.speed import count_operations, gemm_rate
 
-EVALUATION_STREAMS = 32  # a held-out stream should hold some dozens of sentences, or its cold start shows
+EVALUATION_STREAMS = 32  # each held-out stream should have dozens of sentences, so that its cold start hardly counts
 
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How often something is said; changes no number.
+    """Intervals of reporting; they change no number.
 
     Attributes:
         log: steps between journal lines.
-        evaluate: steps between looks at the held-out text.
+        evaluate: steps between evaluations on the held-out text.
     """
 
     log: int
     evaluate: int
 
 
-class LmJob:
+class LmTraining:
     """Truncated back-propagation over streams with carried state, for a budget of steps.
 
     Args:
-        network: on its device.
+        network: the network, on its device.
         table: all words of the training and held-out text.
         streams: training text.
         heldout: held-out sentences in reading order.
         config: settings.
-        intervals: when to say something.
-        device: where the network is.
+        intervals: intervals of reporting.
+        device: device of the network.
         ranks: the processes that train this model together; each reads its own rows of the streams.
-        start: state that every stream starts from, one row; None for zero.
+        start: initial state of every stream, one row; None for zero.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class LmJob:
         self._state = network.zero_state(share) if start is None else start.expand(share)
         self._exact = network.softmax.samples == 0
         self._loss_name = "train/loss" if self._exact else "train/sampled_loss"
-        self._average: dict[str, Tensor] = {}  # of the LSTM weights, by name
+        self._average: dict[str, Tensor] = {}  # moving average of the LSTM weights, by name
         if config.average is not None:
             self._average = {name: weight.detach().clone() for name, weight in network.layers.named_parameters()}
-        self._losses: list[float] = []  # since the last journal line
+        self._losses: list[float] = []  # losses since the last journal line
         self._operations = 0  # floating-point operations of a step; 0: not measured
         self._product_rate = 0.0  # operations a second of one large matrix product, when training began
         self._started: tuple[float, int] | None = None  # time and step, for tokens per second of this process
@@ -93,8 +93,8 @@ class LmJob:
         self._operations = self.count_operations()
 
     def count_operations(self) -> int:
-        """Floating-point operations of one step: forward and backward on the next text; changes no number."""
-        place, generators = self._streams.pack(), generator_states()
+        """Count the floating-point operations of one step, forward and backward; changes no number."""
+        position, generators = self._streams.pack(), generator_states()
         self._network.train()
 
         def step() -> None:
@@ -103,7 +103,7 @@ class LmJob:
 
         operations = count_operations(step)
         self._network.zero_grad(set_to_none=True)
-        self._streams.unpack(place)
+        self._streams.unpack(position)
         set_generator_states(generators)
         return operations * self._config.accumulate
 
@@ -113,11 +113,11 @@ class LmJob:
         return self._config.step_tokens
 
     def finished(self) -> bool:
-        """Whether the budget of steps is spent."""
+        """Return whether the budget of steps is spent."""
         return self.step >= self._config.steps
 
     def loss(self) -> Tensor:
-        """Mean negative log-probability of the next window of all streams."""
+        """Return the mean negative log-probability of the next window of all streams."""
         if self._started is None:
             self._started = time.monotonic(), self.step
         rate = learning_rate(self._config, self.step)
@@ -130,8 +130,10 @@ class LmJob:
         return losses.mean()
 
     def _losses_of(self, state: LmState) -> tuple[Tensor, LmState]:
-        """Losses of the next window of all streams [T B], and the state after it."""
-        rows = self._streams.next()[self._rows].astype(np.int64)  # [B, T + 1]; each rank reads all streams: 0007
+        """Return the losses of the next window of all streams [T B], and the state after it."""
+        rows = self._streams.next()[self._rows].astype(
+            np.int64
+        )  # [B, T + 1]; each rank reads all streams (docs/decisions/0007)
         targets = self._device.upload(self._table.targets[torch.from_numpy(rows[:, 1:].T.copy())])
         generator = numpy_generator(self._config.seed, "samples", self._windows)
         with self._device.autocast():
@@ -141,14 +143,14 @@ class LmJob:
         return losses.float(), LmState(*(part.float() for part in state))
 
     def where(self) -> str:
-        """Position in the text."""
+        """Return the position in the text."""
         return self._streams.where()
 
     def after_step(self, loss: float, journal: Journal) -> None:
-        """Journal lines every few steps, held-out perplexity every few hundred and at the end."""
+        """Write journal lines every few steps; measure held-out perplexity every few hundred steps and at the end."""
         self._losses.append(loss)
         if self._average and self._config.average is not None:
-            # a young average follows fast: it would be the initialisation for a thousand steps otherwise
+            # follow fast at first: otherwise the initialisation would dominate the average for a thousand steps
             decay = min(self._config.average, self.step / (self.step + 10))
             for name, weight in self._network.layers.named_parameters():
                 self._average[name].lerp_(weight.detach(), 1.0 - decay)
@@ -168,37 +170,37 @@ class LmJob:
             journal.message(self.step, f"step {self.step:,}: held-out perplexity {value:.1f}{self._speed()}")
 
     def _speed(self) -> str:
-        """Rates of the training and of one matrix product. No share: the machine may be less busy than at the start."""
+        """Describe the rates of training and of one matrix product. No share: the load may have changed since."""
         if not self._operations:
             return ""
         rate = self._operations * self.steps_per_second()
         return f"; {rate / 1e9:,.0f} GFLOP/s (one large matrix product at the start: {self._product_rate / 1e9:,.0f})"
 
     def heldout_perplexity(self) -> float:
-        """Exact perplexity of the held-out sentences, state carried on from training and from sentence to sentence.
+        """Compute the exact perplexity of the held-out sentences, carrying the state on from training.
 
-        Several ranks call it together; the first one reads the text, the others are told nan.
+        All ranks call it together; the main rank reads the text, the others get NaN.
         """
         trained = self._joined_state()
-        if not self._ranks.first:
+        if not self._ranks.is_main:
             return math.nan
         self._network.eval()
         with self._averaged(), self._device.exact():
             return self._heldout_perplexity(trained)
 
     def _joined_state(self) -> LmState:
-        """The recurrent state of all streams, in their order."""
-        return LmState(*(self._ranks.joined(part, 1) for part in self._state))
+        """Return the recurrent state of all streams, in their order."""
+        return LmState(*(self._ranks.all_gather(part, 1) for part in self._state))
 
     def _heldout_perplexity(self, trained: LmState) -> float:
         streams = max(1, min(EVALUATION_STREAMS, len(self._heldout) // 32, self._config.streams))
         return carried_perplexity(self._network, self._table, self._heldout, trained.first(streams))
 
     def states(self, rows: int) -> LmState:
-        """States that training ended with, of so many streams, or all if there are fewer; all ranks call it together.
+        """Return the final states of `rows` streams, or of all if there are fewer; all ranks call it together.
 
-        Reading goes on from these: a model whose state was never reset knows no zero state, and may not recover from it
-        for dozens of sentences.
+        Reading starts from these states: training never resets the state, so the model does not know a zero state,
+        which may harm dozens of sentences.
         """
         return self._joined_state().first(min(rows, self._config.streams))
 
@@ -209,7 +211,7 @@ class LmJob:
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights, if there are any, in place of the trained ones."""
+        """Use the averaged weights, if there are any, in place of the trained ones."""
         if not self._average:
             yield
             return
@@ -221,27 +223,27 @@ class LmJob:
             self._network.layers.load_state_dict(trained)
 
     def steps_per_second(self) -> float:
-        """Speed since this process began to train, looks at the held-out text included."""
+        """Return the steps per second of this process, held-out evaluation included."""
         if self._started is None:
             return 0.0
         begun, step = self._started
         return (self.step - step) / max(1e-9, time.monotonic() - begun)
 
     def tokens_per_second(self) -> float:
-        """The same in tokens."""
+        """Return the tokens per second of this process, held-out evaluation included."""
         return self.steps_per_second() * self._config.step_tokens
 
     def pack(self) -> TrainingState:
-        """Recurrent state, averaged weights, position in the text, losses not yet said."""
+        """Return recurrent state, averaged weights, position in the text, and losses not yet in the journal."""
         data: dict[str, Any] = {"streams": self._streams.pack(), "losses": self._losses}
         tensors = {f"average.{name}": weight for name, weight in self._average.items()}
         state = self._joined_state()
         return TrainingState({"hidden": state.hidden, "cell": state.cell, **tensors}, data)
 
     def unpack(self, state: TrainingState) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         device = self._state.hidden.device
-        # in memory of its own: matrix products give other last bits for rows that lie askew in a larger block
+        # contiguous copies: matrix products of strided rows differ in the last bits
         parts = (state.tensors[name][:, self._rows] for name in ("hidden", "cell"))
         self._state = LmState(*(part.clone(memory_format=torch.contiguous_format).to(device) for part in parts))
         for name, weight in self._average.items():
@@ -253,17 +255,17 @@ class LmJob:
 
     def _progress(self, loss: float) -> str:
         speed = self.tokens_per_second()
-        # the loss of a sampled softmax is no perplexity: it knows only the words that were drawn
+        # no perplexity with a sampled softmax: its loss is over the drawn words alone
         shown = f"training perplexity {math.exp(min(loss, 50.0)):.1f}" if self._exact else f"sampled loss {loss:.3f}"
         left = (self._config.steps - self.step) * self._config.step_tokens / max(1.0, speed)
         return f"step {self.step:,} of {self._config.steps:,}, {shown}, {speed:,.0f} tokens/s, {left:,.0f} s left"
 
 
 def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Sequence[torch.optim.Optimizer]:
-    """One optimiser for the dense parameters, and a row-wise one for a word table if there is one."""
+    """Build an optimiser for the dense parameters, and a row-wise one for the word table if there is one."""
     sparse = [m.weight for m in network.modules() if isinstance(m, nn.Embedding) and m.sparse]
     dense = [p for p in network.parameters() if all(p is not table for table in sparse)]
-    if config.optimizer == "adagrad":  # one class does both; accumulator 1.0 as in Jozefowicz et al. (PAPER: 2.3)
+    if config.optimizer == "adagrad":  # one class does both; accumulator 1.0 as in Jozefowicz et al. 2016
         return [torch.optim.Adagrad(ps, initial_accumulator_value=1.0) for ps in (dense, sparse) if ps]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense)]
     if sparse:
@@ -272,7 +274,7 @@ def build_optimizers(network: LanguageModel, config: LanguageModelConfig) -> Seq
 
 
 def learning_rate(config: LanguageModelConfig, step: int) -> float:
-    """Rate of the step with number `step`, counted from 0: linear warm-up, then the schedule down to zero."""
+    """Return the rate of step `step`, counted from 0: linear warm-up, then the schedule down to zero."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     if config.schedule is LrSchedule.CONSTANT:

@@ -1,4 +1,4 @@
-"""One direction of the bidirectional language model (PAPER: section 2).
+"""One direction of the bidirectional language model (Peters et al. 2017, section 3.2).
 
 Axes: B streams or sentences, T tokens, N distinct words of a batch, C characters, D word vector, P projection, U units.
 """
@@ -24,15 +24,15 @@ class LmState(NamedTuple):
     cell: Tensor
 
     def detach(self) -> LmState:
-        """The same numbers, cut from the graph (truncated back-propagation)."""
+        """Return the same numbers, cut from the graph (truncated back-propagation)."""
         return LmState(self.hidden.detach(), self.cell.detach())
 
     def first(self, rows: int) -> LmState:
-        """The first rows."""
+        """Return the first rows."""
         return LmState(*(part[:, :rows].contiguous() for part in self))
 
     def expand(self, batch: int) -> LmState:
-        """A state of one row repeated for a batch."""
+        """Repeat a state of one row for a batch."""
         return LmState(*(part.expand(-1, batch, -1).contiguous() for part in (self.hidden, self.cell)))
 
 
@@ -42,7 +42,7 @@ class WordEncoder(nn.Module):
     Args:
         vocabulary: V, rows.
         size: D.
-        sparse: False for a table that is the matrix of a softmax, too, which touches every row.
+        sparse: False for a table that is also the matrix of a softmax: that touches every row.
     """
 
     def __init__(self, vocabulary: int, size: int, *, sparse: bool = True) -> None:
@@ -52,17 +52,17 @@ class WordEncoder(nn.Module):
         nn.init.normal_(self.table.weight, std=0.1)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Words [N] or [N, 1] of vocabulary ids -> [N, D]."""
+        """Map vocabulary ids [N] or [N, 1] to vectors [N, D]."""
         vectors: Tensor = self.table(words.flatten().to(self.table.weight.device, non_blocking=True))
         return vectors
 
 
 class WithVectors(nn.Module):
-    """An encoder whose word vectors are joined by those of a file, projected to their size; the file's are not trained.
+    """An encoder that adds the projected vectors of a file to its word vectors; the file's vectors are not trained.
 
     Args:
         encoder: distinct words [N, ...] -> word vectors [N, D].
-        vectors: of the file [R, F]; no parameter, not saved with the weights.
+        vectors: vectors of the file [R, F]; no parameter, not saved with the weights.
     """
 
     vectors: Tensor
@@ -76,7 +76,7 @@ class WithVectors(nn.Module):
         self.register_buffer("vectors", vectors, persistent=False)
 
     def forward(self, distinct: Tensor) -> Tensor:
-        """Rows of the file, negative for none, each before what the encoder reads [N, 1 + C] -> [N, D]."""
+        """Map [N, 1 + C], row in the file (negative for none) and encoder input, to vectors [N, D]."""
         learnt: Tensor = self.encoder(distinct[:, 1:])
         rows = distinct[:, 0].to(self.vectors.device, non_blocking=True)
         found = functional.embedding(rows.clamp(min=0), self.vectors) * (rows >= 0).unsqueeze(1)
@@ -87,7 +87,7 @@ class LanguageModel(nn.Module):
     """Word encoder, LSTM layers with projection, softmax.
 
     The top-layer output after reading a word is that word's LM embedding. A backward model is the same module
-    fed with reversed sentences; the two directions share nothing.
+    that reads reversed sentences; the two directions share nothing.
 
     Args:
         encoder: distinct words [N, ...] -> word vectors [N, D].
@@ -97,8 +97,8 @@ class LanguageModel(nn.Module):
         projection: P, width of the projected state; equal to units for none.
         layers: LSTM layers.
         residual: whether layers from the second on add their input to their output (Peters et al. 2018).
-        dropout: before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016); of the word vectors once
-            a word and window, so that all occurrences of a word in a window lose the same (docs/decisions/0005).
+        dropout: rate before and after each LSTM layer, never recurrent (Jozefowicz et al. 2016). All occurrences of a
+            word in a window share the dropout mask of the word vector (docs/decisions/0005).
     """
 
     def __init__(
@@ -125,17 +125,17 @@ class LanguageModel(nn.Module):
             yield layer
 
     def zero_state(self, batch: int) -> LmState:
-        """The state before anything was read."""
+        """Return the initial state, all zeros."""
         weight, layers = next(self.layers.parameters()), len(self.layers)
         return LmState(weight.new_zeros(layers, batch, self.projection), weight.new_zeros(layers, batch, self.units))
 
     def forward(self, distinct: Tensor, index: Tensor, state: LmState) -> tuple[Tensor, LmState]:
-        """Top-layer states after each word.
+        """Return the top-layer states after each word.
 
         Args:
-            distinct: what the encoder reads of the distinct words [N, ...]; each is encoded once.
-            index: which of them stands where [T, B].
-            state: before the first word.
+            distinct: encoder input of the distinct words [N, ...]; each is encoded once.
+            index: distinct word at each position [T, B].
+            state: state before the first word.
 
         Returns:
             States [T, B, P], and the state after the last word.
@@ -144,12 +144,12 @@ class LanguageModel(nn.Module):
         return outputs[-1], after
 
     def layer_states(self, vectors: Tensor, index: Tensor, state: LmState) -> tuple[list[Tensor], LmState]:
-        """States of every layer after each word, for words that are encoded already.
+        """Return the states of every layer after each word, for words that are encoded already.
 
         Args:
             vectors: word vectors of the distinct words [N, D].
-            index: which of them stands where [T, B].
-            state: before the first word.
+            index: distinct word at each position [T, B].
+            state: state before the first word.
 
         Returns:
             States [T, B, P] of each layer, the first one first, and the state after the last word.
@@ -167,13 +167,13 @@ class LanguageModel(nn.Module):
         return found, _joined(states)
 
     def last_state(self, distinct: Tensor, index: Tensor, lengths: Tensor, state: LmState) -> LmState:
-        """The state of each row after its last word, without dropout; rows are padded on the right.
+        """Return the state of each row after its last word, without dropout; rows are padded on the right.
 
         Args:
             distinct: as in `forward`.
             index: [T, B].
             lengths: words of each row [B], on the CPU.
-            state: before the first word.
+            state: state before the first word.
         """
         vectors = functional.embedding(index, self.encoder(distinct))
         packed = pack_padded_sequence(vectors, lengths, enforce_sorted=False)
@@ -188,7 +188,7 @@ class LanguageModel(nn.Module):
 
 
 def _joined(states: list[tuple[Tensor, Tensor]]) -> LmState:
-    """The states of all layers as one."""
+    """Join the states of all layers into one."""
     if len(states) == 1:
         return LmState(*states[0])
     return LmState(torch.cat([hidden for hidden, _ in states]), torch.cat([cell for _, cell in states]))

@@ -1,4 +1,4 @@
-"""Training of a tagger: the job that the one loop runs."""
+"""Training of a tagger: the task that the training loop runs; decoding and confidences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.evaluation.spans import conlleval_spans, encode_tags, span_counts
-from taglm_core.nn.tagger import Batch, Tagger
+from taglm_core.evaluation.spans import SpanPair, conlleval_spans, encode_tags
+from taglm_core.nn.tagger_network import Batch, Tagger
 from taglm_core.tagging.dataset import Dataset, reading_batches, training_batches
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID
 from taglm_core.training.annealing import Annealing
@@ -25,20 +25,20 @@ from taglm_core.training.randomness import numpy_generator
 DECODING_BATCH = 64
 
 
-class TaggerJob:
-    """Epochs of shuffled batches; dev F1 after each decides the schedule, or without dev the epochs given.
+class TaggerTraining:
+    """Epochs of shuffled batches; dev F1 after each epoch drives the schedule. Without dev the epochs are given.
 
     Args:
         network: the tagger, on its device.
         train: training split, with tags.
-        dev: development split and its gold tags (they may hold tags that training never saw); None where dev is
-            trained on: then nothing is scored, and the last model is the result.
+        dev: development split and its gold tags (possibly with tags that training lacks); None if dev is trained on:
+            then nothing is scored, and the last model is the result.
         tags: K tag names by code.
         config: settings.
-        seed: seed of batches.
-        droppable: word rows [n] that may be taken as unknown in training: seen once, without a vector.
-        first_phase: epochs of the first phase, fixed beforehand; None with dev.
-        device: where the network is, and what it multiplies in while training; dev is always scored in float32.
+        seed: seed of the batches.
+        droppable: word rows [n] that word dropout may replace by the unknown word: seen once, without a vector.
+        first_phase: number of epochs of the first phase; None with dev.
+        device: device and training precision; dev is always scored in float32.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class TaggerJob:
         self._network, self._train, self._dev, self._tags = network, train, dev, tags
         self._config, self._seed, self._droppable = config, seed, droppable
         self._device = device
-        self._finished, self._done = False, 0  # batches done of the current epoch
+        self._finished, self._done = False, 0  # finished batches of the current epoch
         self._losses: list[float] = []
         self._best: dict[str, Tensor] = {}  # weights and moments of the best epoch
         self._seconds = 0.0  # training time of the epoch in this process
         self._start_epoch()
 
     def finished(self) -> bool:
-        """Whether the schedule has ended."""
+        """Return whether the schedule has ended."""
         return self._finished
 
     def loss(self) -> Tensor:
-        """Mean sentence negative log-likelihood of the next batch."""
+        """Return the mean negative log-likelihood of the sentences of the next batch."""
         self._begun = time.monotonic()
         for group in self.optimizers[0].param_groups:
             group["lr"] = self.schedule.learning_rate
@@ -90,7 +90,7 @@ class TaggerJob:
             return self._network.loss(batch.to(self._device.torch))
 
     def where(self) -> str:
-        """Position in the training split."""
+        """Return the position in the training split."""
         return f"epoch {self.schedule.epoch + 1}, batch {self._done + 1} of {len(self._batches)}"
 
     def after_step(self, loss: float, journal: Journal) -> None:
@@ -101,7 +101,7 @@ class TaggerJob:
         if self._done < len(self._batches):
             return
         metrics = {"train/loss": float(np.mean(self._losses)), "learning_rate": self.schedule.learning_rate}
-        if self._dev is None:  # later is better
+        if self._dev is None:  # every epoch counts as better than the last
             verdict = self.schedule.observe(self.schedule.epoch + 1.0)
             text = f"loss {metrics['train/loss']:.4f}"
         else:
@@ -121,14 +121,14 @@ class TaggerJob:
         self._start_epoch()
 
     def dev_f1(self) -> float:
-        """Span F1 on dev, by conlleval's rules on the mapped tags."""
+        """Compute span F1 on dev, by conlleval's rules on the mapped tags."""
         if self._dev is None:
             raise ValueError("this tagger is trained on dev; it has nothing to be scored on")
         data, gold = self._dev
-        return span_counts(*encode_tags(gold, decode_all(self._network, data, self._tags))).micro.f1
+        return SpanPair(encode_tags(gold, decode_all(self._network, data, self._tags))).counts().micro.f1
 
     def pack(self) -> TrainingState:
-        """Schedule, position in the epoch, best model."""
+        """Return the schedule, the position in the epoch and the best model."""
         data: dict[str, Any] = {
             "schedule": self.schedule.pack(),
             "done": self._done,
@@ -138,7 +138,7 @@ class TaggerJob:
         return TrainingState({f"best.{name}": tensor for name, tensor in self._best.items()}, data)
 
     def unpack(self, state: TrainingState) -> None:
-        """Inverse of `pack`."""
+        """Restore what `pack` returned."""
         self.schedule.unpack(state.data["schedule"])
         self._start_epoch()
         self._done, self._losses = state.data["done"], list(state.data["losses"])
@@ -151,7 +151,7 @@ class TaggerJob:
         self._done, self._losses, self._seconds = 0, [], 0.0
 
     def _forgotten(self, batch: Batch) -> Tensor:
-        """Which words [B, T] of a training batch are taken as unknown, by torch's generator like all dropout."""
+        """Draw the words [B, T] of a training batch that become unknown, by torch's generator like all dropout."""
         rate = self._config.words.dropout
         if rate == 0:
             return torch.zeros_like(batch.mask)
@@ -172,7 +172,7 @@ class TaggerJob:
 
 
 def decode_all(network: Tagger, data: Dataset, tags: Sequence[str]) -> list[list[str]]:
-    """Best tags of every sentence, in sentence order."""
+    """Return the best tags of every sentence, in sentence order."""
     network.eval()
     device = next(network.parameters()).device
     predicted: list[list[str]] = [[]] * len(data)
@@ -185,11 +185,11 @@ def decode_all(network: Tagger, data: Dataset, tags: Sequence[str]) -> list[list
 
 
 class Confidences(NamedTuple):
-    """Posterior probabilities of what was predicted, by sentence.
+    """Posterior probabilities of predictions, by sentence.
 
     Attributes:
-        tokens: of each tag.
-        spans: of each span's stretch of tags, in the order of `conlleval_spans`.
+        tokens: probability of each tag.
+        spans: probability of the tags of each span, in the order of `conlleval_spans`.
     """
 
     tokens: list[list[float]]
@@ -197,12 +197,12 @@ class Confidences(NamedTuple):
 
 
 def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str]], tags: Sequence[str]) -> Confidences:
-    """How sure the tagger is of its tags and spans, by forward-backward.
+    """Compute the tagger's confidence in its tags and spans, by forward-backward.
 
     Args:
         network: the tagger.
         data: the sentences.
-        predicted: its tags of all of them.
+        predicted: its tags of all sentences.
         tags: K tag names by code.
     """
     network.eval()
@@ -223,6 +223,6 @@ def confidences(network: Tagger, data: Dataset, predicted: Sequence[Sequence[str
 
 
 def droppable_rows(single: int, rows: int, with_vector: set[int]) -> Tensor:
-    """Rows of words seen once (the last `single` of the table) that have no vector."""
+    """Return the rows of words seen once (the last `single` of the table) that have no vector."""
     first = max(FIRST_WORD_ID, rows - single)
     return torch.tensor([row for row in range(first, rows) if row not in with_vector], dtype=torch.int64)

@@ -6,7 +6,7 @@
     scale          gamma * [h_1 ; h_2 ; ...]
     projection     activation(W [source ; source ; ...] + b) LD-Net (Liu et al. 2018) has it with ReLU
 
-The paper joins the embeddings as they are, and so does this module unless told otherwise.
+By default the module joins the embeddings unchanged, as the paper does.
 
 Axes: B sentences, T tokens, P features of one layer of one source, L features of all of them.
 """
@@ -28,11 +28,11 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "rel
 
 @dataclass(frozen=True, slots=True)
 class LmSource:
-    """What one direction of a language model brings for each token: [layer 1 ; layer 2 ; ...].
+    """The embedding of a token by one direction of a language model: [layer 1 ; layer 2 ; ...].
 
     Attributes:
         size: P, length of one layer's vector.
-        layers: how many of them.
+        layers: number of layers.
     """
 
     size: int
@@ -44,18 +44,18 @@ class LmSource:
         return self.layers * self.size
 
 
-class LmVectors(nn.Module):
-    """LM embeddings of several sources as the tagger takes them.
+class LmEmbeddingMixer(nn.Module):
+    """Prepares the LM embeddings of several sources for the tagger.
 
     Args:
-        sources: what stands side by side in the input, in this order.
-        mix: whether the layers of a source become their weighted mean, times a scale; weights equal and scale 1 at
-            first. A single layer is scaled only.
-        norm: whether each layer's vector is normalised before that.
-        scale: whether each source is multiplied by a learned factor, 1 at first.
+        sources: parts of the input, in this order.
+        mix: whether the layers of a source become their weighted mean, times a scale; initially with equal weights
+            and scale 1. A single layer is only scaled.
+        norm: whether each layer's vector is normalised before mixing.
+        scale: whether each source is multiplied by a learned factor, initially 1.
         projection: size of a linear map of all sources together, or None.
         activation: "none", "relu" or "tanh", after the projection.
-        dropout: rate on the result, in training only; None leaves dropout to whoever joins it to something.
+        dropout: rate on the result, in training only; None leaves dropout to the tagger.
 
     Attributes:
         inputs: L.
@@ -64,7 +64,7 @@ class LmVectors(nn.Module):
     Initial values: Xavier projection without bias, from torch's global generator; all else is constant.
 
     Raises:
-        ValueError: no source, or parts that exclude each other.
+        ValueError: no source, or options that exclude each other.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class LmVectors(nn.Module):
         self.size = joined if projection is None else projection
 
     def forward(self, lm: Tensor) -> Tensor:
-        """Prepare LM embeddings [B, T, L]: gives [B, T, size]. Each token is mapped by itself.
+        """Map LM embeddings [B, T, L] to [B, T, size], each token by itself.
 
         Raises:
-            ValueError: another L.
+            ValueError: the input has another L.
         """
         if lm.dim() != 3 or lm.shape[2] != self.inputs:
             raise ValueError(f"lm has shape {list(lm.shape)}; expected [B, T, {self.inputs}]")

@@ -1,4 +1,4 @@
-"""What a language model can predict: the boundary mark, classes of unknown words, and the most frequent words."""
+"""Vocabulary of a language model: the boundary mark, classes of unknown words, and the most frequent words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LmVocabulary:
 
     Attributes:
         words: the known words, most frequent first.
-        shapes: whether unknown words fall into classes by shape, or into one.
+        shapes: whether unknown words have a class per shape instead of a single class.
     """
 
     words: tuple[str, ...]
@@ -32,11 +32,11 @@ class LmVocabulary:
 
     @classmethod
     def select(cls, words_file: Path, *, size: int, min_count: int, shapes: bool) -> LmVocabulary:
-        """The most frequent words of a `words.parquet`, as many as fit in `size` entries beside the classes."""
+        """Select the most frequent words of a `words.parquet`: as many as fit in `size` entries beside the classes."""
         table = pq.read_table(words_file, columns=["word", "count"]).slice(1)  # row 0 is the boundary mark
-        room = max(0, size - 1 - (len(SHAPES) if shapes else 1))
+        limit = max(0, size - 1 - (len(SHAPES) if shapes else 1))
         counts = table["count"].to_numpy()
-        keep = min(room, int(np.searchsorted(-counts, -min_count, side="right")))  # counts fall
+        keep = min(limit, int(np.searchsorted(-counts, -min_count, side="right")))  # counts are falling
         return cls(tuple(table["word"].slice(0, keep).to_pylist()), shapes)
 
     @property
@@ -52,12 +52,12 @@ class LmVocabulary:
         return {BOUNDARY: 0} | {word: 1 + self.classes + rank for rank, word in enumerate(self.words)}
 
     def ids(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Entries of words: [n]. Unknown ones get the entry of their class."""
+        """Return the entries of words [n]; an unknown word has the entry of its class."""
         known = self._ids
         return np.array([known[token] if token in known else self._unknown(token) for token in tokens], np.int64)
 
     def is_unknown(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which entries are unknown classes."""
+        """Return which entries are unknown classes."""
         return (ids >= 1) & (ids <= self.classes)
 
     def _unknown(self, token: str) -> int:
@@ -70,6 +70,6 @@ class LmVocabulary:
 
     @classmethod
     def load(cls, path: Path, *, shapes: bool) -> LmVocabulary:
-        """Inverse of `save`."""
+        """Read what `save` wrote."""
         entries = pq.read_table(path)["entry"].to_pylist()
         return cls(tuple(entries[1 + (len(SHAPES) if shapes else 1) :]), shapes)
