@@ -42,7 +42,7 @@ def pipeline_flow(name: str) -> Callable[[Callable[..., Refs]], Flow[..., Refs]]
     Args:
         name: of the flow: a stage, or `pipeline`.
     """
-    run_name = f"{name} {{experiment.name}}{{options.words}}"
+    run_name = f"{name} {{experiment.name}}{{options.suffix}}"
     return flow(name=name, flow_run_name=run_name, validate_parameters=True, persist_result=False)
 
 
