@@ -96,10 +96,10 @@ def run(
         decisions = context.up_to(end)
     corpora = report_corpora(context, refs_of(decisions))
     if not waiting:
-        from flows.cli_run import tell_missed_of
+        from flows.cli_run import sync_missed
 
         refuse_meaningless(corpora)
-        tell_missed_of(console, context.experiment, decisions)
+        sync_missed(console, context.experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)

@@ -14,7 +14,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
 from taglm_core.gc.collect import GRACE_SECONDS, mark, sweep
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, needs_of, spare_untold
+from tasks.housekeeping import end_orphans, needs_of, spare_unreported
 
 
 def gc(
@@ -35,14 +35,14 @@ def gc(
     store = Store(run.store)
     found = mark(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
     if no_aliases:
-        found = spare_untold(run, found)
+        found = spare_unreported(run, found)
     for part in cli_views.marked_parts(store, found):
         console.print(part)
     if not found.garbage or not (yes or _agreed()):
         return
     if not no_aliases:
         end_orphans(run)
-        found = spare_untold(run, found)
+        found = spare_unreported(run, found)
     roots = needs_of(run, loaded, aliases=not no_aliases)  # again: the answer of the user may have taken a while
     console.print(cli_views.swept_summary(sweep(store, found, roots, grace=grace * 60)), markup=False)
 

@@ -33,9 +33,9 @@ def promote(
     if not is_there(uri):
         raise ConfigError(f"{uri} does not exist yet and has no registered model; run an experiment first")
     quiet_defaults()
-    from tasks.tracking.promotion import promote as move_alias
+    from tasks.tracking.aliases import promote as move_alias
 
-    for line in move_alias(uri, Store(run.store).root / "locks", model, version, why, _user()):
+    for line in move_alias(uri, Store(run.store), model, version, why, _user()):
         Console(highlight=False).print(line, markup=False, soft_wrap=True)
 
 

@@ -15,7 +15,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.pipeline.context import PipelineContext, use_context
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision, refs_of
-from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
+from tasks.housekeeping import append_due_end, has_pending, record_uses, sync
 from tasks.overview import OVERVIEW
 from tasks.preflight.check import require_environment
 from tasks.urls import without_password
@@ -65,16 +65,16 @@ def _show_progress(console: Console) -> None:
     progress.propagate = False  # Prefect would print what reaches the root logger again
 
 
-def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
-    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+def sync_missed(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
+    """Send what an earlier run was killed before it could send: nothing is to be built."""
     refs = refs_of(decisions)
     if "report" in decisions:
-        leave_word(experiment, refs)
+        append_due_end(experiment, refs)
     record_uses(experiment, refs)
-    if has_word(experiment.run):
-        tell_missed(experiment.run)
-        left = has_word(experiment.run)
-        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
+    if has_pending(experiment.run):
+        sync(experiment.run)
+        left = has_pending(experiment.run)
+        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was sent'}")
 
 
 class _WithoutOverview(logging.Filter):

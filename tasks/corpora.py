@@ -26,5 +26,5 @@ def judge_corpora(context: PipelineContext, made: Refs) -> None:
     for finding in report.findings:
         if not finding.stops:
             logger.warning("%s", finding_text(finding))
-    open_tracker(context.experiment, catch_up=False).note_findings(made, report.findings)
+    open_tracker(context.experiment, sync=False).note_findings(made, report.findings)
     refuse_meaningless(report)

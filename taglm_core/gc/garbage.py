@@ -72,7 +72,7 @@ def active_builds(store: Store) -> list[ActiveBuild]:
     found = []
     for path in sorted((store.root / "locks").glob("*.lock")):
         name = _KEY_LOCK.fullmatch(path.name)
-        if name is not None and not path.name.startswith("tracking-") and is_locked(path):
+        if name is not None and is_locked(path):
             found.append(ActiveBuild(name["kind"], name["key"], store.begun(name["kind"], name["key"])))
     return found
 
@@ -140,8 +140,7 @@ def _take(path: Path) -> Path | None:
 
 
 def _temporary(store: Store, before: float) -> Iterator[Garbage]:
-    for pattern in ("objects/*/.*", "keys/*/.*", "work/*/.*", "damaged/.*", "raw/.*", "tracking/.*", "tracking/*/.*",
-                    "uses/*/.*", "uses/*/*/.*"):  # fmt: skip
+    for pattern in ("*/.*", "*/*/.*", "uses/*/*/.*"):  # as `write_json` and `take_aside` name them, in any folder
         for path in sorted(store.root.glob(pattern)):
             from_gc = path.name.startswith(ASIDE)
             if from_gc or last_change(path) < before:

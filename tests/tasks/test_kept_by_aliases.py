@@ -13,8 +13,10 @@ from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import TrackingAway
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
+from taglm_core.store.store import Store
 from tasks.housekeeping import needs_of
-from tasks.tracking.entry import Entry, State
+from tasks.tracking.receipts import Ledger, SyncState
+from tasks.tracking.spec import RunSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,23 +57,23 @@ def test_without_a_tracking_store_mlflow_is_not_imported(tmp_path: Path) -> None
     """No database yet: no aliases, nothing waits, and nothing is made."""
     code = f"""
 import sys
-from tasks.housekeeping import end_orphans, has_word, leave_word, needs_of
+from tasks.housekeeping import append_due_end, end_orphans, has_pending, needs_of
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.store.records import Ref
 run = RunConfig(store="{tmp_path}/store", tracking_uri="sqlite:///{tmp_path}/none.db")
 end_orphans(run)
-leave_word(Experiment(run=run), {{"report": Ref("report", "k", "d")}})
-print(has_word(run), needs_of(run).objects, [name for name in ("mlflow", "prefect", "torch") if name in sys.modules])
+append_due_end(Experiment(run=run), {{"report": Ref("report", "k", "d")}})
+print(has_pending(run), needs_of(run).objects, [name for name in ("mlflow", "prefect", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False {} []"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_not_told_yet_is_needed(tmp_path: Path) -> None:
+def test_what_was_not_reported_yet_is_needed(tmp_path: Path) -> None:
     """Objects made while the tracking store was away stay until it has heard of them."""
     step = Step("tagger/TagLM/seed-1", "tagger", {"seed": 1})
-    State("sqlite:///x", Entry("demo", step, "k" * 32, {}, str(tmp_path))).save(tmp_path / "tracking" / "tagger-k.json")
-    write_json(tmp_path / "tracking" / "other.json", {"of": "another version"})
+    Ledger(Store(tmp_path), "sqlite:///x").save(SyncState("sqlite:///x", RunSpec("demo", step, "k" * 32, {})))
+    write_json(tmp_path / "tracking" / "pending" / "other.json", {"of": "another version"})
     needs = needs_of(RunConfig(store=tmp_path, tracking_uri=f"sqlite:///{tmp_path}/none.db"))
     assert needs.keys == {("tagger", "k" * 32)}
