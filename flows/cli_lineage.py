@@ -106,7 +106,7 @@ def _experiments(entry: LineageEntry) -> list[str]:
 def _tree(node: Node) -> Tree:
     tree = Tree(_line(node), highlight=False)
     for file in node.entry.files:
-        state = "" if file.there else "  [yellow]changed or gone since[/]"
+        state = "" if file.unchanged else "  [yellow]changed or gone since[/]"
         tree.add(f"{escape(file.path)}  {size_text(file.bytes)}  sha256 {file.sha256}{state}")
     for below in node.below:
         tree.children.append(_tree(below))

@@ -1,4 +1,4 @@
-"""What `make up` runs, and where: names, ports, folders, environment."""
+"""Names, ports, folders and environment of the services of `make up`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MARK = "TAGLM_SERVICES"
 
 
 class ServiceError(Exception):
-    """A service cannot be started, reached or stopped; the message says what to do."""
+    """A service cannot be started, reached or stopped; the message has the remedy."""
 
 
 def chosen_port(service: str, data: Path) -> int:
-    """Port of `prefect` or `mlflow`.
+    """Return the port of `prefect` or `mlflow`.
 
     Raises:
-        ServiceError: what was chosen is no port.
+        ServiceError: the chosen port is invalid.
     """
     chosen = port_of(service, data)
     if not chosen.isdecimal() or not 0 < int(chosen) < 65536:
@@ -39,7 +39,7 @@ class Services:
     """The services of one data folder.
 
     Attributes:
-        data: folder of Prefect's home, MLflow's database, and the services' own files.
+        data: folder of Prefect's home, MLflow's database and the files of the services.
         prefect: port of the Prefect server.
         mlflow: port of MLflow.
     """
@@ -50,34 +50,34 @@ class Services:
 
     @property
     def home(self) -> Path:
-        """Folder of sockets, process ids and logs."""
+        """Return the folder of sockets, process ids and logs."""
         return self.data / "services"
 
     @property
     def prefect_url(self) -> str:
-        """Address of Prefect's UI."""
+        """Return the address of Prefect's UI."""
         return f"http://127.0.0.1:{self.prefect}"
 
     @property
     def mlflow_url(self) -> str:
-        """Address of MLflow's UI, to which the view for training has to be added."""
+        """Return the address of MLflow's UI, without the path of a view."""
         return f"http://127.0.0.1:{self.mlflow}"
 
     @property
     def mark(self) -> str:
-        """What the environment of every process started here holds: how a stop finds what was left behind."""
+        """Return the variable in the environment of every process of the services; `down` finds leftovers by it."""
         return f"{MARK}={self.data}"
 
     def health(self) -> dict[str, str]:
-        """Address by service that answers with 200 once the service works."""
+        """Return the health address of each service, which answers with 200 once the service works."""
         return {PREFECT: f"{self.prefect_url}/api/health", MLFLOW: f"{self.mlflow_url}/health"}
 
     def answers(self, name: str) -> bool:
-        """Whether a service works: another program may have its port."""
+        """Return whether a service works; another program may have its port."""
         return answers(self.health()[name], PREFECT_HEALTHY if name == PREFECT else None)
 
     def addresses(self) -> dict[str, str]:
-        """Where a person finds what runs."""
+        """Return the addresses and files that people open."""
         return {
             "Prefect": f"{self.prefect_url}/runs",
             "MLflow": f"{self.mlflow_url}/#/experiments?workflowType=machine_learning",
@@ -86,19 +86,19 @@ class Services:
 
     @property
     def worker(self) -> str:
-        """Name of the worker, by which the server knows it."""
+        """Return the name of the worker on the server."""
         return f"worker-{socket.gethostname()}"
 
     def environment(self) -> dict[str, str]:
-        """Environment of the services: ours where the user has not set something else."""
+        """Return the environment of the services; values of the user win over ours."""
         quiet_defaults(self.data)
         store = f"sqlite:///{self.data / 'mlflow.db'}"
         os.environ.setdefault("MLFLOW_TRACKING_URI", store)
         return {
             **os.environ,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",  # without it the UI asks port 4200 and stays empty
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what we do not use
+            "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",  # without it the UI calls port 4200 and stays empty
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves eight unused processes
             "TAGLM_BIN": str(BIN),
             "TAGLM_ROOT": str(ROOT),
             "TAGLM_PREFECT_PORT": str(self.prefect),

@@ -1,4 +1,4 @@
-"""What ops/services.py asks of the machine: ports, files, processes."""
+"""Ports, files and processes of this machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import yaml
 
 
 def marked(mark: str, default: set[int]) -> set[int]:
-    """Living processes with `NAME=value` in their environment, which children inherit.
+    """Return the processes with a variable in their environment, which children inherit.
 
     Args:
-        mark: the variable and its value.
-        default: what is said where the system does not tell (macOS).
+        mark: variable and value, `NAME=value`.
+        default: result on systems without /proc (macOS).
     """
     if not Path("/proc/self/environ").exists():
         return default
@@ -26,22 +26,22 @@ def marked(mark: str, default: set[int]) -> set[int]:
 
 
 def read_yaml(path: Path) -> Any:
-    """Content of a YAML file."""
+    """Return the content of a YAML file."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def until(happened: Callable[[], bool], seconds: float) -> bool:
-    """Wait for something; whether it happened in time."""
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for a condition; return whether it became true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if happened():
+        if condition():
             return True
         time.sleep(0.5)
-    return happened()
+    return condition()
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
+    """Return whether a port of this machine is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -54,5 +54,5 @@ def is_free(port: int) -> bool:
 def _environments() -> Iterator[tuple[int, bytes]]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):  # ended in the meantime, or somebody else's
+            with contextlib.suppress(OSError):  # ended meanwhile, or of another user
                 yield int(folder.name), (folder / "environ").read_bytes()

@@ -1,4 +1,4 @@
-"""What ops/services.py tells the Prefect server, over HTTP: importing Prefect for it would take seconds."""
+"""Work pools, queues and automations of the Prefect server, over HTTP without the slow import of Prefect."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tasks.http import send
 
 
 def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
-    """Create a process work pool and its queues, where there are none of these names.
+    """Create a process work pool and its queues if they do not exist.
 
-    Each queue has one place: its runs go one after the other. A deployment's own limit would do the same, but a run
-    that is killed while it is being cancelled keeps its place there (PrefectHQ/prefect#17563). A limit that somebody
-    has chosen stays; a queue without one, as `prefect deploy` makes it, gets it. A deployment that names no queue is in
-    the pool's default one, which has no limit. A worker fills in what a process pool is.
+    Each queue has a concurrency limit of one, so that its runs go one after the other. The limit of a deployment would
+    do the same, but a run that is killed while Cancelling keeps its slot there (PrefectHQ/prefect#17563). Limits chosen
+    by a user stay; queues that `prefect deploy` created without a limit get one. Deployments without a queue use the
+    default queue of the pool, which has no limit. The worker adds the job template of a process pool.
 
     Args:
-        url: of the server, without `/api`.
-        name: of the pool.
-        content: of prefect.yaml, whose deployments name their queues.
+        url: address of the server, without `/api`.
+        name: name of the pool.
+        content: content of prefect.yaml, whose deployments name their queues.
     """
     _create(f"{url}/api/work_pools/", {"name": name, "type": "process"})
     queues = f"{url}/api/work_pools/{name}/queues"
@@ -36,11 +36,11 @@ def create_pool(url: str, name: str, content: Mapping[str, Any]) -> None:
 
 
 def put_automations(url: str, wanted: Iterable[Mapping[str, Any]]) -> None:
-    """Create automations, or give those of the same names what is wanted now.
+    """Create automations, or update existing ones of the same name.
 
     Args:
-        url: of the server, without `/api`.
-        wanted: automations as the API takes them.
+        url: address of the server, without `/api`.
+        wanted: automations in the form of the API.
     """
     found = {one["name"]: one["id"] for one in send(f"{url}/api/automations/filter", {})}
     for automation in wanted:
@@ -54,5 +54,5 @@ def _create(url: str, body: object) -> None:
     try:
         send(url, body)
     except HTTPError as error:
-        if error.code != HTTPStatus.CONFLICT:  # it is there already
+        if error.code != HTTPStatus.CONFLICT:  # it exists already
             raise

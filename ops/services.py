@@ -1,7 +1,8 @@
-"""Prefect server, process worker and MLflow for daily use on one machine: `make up`, `make down` and their relatives.
+"""Prefect server, process worker and MLflow on one machine: `make up`, `make down` and the like.
 
-Supervisor keeps them running (ops/supervisord.conf); this file starts it, waits until everything answers, deploys, and
-sees to it that nothing is left after a stop. Everything lies below `data/`, everything listens on 127.0.0.1 alone.
+Supervisor keeps the services running (ops/supervisord.conf). This program starts supervisor, waits until all services
+answer, deploys, and leaves no process behind after a stop. All files are below `data/`; all services listen on
+127.0.0.1 alone.
 """
 
 from __future__ import annotations
@@ -35,22 +36,22 @@ START_SECONDS, STOP_SECONDS, PATIENT_SECONDS = 300.0, 180.0, 30.0
 
 
 def up(services: Services, *, mlflow: bool = True) -> None:
-    """Start what is not running, wait until it answers, create the work pool, deploy, start the worker."""
+    """Start missing services, wait until they answer, create the work pool, deploy, and start the worker."""
     wanted = [PREFECT, MLFLOW] if mlflow else [PREFECT]
     running = _states(services)
-    if not running and (left := _left_behind(services)):  # a second worker would run beside the first
-        raise ServiceError(f"processes {left} of earlier services are still there; `make down` first")
+    if not running and (left := _left_behind(services)):  # or a second worker would run beside the first
+        raise ServiceError(f"processes {left} of earlier services are still running; `make down` first")
     for name in wanted:
         if running.get(name) not in ("RUNNING", "STARTING"):
             _require_free(services, name)
     if not running:
         _start_supervisor(services)
-    _say("starting (the first start makes two databases and takes a minute)")
-    _control(services, "start", *wanted, check=False)  # says so where one runs already
+    _say("starting (the first start creates two databases and takes a minute)")
+    _control(services, "start", *wanted, check=False)  # reports services that run already
     for name in wanted:
         _wait_for(services, name)
     deploy(services)
-    if not running:  # else a run may go on that has outlived its worker
+    if not running:  # or a run may go on that has outlived its worker
         end_workerless(services.prefect_url, services.worker)
         end_dead(services.prefect_url)
     if running.get(WORKER) != "RUNNING":
@@ -61,7 +62,7 @@ def up(services: Services, *, mlflow: bool = True) -> None:
 
 
 def _start_supervisor(services: Services) -> None:
-    """Start it, with a file that says on which ports: it is there while the services are meant to run."""
+    """Start supervisor and write the ports file, which exists while the services are meant to run."""
     services.home.mkdir(parents=True, exist_ok=True)
     ports = {"prefect": services.prefect, "mlflow": services.mlflow}
     ports_file(services.data).write_text(json.dumps(ports), encoding="utf-8")
@@ -73,30 +74,30 @@ def _start_supervisor(services: Services) -> None:
 
 
 def _start_worker(services: Services) -> None:
-    """Start the worker, and wait until the server has heard of it.
+    """Start the worker and wait for its first heartbeat on the server.
 
     Raises:
-        ServiceError: it ended, or gave no sign of life in time; with the end of its log.
+        ServiceError: the worker ended or sent no heartbeat in time; the message has the end of its log.
     """
     began = datetime.now(UTC)
     _control(services, "start", WORKER, check=False)
 
-    def heard() -> bool:
+    def is_online() -> bool:
         with contextlib.suppress(OSError):  # the server is busy
             heartbeat = online_workers(services.prefect_url).get(services.worker)
             return heartbeat is not None and heartbeat > began
         return False
 
-    def settled() -> bool:
-        return heard() or _states(services).get(WORKER) != "RUNNING"
+    def is_decided() -> bool:
+        return is_online() or _states(services).get(WORKER) != "RUNNING"
 
-    until(settled, START_SECONDS)
-    if not heard():
+    until(is_decided, START_SECONDS)
+    if not is_online():
         raise ServiceError(f"the worker does not work; `make down`, then again. {_end_of_log(services, WORKER)}")
 
 
 def down(services: Services) -> None:
-    """Stop everything, worker first, and see that nothing is left: what does not stop is killed."""
+    """Stop all services, worker first, and kill the processes that do not stop."""
     supervisor = _supervisor(services)
     found = supervisor is not None or bool(_left_behind(services))
     if supervisor is not None:
@@ -104,11 +105,11 @@ def down(services: Services) -> None:
         if services.answers(PREFECT):
             try:
                 end_workerless(services.prefect_url, services.worker)
-            except NO_ANSWER as error:  # busy: no reason to leave the rest running
-                _say(f"runs in progress are not ended ({error}); the next `make up` says that they have crashed")
+            except NO_ANSWER as error:  # a busy server is no reason to leave the rest running
+                _say(f"runs in progress are not ended ({error}); the next `make up` marks them as crashed")
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):
-            _say(f"supervisord ({supervisor}) does not end; it is killed")
+            _say(f"supervisord ({supervisor}) does not end and is killed")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(supervisor, signal.SIGKILL)
     until(lambda: not _left_behind(services), PATIENT_SECONDS)  # training processes write their checkpoints
@@ -116,7 +117,7 @@ def down(services: Services) -> None:
         left = _left_behind(services)
         if not left:
             break
-        _say(f"still there: {', '.join(map(str, left))}; sent {number.name}")
+        _say(f"still running: {', '.join(map(str, left))}; sent {number.name}")
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -128,19 +129,19 @@ def down(services: Services) -> None:
 
 
 def status(services: Services) -> bool:
-    """Say what runs and what answers; whether all of it does."""
+    """Print which services run and answer; return whether all of them do."""
     states = _states(services)
     works = {name: services.answers(name) for name in services.health()}
     for name in (PREFECT, MLFLOW, WORKER):
-        says = "" if name not in works else "answers" if works[name] else "does not answer"
-        _say(f"{name:<16}{states.get(name, 'not running'):<12}{says}")
+        answer = "" if name not in works else "answers" if works[name] else "does not answer"
+        _say(f"{name:<16}{states.get(name, 'not running'):<12}{answer}")
     return set(states.values()) == {"RUNNING"} and all(works.values())
 
 
 def deploy(services: Services) -> None:
-    """Create work pool and queues if they are not there, and (re)create all deployments and automations.
+    """Create work pool and queues if they do not exist, and recreate all deployments and automations.
 
-    What was switched on or off stays so; where the files say otherwise, it is said.
+    Switches keep their state; print those that differ from the files.
     """
     url, content = _server(services), read_yaml(DEPLOYMENTS)
     create_pool(url, POOL, content)
@@ -149,14 +150,14 @@ def deploy(services: Services) -> None:
     try:
         _call(command, services, "prefect.yaml could not be deployed", folder=ROOT)
         put_automations(url, read_yaml(AUTOMATIONS))
-    finally:  # of half a deploy, too
+    finally:  # after a partial deploy too
         for kept in restore(url, earlier):
             _say(kept_line(kept, content))
     _say_without_slug(content)
 
 
 def switch(services: Services, command: str) -> None:
-    """Turn schedules or automations: `chain-on` and the like."""
+    """Turn schedules or automations on or off, by a command such as `chain-on`."""
     what, _, state = command.partition("-")
     found, content = switches(_server(services)), read_yaml(DEPLOYMENTS)
     for name in names_of(what, content):
@@ -170,14 +171,14 @@ def switch(services: Services, command: str) -> None:
 
 def _say_without_slug(content: Mapping[str, Any]) -> None:
     if names := without_slug(content):
-        _say(f"no switch: schedules of {', '.join(names)} without a slug; each deploy makes them as prefect.yaml says")
+        _say(f"no switch: schedules of {', '.join(names)} have no slug; each deploy resets them to prefect.yaml")
 
 
 def _server(services: Services) -> str:
-    """Address of the Prefect server.
+    """Return the address of the Prefect server.
 
     Raises:
-        ServiceError: it does not answer.
+        ServiceError: the server does not answer.
     """
     if not services.answers(PREFECT):
         raise ServiceError(f"no Prefect server at {services.prefect_url}; start it with `make up` or `make prefect`")
@@ -185,7 +186,7 @@ def _server(services: Services) -> str:
 
 
 def foreground(services: Services, name: str) -> None:
-    """Run one of the two UIs in this terminal, on the data that runs without a server have written."""
+    """Run one of the two UIs in this terminal, on the data of runs without a server."""
     port, url = (services.prefect, services.prefect_url) if name == PREFECT else (services.mlflow, services.mlflow_url)
     label = "Prefect" if name == PREFECT else "MLflow"
     if services.answers(name):
@@ -193,8 +194,8 @@ def foreground(services: Services, name: str) -> None:
         return
     _require_free(services, name)
     environment = services.environment()
-    del environment[MARK]  # it ends with this terminal, not with `make down`
-    _say(f"{services.addresses()[label]}   (Ctrl-C ends it; it may take a minute until {url} answers)")
+    del environment[MARK]  # the UI ends with this terminal, not with `make down`
+    _say(f"{services.addresses()[label]}   (Ctrl-C stops it; {url} may take a minute to answer)")
     store, artifacts = environment["TAGLM_MLFLOW_STORE"], environment["TAGLM_MLFLOW_ARTIFACTS"]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     serve = {
@@ -211,13 +212,13 @@ def _wait_for(services: Services, name: str) -> None:
     """Wait until a service answers.
 
     Raises:
-        ServiceError: it ended, or did not answer in time; with the end of its log.
+        ServiceError: the service ended or did not answer in time; the message has the end of its log.
     """
 
-    def settled() -> bool:
+    def is_decided() -> bool:
         return services.answers(name) or _states(services).get(name) in ("FATAL", "EXITED", None)
 
-    until(settled, START_SECONDS)
+    until(is_decided, START_SECONDS)
     if not services.answers(name):
         url = services.health()[name]
         raise ServiceError(f"{name} does not answer at {url}; `make down`, then again. {_end_of_log(services, name)}")
@@ -230,21 +231,21 @@ def _end_of_log(services: Services, name: str) -> str:
 
 
 def _states(services: Services) -> dict[str, str]:
-    """State by service as supervisor sees it; empty where supervisor does not run."""
+    """Return the state of each service from supervisor; empty if supervisor does not run."""
     if _supervisor(services) is None:
         return {}
-    lines = (line.split() for line in _control(services, "status", check=False).splitlines())
-    return {words[0]: words[1] for words in lines if len(words) > 1 and words[0] in (PREFECT, MLFLOW, WORKER)}
+    rows = (line.split() for line in _control(services, "status", check=False).splitlines())
+    return {row[0]: row[1] for row in rows if len(row) > 1 and row[0] in (PREFECT, MLFLOW, WORKER)}
 
 
 def _supervisor(services: Services) -> int | None:
-    """Process id of the supervisor, if it is alive."""
+    """Return the process id of the supervisor if it is alive."""
     try:
         pid = int((services.home / "supervisord.pid").read_text())
         os.kill(pid, 0)
     except (OSError, ValueError):
         return None
-    return pid if pid in marked(services.mark, default={pid}) else None  # an id is used again after a restart
+    return pid if pid in marked(services.mark, default={pid}) else None  # ids recur after a reboot
 
 
 def _control(services: Services, *arguments: str, check: bool = True) -> str:
@@ -253,19 +254,19 @@ def _control(services: Services, *arguments: str, check: bool = True) -> str:
 
 
 def _call(
-    command: list[str], services: Services, trouble: str, *, check: bool = True, folder: Path | None = None
+    command: list[str], services: Services, problem: str, *, check: bool = True, folder: Path | None = None
 ) -> str:
     environment = services.environment()
     done = subprocess.run(
         command, cwd=folder or services.home, env=environment, capture_output=True, text=True, check=False
     )
     if check and done.returncode:
-        raise ServiceError(f"{trouble}:\n{done.stdout}{done.stderr}")
+        raise ServiceError(f"{problem}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
 def _left_behind(services: Services) -> list[int]:
-    """Processes that a service started and that outlive it: a flow run, its training process."""
+    """Return the processes of services that are left: flow runs and their training processes."""
     return sorted(marked(services.mark, default=set()))
 
 
@@ -275,7 +276,7 @@ def _require_free(services: Services, name: str) -> None:
         MLFLOW: (services.mlflow, "TAGLM_MLFLOW_PORT"),
     }[name]
     if not is_free(port):
-        raise ServiceError(f"port {port} is taken; `make down` ends what is ours, {variable}=... chooses another port")
+        raise ServiceError(f"port {port} is taken; `make down` stops our services, {variable}=... chooses another port")
 
 
 def _say(line: str) -> None:
@@ -284,20 +285,20 @@ def _say(line: str) -> None:
 
 
 def _known(data: Path) -> Services:
-    """Services that run, with the ports they were started with; else with those that links lead to."""
-    asked = Services(data, chosen_port("prefect", data), chosen_port("mlflow", data))
-    return asked if _supervisor(asked) is None else replace(asked, **started_ports(data))
+    """Return the services with the ports they run on; if they do not run, with the configured ports."""
+    configured = Services(data, chosen_port("prefect", data), chosen_port("mlflow", data))
+    return configured if _supervisor(configured) is None else replace(configured, **started_ports(data))
 
 
 def main() -> None:
-    """Entry point."""
+    """Run one command."""
     parser = argparse.ArgumentParser(description="Prefect server, worker and MLflow on this machine")
     turned = [f"{name}-{state}" for name in NAMES for state in ("on", "off")]
     parser.add_argument("command", choices=("up", "down", "status", "deploy", "prefect", "mlflow", *turned))
-    parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of everything (default: data)")
+    parser.add_argument("--data", type=Path, default=ROOT / DATA, help="folder of all files (default: data)")
     parser.add_argument("--no-mlflow", action="store_true", help="up: without MLflow")
     given = parser.parse_args()
-    quiet_defaults(given.data.absolute())  # before anything is asked: servers of this machine, without a proxy
+    quiet_defaults(given.data.absolute())  # before any request: no proxy for servers of this machine
     try:
         services = _known(given.data.absolute())
         match given.command:

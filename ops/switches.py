@@ -1,7 +1,7 @@
-"""Schedules and automations that are switched on and off: `make chain-on`, `make schedules-off` and their relatives.
+"""Schedules and automations that the user turns on and off: `make chain-on`, `make schedules-off` and the like.
 
-A deploy makes automations anew and gives schedules what prefect.yaml says. What the user has switched is read before it
-and written after it. A schedule without a slug is no switch: nothing says which of the earlier ones it was.
+A deploy recreates automations and resets schedules to prefect.yaml. Their states are read before it and restored
+after it. Schedules without a slug are left out, because nothing identifies them across deploys.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.http import send
 
-AGAIN = "run again after a crash"  # ops/automations.yaml
+RERUN = "run again after a crash"  # name in ops/automations.yaml
 NAMES = ("chain", "schedules", "rerun")
 
 
@@ -22,8 +22,8 @@ class Switch:
 
     Attributes:
         name: `automation NAME` or `schedule DEPLOYMENT/SLUG`.
-        address: where its state is changed.
-        field: what its state is called there.
+        address: address that changes its state.
+        field: name of the state in the API.
         on: its state.
     """
 
@@ -33,24 +33,24 @@ class Switch:
     on: bool
 
     def turn(self, *, on: bool) -> None:
-        """Switch it."""
+        """Turn the switch on or off."""
         send(self.address, {self.field: on}, "PATCH")
 
 
 def switches(url: str) -> dict[str, Switch]:
-    """All of a server, by name.
+    """Return all switches of a server by name.
 
     Args:
-        url: of the server, without `/api`.
+        url: address of the server, without `/api`.
     """
     return {one.name: one for one in (*_automations(url), *_schedules(url))}
 
 
 def restore(url: str, earlier: Mapping[str, Switch]) -> list[Switch]:
-    """Switch what is there now as it was earlier; what is new stays as it is.
+    """Restore the earlier states of switches; new switches keep their state.
 
     Returns:
-        As they were earlier: those of which the files say otherwise.
+        The restored switches, in their earlier state.
     """
     kept = []
     for name, switch in switches(url).items():
@@ -61,11 +61,11 @@ def restore(url: str, earlier: Mapping[str, Switch]) -> list[Switch]:
 
 
 def kept_line(kept: Switch, content: Mapping[str, Any]) -> str:
-    """Says that a switch is not as its file says, and how it becomes so.
+    """Return a line that a switch differs from its file, with the command that changes it.
 
     Args:
-        kept: as it is.
-        content: of prefect.yaml.
+        kept: the switch.
+        content: content of prefect.yaml.
     """
     state, other = ("on", "off") if kept.on else ("off", "on")
     ours = kept.name.startswith("automation ") and kept.name not in _triggers(content)
@@ -75,11 +75,11 @@ def kept_line(kept: Switch, content: Mapping[str, Any]) -> str:
 
 
 def names_of(what: str, content: Mapping[str, Any]) -> list[str]:
-    """Names of the switches that one command turns.
+    """Return the names of the switches that one command turns.
 
     Args:
         what: `chain` (the triggers), `schedules` (of all flows but the pipeline) or `rerun`.
-        content: of prefect.yaml.
+        content: content of prefect.yaml.
     """
     if what == "chain":
         return list(_triggers(content))
@@ -87,21 +87,21 @@ def names_of(what: str, content: Mapping[str, Any]) -> list[str]:
         stages = [one for one in _named(content) if not one["entrypoint"].endswith(":pipeline")]
         slugs = [(one["name"], each.get("slug")) for one in stages for each in one.get("schedules") or ()]
         return [f"schedule {name}/{slug}" for name, slug in slugs if slug]
-    return [f"automation {AGAIN}"]
+    return [f"automation {RERUN}"]
 
 
 def without_slug(content: Mapping[str, Any]) -> list[str]:
-    """Names of the deployments with a schedule that is no switch.
+    """Return the names of deployments with a schedule without a slug.
 
     Args:
-        content: of prefect.yaml.
+        content: content of prefect.yaml.
     """
     schedules = {one["name"]: one.get("schedules") or () for one in _named(content)}
     return [name for name, several in schedules.items() if not all(each.get("slug") for each in several)]
 
 
 def _named(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Deployments; Prefect passes over those without a name."""
+    """Return the deployments with a name; Prefect skips the others."""
     return [one for one in content["deployments"] if one.get("name")]
 
 

@@ -157,7 +157,7 @@ class Lineage:
         own = self._own.get(user)
         pattern = _pattern(role, manifest) if own is None else own.step.files.get(role)
         files = self._raw.of(digest, pattern)
-        unchanged = bool(files) and all(file.there for file in files)
+        unchanged = bool(files) and all(file.unchanged for file in files)
         return Node(LineageEntry(RAW, digest, pattern or "", present=unchanged, files=files), role)
 
     def _used(self, kind: str, digest: str, role: str, visited: set[str]) -> Node:

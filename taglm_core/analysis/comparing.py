@@ -14,7 +14,7 @@ from taglm_core.errors import ConfigError, DamagedObject, MismatchError, Missing
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.graph import build_graph, evaluation_name
-from taglm_core.pipeline.naming import in_other_words
+from taglm_core.pipeline.naming import with_input_names
 from taglm_core.pipeline.plan import flat_settings, plan
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
@@ -90,7 +90,7 @@ def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int | None 
             for label, run in zip(labels, runs, strict=True)
             for number, evaluation in run.evaluations.items()
         }
-        raise in_other_words(error, names) from error
+        raise with_input_names(error, names) from error
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:

@@ -1,10 +1,12 @@
-"""From an experiment to objects: what is needed, what is there already, and how one object is made.
+"""From an experiment to objects: steps, plan, and the build of one object.
 
-kinds     what each kind of object is made from, and by which builder
+kinds     kinds of objects, with the inputs and the builder of each
+roles     roles of inputs
 steps     steps and graphs
 graph     experiment -> steps
 bases     `continue_from: latest` -> digests
-plan      steps + store -> reuse or run, and why
-context   an experiment resolved once for a run: its graph, plan and store
-build     one request -> one object in the store
+plan      steps and store -> reuse or run, with the reason
+context   an experiment resolved once for a run, with its graph, plan and store
+build     build request -> object in the store
+naming    names of inputs in error messages
 """

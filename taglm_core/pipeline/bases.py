@@ -1,9 +1,8 @@
-"""Which language model another one goes on from: `continue_from` as written -> full digests, once, when a run starts.
+"""Resolution of `continue_from` to full digests of base models, once at the start of a run.
 
-`latest` is the newest model of the same name and direction, made for an experiment of the same name, in whose history
-(its text, its base's text, ...) the present text is not; where models are fine-tuned, the one before that. So with new
-text it is last week's model; a run of the same text again, next week or after a kill, finds the same base and with it
-everything that is made already.
+`latest` is the newest model of the same name, direction and experiment whose history (its text, the text of its base,
+...) lacks the present text; of a fine-tuned model, the model before fine-tuning. With new text the base is last week's
+model. A later run on the same text finds the same base, so that all its objects are reused.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ KIND = "language-model"
 
 @dataclass(frozen=True, slots=True)
 class ResolvedExperiment:
-    """An experiment whose bases are known.
+    """An experiment with resolved bases.
 
     Attributes:
-        experiment: with full digests, or null, in place of `latest` and beginnings of digests.
-        lines: what `latest` has come to, for people.
+        experiment: the experiment with full digests or null in `continue_from`.
+        lines: lines for people on what `latest` resolved to.
     """
 
     experiment: Experiment
@@ -39,12 +38,12 @@ class ResolvedExperiment:
 
 
 def resolve_bases(store: Store, experiment: Experiment) -> ResolvedExperiment:
-    """Find the language models that others go on from. Of a settled experiment it changes nothing.
+    """Resolve the bases of all language models. A resolved experiment stays unchanged.
 
     Raises:
-        MissingObject: no language model begins like a digest given.
-        ConfigError: several do.
-        MismatchError: the one given has another shape, or reads in the other direction.
+        MissingObject: no language model has the given beginning of a digest.
+        ConfigError: several language models have it.
+        MismatchError: the base has another shape or direction.
     """
     models, lines = dict(experiment.language_models), []
     for name, config in models.items():
@@ -66,7 +65,7 @@ def resolve_bases(store: Store, experiment: Experiment) -> ResolvedExperiment:
 
 
 def from_random_weights(experiment: Experiment) -> Experiment:
-    """The experiment with no language model going on from another one."""
+    """Return the experiment without `continue_from` in any language model."""
     models = {name: lm.model_copy(update={"continue_from": None}) for name, lm in experiment.language_models.items()}
     return experiment.model_copy(update={"language_models": models})
 
@@ -74,30 +73,30 @@ def from_random_weights(experiment: Experiment) -> Experiment:
 def require_same_shape(
     where: str, base: Mapping[str, Any], config: LanguageModelConfig, direction: Direction, digest: str
 ) -> None:
-    """Refuse a base that the settings do not fit.
+    """Refuse a base with another shape or direction.
 
     Args:
-        where: what the settings are called, such as `language_models.main`.
+        where: path of the settings, such as `language_models.main`.
         base: configuration of the step that made the base.
-        config: settings of the model that goes on from it.
-        direction: its direction.
-        digest: the base's.
+        config: settings of the model to train.
+        direction: direction of the model to train.
+        digest: digest of the base.
 
     Raises:
-        MismatchError: names the settings and both values.
+        MismatchError: lists the settings with both values.
     """
     if base["direction"] != direction:
         raise MismatchError(f"{where}.continue_from.{direction}: {digest[:12]} is a {base['direction']} language model")
-    unlike = _unlike(base, config)
-    if unlike:
-        told = "; ".join(f"{where}.{path} is {now}, in the base {before}" for path, before, now in unlike)
+    different = _differences(base, config)
+    if different:
+        found = "; ".join(f"{where}.{path} is {now}, in the base {before}" for path, before, now in different)
         raise MismatchError(
-            f"{told}. A language model keeps the shape and vocabulary of the one it goes on from ({digest[:12]}): give "
+            f"{found}. A language model keeps shape and vocabulary of its base ({digest[:12]}); give "
             f"these settings the base's values, or leave out {where}.continue_from to train from random weights"
         )
 
 
-def _unlike(base: Mapping[str, Any], config: LanguageModelConfig) -> list[tuple[str, Any, Any]]:
+def _differences(base: Mapping[str, Any], config: LanguageModelConfig) -> list[tuple[str, Any, Any]]:
     older = LanguageModelConfig.model_validate({key: base[key] for key in SHAPE if key in base})
     before = dict(flat_settings(older.shape()))
     now = dict(flat_settings(config.shape()))
@@ -108,19 +107,19 @@ def _unlike(base: Mapping[str, Any], config: LanguageModelConfig) -> list[tuple[
 
 
 def _named(store: Store, name: str, direction: Direction, config: LanguageModelConfig, start: str) -> str:
-    """The full digest of what a user named by its beginning."""
-    there = [digest for kind, digest in store.objects() if kind == KIND]
-    found = [digest for digest in there if digest.startswith(start)]
+    """Return the full digest of a base that a user gave by its beginning."""
+    present = [digest for kind, digest in store.objects() if kind == KIND]
+    found = [digest for digest in present if digest.startswith(start)]
     if len(found) == 1:
         if store.damage(KIND, found[0]) is None:
             settings = store.manifest(KIND, found[0]).recipe.config
             require_same_shape(f"language_models.{name}", settings, config, direction, found[0])
         return found[0]
     if not found and len(start) == KEY_LENGTH:
-        return start  # what was made from it may still be there; planning says if it is needed
+        return start  # objects made from it may still be present; planning reports if it is missing
     error = ConfigError if found else MissingObject
     labels = {pointer.digest: pointer.label for pointer in store.pointers(KIND)}
-    shown = [f"{digest[:12]} ({labels.get(digest, 'no key leads to it')})" for digest in found or there]
+    shown = [f"{digest[:12]} ({labels.get(digest, 'no key leads to it')})" for digest in found or present]
     raise error(
         f"language_models.{name}.continue_from.{direction}: {len(found) or 'no'} language models begin with {start!r}; "
         f"{'they are' if found else f'in {store.root} are'} {', '.join(shown) or 'none'}"
@@ -128,7 +127,7 @@ def _named(store: Store, name: str, direction: Direction, config: LanguageModelC
 
 
 def _latest(store: Store, experiment: Experiment, name: str, direction: Direction) -> tuple[str | None, str]:
-    """The base, and in words which it is and what was passed over."""
+    """Return the base of `latest`, and a text on it and on the models passed over."""
     config = experiment.language_models[name]
     steps = language_model_name(name, direction), text_only_name(name, direction)
     labels = {f"{experiment.name}/{step}" for step in steps}
@@ -141,11 +140,11 @@ def _latest(store: Store, experiment: Experiment, name: str, direction: Directio
     for pointer in mine:
         if present & set(texts.history(pointer)):
             continue
-        unlike, problem = _unlike(pointer.recipe.config, config), store.damage(KIND, pointer.digest)
-        if unlike:
-            path, before, now = unlike[0]
+        different, problem = _differences(pointer.recipe.config, config), store.damage(KIND, pointer.digest)
+        if different:
+            path, before, now = different[0]
             passed.append(f"{pointer.digest[:12]} was passed over: its {path} is {before}, not {now}")
-        elif problem is not None and pointer.digest not in used:  # what is made from it already needs it no more
+        elif problem is not None and pointer.digest not in used:  # objects made from it are complete without it
             passed.append(f"{pointer.digest[:12]} was passed over: {problem}")
         else:
             return pointer.digest, "; ".join([f"goes on from {pointer.digest[:12]}", *passed])
@@ -153,15 +152,15 @@ def _latest(store: Store, experiment: Experiment, name: str, direction: Directio
 
 
 def _made(store: Store, model: Pointer) -> tuple[float, float]:
-    """When an object was made; its pointer is newer where it was computed again with the same outcome."""
+    """Return the times of a model and of its pointer; the pointer is newer if the model was computed again."""
     whole = store.damage(KIND, model.digest) is None
     return (store.manifest(KIND, model.digest).made["time"] if whole else model.time, model.time)
 
 
 class _Texts:
-    """Texts by what identifies them: the digest of the corpus, and the key of what it was read from.
+    """Texts of language models, identified by the digest of the corpus and the key of its source.
 
-    Pointers tell, not objects: a text that was trained on stays known when its corpus is gone or damaged.
+    Only pointers are read, so that the text of a model stays known when its corpus is gone or damaged.
     """
 
     def __init__(self, store: Store) -> None:
@@ -175,7 +174,7 @@ class _Texts:
             self._models.setdefault(pointer.digest, []).append(pointer)
 
     def present(self, experiment: Experiment) -> set[str]:
-        """The text that an experiment names."""
+        """Return the identifiers of the text of an experiment."""
         graph = corpora_graph(experiment)
         recipe = self._recipe(graph, TEXT)
         if recipe is None:
@@ -184,34 +183,34 @@ class _Texts:
         return {_source(recipe)} | ({pointer.digest} if pointer is not None else set())
 
     def of(self, model: Pointer) -> Iterator[str]:
-        """The text that a language model was trained on last."""
+        """Yield the identifiers of the text that a language model was last trained on."""
         for text, corpora in self._read_by(model):
             yield text
             yield from map(_source, corpora)
 
     def fine_tuned(self, model: Pointer) -> bool:
-        """Whether what a language model was trained on last is labelled text."""
+        """Return whether a language model was last trained on labelled text."""
         return any(corpus.config.get("format") != "text" for _, corpora in self._read_by(model) for corpus in corpora)
 
     def _read_by(self, model: Pointer) -> Iterator[tuple[str, Sequence[Recipe]]]:
-        """Digest of the corpus that a language model was trained on last, and how it was made."""
+        """Yield digest and recipes of the corpus that a language model was last trained on."""
         for token_ids in self._recipes.get(("token-ids", model.recipe.inputs["token-ids"]), ()):
             text = token_ids.inputs["text"]
             yield text, self._recipes.get(("corpus", text), ())
 
     def history(self, model: Pointer) -> Iterator[str]:
-        """That text, and those of all models before it."""
+        """Yield the identifiers of the texts of a language model and of all its bases."""
         yield from self.of(model)
         seen, before = {model.digest}, model.recipe.inputs.get(BASE)
         while before is not None and before not in seen:
             seen.add(before)
-            made = self._models.get(before, ())  # the same model may have been made in several ways
+            made = self._models.get(before, ())  # several recipes may have given the same model
             for base in made:
                 yield from self.of(base)
             before = next((base.recipe.inputs[BASE] for base in made if BASE in base.recipe.inputs), None)
 
     def _recipe(self, graph: Graph, name: str) -> Recipe | None:
-        """Of a step whose inputs were made once, whether they are still there or not."""
+        """Return the recipe of a step whose inputs were made once, present or not; None otherwise."""
         digests: dict[str, str] = {}
         for role, above in graph[name].inputs.items():
             recipe = self._recipe(graph, above)
@@ -223,5 +222,5 @@ class _Texts:
 
 
 def _source(recipe: Recipe) -> str:
-    """What a corpus was read from, whatever version of the reader read it."""
+    """Return a key of the source of a corpus, independent of the version of the reader."""
     return Recipe(recipe.kind, 0, recipe.config, recipe.inputs).key

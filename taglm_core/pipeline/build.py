@@ -1,4 +1,4 @@
-"""Building one object: inputs opened and verified, work done, object published."""
+"""Build of one object: verify the inputs, run the builder, publish the object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from taglm_core.config.experiment import RunConfig
 from taglm_core.errors import ConfigError, InputError, MissingObject, TagLMError
-from taglm_core.pipeline.naming import in_other_words
+from taglm_core.pipeline.naming import with_input_names
 from taglm_core.pipeline.roles import RAW
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import read_json, write_json
@@ -26,45 +26,45 @@ from taglm_core.store.store import Artifact, Store, Work, list_files
 from taglm_core.training.journal import JOURNAL, Journal, log_to_journal
 from taglm_core.training.stopping import StopRequest
 
-if TYPE_CHECKING:  # a flow builds what needs no torch, and does without its import
+if TYPE_CHECKING:  # imports torch, which flows do without
     from taglm_core.training.ranks import Ranks
 
 LIBRARIES = ("torch", "numpy", "pyarrow", "duckdb", "seqeval", "safetensors")
 
 
 class WorkClock:
-    """Seconds of work since it was made: what is waited for does not count."""
+    """Clock of the seconds of work since its creation, without waits."""
 
     def __init__(self) -> None:
         self._begun, self._waited = time.monotonic(), 0.0
 
     @property
     def seconds(self) -> float:
-        """Time that passed, without the waits."""
+        """Return the seconds since creation, without waits."""
         return time.monotonic() - self._begun - self._waited
 
     @contextlib.contextmanager
-    def once_in(self, place: contextlib.AbstractContextManager[None]) -> Iterator[None]:
-        """Hold a reservation; the wait for it does not count."""
-        asked = time.monotonic()
-        with place:
-            self._waited += time.monotonic() - asked
+    def untimed(self, reservation: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+        """Hold a reservation; do not count the wait for it."""
+        start = time.monotonic()
+        with reservation:
+            self._waited += time.monotonic() - start
             yield
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """One object to build, as plain data: the same for this process and for one that is started for it.
+    """One object to build, as plain data for this process or a child process.
 
     Attributes:
-        step: the step it is for.
-        recipe: what it is made from.
-        inputs: the objects it reads, by role.
-        run: how things run; its store is absolute.
+        step: step of the object.
+        recipe: recipe of the object.
+        inputs: objects to read, by role.
+        run: the `run` section, with an absolute store.
         label: `experiment/step`, for people.
-        refresh: build even if the object is there.
-        made: facts for the manifest: run ids, settings of the experiment.
-        names: what users call its inputs, by role.
+        refresh: build the object even if it is in the store.
+        made: facts for the manifest: run ids and settings of the experiment.
+        names: users' names of its inputs, by role.
     """
 
     step: Step
@@ -77,7 +77,7 @@ class BuildRequest:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the request as JSON."""
         plain = {name: getattr(self, name) for name in ("label", "refresh", "made", "names")}
         inputs = {role: asdict(ref) for role, ref in self.inputs.items()}
         run = self.run.model_dump(mode="json")
@@ -87,14 +87,14 @@ class BuildRequest:
 
     @classmethod
     def load(cls, path: Path) -> BuildRequest:
-        """Read what `save` wrote.
+        """Return the request that `save` wrote.
 
         Raises:
-            ConfigError: there is no request.
+            ConfigError: the file holds no request.
         """
         data = read_json(path)
         if data is None:
-            raise ConfigError(f"{path}: found no request to build; the stage that starts this process writes it")
+            raise ConfigError(f"{path}: found no build request; the stage that starts this process writes it")
         inputs = {role: Ref(**ref) for role, ref in data["inputs"].items()}
         typed = {"step": Step(**data["step"]), "recipe": Recipe(**data["recipe"]), "inputs": inputs}
         return cls(**{**data, **typed, "run": RunConfig.model_validate(data["run"])})
@@ -102,20 +102,20 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What a builder works with.
+    """Arguments of a builder.
 
     Attributes:
-        config: the step's configuration.
+        config: configuration of the step.
         inputs: opened inputs by role.
         files: raw input files by role.
-        out: empty folder for the object's files.
-        work: folder that outlives a kill: checkpoints, finished parts.
-        run: how things run (changes no number).
-        journal: where the builder reports its progress.
+        out: empty folder for the files of the object.
+        work: folder that survives a kill, for checkpoints and finished parts.
+        run: the `run` section; changes no number.
+        journal: journal for progress.
         stop: request to stop; long work checks it.
         locks: folder of the store's locks.
-        ranks: the processes that do this work together; the first one alone fills `out`. None: one process.
-        clock: how long the work takes.
+        ranks: ranks of the build, of which the main one fills `out`; None for one process.
+        clock: clock of the work.
     """
 
     config: Mapping[str, Any]
@@ -133,14 +133,14 @@ class BuildContext:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a builder says of the object in `BuildContext.out`.
+    """Result of a builder, beside the files in `BuildContext.out`.
 
     Attributes:
         counts: sizes.
         metrics: results.
         seeds: seeds used.
         not_payload: names of files that do not enter the content digest (figures, logs).
-        machine: device, threads, instruction set, where they matter.
+        machine: device, threads and instruction set, if they matter.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -151,27 +151,26 @@ class BuildResult:
 
 
 def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = None, ranks: Ranks | None = None) -> Ref:
-    """Build an object, unless somebody made it while this one waited for the key's lock.
+    """Build an object, unless another process built it during the wait for the lock of its key.
 
     Args:
-        store: where inputs are and the object goes.
-        request: what to build.
-        stop: request to stop; long work ends with `Interrupted` then.
-        ranks: the processes that do this work together. The first one holds the key's lock and publishes; the others
-            are told what it found, and compute along.
+        store: store of inputs and object.
+        request: the build request.
+        stop: request to stop; long work then ends with `Interrupted`.
+        ranks: ranks of the build. The main rank holds the lock of the key and publishes; the others compute along.
 
     Raises:
-        TagLMError: as the builder says; unfinished work stays and the next run goes on from it.
+        TagLMError: the error of the builder; unfinished work stays, and the next run goes on from it.
     """
     stop = stop or StopRequest()
     if ranks is not None and not ranks.is_main:
         return _build_along(store, request, stop, ranks)
-    step, recipe, asked = request.step, request.recipe, time.time()
+    step, recipe, start = request.step, request.recipe, time.time()
     work = store.work(recipe)
     with store.lock(recipe, check_stop=stop.check), explain_disk_full(store.root):
         pointer = store.pointer(recipe.kind, recipe.key)
         ref = store.find(recipe)
-        if ref is not None and (not request.refresh or (pointer is not None and pointer.time >= asked)):
+        if ref is not None and (not request.refresh or (pointer is not None and pointer.time >= start)):
             if ranks is not None:
                 ranks.broadcast(True)
             return ref
@@ -183,7 +182,7 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
         opened = _opened(store, request)
         files = _raw_files(store, request)
         if ranks is not None:
-            ranks.broadcast(False)  # it is to be made, and its inputs are whole
+            ranks.broadcast(False)  # the object has to be built, and its inputs are undamaged
         with contextlib.closing(Journal(work / JOURNAL)) as journal:
             locks = store.root / "locks"
             context = BuildContext(
@@ -194,7 +193,7 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
                     built = step.made_as.builder()(context)
             except TagLMError as error:
                 names = {artifact.path: request.names.get(role, role) for role, artifact in opened.items()}
-                raise in_other_words(error, names) from error
+                raise with_input_names(error, names) from error
         if step.made_as.child:
             shutil.copyfile(work / JOURNAL, out / JOURNAL)
         manifest = Manifest(
@@ -215,15 +214,15 @@ def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = Non
 
 
 def clear_work(store: Store, recipe: Recipe) -> None:
-    """Remove a finished step's work folder (checkpoints, journal), unless another run has begun the same work again."""
+    """Remove the work folder of a finished key (checkpoints, journal), unless another run builds the key again."""
     work = store.work(recipe)
-    with store.lock(recipe, wait=False) as free:  # whoever holds it clears up after itself
-        if free and not (work / "out").exists():  # unfinished work of a run that was killed: the next goes on from it
+    with store.lock(recipe, wait=False) as free:  # the holder of the lock clears its own work
+        if free and not (work / "out").exists():  # no work of a killed run
             shutil.rmtree(work, ignore_errors=True)
 
 
 def _build_along(store: Store, request: BuildRequest, stop: StopRequest, ranks: Ranks) -> Ref:
-    """Do the work of the other ranks: the same computation, but nothing is written or published."""
+    """Compute along as another rank than the main one; write and publish nothing."""
     step, recipe = request.step, request.recipe
     if not ranks.broadcast(False):
         opened, work = _opened(store, request), store.work(recipe)
@@ -235,12 +234,12 @@ def _build_along(store: Store, request: BuildRequest, stop: StopRequest, ranks: 
         ranks.barrier()
     ref = store.find(recipe)
     if ref is None:
-        raise MissingObject(f"{recipe.kind} {recipe.key} was made, but is not in {store.root} any more; run again")
+        raise MissingObject(f"{recipe.kind} {recipe.key} was built, but is no longer in {store.root}; run again")
     return ref
 
 
 def _opened(store: Store, request: BuildRequest) -> dict[str, Artifact]:
-    """Open and verify all objects that a builder reads."""
+    """Open and verify all inputs of a build."""
     return {role: store.open(ref) for role, ref in request.inputs.items()}
 
 
@@ -248,7 +247,7 @@ def _raw_files(store: Store, request: BuildRequest) -> dict[str, list[Path]]:
     """Return the raw files of a step, by role.
 
     Raises:
-        InputError: they are others than when the run was planned.
+        InputError: a file has changed since the run was planned.
     """
     files = request.step.raw_files()
     for role, paths in files.items():

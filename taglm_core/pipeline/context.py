@@ -1,7 +1,7 @@
-"""The context of a run: an experiment resolved once, with its steps, its store and its plan.
+"""Context of a run: an experiment resolved once, with its steps, store and plan.
 
-The command line and every flow work in one (`context_for`), and tasks are handed it. It is plain data: pickled, it
-holds the experiment and its steps, and whoever unpickles it opens the store anew.
+The command line and every flow work in a context (`context_for`), and tasks get it as an argument. A pickled context
+holds the experiment and its steps; the unpickled one opens the store again.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from taglm_core.store.store import Store
 
 @dataclass(frozen=True)
 class PipelineContext:
-    """An experiment that is about to run, or that somebody asks about.
+    """A resolved experiment.
 
     Attributes:
-        experiment: with a digest in place of `continue_from: latest`, so that all of a run goes on from the same model.
+        experiment: the experiment with digests in place of `continue_from: latest`, so that a run has one base.
         graph: its steps.
-        messages: what `latest` has come to, for people.
+        messages: lines for people on what `latest` resolved to.
     """
 
     experiment: Experiment
@@ -45,21 +45,21 @@ class PipelineContext:
         """Resolve an experiment.
 
         Raises:
-            MissingObject, ConfigError, MismatchError: a language model to go on from cannot be (`resolve_bases`).
+            MissingObject, ConfigError, MismatchError: a base is missing, ambiguous or of another shape.
         """
         resolved = resolve_bases(Store(experiment.run.store), experiment)
         return cls(resolved.experiment, build_graph(resolved.experiment), resolved.lines)
 
     @cached_property
     def store(self) -> Store:
-        """The store of the experiment."""
+        """Return the store of the experiment."""
         return Store(self.experiment.run.store)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"experiment": self.experiment, "graph": self.graph, "messages": self.messages, "_plans": {}}
 
     def plan(self, refresh: Collection[Stage] = ()) -> dict[str, Decision]:
-        """Return what happens to every step. Decided once; anew after `store_changed`.
+        """Return the plan, made once and again after `store_changed`.
 
         Raises:
             InputError, MissingObject, DamagedObject: as `plan.plan`.
@@ -70,23 +70,23 @@ class PipelineContext:
         return self._plans[key]
 
     def store_changed(self) -> None:
-        """Decide anew from here on: objects were made or set aside."""
+        """Drop all plans, because objects were made or set aside."""
         self._plans.clear()
 
     def set_damaged_aside(self, refresh: Collection[Stage] = (), last: Stage = Stage.TAG, also: Collection[str] = ()
                           ) -> list[str]:  # fmt: skip
-        """Hash what steps up to a stage are about to read, and set damaged objects aside, so that they are made anew.
+        """Hash the inputs of steps to run, and set damaged objects aside for a rebuild.
 
         Args:
-            refresh: stages that are computed again.
-            last: the last stage that runs.
+            refresh: stages to compute again.
+            last: last stage to run.
             also: further steps whose objects are read.
 
         Returns:
-            A line for each object set aside.
+            One line per object set aside.
 
         Raises:
-            DamagedObject: one of them no step makes.
+            DamagedObject: no step makes the damaged object again.
         """
         lines: list[str] = []
         while found := set_damaged_aside(self.store, self.up_to(last, refresh), also):
@@ -99,16 +99,16 @@ class PipelineContext:
         return {name: one for name, one in self.plan(refresh).items() if one.step.stage.index <= last.index}
 
     def request(self, step: Step, inputs: Mapping[str, Ref], *, refresh: bool = False) -> BuildRequest:
-        """Return what a builder is told.
+        """Return the build request of a step.
 
         Args:
-            step: what is to be built.
-            inputs: objects of other steps, by role.
-            refresh: build it even if it is there.
+            step: the step.
+            inputs: objects of other steps by role.
+            refresh: build the object even if it is in the store.
 
         Raises:
-            InputError: a raw input file is not there.
-            MissingObject, DamagedObject: an object that no step makes is not there, or not whole.
+            InputError: a raw input file is missing.
+            MissingObject, DamagedObject: an object that no step makes is missing or damaged.
         """
         experiment = self.experiment
         return BuildRequest(
@@ -124,7 +124,7 @@ class PipelineContext:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The experiment as a manifest keeps it: with an absolute store, without the address of the tracking store."""
+        """Return the settings for manifests, with an absolute store path and without tracking address."""
         settings: dict[str, Any] = self.experiment.model_dump(mode="json")
         settings["run"] |= {"store": str(self.store.root), "tracking_uri": None}
         return settings
@@ -135,7 +135,7 @@ _CURRENT: ContextVar[PipelineContext | None] = ContextVar("taglm_pipeline_contex
 
 @contextlib.contextmanager
 def context_for(experiment: Experiment) -> Iterator[PipelineContext]:
-    """Work in the context of an experiment: that of the caller, or a new one where the caller has none of it."""
+    """Work in the context of an experiment: the current one if it fits, else a new one."""
     current = _CURRENT.get()
     if current is not None and current.experiment == experiment:
         yield current
@@ -146,7 +146,7 @@ def context_for(experiment: Experiment) -> Iterator[PipelineContext]:
 
 @contextlib.contextmanager
 def use_context(context: PipelineContext) -> Iterator[PipelineContext]:
-    """Make a context that of everything called inside."""
+    """Make a context the current one for a block."""
     token = _CURRENT.set(context)
     try:
         yield context

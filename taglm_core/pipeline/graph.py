@@ -1,7 +1,7 @@
-"""From an experiment to its steps.
+"""Steps of an experiment.
 
-Only what a step's numbers depend on goes into its config; how it runs (device, workers, paths, intervals) does not.
-Test data has no path into training: no step above a tagger reads the test split (tests/architecture holds this).
+The config of a step holds only what changes its numbers: no devices, workers, paths and intervals.
+No step above a tagger reads the test split (tests/stages/test_graph_and_plan.py).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from taglm_core.pipeline.steps import Graph, Step
 SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
 STATISTICS = "statistics"
-WORDS = "corpus/train-words"  # of the labelled training sentences, as the text writes them
-_NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that make other steps, or are inputs
+WORDS = "corpus/train-words"  # the labelled training sentences in the spelling of the text
+_NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that become steps or inputs
 
 
 def build_graph(experiment: Experiment) -> Graph:
-    """All steps of an experiment, each after its inputs.
+    """Return all steps of an experiment, each after its inputs.
 
     Raises:
         ValueError: a `continue_from: latest` is not resolved (`pipeline.bases.resolve_bases`).
@@ -57,32 +57,32 @@ def corpora_graph(experiment: Experiment) -> Graph:
 
 
 def language_model_name(lm: str, direction: Direction) -> str:
-    """Name of the step that trains one direction of a language model."""
+    """Return the name of the step that trains one direction of a language model."""
     return f"language-model/{lm}/{direction}"
 
 
 def text_only_name(lm: str, direction: Direction) -> str:
-    """Name of the step whose language model is fine-tuned; none can be called that."""
+    """Return the name of the step that trains a model before fine-tuning; no other model can have it."""
     return language_model_name(f"{lm}:text", direction)
 
 
 def embeddings_name(lm: str, direction: Direction, split: str) -> str:
-    """Name of the step that embeds a split with one direction of a language model."""
+    """Return the name of the step that embeds a split with one direction of a language model."""
     return f"embeddings/{lm}/{direction}/{split}"
 
 
 def tagger_name(variant: str, seed: int) -> str:
-    """Name of the step that trains a tagger."""
+    """Return the name of the step that trains a tagger."""
     return f"tagger/{variant}/seed-{seed}"
 
 
 def train_only_name(variant: str, seed: int) -> str:
-    """Name of the step whose epochs a tagger on train and dev repeats; no variant can be called that."""
+    """Return the name of the step that trains on train alone for a tagger on train and dev; no variant can have it."""
     return f"tagger/{variant}:{TRAIN_ONLY}/seed-{seed}"
 
 
 def evaluation_name(variant: str, seed: int, split: str) -> str:
-    """Name of the step that evaluates a tagger on a split."""
+    """Return the name of the step that evaluates a tagger on a split."""
     return f"evaluation/{variant}/seed-{seed}/{split}"
 
 
@@ -154,7 +154,7 @@ def _labelled_step(name: str, split: str, path: str, labelled: LabelledConfig) -
 
 
 def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
-    """Inputs, raw files and config of a source path: a raw file, or a file of the generated corpus."""
+    """Return inputs, raw files and config of a source path: raw files, or a file of the demo corpus."""
     if not path.startswith(DEMO_PREFIX):
         return {}, {role: path}, {}
     name = path.removeprefix(DEMO_PREFIX)
@@ -167,10 +167,10 @@ def _language_models(experiment: Experiment) -> list[Step]:
     text, labelled = experiment.unlabelled, experiment.data_set
     if text is None:
         return []
-    steps = _words(text, TEXT, "", text.name)  # vocabulary and word numbers
+    steps = _words(text, TEXT, "", text.name)  # vocabulary and token ids
     if any(config.fine_tune is not None for config in experiment.language_models.values()):
         corpus, token_map = "corpus/train", experiment.embedding.token_map
-        if token_map:  # read as it is embedded
+        if token_map:  # spelled as for embedding
             steps.append(_drawn(WORDS, "train", {"token_map": dict(token_map)}, corpus, labelled))
             corpus = WORDS
         steps += _words(text, corpus, "/train", labelled)
@@ -185,7 +185,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
             files: dict[str, str] = {}
             if config.vectors is not None:
                 settings["vectors"] = SOME_FILE
-                files = {} if objects else {VECTORS: config.vectors}  # one that goes on from another has that one's
+                files = {} if objects else {VECTORS: config.vectors}  # a model with a base has the vectors of its base
             steps.append(Step(step, "language-model", settings, inputs, files, text.name, objects=objects))
             if config.fine_tune is not None:
                 inputs = {"vocabulary": "vocabulary/train", "token-ids": "token-ids/train", BASE: step}
@@ -195,7 +195,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
 
 
 def _words(text: UnlabelledConfig, corpus: str, suffix: str, group: str) -> list[Step]:
-    """Vocabulary and word numbers of a corpus that language models read."""
+    """Return the steps of vocabulary and token ids of a corpus for language models."""
     held, vocabulary = {"heldout_fraction": text.heldout_fraction}, f"vocabulary{suffix}"
     config = {**held, "shards": text.shards, **text.order()}
     return [
@@ -205,22 +205,22 @@ def _words(text: UnlabelledConfig, corpus: str, suffix: str, group: str) -> list
 
 
 def _base(name: str, config: LanguageModelConfig, direction: Direction) -> dict[str, tuple[str, str]]:
-    """The object that a language model goes on from: an input by content, so that key and lineage follow it."""
+    """Return the base of a language model as an input by content, so that key and lineage depend on it."""
     given = config.continue_from
     if given is None:
         return {}
-    if not isinstance(given, dict):  # training from random weights instead would be noticed by nobody
-        raise ValueError(f"language_models.{name}.continue_from: {given} is not settled (pipeline/bases.py)")
+    if not isinstance(given, dict):  # or training would silently start from random weights
+        raise ValueError(f"language_models.{name}.continue_from: {given} is not resolved (pipeline/bases.py)")
     return {BASE: ("language-model", given[direction])} if direction in given else {}
 
 
 def _embeddings(experiment: Experiment) -> list[Step]:
     config, group = _dump(experiment.embedding), experiment.data_set
-    needed = dict.fromkeys((lm, way) for variant in experiment.variants for lm in variant.lm
+    read = dict.fromkeys((lm, way) for variant in experiment.variants for lm in variant.lm
                            for way in variant.directions)  # fmt: skip
     steps = []
     for split in experiment.splits:
-        for lm, direction in needed:
+        for lm, direction in read:
             inputs = {"language-model": language_model_name(lm, direction), "corpus": f"corpus/{split}"}
             steps.append(
                 Step(embeddings_name(lm, direction, split), "embeddings", config, inputs, group=group, split=split)
@@ -239,7 +239,7 @@ def _vectors_name(experiment: Experiment, path: str, split: str) -> str:
 
 
 def _reads(experiment: Experiment, variant: VariantConfig, split: str) -> dict[str, str]:
-    """What a variant reads of a split: the corpus, its embeddings, its word vectors."""
+    """Return the inputs of a variant of one split: corpus, embeddings, word vectors."""
     inputs = {LABELLED.name(split=split): f"corpus/{split}"}
     for lm in variant.lm:
         for direction in variant.directions:
@@ -281,13 +281,13 @@ def _tagger(name: str, config: dict[str, Any], inputs: dict[str, str], group: st
 
 
 def _measured(experiment: Experiment, variant: VariantConfig, seed: int, split: str) -> str:
-    """The tagger that a split measures: dev says nothing of one that was trained on it, but of its forerunner."""
+    """Return the tagger to evaluate on a split; on dev, for one trained on dev too, its forerunner on train alone."""
     both = experiment.tagger_of(variant).train_on == "train+dev"
     return train_only_name(variant.name, seed) if both and split == "dev" else tagger_name(variant.name, seed)
 
 
 def _models(variant: VariantConfig) -> dict[str, str]:
-    """The language models themselves: their digests say whose embeddings the caches must hold."""
+    """Return the language models as inputs; their digests identify the embeddings that the caches must hold."""
     arms = [(lm, way) for lm in variant.lm for way in variant.directions]
     return {LANGUAGE_MODEL.name(lm=lm, direction=way): language_model_name(lm, way) for lm, way in arms}
 
@@ -301,9 +301,9 @@ def _report(experiment: Experiment) -> list[Step]:
         for split in experiment.splits[1:]
         for variant, seed in arms
     }
-    inputs[TRAIN_CORPUS] = "corpus/train"  # what the error analysis calls seen and known
+    inputs[TRAIN_CORPUS] = "corpus/train"  # for seen sentences and known words in the error analysis
     if any(experiment.tagger_of(variant).train_on == "train+dev" for variant in experiment.variants):
-        inputs[DEV_CORPUS] = "corpus/dev"  # on test, for all of them: they are compared span by span
+        inputs[DEV_CORPUS] = "corpus/dev"  # for all variants on test, which are compared span by span
     config = {"variants": [variant.name for variant in experiment.variants], "seeds": list(experiment.seeds),
               "data_set": experiment.labelled.name, "significance": _dump(experiment.significance)}  # fmt: skip
     return [Step("report", "report", config, inputs, group=experiment.labelled.name)]

@@ -1,4 +1,4 @@
-"""Kinds of objects. One entry holds all that is particular to a kind; a new kind is one entry here and one builder."""
+"""Kinds of objects, one entry each. A new kind is one entry here and one builder."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Stage(StrEnum):
 
     @property
     def index(self) -> int:  # type: ignore[override]
-        """Position in the pipeline, from 0."""
+        """Return the position in the pipeline, from 0."""
         return list(Stage).index(self)
 
 
 class Reporting(StrEnum):
-    """How the tracking store shows objects of a kind."""
+    """Form in which MLflow shows objects of a kind."""
 
     NONE = "none"
     OWN_RUN = "own run"
@@ -59,17 +59,17 @@ class Kind:
     """A kind of object.
 
     Attributes:
-        name: as in the store.
-        stage: the stage that makes it.
-        version: STAGE_VERSION; raised when the same recipe gives other numbers than before.
-        builder: gives the function that makes it, and imports it only then.
-        task: name of the Prefect task that makes it.
-        inputs: roles of what it reads.
-        child: whether it is built in a process of its own (everything that computes with torch).
-        shares_child: whether several may be built in one process, one after the other.
-        trained: whether making it again gives another object: no plan asks for what was made from a lost one.
-        kept_with_users: whether `taglm gc` keeps it as long as something made from it is needed.
-        reporting: how the tracking store shows it.
+        name: name in the store.
+        stage: stage that builds it.
+        version: STAGE_VERSION; raised when the same recipe gives other numbers.
+        builder: function that imports and returns the builder.
+        task: name of its Prefect task.
+        inputs: roles of its inputs.
+        child: whether it is built in a child process (everything that computes with torch).
+        shares_child: whether one child process may build several, one after the other.
+        trained: whether a rebuild gives another object, so that no plan asks for what was made from a lost one.
+        kept_with_users: whether `taglm gc` keeps it while an object made from it is reachable.
+        reporting: form in MLflow.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Kind:
     reporting: Reporting = Reporting.NONE
 
 
-# Builders, imported when they run: planning and `--help` do without torch, pyarrow and DuckDB.
+# Builders are imported when they run, so that planning and `--help` import no torch, pyarrow and DuckDB.
 
 
 def _demo_corpus() -> Builder:
@@ -248,16 +248,16 @@ KINDS: dict[str, Kind] = {
         Kind("report", Stage.TAG, 3, _report, "write-report", (MEASURED, LABELLED), reporting=Reporting.WITH_VARIANTS),
     )
 }
-"""Every kind, inputs before what is made from them."""
+"""All kinds by name, inputs before their users."""
 
 
 def typed_inputs(kind: str, digests: Mapping[str, str], recorded: Mapping[str, str] | None = None) -> list[Input]:
     """Return the inputs of an object with their kinds.
 
     Args:
-        kind: of the object.
-        digests: content digests of its inputs, by role.
-        recorded: kinds by role as its manifest records them; manifests of older versions record none.
+        kind: kind of the object.
+        digests: content digests of its inputs by role.
+        recorded: kinds by role in its manifest; manifests of older versions have none.
     """
     roles, recorded = KINDS[kind].inputs if kind in KINDS else (), recorded or {}
     return [typed_input(roles, role, digest, recorded.get(role)) for role, digest in digests.items()]
@@ -269,7 +269,7 @@ def recipe_inputs(recipe: Recipe) -> list[Input]:
 
 
 def order_of(kind: str) -> int:
-    """Return the position of a kind: inputs come before what is made from them."""
+    """Return the position of a kind; inputs come before their users."""
     return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
 
@@ -277,7 +277,7 @@ def parse_stage(name: str) -> Stage:
     """Return a stage by its name.
 
     Raises:
-        ConfigError: no such stage.
+        ConfigError: there is no such stage.
     """
     try:
         return Stage(name)

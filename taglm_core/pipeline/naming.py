@@ -1,4 +1,4 @@
-"""Errors about an input, in a user's words: the split and the raw file instead of a folder of the store."""
+"""Names of inputs in error messages: split and raw file instead of a folder of the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from taglm_core.errors import InputError, TagLMError
 from taglm_core.pipeline.steps import Graph, Step
 
-_CORPUS_FILE = r"(?:/sentences-\d+\.parquet)?"  # says nothing to whoever gave the raw file
+_CORPUS_FILE = r"(?:/sentences-\d+\.parquet)?"  # means nothing to a user
 
 
 def names_of(step: Step, graph: Graph) -> dict[str, str]:
@@ -17,8 +17,8 @@ def names_of(step: Step, graph: Graph) -> dict[str, str]:
     return {role: _name(name, graph) for role, name in step.inputs.items()} | {role: role for role in step.objects}
 
 
-def in_other_words(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
-    """Return the error with names in place of folders; the same error where it names none of them."""
+def with_input_names(error: TagLMError, names: Mapping[Path, str]) -> TagLMError:
+    """Return the error with names in place of folders; the same error if it contains no folder."""
     if not any(str(folder) in str(error) for folder in names):
         return error
 

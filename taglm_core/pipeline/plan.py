@@ -1,4 +1,4 @@
-"""What would run, and why."""
+"""Plan of an experiment: which steps run, and why."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Pointer, Store
 
 _NOT_MADE_HERE = (
-    "no step of this experiment makes it; copy it there, run the experiment that made it, or name another one"
+    "no step of this experiment builds it; copy it there, run the experiment that built it, or name another one"
 )
 
 
 class Action(StrEnum):
-    """What happens to a step."""
+    """Action on a step."""
 
     REUSE = "reuse"
     RUN = "run"
-    DEPENDS = "depends"  # runs unless the inputs that are made first come out as they were
+    DEPENDS = "depends"  # runs unless its new inputs come out the same as before
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What happens to one step, and why.
+    """Action on one step, with the reason.
 
     Attributes:
         step: the step.
         action: reuse, run, or depends.
-        reason: in words.
-        recipe: what it is made from; None while an input is not made.
-        ref: the object that is reused.
+        reason: reason for people.
+        recipe: recipe of the step; None while an input is missing.
+        ref: object to reuse.
     """
 
     step: Step
@@ -46,10 +46,10 @@ class Decision:
 
 
 def recipe_of(store: Store, step: Step, digests: Mapping[str, str]) -> Recipe:
-    """A step's recipe, once the content digests of its inputs (by role) are known.
+    """Return the recipe of a step, given the content digests of its inputs by role.
 
     Raises:
-        InputError: a raw input file is not there.
+        InputError: a raw input file is missing.
     """
     inputs = {role: digests[role] for role in step.inputs} | {
         role: digest for role, (_, digest) in step.objects.items()
@@ -59,11 +59,11 @@ def recipe_of(store: Store, step: Step, digests: Mapping[str, str]) -> Recipe:
 
 
 def given_objects(store: Store, step: Step) -> dict[str, Ref]:
-    """The objects a step reads that no step of its experiment makes, by role.
+    """Return, by role, the objects that a step reads and no step of its experiment makes.
 
     Raises:
-        MissingObject: one of them is not there.
-        DamagedObject: one of them is not whole.
+        MissingObject: an object is missing.
+        DamagedObject: an object is damaged.
     """
     found = {}
     for role, (kind, digest) in step.objects.items():
@@ -77,12 +77,12 @@ def given_objects(store: Store, step: Step) -> dict[str, Ref]:
 
 
 def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[str, Decision]:
-    """Decide for every step, inputs first. Reads pointers, manifests and file sizes; computes nothing.
+    """Decide on every step, inputs first. Read pointers, manifests and file sizes; compute nothing.
 
     Raises:
-        InputError: a raw input file is not there.
-        MissingObject: an object that a step would read and no step makes is not there.
-        DamagedObject: it is there, but not whole.
+        InputError: a raw input file is missing.
+        MissingObject: an object that a step reads and no step makes is missing.
+        DamagedObject: such an object is damaged.
     """
     decisions: dict[str, Decision] = {}
     for name, step in graph.items():
@@ -91,12 +91,12 @@ def plan(store: Store, graph: Graph, refresh: Collection[Stage] = ()) -> dict[st
 
 
 def refs_of(decisions: Mapping[str, Decision]) -> dict[str, Ref]:
-    """Return the objects that are in the store, by step name."""
+    """Return the objects in the store by step name."""
     return {name: decision.ref for name, decision in decisions.items() if decision.ref is not None}
 
 
 def what_runs(decisions: Mapping[str, Decision]) -> list[str]:
-    """A line for each stage of a plan that has something to do, with the first reason."""
+    """Return one line per stage with steps to run, with the first reason."""
     lines = []
     for stage in Stage:
         mine = [one for one in decisions.values() if one.step.stage is stage and one.action is not Action.REUSE]
@@ -107,18 +107,18 @@ def what_runs(decisions: Mapping[str, Decision]) -> list[str]:
 
 
 def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Collection[str] = ()) -> list[str]:
-    """Hash every object that a step about to run would read; move damaged ones out of the way.
+    """Hash every object that steps to run would read; set damaged ones aside.
 
     Args:
-        store: where they are.
+        store: the store.
         decisions: the plan.
-        also: steps whose objects somebody reads, whether a step runs or not.
+        also: further steps whose objects are read.
 
     Returns:
-        A line for each object set aside. Plan again after that, and call this again: more steps run then.
+        One line per object set aside. After that, plan and call this again, because more steps run then.
 
     Raises:
-        DamagedObject: one of them no step makes, so that it would not be rebuilt; it is set aside, too.
+        DamagedObject: no step makes the damaged object again; it is set aside too.
     """
     running = [decision.step for decision in decisions.values() if decision.action is not Action.REUSE]
     names = dict.fromkeys([*(name for step in running for name in step.inputs.values()), *also])
@@ -127,38 +127,38 @@ def set_damaged_aside(store: Store, decisions: Mapping[str, Decision], also: Col
         ref = decisions[name].ref
         problem = None if ref is None else store.damage(ref.kind, ref.digest, hashes=True)
         if ref is not None and problem is not None:
-            place = store.set_aside(ref.kind, ref.digest, problem)
-            if place is not None:  # two steps may have the same object
-                lines.append(f"{name}: damaged ({problem}); set aside as {place}, will be rebuilt")
+            path = store.set_aside(ref.kind, ref.digest, problem)
+            if path is not None:  # None if another step has the same object
+                lines.append(f"{name}: damaged ({problem}); set aside as {path}, will be rebuilt")
     for step in running:
         for role, (kind, digest) in step.objects.items():
             problem = store.damage(kind, digest, hashes=True)
             if problem is not None:
-                place = store.set_aside(kind, digest, problem)
+                path = store.set_aside(kind, digest, problem)
                 raise DamagedObject(
-                    f"{step.name}: its {role}, {kind} {digest}, was damaged ({problem}) and is set aside as {place}; "
+                    f"{step.name}: its {role}, {kind} {digest}, was damaged ({problem}) and is set aside as {path}; "
                     f"{_NOT_MADE_HERE}"
                 )
     return lines
 
 
 def _decide(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
-    step.raw_files()  # a wrong path is an error now, not when its step's turn comes
+    step.raw_files()  # report a wrong path now, not when the step runs
     decision = _decided(store, step, above, refresh)
     if decision.action is not Action.REUSE:
-        given_objects(store, step)  # a missing one is an error now, too
+        given_objects(store, step)  # report a missing object now too
     return decision
 
 
 def _decided(store: Store, step: Step, above: Mapping[str, Decision], refresh: Collection[Stage]) -> Decision:
     waiting = [name for name in step.inputs.values() if above[name].ref is None]
     if waiting:
-        shown = ", ".join(waiting[:2]) + (f" and {len(waiting) - 2} more" if len(waiting) > 2 else "")
-        return Decision(step, Action.DEPENDS, f"after {shown}")
+        listed = ", ".join(waiting[:2]) + (f" and {len(waiting) - 2} more" if len(waiting) > 2 else "")
+        return Decision(step, Action.DEPENDS, f"after {listed}")
     digests = {role: ref.digest for role, name in step.inputs.items() if (ref := above[name].ref) is not None}
     recipe = recipe_of(store, step, digests)
     if step.stage in refresh:
-        return Decision(step, Action.RUN, "refresh was asked for", recipe)
+        return Decision(step, Action.RUN, "refresh requested", recipe)
     ref = store.find(recipe)
     if ref is not None:
         return Decision(step, Action.REUSE, f"made {store.manifest(ref.kind, ref.digest).label}", recipe, ref)
@@ -174,7 +174,7 @@ def _why(store: Store, step: Step, recipe: Recipe) -> str:
     earlier = store.pointers(step.kind)
     if not earlier:
         return f"no {step.kind} in the store yet"
-    # the same step of some experiment says most; among equals the one that differs least, then the newest
+    # prefer the same step of any experiment, then the fewest differences, then the newest
     same = [pointer for pointer in earlier if pointer.label.partition("/")[2] == step.name] or earlier
     nearest = min(reversed(same), key=lambda pointer: len(list(_changes(pointer, recipe))))
     changes = list(_changes(nearest, recipe))
@@ -196,7 +196,7 @@ def _changes(old: Pointer, new: Recipe) -> Iterator[str]:
 
 
 def flat_settings(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by dotted path."""
+    """Yield settings by dotted path."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
             yield from flat_settings(part, f"{path}.{key}" if path else str(key))

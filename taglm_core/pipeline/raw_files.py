@@ -1,4 +1,4 @@
-"""Raw input files that a store remembers."""
+"""Raw input files whose digests a store holds."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from taglm_core.store.store import Store, raw_digest
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """A raw input file as it was when it was read.
+    """A raw input file at the time of reading.
 
     Attributes:
-        path: where it was.
-        bytes: its size.
-        sha256: of its bytes.
-        there: whether it is there still, with this size and time of change.
+        path: path of the file.
+        bytes: size.
+        sha256: SHA-256 of its bytes.
+        unchanged: whether the file still exists with the same size, time and inode.
     """
 
     path: str
     bytes: int
     sha256: str
-    there: bool
+    unchanged: bool
 
 
 class RawFiles:
-    """Raw input files that a store remembers: those it has read, by size, time and inode."""
+    """Raw input files that a store has read, identified by path, size, time and inode."""
 
     def __init__(self, store: Store) -> None:
         self._known: dict[tuple[str | int, ...], str] = {}
         for path in sorted((store.root / "raw").glob("*.json")):
             data = read_json(path)
-            with contextlib.suppress(KeyError, TypeError):  # half of a file, or another version's
+            with contextlib.suppress(KeyError, TypeError):  # half a file, or another version wrote it
                 self._known[tuple(data["stamp"])] = str(data["sha256"])  # type: ignore[index]
-        self._alone = {raw_digest([sha256]): stamp for stamp, sha256 in self._known.items()}
+        self._single = {raw_digest([sha256]): stamp for stamp, sha256 in self._known.items()}
 
     def of(self, digest: str, pattern: str | None) -> tuple[RawFile, ...]:
-        """The files behind a raw digest; none where they are gone or others by now.
+        """Return the files of a raw digest; none if they are gone or changed.
 
         Args:
-            digest: of the files together.
-            pattern: their path in the experiment, where that is known.
+            digest: digest of all files together.
+            pattern: their path in the experiment, if known.
         """
-        if digest in self._alone:
-            return (self._file(self._alone[digest]),)
+        if digest in self._single:
+            return (self._file(self._single[digest]),)
         if pattern is None:
             return ()
         try:

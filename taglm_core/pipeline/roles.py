@@ -1,7 +1,7 @@
-"""Roles: as what an object reads another one.
+"""Roles of inputs, such as `train/embeddings/main/forward`.
 
-A role is a string, because it is part of keys and must never change. Roles are written and read here and nowhere else:
-`Role.name` writes one, `typed_input` reads one.
+A role is a string that is part of keys and must never change. Only this module writes roles (`Role.name`) and parses
+them (`typed_input`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any
 
 RAW = "raw"
-"""Kind of an input that is raw files, not an object."""
+"""Kind of an input that consists of raw files."""
 
 UNKNOWN = "object"
-"""Kind of an input whose role this version does not know: another version made it."""
+"""Kind of an input with a role of another version."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Role:
     """A role of inputs.
 
     Attributes:
-        template: the role; `{split}`, `{lm}`, `{direction}`, `{variant}` and `{seed}` stand for values.
-        kind: kind of the object that is read, or RAW.
+        template: role with the placeholders `{split}`, `{lm}`, `{direction}`, `{variant}` and `{seed}`.
+        kind: kind of the input, or RAW.
     """
 
     template: str
@@ -36,7 +36,7 @@ class Role:
         return self.template.format(**values)
 
     def match(self, role: str) -> dict[str, str] | None:
-        """Return the values in a role, by name; None if it is another role."""
+        """Return the values in a role by name; None if the role does not match."""
         found = self._pattern.fullmatch(role)
         return None if found is None else found.groupdict()
 
@@ -52,14 +52,14 @@ class Input:
     """One input of a recipe.
 
     Attributes:
-        role: as in the recipe.
+        role: role in the recipe.
         kind: kind of the object, RAW or UNKNOWN.
-        digest: its content digest.
-        split: split of the labelled corpus it belongs to, where the role names one.
-        lm: name of the language model.
-        direction: of the language model.
-        variant: arm of the comparison.
-        seed: of the tagger; 0 where the role names none.
+        digest: content digest.
+        split: split in the role, if any.
+        lm: name of the language model, if any.
+        direction: direction of the language model, if any.
+        variant: arm of the comparison, if any.
+        seed: seed of the tagger; 0 if the role has none.
     """
 
     role: str
@@ -74,9 +74,9 @@ class Input:
 
 # Roles without values, by name.
 VECTORS = "vectors"  # a file of word vectors
-BASE = "base"  # the language model that another one goes on from
+BASE = "base"  # language model that another one starts from
 TAGGER = "tagger"
-TRAIN_ONLY = "train-only"  # the tagger, trained on train alone, whose epochs one that trains on train and dev repeats
+TRAIN_ONLY = "train-only"  # tagger trained on train alone; gives the epochs of one trained on train and dev
 TRAIN_CORPUS, DEV_CORPUS = "train/corpus", "dev/corpus"
 
 # Roles with values.
@@ -91,10 +91,10 @@ def typed_input(roles: Iterable[Role], role: str, digest: str, kind: str | None 
     """Return one input with its kind and the values in its role.
 
     Args:
-        roles: those that the object may read.
-        role: as in the recipe.
+        roles: roles that the object may read.
+        role: role in the recipe.
         digest: content digest of the input.
-        kind: as the manifest of the object records it, if it does.
+        kind: kind in the manifest of the object, if recorded.
     """
     for known in roles:
         if (values := known.match(role)) is not None:

@@ -1,4 +1,4 @@
-"""Steps and graphs: the shape of an experiment, before anything has run."""
+"""Steps and graphs of an experiment."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from taglm_core.pipeline.roles import VECTORS
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One object that an experiment needs.
+    """One object of an experiment.
 
     Attributes:
-        name: unique in the experiment, such as `embeddings/main/forward/train`; for people, never parsed.
-        kind: kind of object.
-        config: the configuration fields that change the numbers (JSON values).
-        inputs: names of the steps whose objects it reads, by role.
-        files: raw input files it reads (file, folder or glob), by role.
+        name: unique name in the experiment, such as `embeddings/main/forward/train`; for people, never parsed.
+        kind: kind of the object.
+        config: settings that change the numbers (JSON values).
+        inputs: names of the steps whose objects the step reads, by role.
+        files: raw input files that the step reads (file, folder or glob), by role.
         group: what its MLflow experiment is named after: the data set or the text.
-        objects: (kind, digest) of objects it reads that no step here makes, by role.
+        objects: objects that the step reads and no step of the experiment makes, by role.
         variant: arm of the comparison that a tagger or an evaluation belongs to.
         split: split that a corpus is, or that embeddings and language models read.
     """
@@ -41,19 +41,19 @@ class Step:
 
     @property
     def made_as(self) -> Kind:
-        """All that is particular to its kind."""
+        """Return the entry of its kind."""
         return KINDS[self.kind]
 
     @property
     def stage(self) -> Stage:
-        """The stage it belongs to."""
+        """Return its stage."""
         return self.made_as.stage
 
     def raw_files(self) -> dict[str, list[Path]]:
-        """Return the raw input files it reads, by role.
+        """Return its raw input files by role.
 
         Raises:
-            InputError: as `raw_files_of`.
+            InputError: a file is missing, or a role of one file has several.
         """
         return {role: self.raw_files_of(role) for role in self.files}
 
@@ -61,7 +61,7 @@ class Step:
         """Return the raw input files of one role.
 
         Raises:
-            InputError: there is no such file, or there are several where one is meant.
+            InputError: the file is missing, or a role of one file has several.
         """
         paths = resolve_files(self.files[role])
         if role == VECTORS and len(paths) > 1:
@@ -74,7 +74,7 @@ class Graph(Mapping[str, Step]):
     """The steps of an experiment by name, each after its inputs.
 
     Args:
-        steps: in any order in which inputs come first.
+        steps: steps in any order in which inputs come first.
     """
 
     def __init__(self, steps: list[Step]) -> None:
@@ -95,11 +95,11 @@ class Graph(Mapping[str, Step]):
         return len(self._steps)
 
     def of_stage(self, stage: Stage) -> list[Step]:
-        """Steps of one stage, inputs first."""
+        """Return the steps of one stage, inputs first."""
         return [step for step in self._steps.values() if step.stage is stage]
 
     def above(self, name: str) -> set[str]:
-        """Names of all steps a step depends on."""
+        """Return the names of all steps that a step depends on."""
         found: set[str] = set()
         open_names = list(self._steps[name].inputs.values())
         while open_names:

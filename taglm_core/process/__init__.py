@@ -1,1 +1,1 @@
-"""Processes that compute: how they are started, followed and stopped, and how many run side by side."""
+"""Child processes that compute: start, progress, stop, and limits on their number."""

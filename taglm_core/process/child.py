@@ -1,12 +1,12 @@
-"""The process that computes: language models, embeddings, taggers, evaluations.
+"""Child process that builds language models, embeddings, taggers and evaluations.
 
-    python -m taglm_core.process.child REQUEST.json         build one object
-    python -m taglm_core.process.child              build one after the other, as their paths come on standard input
+    python -m taglm_core.process.child REQUEST.json    build one object
+    python -m taglm_core.process.child                 build the requests whose paths come on standard input
     python -m torch.distributed.run ... -m taglm_core.process.child REQUEST.json    several ranks of one training
 
-It imports neither Prefect nor MLflow, reports its progress in the journal, writes a checkpoint and ends on SIGTERM,
-SIGINT or when the process that started it is gone, and publishes its object itself. Exit status: 0 object made,
-3 an error for the user (in `error.json` beside the request), 75 stopped on request with a checkpoint.
+The process imports neither Prefect nor MLflow. It reports progress in the journal and publishes its object itself. On
+SIGTERM, SIGINT or the end of its parent it writes a checkpoint and ends. Exit status: 0 for a built object, 3 for an
+error of the user (in `error.json` beside the request), 75 for a stop on request with a checkpoint.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from taglm_core.training.ranks import Ranks
 
 USER_ERROR, STOPPED = 3, 75
-ORPHAN_SECONDS = 300.0  # a rank whose torchrun was killed may wait for something that never comes
+ORPHAN_SECONDS = 300.0  # a rank may wait forever when its torchrun was killed
 ERROR_FILE, STATUS_FILE = "error.json", "status.json"
 
 
 def save_error(path: Path, error: TagLMError) -> None:
-    """Keep an error for the process that started this one."""
+    """Write an error for the parent process."""
     arguments = list(error.args) if not isinstance(error, InputError) else list(error.__reduce__()[1])
     write_json(path, {"type": type(error).__name__, "arguments": arguments})
 
 
 def load_error(path: Path) -> TagLMError | None:
-    """Read what `save_error` wrote; None where there is none."""
+    """Return the error that `save_error` wrote; None if there is none."""
     data = read_json(path)
     if data is None:
         return None
@@ -48,12 +48,12 @@ def load_error(path: Path) -> TagLMError | None:
 
 
 def error_file(request: Path, rank: int) -> Path:
-    """Return where a rank writes its error: each in a file of its own, the first one's counts."""
+    """Return the error file of a rank; the one of the main rank wins."""
     return request.with_name(ERROR_FILE if rank == 0 else f"error-{rank}.json")
 
 
 def run(path: Path, stop: StopRequest, ranks: Ranks | None = None) -> int:
-    """Build what a request asks for; return the exit status. An error that a user can act on is in `error.json`."""
+    """Build a request and return the exit status; write errors that a user can act on to `error.json`."""
     try:
         request = BuildRequest.load(path)
         build(Store(request.run.store), request, stop=stop, ranks=ranks)
@@ -69,7 +69,7 @@ def run(path: Path, stop: StopRequest, ranks: Ranks | None = None) -> int:
 
 
 def run_all(stop: StopRequest) -> int:
-    """Build one object after the other; the status of each lies beside its request. Ends with standard input."""
+    """Build the requests on standard input until it closes; write the status of each beside its request."""
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         status = run(path, stop)
@@ -80,7 +80,7 @@ def run_all(stop: StopRequest) -> int:
 
 
 def main() -> int:
-    """Entry point."""
+    """Build one request, or those on standard input."""
     stop = StopRequest()
     stop.listen()
     if len(sys.argv) == 1:
@@ -97,14 +97,14 @@ def main() -> int:
 
 
 def _known(error: Exception) -> TagLMError | None:
-    """Return an error of the system or of torch as one that a user can act on; None for a fault of the program."""
+    """Return an error of the system or of torch as one that a user can act on; None for a bug."""
     if isinstance(error, OSError | MemoryError):
         return system_error(error)
-    if type(error).__name__ != "OutOfMemoryError":  # torch's, which not every step imports
+    if type(error).__name__ != "OutOfMemoryError":  # of torch, which not every step imports
         return None
-    said = str(error).partition(". ")[0]
+    reason = str(error).partition(". ")[0]
     return OutOfResources(
-        f"the GPU's memory is full ({said}); lower run.device_share or run.workers, so that less is done at once, or "
+        f"the GPU's memory is full ({reason}); lower run.device_share or run.workers, or "
         "the batch (streams, batch_size, batch_sentences); the next run goes on from the last checkpoint"
     )
 
@@ -112,7 +112,7 @@ def _known(error: Exception) -> TagLMError | None:
 if __name__ == "__main__":
     status = main()
     if "RANK" in os.environ:
-        # Everything is on the disk; threads of torch.distributed sometimes abort an interpreter that tidies up.
+        # All results are on the disk. Threads of torch.distributed sometimes abort an interpreter that shuts down.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -1,6 +1,6 @@
-"""The processes that this process has started: each can be asked to stop, from any thread.
+"""Child processes of this process, which any thread can stop.
 
-Steps run in threads of the flow's process, but a cancelled flow hears of it in its main thread only.
+Steps run in threads of the flow's process, but only its main thread learns of a cancellation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from taglm_core.training.stopping import StopRequest
 
-STOP_SECONDS = 60.0  # a checkpoint of a large model takes a while to reach the disk
-SPARE_SECONDS = 10.0  # torchrun first ends its ranks
+STOP_SECONDS = 60.0  # for the checkpoint of a large model
+SPARE_SECONDS = 10.0  # for torchrun to end its ranks
 
 
 class Children:
@@ -29,11 +29,11 @@ class Children:
         self.stop_request = StopRequest()
 
     def start_afresh(self) -> None:
-        """Allow new processes to start (again)."""
+        """Allow processes to start again."""
         self.stop_request = StopRequest()
 
     def stop(self) -> None:
-        """Ask every process to write its checkpoint and end; no further one starts."""
+        """Ask all processes to write their checkpoints and end; refuse to start further ones."""
         with self._lock:
             self._deadline = time.monotonic() + STOP_SECONDS + SPARE_SECONDS
             self.stop_request.set("the run has ended")
@@ -42,14 +42,14 @@ class Children:
 
     @property
     def past_deadline(self) -> bool:
-        """Whether processes have had all the time there is for ending by themselves."""
+        """Return whether the time for processes to end by themselves is over."""
         return self.stop_request.requested and time.monotonic() > self._deadline
 
     def start(self, command: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """Start a process whose output goes to a log file; the caller ends it by `ended`.
+        """Start a process with its output in a log file; the caller ends it with `ended`.
 
         Raises:
-            Interrupted: everything was asked to stop.
+            Interrupted: all processes were asked to stop.
         """
         with log.open("wb") as output, self._lock:
             self.stop_request.check()
@@ -61,7 +61,7 @@ class Children:
 
     @contextlib.contextmanager
     def ended(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        """End a process with this block: when the block ends early it is asked to stop, then made to."""
+        """End a process with the block; if the block ends early, ask it to stop, then kill it."""
         try:
             with process:
                 try:

@@ -1,4 +1,4 @@
-"""Making one object: in this process, or in one that is started for it and followed until it ends."""
+"""Build of one object in this process or in a child process."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ POLL_SECONDS = 0.1
 LOG = "child.log"
 
 OnEvents = Callable[[list[Event], int], None]
-"""Gets new events of a builder's journal, and the offset (bytes) after them."""
+"""Callback with new events of a journal and the offset (bytes) after them."""
 
 
 def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int | None = None) -> Ref:
-    """Make an object, where its kind asks for it in a process of its own; nothing happens if it is there already.
+    """Build an object unless it is in the store, in a child process if its kind asks for one.
 
     Args:
-        store: where it goes.
-        request: what to make.
-        on_events: gets new events of the builder, every moment or so.
-        offset: bytes of the journal that were handed on before; None for all that it has now.
+        store: store of the object.
+        request: the build request.
+        on_events: callback for new events of the builder.
+        offset: bytes of the journal that were forwarded before; None for its present size.
 
     Raises:
-        TagLMError: the error the builder met; a stop comes as `Interrupted`.
-        ChildFailed: its process died without saying why; its last words are in the message.
+        TagLMError: the error of the builder; a stop is `Interrupted`.
+        ChildFailed: the process died without an error; the message has the last line of its log.
     """
     work = store.work(request.recipe)
     journal = work / JOURNAL
@@ -52,13 +52,13 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
         try:
             return build(store, request, stop=CHILDREN.stop_request)
         finally:
-            hand_on(journal, offset, on_events)
+            forward_events(journal, offset, on_events)
     with slot(store.root / "locks", request.run.workers or cores()):
         if request.step.made_as.shares_child:
             SHARED.run(request, work, on_events, offset)
         else:
             ranks = ranks_of(request)
-            # a folder of its own: two runs of a key share the work folder, but neither requests nor errors
+            # own folder: two runs of a key share the work folder, but must not share requests and errors
             with tempfile.TemporaryDirectory(prefix="taglm-") as own:
                 path, log = Path(own, "request.json"), Path(own, LOG)
                 request.save(path)
@@ -69,78 +69,78 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
                     raise _error(request, path, log, work, process.returncode, ranks)
     ref = store.find(request.recipe)
     if ref is None:
-        raise ChildFailed(f"{request.step.name}: its process ended well, but its object is not in the store; run again")
+        raise ChildFailed(f"{request.step.name}: its process succeeded, but its object is not in the store; run again")
     return ref
 
 
 class SharedChild:
-    """A process that builds objects of kinds with `shares_child`, one after the other, for as long as some come.
+    """Child processes that build several objects of kinds with `shares_child`, one after the other.
 
-    It saves the seconds in which a process imports torch. Only one thread uses a process at a time.
+    Sharing saves the seconds of importing torch. Only one thread uses a process at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: list[_Waiting] = []
+        self._idle: list[_ReusableChild] = []
 
     def run(self, request: BuildRequest, work: Path, on_events: OnEvents, offset: int = 0) -> None:
-        """Build in a process that waits for more, or in a new one. Errors as those of `make`.
+        """Build in an idle process or in a new one. Errors as for `make`.
 
         Args:
-            request: what to build.
-            work: the step's work folder: the journal lies there, and the log of a process that died.
-            on_events: gets new events.
-            offset: bytes of the journal that were handed on before.
+            request: the build request.
+            work: work folder of the step, with the journal and the log of a process that died.
+            on_events: callback for new events.
+            offset: bytes of the journal that were forwarded before.
         """
-        waiting = self._take(request)
+        child = self._take(request)
         with tempfile.TemporaryDirectory(prefix="taglm-") as own:
             path = Path(own, "request.json")
             request.save(path)
-            process, done = waiting.process, Path(own, STATUS_FILE)
+            process, done = child.process, Path(own, STATUS_FILE)
             try:
-                waiting.begin(path)
+                child.begin(path)
                 _follow(process, lambda: done.exists() or process.poll() is not None, work / JOURNAL, on_events, offset)
             except BaseException:
-                waiting.end()
+                child.end()
                 raise
             status = read_json(done)
-            if status is None:  # it died
-                waiting.end(keep_log=True)
-                error = _error(request, path, waiting.log, work, process.returncode, 1)
-                waiting.forget()
+            if status is None:  # the process died
+                child.end(keep_log=True)
+                error = _error(request, path, child.log, work, process.returncode, 1)
+                child.forget()
                 raise error
-            self._give_back(waiting)
+            self._give_back(child)
             if status != 0:
-                raise _error(request, path, waiting.log, work, status, 1)
+                raise _error(request, path, child.log, work, status, 1)
 
     def close(self) -> None:
-        """End the processes that wait."""
+        """End the idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for waiting in idle:
-            waiting.end()
+        for child in idle:
+            child.end()
 
-    def _take(self, request: BuildRequest) -> _Waiting:
+    def _take(self, request: BuildRequest) -> _ReusableChild:
         with self._lock:
-            dead = [waiting for waiting in self._idle if waiting.process.poll() is not None]
-            self._idle = [waiting for waiting in self._idle if waiting not in dead]
-            found = next((waiting for waiting in self._idle if waiting.threads == request.run.threads), None)
+            dead = [child for child in self._idle if child.process.poll() is not None]
+            self._idle = [child for child in self._idle if child not in dead]
+            found = next((child for child in self._idle if child.threads == request.run.threads), None)
             if found is not None:
                 self._idle.remove(found)
-        for waiting in dead:
-            waiting.end()
-        return found or _Waiting(request)
+        for child in dead:
+            child.end()
+        return found or _ReusableChild(request)
 
-    def _give_back(self, waiting: _Waiting) -> None:
+    def _give_back(self, child: _ReusableChild) -> None:
         with self._lock:
             if not CHILDREN.stop_request.requested:
-                self._idle.append(waiting)
+                self._idle.append(child)
                 return
-        waiting.end()
+        child.end()
 
 
-class _Waiting:
-    """A process that builds what it is given."""
+class _ReusableChild:
+    """A child process that builds one request after the other."""
 
     def __init__(self, request: BuildRequest) -> None:
         self.threads = request.run.threads
@@ -153,16 +153,16 @@ class _Waiting:
             raise
 
     def begin(self, request: Path) -> None:
-        """Give it a request."""
+        """Send it a request."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(f"{request}\n".encode())
             self.process.stdin.flush()
-        except BrokenPipeError:  # it died: whoever follows it finds out
+        except BrokenPipeError:  # the process died; `_follow` notices
             pass
 
     def end(self, *, keep_log: bool = False) -> None:
-        """Let it end: its input is closed, and whatever it is at is stopped."""
+        """End it: close its input and stop its build."""
         with CHILDREN.ended(self.process):
             assert self.process.stdin is not None
             self.process.stdin.close()
@@ -178,10 +178,10 @@ SHARED = SharedChild()
 
 
 def ranks_of(request: BuildRequest) -> int:
-    """Return how many processes build an object together: more than one only for language models.
+    """Return the number of ranks of a build, which is 1 for all kinds but language models.
 
     Raises:
-        ConfigError: `run.ranks` does not share the streams out equally.
+        ConfigError: `run.ranks` does not divide the streams.
     """
     if request.step.kind != "language-model":
         return 1
@@ -191,27 +191,27 @@ def ranks_of(request: BuildRequest) -> int:
         return max(count for count in range(1, max(1, devices) + 1) if streams % count == 0)
     if streams % wanted:
         raise ConfigError(
-            f"run.ranks is {wanted}, and {request.step.name} has {streams} streams, which cannot be shared out "
-            "equally; set run.ranks to a divisor of streams, or change streams (which makes another model)"
+            f"run.ranks is {wanted}, and {request.step.name} has {streams} streams, which it does not "
+            "divide; set run.ranks to a divisor of streams, or change streams (which gives another model)"
         )
     return wanted
 
 
 def torchrun(ranks: int) -> list[str]:
-    """Return what starts so many ranks on this machine, before the module and its arguments."""
+    """Return the arguments of Python that start several ranks, before the module and its arguments."""
     if ranks == 1:
         return []
     return ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(ranks),
             "--shutdown-timeout", str(int(STOP_SECONDS))]  # fmt: skip
 
 
-def hand_on(journal: Path, offset: int, on_events: OnEvents) -> int:
-    """Give the new events of a journal to whoever follows it; return the offset after them.
+def forward_events(journal: Path, offset: int, on_events: OnEvents) -> int:
+    """Forward the new events of a journal and return the offset after them.
 
     Args:
-        journal: its file.
-        offset: bytes that were handed on before.
-        on_events: gets the events and the offset after them.
+        journal: file of the journal.
+        offset: bytes that were forwarded before.
+        on_events: callback for the events and the offset after them.
     """
     found = list(read_events(journal, offset))
     if not found:
@@ -224,10 +224,10 @@ def hand_on(journal: Path, offset: int, on_events: OnEvents) -> int:
 def _follow(
     process: subprocess.Popen[bytes], ended: Callable[[], bool], journal: Path, on_events: OnEvents, offset: int
 ) -> None:
-    """Hand on events until the work has ended."""
+    """Forward events until the build has ended."""
     while True:
-        over = ended()  # asked before reading, so that nothing is missed
-        offset = hand_on(journal, offset, on_events)
+        over = ended()  # checked before reading, so that no event is missed
+        offset = forward_events(journal, offset, on_events)
         if over:
             return
         if CHILDREN.past_deadline:
@@ -240,14 +240,14 @@ def _command(ranks: int, *arguments: str) -> list[str]:
 
 
 def _environment(request: BuildRequest, ranks: int) -> dict[str, str]:
-    """Set the threads of one operation before the process starts, as libraries read them when loaded."""
+    """Return the environment with the number of threads, which libraries read when they load."""
     threads = str(request.run.threads)
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return {"GLOO_SOCKET_IFNAME": "lo", **environment} if ranks > 1 and sys.platform == "linux" else environment
 
 
 def _cuda_devices() -> int:
-    """Return how many devices torch sees, asked in a process of its own; not asked where no driver is."""
+    """Return the number of CUDA devices, from a separate process; 0 without a driver."""
     if not any(any(Path("/dev").glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg")):
         return 0
     command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
@@ -256,23 +256,23 @@ def _cuda_devices() -> int:
 
 
 def _error(request: BuildRequest, path: Path, log: Path, work: Path, status: int, ranks: int) -> TagLMError:
-    """Return what the first rank met, or another one where the first one said nothing; else how the process died."""
+    """Return the error of the main rank, or of another rank, or an error on how the process died."""
     found = (load_error(error_file(path, rank)) for rank in range(ranks))
-    said = next((error for error in found if error is not None), None)
-    if said is None and CHILDREN.stop_request.requested:  # before it could listen, or it would not
-        said = Interrupted("stopped without a word; the next run goes on from its last checkpoint")
-    return said or _death(request.step.name, log, work, status)
+    reported = next((error for error in found if error is not None), None)
+    if reported is None and CHILDREN.stop_request.requested:  # before it handled signals, or while it did not react
+        reported = Interrupted("stopped before it could report; the next run goes on from its last checkpoint")
+    return reported or _death(request.step.name, log, work, status)
 
 
 def _death(step: str, log: Path, work: Path, status: int) -> ChildFailed:
-    """Return the error for a process that said none; its log is kept in the work folder."""
+    """Return the error for a process that reported none; keep its log in the work folder."""
     work.mkdir(parents=True, exist_ok=True)
     kept = shutil.copyfile(log, work / LOG)
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
     lines = kept.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = lines[-1].strip()[:300] if lines else "it said nothing"
+    last = lines[-1].strip()[:300] if lines else "no output"
     hint = " It may have run out of memory: set run.workers=1." if status == -signal.SIGKILL else ""
     return ChildFailed(
-        f"{step}: its process ended with {how} ({said}).{hint} The same command goes on from its last checkpoint; if "
-        f"it ends like this again, report it with all that it said: {kept}"
+        f"{step}: its process ended with {how} ({last}).{hint} The same command goes on from its last checkpoint; if "
+        f"it ends like this again, report it with its log: {kept}"
     )

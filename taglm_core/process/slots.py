@@ -1,4 +1,4 @@
-"""Slots: how many processes compute side by side on this machine, whatever runs have started them."""
+"""Slots: limit on the processes that compute side by side on this machine, over all runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ def slot_lock(locks: Path, number: int) -> Path:
 def slot(locks: Path, count: int) -> Iterator[None]:
     """Hold one of `count` slots; wait until one is free.
 
-    Slots are file locks, so they also hold between pipelines that run at the same time, and a slot is free again the
-    moment its holder dies.
+    Slots are file locks, so that they also limit concurrent pipelines, and a slot is free when its holder dies.
 
     Args:
         locks: folder of the store's locks.
-        count: processes side by side on this machine.
+        count: number of slots.
     """
     files = [slot_lock(locks, number) for number in range(count)]
     with one_locked(files, lambda: CHILDREN.stop_request.check()):

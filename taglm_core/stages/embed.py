@@ -38,7 +38,7 @@ def build_embeddings(context: BuildContext) -> BuildResult:
     folder, corpus = context.inputs["language-model"], context.inputs["corpus"]
     layout = lay_out(sentences_of(corpus.path), shard_tokens=config.shard_tokens, context=config.context)
     _say_long_documents(layout, config, context.journal)
-    with context.clock.once_in(
+    with context.clock.untimed(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
         _require_memory(memory_needed(folder.path, max(layout.rows, default=0), config.batch_sentences))

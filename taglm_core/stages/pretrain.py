@@ -94,7 +94,7 @@ def build_language_model(context: BuildContext) -> BuildResult:
             "what the language model reads", None, "no held-out sentence", "at least one",
             "give more text, or raise unlabelled.heldout_fraction",
         )  # fmt: skip
-    with context.clock.once_in(reserved(device, context.locks, context.run.device_share, ranks, context.stop.check)):
+    with context.clock.untimed(reserved(device, context.locks, context.run.device_share, ranks, context.stop.check)):
         seed_torch(config.seed, "language-model", str(direction))
         network = device.prepared(build_network(config, len(vocabulary), vectors=vectors))
         start = None if base is None else _start_from(base, network, device.torch)

@@ -95,7 +95,7 @@ def build_tagger(context: BuildContext) -> BuildResult:
         embedding,
     )
     frozen = FrozenVectors.of(spec.words, vectors) if vectors else FrozenVectors.none(spec.word_size)
-    with context.clock.once_in(
+    with context.clock.untimed(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
         seed_torch(seed, "tagger")
@@ -142,7 +142,7 @@ def build_evaluation(context: BuildContext) -> BuildResult:
     frozen = FrozenVectors.none(spec.word_size)
     if f"{split}/word-vectors" in context.inputs:
         frozen = FrozenVectors.of(spec.words, [_vectors(context, split)])
-    with context.clock.once_in(
+    with context.clock.untimed(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
     ):
         network = load_network(folder, spec, frozen, device.torch)

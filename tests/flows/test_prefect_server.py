@@ -44,7 +44,7 @@ def test_deadlines_are_put_off_once_a_locked_database_is_free(tmp_path: Path) ->
         database.execute("BEGIN EXCLUSIVE")
         program = start(tmp_path, "prefect_server.py", "--help")
         assert program.stdout is not None
-        assert program.stdout.readline() == "deadlines are not put off: database is locked\n"
+        assert program.stdout.readline() == "deadlines are not postponed: database is locked\n"
         database.execute("COMMIT")
         said = program.communicate()[0]
         assert program.returncode == 0
@@ -65,4 +65,4 @@ def test_a_server_in_the_foreground_is_started_alike(tmp_path: Path, monkeypatch
     program.terminate()
     program.communicate()
     assert lines[0].startswith("http://127.0.0.1:")
-    assert lines[1] == "no deadlines to put off: no such table: automation_bucket\n"
+    assert lines[1] == "no deadlines to postpone: no such table: automation_bucket\n"

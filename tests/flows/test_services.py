@@ -362,5 +362,5 @@ def test_a_deploy_says_what_it_keeps_against_the_file(
         "kept on: automation run again after a crash (ops/automations.yaml says off; make rerun-off)",
         "kept off: schedule demo-ingest/hourly (prefect.yaml says on; make schedules-on)",
         "kept off: schedule demo-nightly/nightly (prefect.yaml says on; switch it in the UI)",
-        "no switch: schedules of daily without a slug; each deploy makes them as prefect.yaml says",
+        "no switch: schedules of daily have no slug; each deploy resets them to prefect.yaml",
     ]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.lineage import Lineage, things
+from taglm_core.lineage import Lineage, entries
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import KINDS, recipe_inputs
 from taglm_core.pipeline.plan import Action
@@ -57,6 +57,6 @@ def test_the_kind_of_every_input_is_known(context: PipelineContext) -> None:
         assert {found.kind for found in recipe_inputs(one.recipe)}.isdisjoint({UNKNOWN, RAW})
     report = context.plan()["report"].ref
     assert report is not None
-    found = things(Lineage(context.store).inputs("report", report.digest))
-    assert {thing.kind for thing in found} == set(KINDS) - {"word-vectors", "corpus-statistics"}
-    assert all(thing.there for thing in found)
+    found = entries(Lineage(context.store).inputs("report", report.digest))
+    assert {entry.kind for entry in found} == set(KINDS) - {"word-vectors", "corpus-statistics"}
+    assert all(entry.present for entry in found)

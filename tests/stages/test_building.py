@@ -17,7 +17,7 @@ from taglm_core.errors import ChildFailed, InputError, MismatchError, StoreError
 from taglm_core.pipeline.build import BuildContext, BuildRequest, BuildResult, WorkClock
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS
-from taglm_core.pipeline.naming import in_other_words, names_of
+from taglm_core.pipeline.naming import names_of, with_input_names
 from taglm_core.process import child
 from taglm_core.process.launch import _death
 from taglm_core.store.store import Store
@@ -33,7 +33,7 @@ def test_waiting_is_no_work() -> None:
         yield
 
     clock = WorkClock()
-    with clock.once_in(crowded()):
+    with clock.untimed(crowded()):
         time.sleep(0.05)
     assert 0.05 <= clock.seconds < 0.2
 
@@ -47,7 +47,7 @@ def test_the_manifest_has_the_seconds_of_work(tmp_path: Path, monkeypatch: pytes
         yield
 
     def builder(context: BuildContext) -> BuildResult:
-        with context.clock.once_in(crowded()):
+        with context.clock.untimed(crowded()):
             (context.out / "x").touch()
         return BuildResult()
 
@@ -66,11 +66,11 @@ def test_errors_name_split_and_raw_file(tmp_path: Path) -> None:
     graph = build_graph(experiment)
     names = {folder: names_of(graph["tagger/baseline/seed-1"], graph)["train/corpus"]}
     assert names == {folder: "corpus/train (data/a.conll)"}
-    told = in_other_words(InputError(folder / "sentences-00000.parquet", 3, f"no {folder}", "a", "b"), names)
+    told = with_input_names(InputError(folder / "sentences-00000.parquet", 3, f"no {folder}", "a", "b"), names)
     assert str(told) == "corpus/train (data/a.conll):3: found no corpus/train (data/a.conll); expected a; b"
-    assert str(in_other_words(MismatchError(f"{folder}: other"), names)) == "corpus/train (data/a.conll): other"
+    assert str(with_input_names(MismatchError(f"{folder}: other"), names)) == "corpus/train (data/a.conll): other"
     other = StoreError("something else")
-    assert in_other_words(other, names) is other
+    assert with_input_names(other, names) is other
 
 
 def test_a_builder_s_error_names_the_step_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,7 +242,7 @@ def test_what_is_no_base_is_refused(given: str, message: str) -> None:
 
 def test_an_unsettled_latest_makes_no_graph(weeks: Weeks) -> None:
     """Whoever forgets to settle it must not train from random weights instead."""
-    with pytest.raises(ValueError, match="latest is not settled"):
+    with pytest.raises(ValueError, match="latest is not resolved"):
         build_graph(weeks.experiment("a", settled=False))
 
 

@@ -116,7 +116,7 @@ def test_a_damaged_object_is_a_reason(store: Store) -> None:
 def test_refresh_runs_a_stage_and_leaves_the_rest_to_its_outcome(store: Store) -> None:
     """What depends on a refreshed stage runs only if the content changes."""
     decisions = plan(store, build_graph(load_experiment(None)), [Stage.PRETRAIN])
-    assert decisions["vocabulary"].reason == "refresh was asked for"
+    assert decisions["vocabulary"].reason == "refresh requested"
     assert decisions["tagger/TagLM/seed-1"].action is Action.DEPENDS
     assert decisions["tagger/baseline/seed-1"].action is Action.REUSE
 

@@ -93,7 +93,7 @@ def test_a_single_raw_file_is_known_even_when_it_is_gone(chain: Chain) -> None:
     sha256, size = hashlib.sha256(alone.read_bytes()).hexdigest(), alone.stat().st_size
     alone.unlink()
     raw = raw_of(chain.inputs(corpus)).entry
-    assert [(file.path, file.bytes, file.sha256, file.there) for file in raw.files] == [
+    assert [(file.path, file.bytes, file.sha256, file.unchanged) for file in raw.files] == [
         (str(alone), size, sha256, False)
     ]
     assert not raw.present
