@@ -7,6 +7,8 @@ import gzip
 import json
 import logging
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -22,6 +24,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, InputError, MissingObject
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.report import read_report, to_json
+from taglm_core.pipeline import context
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Action, plan
@@ -73,14 +76,41 @@ def not_reused(experiment: Experiment) -> set[str]:
     return {name for name, decision in decisions.items() if decision.action is not Action.REUSE}
 
 
+COUNTED = ("build_graph", "plan", "resolve_bases", "recipe_of")
+
+
 @pytest.fixture(scope="module")
-def made(home: Path, prefect_server: None) -> dict[str, str]:
+def first_run(home: Path, prefect_server: None) -> tuple[dict[str, str], Counter[str]]:
+    """Digests of a first run, by step, and how often the context has computed what it holds."""
+    calls: Counter[str] = Counter()
+
+    def counting(name: str) -> Callable[..., object]:
+        real = getattr(context, name)
+
+        def call(*args: object, **kwargs: object) -> object:
+            calls[name] += 1
+            return real(*args, **kwargs)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(home)
+        for name in COUNTED:
+            monkeypatch.setattr(context, name, counting(name))
+        refs = pipeline(tiny(home))
+    return {name: ref.digest for name, ref in refs.items()}, calls
+
+
+@pytest.fixture(scope="module")
+def made(first_run: tuple[dict[str, str], Counter[str]]) -> dict[str, str]:
     """Digests of a first run, by step."""
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.chdir(home)
-    refs = pipeline(tiny(home))
-    monkeypatch.undo()
-    return {name: ref.digest for name, ref in refs.items()}
+    return first_run[0]
+
+
+def test_a_run_resolves_its_experiment_once(first_run: tuple[dict[str, str], Counter[str]]) -> None:
+    """One graph and one plan for five flows and all tasks, and one recipe a step."""
+    made, calls = first_run
+    assert calls == {"build_graph": 1, "plan": 1, "resolve_bases": 1, "recipe_of": len(made)}
 
 
 def test_its_log_says_what_runs_and_what_came_out(
