@@ -3,8 +3,7 @@
     python tracking_requests.py [--auth] [--set KEY=VALUE]
 
 The demo's stages up to embed run first, reported to the same server, which starts empty. A hook on
-`requests.Session.send` counts in the process that reports. Trainings are short: what the models learn changes no
-request.
+`requests.Session.send` counts in the process that reports. Trainings are short: what models learn changes no request.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ QUICK = ("language_models.main.steps=60", "tagger.max_epochs=3", "tagger.anneali
 ADMIN, PASSWORD = "admin", "a-password-1234"
 FILES = "/mlflow-artifacts/"
 NOTE = """The demo's tag stage: 2 variants x 3 seeds, 12 evaluations, 1 report, the pipeline's run, the registration of
-the best tagger. Trainings are short (3 epochs): a longer one sends its curve in batches, too, one a minute.
-`requests` are calls of the tracking API, `files` are uploads of artifacts, counted in the process that
-reports; `seconds` is the time both took. `first` is on an empty server, `again` trains the same taggers anew."""
+the best tagger. `requests` are calls of the tracking API, `files` are uploads of artifacts, counted in the process that
+reports; `seconds` is the time both took. `first` is on an empty server, `again` trains the same taggers anew. Trainings
+are short (3 epochs): a longer one also sends its curve in batches."""
 Sent = tuple[str, float]
 
 

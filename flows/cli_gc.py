@@ -14,7 +14,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
 from taglm_core.gc.collect import GRACE_SECONDS, mark, sweep
 from taglm_core.store.store import Store
-from tasks.housekeeping import end_orphans, needs_of, spare_unreported
+from tasks.housekeeping import end_orphans, gc_roots, spare_unreported
 
 
 def gc(
@@ -33,7 +33,7 @@ def gc(
     if len({each.run.store.absolute() for each in loaded}) > 1:
         raise ConfigError("the experiments have different stores; give those of one store, or --set run.store=...")
     store = Store(run.store)
-    found = mark(store, needs_of(run, loaded, aliases=not no_aliases), grace=grace * 60)
+    found = mark(store, gc_roots(run, loaded, aliases=not no_aliases), grace=grace * 60)
     if no_aliases:
         found = spare_unreported(run, found)
     for part in cli_views.marked_parts(store, found):
@@ -43,7 +43,7 @@ def gc(
     if not no_aliases:
         end_orphans(run)
         found = spare_unreported(run, found)
-    roots = needs_of(run, loaded, aliases=not no_aliases)  # again: the answer of the user may have taken a while
+    roots = gc_roots(run, loaded, aliases=not no_aliases)  # again: the answer of the user may have taken a while
     console.print(cli_views.swept_summary(sweep(store, found, roots, grace=grace * 60)), markup=False)
 
 

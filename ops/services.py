@@ -245,9 +245,7 @@ def _supervisor(services: Services) -> int | None:
         os.kill(pid, 0)
     except (OSError, ValueError):
         return None
-    return (
-        pid if pid in marked(services.mark, default={pid}) else None
-    )  # ids recur after a reboot
+    return pid if pid in marked(services.mark, default={pid}) else None  # ids recur after a reboot
 
 
 def _control(services: Services, *arguments: str, check: bool = True) -> str:

@@ -23,7 +23,7 @@ from tasks.tracking.spec import RUNNING
 from tasks.urls import without_password
 
 
-def needs_of(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> GcRoots:
+def gc_roots(run: RunConfig, experiments: Sequence[Experiment] = (), *, aliases: bool = True) -> GcRoots:
     """Return what is needed of a store: by experiments, by the registry's aliases, by results that wait for MLflow.
 
     Args:

@@ -14,7 +14,7 @@ from taglm_core.errors import TrackingAway
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
 from taglm_core.store.store import Store
-from tasks.housekeeping import needs_of
+from tasks.housekeeping import gc_roots
 from tasks.tracking.receipts import Ledger, SyncState
 from tasks.tracking.spec import RunSpec
 
@@ -34,7 +34,7 @@ def test_every_alias_of_every_model_counts(tracking_uri: str, tmp_path: Path) ->
             client.set_registered_model_alias(model, alias, version.version)
     theirs = client.create_model_version("theirs", str(tmp_path))
     client.set_registered_model_alias("theirs", "champion", theirs.version)
-    needs = needs_of(RunConfig(store=tmp_path / "store", tracking_uri=tracking_uri))
+    needs = gc_roots(RunConfig(store=tmp_path / "store", tracking_uri=tracking_uri))
     assert needs.objects.keys() == {"aa", "bb", "dd", "raa", "rbb", "rdd"}
     assert needs.objects["bb"] == "`trial` of the registered model taglm-news (version 2)"
 
@@ -49,21 +49,21 @@ def test_a_tracking_store_that_does_not_answer_is_refused(
     uri = f"sqlite:///{tmp_path}/mlflow.db" if place == "sqlite" else "http://127.0.0.1:1"
     run = RunConfig(store=tmp_path / "store", tracking_uri=uri)
     with pytest.raises(TrackingAway, match="--no-aliases"):
-        needs_of(run)
-    assert needs_of(run, aliases=False).objects == {}
+        gc_roots(run)
+    assert gc_roots(run, aliases=False).objects == {}
 
 
 def test_without_a_tracking_store_mlflow_is_not_imported(tmp_path: Path) -> None:
     """No database yet: no aliases, nothing waits, and nothing is made."""
     code = f"""
 import sys
-from tasks.housekeeping import append_due_end, end_orphans, has_pending, needs_of
+from tasks.housekeeping import append_due_end, end_orphans, has_pending, gc_roots
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.store.records import Ref
 run = RunConfig(store="{tmp_path}/store", tracking_uri="sqlite:///{tmp_path}/none.db")
 end_orphans(run)
 append_due_end(Experiment(run=run), {{"report": Ref("report", "k", "d")}})
-print(has_pending(run), needs_of(run).objects, [name for name in ("mlflow", "prefect", "torch") if name in sys.modules])
+print(has_pending(run), gc_roots(run).objects, [name for name in ("mlflow", "prefect", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False {} []"
@@ -75,5 +75,5 @@ def test_what_was_not_reported_yet_is_needed(tmp_path: Path) -> None:
     step = Step("tagger/TagLM/seed-1", "tagger", {"seed": 1})
     Ledger(Store(tmp_path), "sqlite:///x").save(SyncState("sqlite:///x", RunSpec("demo", step, "k" * 32, {})))
     write_json(tmp_path / "tracking" / "pending" / "other.json", {"of": "another version"})
-    needs = needs_of(RunConfig(store=tmp_path, tracking_uri=f"sqlite:///{tmp_path}/none.db"))
+    needs = gc_roots(RunConfig(store=tmp_path, tracking_uri=f"sqlite:///{tmp_path}/none.db"))
     assert needs.keys == {("tagger", "k" * 32)}

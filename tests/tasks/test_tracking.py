@@ -28,7 +28,7 @@ from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
-from tasks.housekeeping import end_orphans, has_pending, needs_of, spare_unreported, sync
+from tasks.housekeeping import end_orphans, gc_roots, has_pending, spare_unreported, sync
 from tasks.tracking.address import resolve_uri
 from tasks.tracking.client import Client, warn_away
 from tasks.tracking.descriptions import flat_params
@@ -542,7 +542,7 @@ def test_files_that_vanish_are_passed_over(bench: BuildContext, caplog: pytest.L
     half.parent.mkdir(parents=True)
     half.write_text('{"uri": "sqli')
     assert not has_pending(bench.experiment.run)
-    assert needs_of(bench.experiment.run, aliases=False).keys == frozenset()
+    assert gc_roots(bench.experiment.run, aliases=False).keys == frozenset()
     assert half.exists()
     bench.tracker.sync()
     assert not half.exists()

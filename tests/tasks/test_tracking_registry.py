@@ -46,7 +46,7 @@ from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.store.uses import uses_of
 from taglm_core.training.journal import JOURNAL, read_events
 from taglm_core.training.stopping import StopRequest
-from tasks.housekeeping import append_due_end, has_pending, needs_of
+from tasks.housekeeping import append_due_end, gc_roots, has_pending
 from tasks.results import publish_results
 from tasks.tracking.aliases import registered_object
 from tasks.tracking.champion import Match, decide, model_note
@@ -428,7 +428,7 @@ def test_an_end_that_mlflow_missed_is_told_later_and_once(done: Done, away: Call
     (file,) = (done.store.root / "tracking" / "decisions").glob("*.json")
     assert "tracking_uri" not in file.read_text()  # it may hold a password
     assert has_pending(run)
-    assert {(ref.kind, ref.key) for ref in refs.values()} <= needs_of(run, aliases=False).keys
+    assert {(ref.kind, ref.key) for ref in refs.values()} <= gc_roots(run, aliases=False).keys
     away()
     for _ in range(2):
         another(done).sync()
@@ -885,7 +885,7 @@ def test_gc_keeps_the_champion_usable(done: Done, tmp_path: Path) -> None:
     shutil.copytree(done.store.root, tmp_path / "store")
     store, run = Store(tmp_path / "store"), {"store": tmp_path / "store", "tracking_uri": done.tracker.client.uri}
     other = Experiment.model_validate({"demo": {"seed": 99}, "seeds": [7], "run": run})
-    needs = needs_of(other.run, [other])
+    needs = gc_roots(other.run, [other])
     sweep(store, mark(store, needs, grace=0), needs, grace=0)
     left = [digest for kind, digest in store.objects() if kind == "tagger"]
     assert left == [done.refs["tagger/TagLM/seed-1"].digest]
