@@ -1,4 +1,4 @@
-"""Running the steps of one stage: what every flow does."""
+"""Run of the steps of one stage, the body of every flow."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tasks.steps import TASKS, Refs
 from tasks.tracking.tracker import open_tracker
 
 logger = logging.getLogger("taglm")
-MOST_STARTS = 5  # of one run: a crash that comes back each time must not go on for ever
+MOST_STARTS = 5  # of one run; a crash that repeats must not restart it forever
 
 
 def pipeline_flow(name: str) -> Callable[[Callable[..., Refs]], Flow[..., Refs]]:
-    """Return the decorator of a flow on an experiment. Prefect persists nothing: the store does.
+    """Return the decorator of a flow on an experiment. Prefect persists nothing, because the store does.
 
     Args:
-        name: of the flow: a stage, or `pipeline`.
+        name: name of the flow, a stage or `pipeline`.
     """
     run_name = f"{name} {{experiment.name}}{{options.suffix}}"
     return flow(name=name, flow_run_name=run_name, validate_parameters=True, persist_result=False)
@@ -53,21 +53,21 @@ def run_stage(
     made: Refs | None = None,
     before: Flow[..., Refs] | None = None,
 ) -> Refs:
-    """Run one stage, and those before it as far as something of theirs is missing.
+    """Run one stage, and earlier stages for missing objects.
 
     Args:
         stage: the stage.
         experiment: the experiment.
-        options: which stages run, which are refreshed.
-        made: objects of the stages before it, by step name; made or found here where not given.
+        options: stages to run and stages to compute again.
+        made: objects of earlier stages by step name; built or looked up if not given.
         before: flow of the stage before it.
 
     Returns:
         `made` and the objects of this stage, by step name.
 
     Raises:
-        MissingObject: a stage may not run and something that it makes is not in the store.
-        CorpusRefused: the corpora would make results meaningless.
+        MissingObject: a stage may not run and one of its objects is not in the store.
+        CorpusRefused: results on the corpora would be meaningless.
     """
     with started(experiment) as context:
         if made is None and before is not None:
@@ -98,15 +98,15 @@ def run_stage(
 
 @contextlib.contextmanager
 def started(experiment: Experiment) -> Iterator[PipelineContext]:
-    """Begin a flow: work in the context of its experiment, and tell Prefect which process it is.
+    """Begin a flow: enter the context of its experiment, and record its process in Prefect.
 
     Raises:
-        TagLMError: the run has been started too often.
+        TagLMError: the run was started too often.
     """
     _refuse_endless_starts()
     _name_process()
     with context_for(experiment) as context:
-        if context.experiment != experiment:  # resolved here: whoever has called this flow does not know it yet
+        if context.experiment != experiment:  # resolved here, so that no caller has logged it
             for line in context.messages:
                 logger.info(line)
         yield context
@@ -114,14 +114,14 @@ def started(experiment: Experiment) -> Iterator[PipelineContext]:
 
 @contextlib.contextmanager
 def _children() -> Iterator[None]:
-    """Let child processes start; where a step fails or the run is cancelled, the others write their checkpoints."""
+    """Allow child processes in a block; on a failure or cancellation, let them write checkpoints and end."""
     CHILDREN.start_afresh()
     try:
         yield
     except BaseException as error:
         CHILDREN.stop()
         if isinstance(error, Exception) and not isinstance(error, Interrupted):
-            wait_for_server()  # which is to know that the run has failed
+            wait_for_server()  # so that it learns of the failure
         raise
     finally:
         SHARED.close()
@@ -130,29 +130,29 @@ def _children() -> Iterator[None]:
 def _conclude(
     stage: Stage, context: PipelineContext, options: Options, made: list[Ref], known: set[tuple[str, str]]
 ) -> None:
-    """Report what is pending at the end of a run, and announce the objects that were not in the store before."""
-    publishes = stage is Stage.TAG and context.experiment.labelled is not None  # and reports what is pending then
+    """Report pending results at the end of a run, and announce new objects."""
+    publishes = stage is Stage.TAG and context.experiment.labelled is not None  # and reports pending results then
     if not publishes and (stage is Stage.TAG or not _is_subflow()):
         open_tracker(context.experiment).flush()
     wait_for_server()
     new = [ref for ref in made if (ref.kind, ref.digest) not in known]
     if new or stage in options.refresh:
         context.store_changed()
-    # A run that a trigger has started announces also what it found: what came before it is new.
+    # A triggered run also announces objects that it found, because its inputs are new.
     announce(stage, context.experiment, made if options.if_ready else new)
 
 
 def _look_up(stage: Stage, context: PipelineContext) -> Refs:
-    """Return the objects of a stage, from the store alone.
+    """Return the objects of a stage from the store, without building any.
 
     Raises:
-        MissingObject: some are not there; names them and the command that makes them.
+        MissingObject: objects are missing; the message has the command that builds them.
     """
     mine = [decision for decision in context.plan().values() if decision.step.stage is stage]
     missing = [decision.step.name for decision in mine if decision.ref is None]
     if missing:
         raise MissingObject(
-            f"not in the store: {', '.join(missing)}; made by the {stage} stage: "
+            f"not in the store: {', '.join(missing)}; built by the {stage} stage: "
             f"run `taglm {stage}` with this experiment's file and settings, or leave out --only / --from"
         )
     found = {decision.step.name: decision.ref for decision in mine if decision.ref is not None}
@@ -161,26 +161,26 @@ def _look_up(stage: Stage, context: PipelineContext) -> Refs:
 
 
 def _unwalked(context: PipelineContext) -> PipelineContext:
-    """Return a context as an argument of a task that Prefect does not look into for results of other tasks."""
+    """Return a context as a task argument that Prefect does not search for results of other tasks."""
     return cast("PipelineContext", quote(context))
 
 
 def _missing_inputs(stage: Stage, context: PipelineContext) -> list[str]:
-    """Return the steps of earlier stages that a stage reads and that are not made yet."""
+    """Return the steps of earlier stages that a stage reads and whose objects are missing."""
     reads = dict.fromkeys(name for step in context.graph.of_stage(stage) for name in step.inputs.values())
     decisions = context.plan()
     return [name for name in reads if context.graph[name].stage is not stage and decisions[name].ref is None]
 
 
 def _waiting(stage: Stage, missing: list[str]) -> Refs:
-    """Return what a run returns that has to wait for objects of earlier stages.
+    """Return the state of a run that has to wait for objects of earlier stages.
 
-    It is a state, Completed and named Waiting, with what is missing: Prefect makes it the run's own. Nobody gets it as
-    a value, since flows that call a stage hand its inputs over.
+    The state is Completed with the name Waiting, and Prefect gives it to the run. No caller gets it as a value, because
+    flows that call a stage pass its inputs.
     """
-    words = f"waiting for {', '.join(missing)}"
-    logger.info("%s: %s", stage, words)
-    return cast("Refs", Completed(name="Waiting", message=words))
+    message = f"waiting for {', '.join(missing)}"
+    logger.info("%s: %s", stage, message)
+    return cast("Refs", Completed(name="Waiting", message=message))
 
 
 def _is_subflow() -> bool:
@@ -197,16 +197,16 @@ def _result(future: Any) -> Ref:
 
 
 def _refuse_endless_starts() -> None:
-    """End a run that crashes each time it is started again."""
+    """Refuse a run that has crashed after each of several starts."""
     if (starts := flow_run.run_count) > MOST_STARTS:
         raise TagLMError(
-            f"this run was started {starts} times and did not end well: look at its log and at that of the machine "
-            "(is memory short?), mend what is wrong, and start a new run; it goes on from the last checkpoint"
+            f"this run was started {starts} times and crashed each time; check its log and the memory of the machine, "
+            "correct the cause, and start a new run; it goes on from the last checkpoint"
         )
 
 
 def _name_process() -> None:
-    """Tell Prefect the process of a run that no worker watches, so that somebody can tell when it is gone."""
+    """Record the process of a run without worker in Prefect, so that its death can be detected."""
     context = FlowRunContext.get()
     run = None if context is None or _is_subflow() else context.flow_run
     if run is not None and run.deployment_id is None:

@@ -1,4 +1,4 @@
-"""One step as a Prefect task: skipped if its object is in the store, built, followed and tracked otherwise."""
+"""One step as a Prefect task: reuse its object from the store, or build and track it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from tasks.tracking.tracker import StageRun, open_tracker
 
 logger = logging.getLogger("taglm")
 if logger.level == logging.NOTSET:
-    logger.setLevel(logging.INFO)  # Prefect adds its handlers to the loggers it is told of, but leaves their level
+    logger.setLevel(logging.INFO)  # Prefect adds handlers to extra loggers, but no level
 LOG_SECONDS, ARTIFACT_SECONDS = 5.0, 10.0
 
 Refs = dict[str, Ref]
 
 
 def build_step(context: PipelineContext, options: Options, step: str, inputs: Refs) -> Ref | State[Any]:
-    """Return a step's object: the one in the store, or one that is made now; `Cancelled` where the run was stopped.
+    """Return the object of a step from the store, or build it; return `Cancelled` if the run was stopped.
 
     Args:
-        context: of the run.
-        options: which stages are refreshed.
-        step: its name.
-        inputs: the objects it reads, by role (given by the tasks that made them: Prefect draws the arrows).
+        context: context of the run.
+        options: stages to compute again.
+        step: name of the step.
+        inputs: objects to read, by role; as results of other tasks they give the edges of Prefect's graph.
     """
     node, store, experiment = context.graph[step], context.store, context.experiment.name
     request = context.request(node, inputs, refresh=node.stage in options.refresh)
@@ -64,13 +64,13 @@ def build_step(context: PipelineContext, options: Options, step: str, inputs: Re
             ref = make(store, replace(request, made=made), _Follower(step, run), offset)
             artifact = store.open(ref)
             run.finish(artifact)
-    except Interrupted as error:  # its checkpoint is written: no failure, and no stack trace
+    except Interrupted as error:  # its checkpoint is written; no failure, no trace
         return Cancelled(message=str(error))
     own_run = run.run_id if node.made_as.reporting is Reporting.OWN_RUN else None
     record_use(store, experiment, step, (ref.kind, ref.digest), mlflow_run=own_run, prefect_run=prefect_run, anew=True)
     clear_work(store, request.recipe)
     manifest = artifact.manifest
-    if manifest.made["time"] < begun:  # made by somebody else meanwhile, or again with the same bytes: that one is kept
+    if manifest.made["time"] < begun:  # built by another run meanwhile, or earlier with the same bytes
         logger.info("%s: made; the same object was in the store", step)
     else:
         logger.info("%s: made in %.1f s", step, manifest.seconds)
@@ -81,11 +81,11 @@ TASKS: dict[str, Task[..., Any]] = {
     kind.name: task(name=kind.task, task_run_name="{step}", cache_policy=NO_CACHE, persist_result=False)(build_step)
     for kind in KINDS.values()
 }
-"""The task of each kind. Prefect caches and persists nothing: the store does, and checks itself."""
+"""The task of each kind. Prefect caches and persists nothing, because the store does."""
 
 
 def show_link(address: str | None, description: str, key: str | None = None) -> None:
-    """Leave a link in the Prefect run, if there is one and an address to lead to."""
+    """Create a link artifact in the Prefect run, if there is a run and an address."""
     if address is not None and TaskRunContext.get() is not None:
         with ignore_prefect_outage():
             create_link_artifact(address, link_text=description, key=key, description=description)
@@ -93,7 +93,7 @@ def show_link(address: str | None, description: str, key: str | None = None) -> 
 
 @contextlib.contextmanager
 def ignore_prefect_outage() -> Iterator[None]:
-    """Go on without what is only for people to see: the Prefect server may be away for a while."""
+    """Continue without artifacts for people while the Prefect server is unreachable."""
     try:
         yield
     except httpx.HTTPError as error:
@@ -101,13 +101,13 @@ def ignore_prefect_outage() -> Iterator[None]:
 
 
 def flow_run_id() -> str | None:
-    """Return the id of the flow run that this task belongs to, if there is one."""
+    """Return the id of the flow run of this task, if there is one."""
     context = TaskRunContext.get()
     return str(context.task_run.flow_run_id) if context is not None and context.task_run.flow_run_id else None
 
 
 class _Follower:
-    """Hands a builder's journal on: to the tracking store, the log, and a progress artifact."""
+    """Callback that forwards the journal of a builder to MLflow, the log, and a progress artifact."""
 
     def __init__(self, step: str, run: StageRun) -> None:
         self._step, self._run = step, run

@@ -51,7 +51,7 @@ class NoCharacters(Settings):
 class WordsConfig(Settings):
     """Word embeddings of the tagger.
 
-    Training words that differ only in case or digits share one embedding (PAPER: 1.2); characters are raw.
+    Training words that differ only in case or digits share one embedding; characters see the raw token.
     """
 
     size: int = Field(50, ge=1, description="size of random word embeddings; vectors have their own size")
@@ -131,7 +131,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "cell": "lstm", "units": (200, 200), "dropout": 0.5, "dropout_output": True,
     },
 }  # fmt: skip
-"""The taggers of the paper (PAPER: sections 1 and 3), without word vectors and data."""
+"""The taggers of the paper, without word vectors and data."""
 
 
 class TaggerConfig(Settings):

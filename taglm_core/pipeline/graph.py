@@ -27,7 +27,6 @@ from taglm_core.pipeline.roles import (
 )
 from taglm_core.pipeline.steps import Graph, Step
 
-SPLITS = ("train", "dev", "test")
 TEXT = "corpus/text"
 STATISTICS = "statistics"
 WORDS = "corpus/train-words"  # the labelled training sentences in the spelling of the text

@@ -16,7 +16,7 @@ from tasks.stages import MOST_STARTS, _look_up, started
 def test_missing_objects_are_named_with_the_stage_that_makes_them(tmp_path: Path) -> None:
     """The remedy names the stage and no file: an experiment need not lie in one of its name."""
     experiment = load_experiment(None, [f"run.store={tmp_path / 'store'}"])
-    with pytest.raises(MissingObject, match=r"token-ids.*made by the pretrain stage: run `taglm pretrain`") as caught:
+    with pytest.raises(MissingObject, match=r"token-ids.*built by the pretrain stage: run `taglm pretrain`") as caught:
         _look_up(Stage.PRETRAIN, PipelineContext.resolve(experiment))
     assert ".yaml" not in str(caught.value)
 
