@@ -320,3 +320,28 @@ def test_adaptive_cutoffs_must_rise() -> None:
     """A falling list is refused with the values."""
     with pytest.raises(ValueError, match="must rise"):
         small_config("word", softmax=AdaptiveSoftmax(cutoffs=(5, 3)))
+
+
+def test_a_step_goes_on_from_the_state_of_the_last_one() -> None:
+    """The state after a window is the start of the next one, without the graph that led to it."""
+    training = new_training(small_config("word"))
+    assert not training._state.hidden.any()
+    starts, losses_of = [], training._losses_of
+    training._losses_of = lambda state: starts.append(state) or losses_of(state)  # type: ignore[method-assign]
+    take_step(training)
+    after = training._state
+    assert bool(after.hidden.any())
+    take_step(training)
+    assert starts[1] is after
+    assert not after.hidden.requires_grad
+    assert not torch.equal(after.hidden, training._state.hidden)
+
+
+def test_heldout_perplexity_has_no_dropout() -> None:
+    """Measured twice, from training mode, it is the same figure."""
+    training = new_training(small_config("word", dropout=0.5))
+    found = []
+    for _ in range(2):
+        training.model.train()
+        found.append(training.heldout_perplexity())
+    assert found[0] == found[1]

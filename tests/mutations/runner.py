@@ -7,6 +7,7 @@ import os
 import queue
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -106,12 +107,14 @@ def _pytest(root: Path, tests: Sequence[str], limit: int) -> tuple[int, float, s
         process = _WARM.Process(target=_tests, args=(root, list(dict.fromkeys(tests)), limit, output, seconds))
         process.start()
         process.join()
-        spent = float(seconds.read_text()) if seconds.exists() else float(limit)  # no figure: killed at its limit
+        if process.exitcode == -signal.SIGXCPU:
+            return process.exitcode, float(limit), ""
+        spent = float(seconds.read_text()) if seconds.exists() else 0.0
         return process.exitcode or 0, spent, output.read_text(encoding="utf-8")
 
 
 def _tests(root: Path, tests: list[str], limit: int, output: Path, seconds: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (limit + 1, limit + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit + 1, limit + 60))
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

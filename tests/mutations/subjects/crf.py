@@ -48,9 +48,9 @@ MUTATIONS = [
     ),
     (
         "the gradient of transitions counts padding",
-        _CHAINS,
-        "    present = weights.squeeze(1) != 0\n",
-        "    present = torch.full_like(weights.squeeze(1), True, dtype=torch.bool)\n",
+        _CRF,
+        "d_transitions = pair_sums(left, right, transitions, weights, scaled=ctx.scaled)",
+        "d_transitions = pair_sums(left, right, transitions, gradient.expand_as(weights), scaled=ctx.scaled)",
         f"{_TEST}test_gradcheck",
     ),
     (

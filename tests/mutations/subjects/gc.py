@@ -17,7 +17,7 @@ MUTATIONS = [
         _REACHABILITY,
         "+ list(self._needs.objects)",
         "+ []",
-        f"{_TEST}test_a_tagger_that_is_named_from_outside_stays_usable",
+        f"{_TEST}test_a_tagger_that_is_named_from_outside_stays_without_its_scores",
     ),
     (
         "language models go before their taggers",
@@ -59,7 +59,7 @@ MUTATIONS = [
         _GARBAGE,
         "if all(held.enter_context(locked(path, wait=False)) for path in one.locks):",
         "if [held.enter_context(locked(path, wait=False)) for path in one.locks] is not None:",
-        f"{_TEST}test_a_key_that_somebody_has_begun_meanwhile_is_left",
+        f"{_TEST}test_a_key_that_somebody_holds_is_not_taken",
     ),
     (
         "work that the next run goes on from is removed",

@@ -107,7 +107,7 @@ MUTATIONS = [
         _NETWORK,
         "before = state.hidden[number : number + 1], state.cell[number : number + 1]\n            outputs, after",
         "before = state.hidden[:1], state.cell[:1]\n            outputs, after",
-        "tests/lm/test_reading.py::test_carried_state_equals_one_long_reading",
+        "tests/lm/test_embedding_stage.py::test_long_passages_pass_in_windows",
     ),
     (
         "the forget gate starts closed",

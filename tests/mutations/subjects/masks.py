@@ -53,7 +53,7 @@ MUTATIONS = [
         "taglm_core/tagging/tagger_training.py",
         "    network.eval()\n    device = next(network.parameters()).device\n    predicted",
         "    device = next(network.parameters()).device\n    predicted",
-        "tests/tagging/test_tagging.py::test_decoding_has_no_dropout",
+        "tests/tagging/test_tagging.py::test_reading_has_no_dropout",
     ),
     (
         "dropout of the tagger is on in evaluation",

@@ -37,7 +37,7 @@ MUTATIONS = [
         _GRAPH,
         'steps.append(_tagger(name, {**config, "seed": seed}, inputs, group, variant))',
         'steps.append(_tagger(name, {**config, "seed": 1}, inputs, group, variant))',
-        f"{_RECORDED}",
+        f"{_TEST}test_one_more_seed_adds_its_runs_only",
     ),
     (
         "the direction of a language model is not in its key",
@@ -133,10 +133,8 @@ MUTATIONS = [
     (
         "training shares its process with evaluations",
         _KINDS,
-        "            child=True,\n            trained=True,\n            kept_with_users=True,\n"
-        '            reporting=Reporting.OWN_RUN,\n        ),\n        Kind(\n            "evaluation",',
-        "            child=True,\n            shares_child=True,\n            trained=True,\n            kept_with_users=True,\n"
-        '            reporting=Reporting.OWN_RUN,\n        ),\n        Kind(\n            "evaluation",',
+        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),",
+        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),\n            shares_child=True,",
         "tests/stages/test_shared_child.py::test_nothing_that_trains_shares_a_process",
     ),
     (

@@ -62,8 +62,8 @@ MUTATIONS = [
     (
         "SIGTERM is not heard",
         _STOPPING,
-        "for number in (signal.SIGTERM, signal.SIGINT):",
-        "for number in (signal.SIGINT,):",
+        "lambda received, _: self.set(signal.Signals(received).name)",
+        "lambda received, _: None",
         "tests/training/test_loop_parts.py::test_signals_become_a_stop_request",
     ),
     (

@@ -94,8 +94,8 @@ MUTATIONS = [
     (
         "the state of the streams begins from zeros after a resume",
         _LM,
-        "        self._state = LmState(*(part.clone(memory_format=torch.contiguous_format).to(device) for part in parts))\n",
-        "",
+        "self._state = LmState(*(part.clone(memory",
+        "LmState(*(part.clone(memory",
         f"{_LM_RESUMED}[full-adam-word-cpu]",
     ),
     (

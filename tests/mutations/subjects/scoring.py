@@ -95,7 +95,7 @@ MUTATIONS = [
         _SIGNIFICANCE,
         "_f1(totals[:, :3]) - _f1(totals[:, 3:])",
         "_f1(totals[:, :3]) - _f1(totals[::-1, 3:])",
-        "tests/evaluation/test_significance.py::test_systems_are_drawn_together",
+        "tests/evaluation/test_significance.py::test_identical_systems_have_p_one",
     ),
     (
         "deviations are those of the population",
