@@ -116,6 +116,8 @@ def test_interrupted_and_resumed_gives_the_same_bits(
     parts = run(tmp_path / "parts", config, StopRequest(), where=where)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
+    assert bool(whole._average) == (config.average is not None)
+    assert all(torch.equal(weight, parts._average[name]) for name, weight in whole._average.items())
 
     name = "train/sampled_loss" if whole.model.softmax.samples else "train/loss"
 

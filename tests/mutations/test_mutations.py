@@ -36,7 +36,7 @@ def test_every_mutation_fits_the_sources() -> None:
 
 
 def test_the_runner_finds_what_is_caught_and_what_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkout stays as it is; a survivor names the tests that stayed green; a broken module proves nothing."""
+    """The checkout stays as it is; a survivor names the tests that stayed green."""
     monkeypatch.setattr(runner_module, "_WARM", multiprocessing.get_context("spawn"))  # needs no library
     (tmp_path / "taglm_core").mkdir()
     (tmp_path / "tests").mkdir()
@@ -52,16 +52,15 @@ def test_the_runner_finds_what_is_caught_and_what_survives(tmp_path: Path, monke
         return Mutation("x", "taglm_core/sums.py", old, new, tests)
 
     cases = [mutation("a + b", "a - b", two, three), mutation("a + b", "a * b", two, three),
-             mutation("a - b", "a", two), mutation("def add", "def plus", two)]  # fmt: skip
+             mutation("a - b", "a", two)]  # fmt: skip
     runner = Runner(tmp_path)
     with runner.copies():
         green, output = runner.check_green(cases)
         assert green, output
         outcomes = [outcome for _, outcome in runner.run(cases)]
-    assert [outcome.verdict for outcome in outcomes[:3]] == ["caught", "SURVIVED", "text not found"]
+    assert [outcome.verdict for outcome in outcomes] == ["caught", "SURVIVED", "text not found"]
     assert outcomes[1].green == (two,)
-    assert outcomes[3].verdict.startswith("pytest ended with")
-    assert [outcome.caught for outcome in outcomes] == [True, False, False, False]
+    assert [outcome.caught for outcome in outcomes] == [True, False, False]
     assert "a + b" in source.read_text()
 
 

@@ -78,7 +78,7 @@ MUTATIONS = [
         _RANKS,
         "        flat /= self.size\n",
         "",
-        "tests/lm/test_ranks.py::test_two_ranks_come_to_the_weights_of_one",
+        "tests/lm/test_ranks.py::test_gradients_are_averaged_and_a_request_on_any_rank_counts",
     ),
     (
         "two ranks read the same streams",
@@ -92,6 +92,6 @@ MUTATIONS = [
         _RANKS,
         "            stops > 0,\n",
         "            stops > 1,\n",
-        "tests/lm/test_ranks.py::test_interrupted_and_resumed_two_ranks_give_the_same_bits",
+        "tests/lm/test_ranks.py::test_gradients_are_averaged_and_a_request_on_any_rank_counts",
     ),
 ]
