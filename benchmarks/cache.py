@@ -32,11 +32,11 @@ from record import write
 W, BATCH, SHARD = 1_024, 32, 32_768
 PEERS = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
 Gather = Callable[[list[int], NDArray[np.float16]], None]
-NOTE = """{tokens:,} tokens in {count:,} sentences, {gigabytes:.2f} GB of float16 in the page cache; GB/s of the
-tokens' bytes, by the processor's seconds of one thread, medians of {rounds} rounds. The first pass maps the pages, the
-second finds them mapped. Beside them in the same processes, from a mapped file: plain copies of the same sentences in
-the same order, views made beforehand ({sentences:.1f} GB/s), and of as many bytes in one block a batch ({batches:.1f}
-GB/s)."""
+NOTE = """{tokens:,} tokens in {count:,} sentences, {gigabytes:.2f} GB of float16 in the page cache. GB/s counts the
+bytes of the tokens, by the processor's seconds of one thread, medians of {rounds} rounds. The first pass maps the
+pages, the second finds them mapped. Two plain copies from a mapped file in the same processes are the references: the
+same sentences in the same order, with views made beforehand ({sentences:.1f} GB/s), and as many bytes in one block a
+batch ({batches:.1f} GB/s)."""
 
 
 class Data:

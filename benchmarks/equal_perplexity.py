@@ -29,6 +29,7 @@ from record import write
 from torch import Tensor, nn
 
 from taglm_core.config.language_model import LanguageModelConfig
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.text import read_text
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, TokenIds, write_token_ids
@@ -61,8 +62,8 @@ class Text:
         if not done.exists():
             corpus.mkdir(parents=True, exist_ok=True)
             write_corpus(read_text([path]), corpus, scheme=None)
-            count_words(corpus, words / WORDS_FILE, heldout_fraction=HELDOUT_FRACTION, min_count=1, threads=1,
-                        memory_limit="2GB", temp_dir=work / "duckdb")  # fmt: skip
+            limits = DatabaseLimits(1, "2GB", work / "duckdb")
+            count_words(corpus, words / WORDS_FILE, limits, heldout_fraction=HELDOUT_FRACTION, min_count=1)
             write_token_ids(corpus, words / WORDS_FILE, ids, shards=16, heldout_fraction=HELDOUT_FRACTION)
             done.write_text(json.dumps({"text": str(path)}))
         self.ids = TokenIds.open(ids)
@@ -224,10 +225,10 @@ def main() -> None:
         rows.append(row("ours, as long", ours["after"], ours["seen"][-1][0], ours["wall_after"], ours["tokens_after"]))
     note = (
         f"News text, {len(text.vocabulary):,} entries with one unknown symbol, {sum(map(len, text.heldout)):,} "
-        f"held-out words in {len(text.heldout):,} sentences, the same code measuring both; looks at them are not "
-        f"in the seconds, which are the processor's of one thread. Usual: SGD "
+        f"held-out words in {len(text.heldout):,} sentences. The same code measures both models. Seconds are the "
+        f"processor's of one thread, without the evaluations of held-out words. `usual`: SGD "
         f"{given.usual_rate:g}, clip {given.usual_clip:g}, {given.usual_streams} x {given.usual_window} tokens a step. "
-        f"Ours: Adam {given.rate:g}, {given.streams} x {given.window}."
+        f"`ours`: Adam {given.rate:g}, {given.streams} x {given.window}."
     )
     sys.stdout.write(f"{rows}\n{write('equal_perplexity', 'Time to equal perplexity', rows, note)}\n")
 

@@ -39,10 +39,10 @@ PRESETS = ("lstm-512-256", "lstm-2048-512", "char-cnn-small")
 V, RUNS = 50_000, 3
 BATCH = EmbeddingConfig().batch_sentences
 NOTE = """One shard of CoNLL-2003 train, {tokens:,} tokens in {sentences:,} distinct sentences, {batch} side by side;
-random weights, no softmax, the processor's seconds of one thread. `canonical` is what the embed stage does, `unsorted`
-pads the same sentences in the order of the corpus. The machine's rate is that of torch's products of the shapes of a
-step of the model (`at its shapes`), and of 1,024 x 1,024 matrices; the operations are those that are needed, each
-distinct word of the shard once."""
+random weights, no softmax, the processor's seconds of one thread. `canonical` is what the embed stage does. `unsorted`
+pads the same sentences in the order of the corpus. The GEMM rate is measured twice: with torch's products of the shapes
+of a step of the model (`at its shapes`), and with 1,024 x 1,024 matrices. Operations are counted once for each distinct
+word of the shard."""
 
 
 def passages() -> list[Passage]:

@@ -27,8 +27,8 @@ STEPS = ("corpus/text", "vocabulary", "token-ids")
 CHUNK = 2_000_000  # tokens generated at once
 COMMON, TAIL = 8_000, 1.6  # ranks with p(r) ~ 1 / r; beyond them p(r) ~ r ** -1.6
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
-NOTE = """Most anonymous memory (RssAnon) of the process that does the step, interpreter and libraries included.
-Generated text with Zipf's law and a tail of rare words: memory may grow with the different words, not with the
+NOTE = """Peak anonymous memory (RssAnon) of the process that does the step, interpreter and libraries included. The
+text is generated, with Zipf's law and a tail of rare words. Memory may grow with the different words, but not with the
 tokens."""
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from record import AnonymousMemory, write
 
 SENTENCES, HELDOUT, LENGTH = 20_000, 1_600, 24
-NOTE = """Most anonymous memory (RssAnon) of the training process, interpreter and libraries included, in MB; the lower
+NOTE = """Peak anonymous memory (RssAnon) of the training process in MB, interpreter and libraries included. The lower
 bound is the bytes of parameters, optimiser and averaged weights."""
 
 

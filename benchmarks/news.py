@@ -54,11 +54,12 @@ WORDS_STEP, CHARS_STEP = 128 * 20, 64 * 20  # tokens
 PROBE_STEPS = 8
 TEXT = ("corpus/text", "vocabulary", "token-ids")
 LABELLED = ("scheme", "corpus/train", "corpus/dev", "corpus/test")
-NOTE = """One vocabulary for both models, so that all perplexities of a direction are over the same events: {entries:,}
-entries, unknown words as classes of their shape; {predictions:,} held-out words and marks, {unknown:.2f} % of them
+NOTE = """Both models have one vocabulary, so that all perplexities of a direction are over the same events: {entries:,}
+entries, unknown words as classes of their shape. Of the {predictions:,} held-out words and marks {unknown:.2f} % are
 unknown; of CoNLL-2003's test tokens {tokens:.2f} %, of its entity tokens {entities:.2f} %. `known` leaves targets of
-unknown classes out. words: lstm-512-256, unknown: shape, {passes:g} of a pass; chars: char-cnn-small for the same time,
-by a measured speed. Minutes are those of training, {side} processes of one thread side by side."""
+unknown classes out. `words` is lstm-512-256 with unknown: shape, passes of the text: {passes:g}. `chars` is
+char-cnn-small, trained for the same time, by a measured speed. Minutes are those of training, {side} processes of one
+thread side by side."""
 
 
 def experiment_of(given: argparse.Namespace, steps: dict[str, int]) -> Experiment:

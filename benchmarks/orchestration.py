@@ -34,13 +34,13 @@ TINY = ("demo={train_sentences: 20, dev_sentences: 10, test_sentences: 10, unlab
         "language_models.main.steps=20", "tagger.max_epochs=1", "tagger.annealing=[]", "seeds=[1]")  # fmt: skip
 RUNS = 3
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-START_NOTE = """Medians of {runs}, from the command (or from the creation of the deployment's run) to the first line of
-work, or to the end. `own server` is `taglm run` as `make run` calls it, which starts a Prefect server for itself;
-`server up` has the services of `make up`. The tiny experiment has all stages and one seed; its rerun finds all."""
-SHARE_NOTE = """Tracked runs without the services of `make up`. `no step at work` is the share of the wall
-time in which no step of the core worked on anything: starts of processes, planning, Prefect, MLflow, waiting.
-`processor` is the share of the processor's seconds that the flow's own process and its Prefect server took; training
-runs in processes of its own."""
+START_NOTE = """Medians of {runs}. The time starts with the command or the creation of the deployment's run. It stops at
+the first line of work or at the end of the run. `own server` is `taglm run` as `make run` calls it, with a Prefect
+server of its own. `server up` uses the services of `make up`. The tiny experiment has all stages and one seed; its
+rerun reuses all objects."""
+SHARE_NOTE = """Tracked runs without the services of `make up`. `no step at work` is the share of the wall time in which
+no step of the core worked: process starts, planning, Prefect, MLflow, waiting. `processor` is the share of the
+processor's seconds that the flow's own process and its Prefect server took; training runs in processes of its own."""
 
 
 def environment(home: Path, ports: Mapping[str, int] | None = None) -> dict[str, str]:

@@ -255,10 +255,9 @@ def main() -> None:
             _say(str(stopped))
             sys.exit(75)
     row = json.loads(kept.read_text())
-    note = (
-        "Every word and one end mark a sentence is predicted; the vocabulary is all words of train; minutes and speed "
-    )
-    note += f"hold the looks at valid. Settings: {json.dumps(config.model_dump(mode='json', exclude_defaults=True))}"
+    note = "The model predicts every word and one end mark a sentence. The vocabulary is all words of train. "
+    note += "Minutes and speed include the evaluations on valid. "
+    note += f"Settings: {json.dumps(config.model_dump(mode='json', exclude_defaults=True))}"
     sys.stdout.write(f"{row}\n{write('ptb', 'Penn Treebank', [row], note)}\n")
 
 

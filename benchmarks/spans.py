@@ -8,7 +8,7 @@ import numpy as np
 from record import interleaved, write
 from seqeval.metrics import f1_score
 
-from taglm_core.evaluation.spans import bioes_to_iob2, encode_tags, span_counts
+from taglm_core.evaluation.spans import SpanPair, bioes_to_iob2, encode_tags
 
 TAGS = ("O", *(f"{position}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for position in "BIES"))
 SENTENCES, LENGTH = 50_000, 20
@@ -25,11 +25,11 @@ def main() -> None:
     mapped = [[bioes_to_iob2(row) for row in side] for side in (gold, predicted)]
     coded = encode_tags(gold, predicted)
     seconds = interleaved({
-        "codes": lambda: span_counts(*coded),
-        "strings": lambda: span_counts(*encode_tags(gold, predicted)),
+        "codes": lambda: SpanPair(coded).counts(),
+        "strings": lambda: SpanPair(encode_tags(gold, predicted)).counts(),
         "seqeval": lambda: f1_score(*mapped, zero_division=0),
     }, runs=5)  # fmt: skip
-    assert abs(span_counts(*coded).micro.f1 - float(f1_score(*mapped, zero_division=0))) < 1e-12
+    assert abs(SpanPair(coded).counts().micro.f1 - float(f1_score(*mapped, zero_division=0))) < 1e-12
     row = {"tokens": SENTENCES * LENGTH, "milliseconds": {name: round(1000 * s, 1) for name, s in seconds.items()},
            "codes against seqeval": round(seconds["seqeval"] / seconds["codes"], 1),
            "strings against seqeval": round(seconds["seqeval"] / seconds["strings"], 1)}  # fmt: skip

@@ -12,9 +12,9 @@ from record import OUT
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench` and `make bench-long`, which measure anew: one thread; where milliseconds are compared,
-medians, the candidates taking turns in one process. Other libraries live in environments of their own
-(`benchmarks/requirements.txt`, `requirements-flair.txt`). On a shared machine the ratios are worth more than the
+`make bench` and `make bench-long` measure anew and write this page. Every measurement uses one thread. Milliseconds are
+medians, and the compared candidates take turns in one process. Other libraries are installed in environments of their
+own (`benchmarks/requirements.txt`, `requirements-flair.txt`). On a shared machine ratios are more reliable than
 milliseconds.
 """
 
@@ -47,7 +47,7 @@ def section(path: Path) -> str:
     data = json.loads(path.read_text())
     machine = data["machine"]
     note = data.get("note", "")
-    note = "\n".join(textwrap.wrap(note, 120)) + "\n\n" if note else ""
+    note = "\n".join(textwrap.wrap(note, 120, break_on_hyphens=False)) + "\n\n" if note else ""
     where = f"{machine['cores']} cores, load {machine['load']:.1f}, Python {machine['python']}"
     made = f"`{path.stem}.py` at commit {data['commit']}, {where}."
     return f"\n## {data['title']}\n\n{note}{table(data['rows'])}\n{made}\n"

@@ -43,9 +43,9 @@ from taglm_core.training.randomness import seed_torch
 PRESETS = ("lstm-512-256", "char-cnn-small")
 SENTENCES, RUNS = 2_000, 3
 GIVEN = EmbeddingConfig()
-NOTE = """Default TagLM, batches of 32, forward and backward model of 256 numbers a token each; the processor's seconds
-of one thread, medians of 3 epochs, evaluation left out. Online: each batch's embeddings are computed when it is
-drawn."""
+NOTE = """Default TagLM, batches of 32, a forward and a backward model of 256 numbers a token each; the processor's
+seconds of one thread, medians of 3 epochs, without evaluation. `online` computes each batch's embeddings when the batch
+is drawn."""
 
 
 class Online:

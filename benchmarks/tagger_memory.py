@@ -29,9 +29,9 @@ from taglm_core.training.devices import open_device
 
 CACHED_TOKENS, WIDTH, TRAINED = 1_000_000, 1_024, 20
 LENGTHS = (10_000, 100_000)
-NOTE = """Anonymous memory (RssAnon) of the process, interpreter and libraries included, in MB: before, the most
-during, and the difference. Training draws every batch of an epoch from the cache and trains on one in twenty; a
-sentence is embedded by char-cnn-small into a shard of float16."""
+NOTE = """Anonymous memory (RssAnon) of the process in MB, interpreter and libraries included: before, the peak during
+the work, and the difference. Training draws every batch of an epoch from the cache and trains on one batch in twenty.
+char-cnn-small embeds the sentence into a shard of float16."""
 
 
 def repeated() -> tuple[list[Tokens], list[tuple[str, ...]]]:

@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRECISIONS = ("float32", "bfloat16")
 SENTENCES, RUNS = 1_000, 5
 NOTE = """{sentences:,} sentences of CoNLL-2003 train, baseline, batches of 32, whole steps (forward, backward, clip,
-Adam); the processor's seconds of one thread, medians of {runs} epochs. LSTMs (paper-chunking) and the CRF stay
+Adam); the processor's seconds of one thread, medians of {runs} epochs. LSTMs (paper-chunking) and the CRF stay in
 float32."""
 
 

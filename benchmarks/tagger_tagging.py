@@ -28,12 +28,12 @@ from taglm_core.training.randomness import seed_torch
 
 RUNS, EPOCHS = 5, 3
 SAME, LIKE = "characters", "TagLM, flair's architecture"
-NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, in batches of {batch}; by the processor's
-seconds of one thread, medians of {runs} rounds. TagLM's time begins with strings and ends with tags; flair's is that of
-`predict` on sentences made before, after {epochs} epochs of training (an untrained tagger would find, and write down,
-far more spans). The first three taggers have the default settings, TagLM with a forward and a backward char-cnn-small
-(random weights), whose embeddings are read from a cache that was filled before, or computed; the last two are the
-tagger `characters` of `tagger_training.py`."""
+NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, in batches of {batch}; the processor's seconds
+of one thread, medians of {runs} rounds. TagLM's time begins with strings and ends with tags. flair's time is that of
+`predict` on prepared sentences, after {epochs} epochs of training; an untrained tagger would find and write far more
+spans. The first three taggers have the default settings. TagLM has a forward and a backward char-cnn-small with random
+weights; their embeddings come from a filled cache (`cached`) or are computed (`online`). The last two taggers are
+`characters` of `tagger_training.py`."""
 
 
 def network_of(spec: TaggerSpec) -> Tagger:

@@ -37,12 +37,12 @@ SHARED = {
 CHARACTERS: dict[str, dict[str, Any]] = {
     "words": {"kind": "none"}, "characters": {"kind": "lstm", "dim": 25, "units": 25, "layers": 1, "dropout": 0.0},
 }  # fmt: skip
-NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, batches of 32, whole steps (forward,
-backward, clip, Adam); trainable words of the whole split (100 numbers), one bidirectional LSTM of 200 units a
-direction, CRF; `characters`: also a bidirectional LSTM of 25 units a direction over characters. Dropout is flair's
-default on both sides (locked 0.5, words 0.05, with their characters only in flair). The processor's seconds of one
-thread, medians of {runs} rounds. TagLM's batches are sentences of similar length, flair's are drawn at random, as
-each does in training; in the last column of each kind flair is given TagLM's batches."""
+NOTE = """{sentences:,} sentences of CoNLL-2003 train, {tokens:,} tokens, batches of 32, whole steps (forward, backward,
+clip, Adam); the processor's seconds of one thread, medians of {runs} rounds. `words` has trainable words of the whole
+split (100 numbers), one bidirectional LSTM of 200 units a direction, and a CRF. `characters` also has a bidirectional
+LSTM of 25 units a direction over characters. Dropout is flair's default on both sides (locked 0.5, words 0.05; only
+flair drops the characters together with the word). As each does in training, TagLM batches sentences of similar length
+and flair draws them at random. `flair, TagLM's batches` gives flair the batches of TagLM."""
 
 
 def config_of(name: str) -> TaggerConfig:

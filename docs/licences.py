@@ -10,10 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# Licences of the dependencies
 
-As the packages of `requirements.lock` state them. `python docs/licences.py` writes this page. huey and skops state none
-in their metadata; their licence files say MIT. All of them may be used by a program under Apache-2.0. Two kinds are
-copyleft and used unchanged: packages under MPL-2.0, whose terms cover their own files, and text-unidecode
-(GPL-2.0-or-later or the Artistic License, at one's choice), which Prefect brings in through python-slugify.
+The table shows the licences that the packages of `requirements.lock` state. `python docs/licences.py` writes this
+page. The metadata of huey and skops state no licence; their licence files say MIT. A program under Apache-2.0 may use
+all these packages.
+
+Some packages are copyleft, and TagLM uses them unchanged. The terms of MPL-2.0 cover a package's own files.
+text-unidecode (GPL-2.0-or-later or the Artistic License, at one's choice) is a dependency of python-slugify, and
+Prefect requires python-slugify.
 
 | licence | packages |
 |---|---|

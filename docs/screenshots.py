@@ -3,9 +3,9 @@
     make mlflow                              # in another terminal; TAGLM_MLFLOW_PORT=... chooses the port
     .venv/bin/python docs/screenshots.py experiments/conll2003-quick.yaml --data data
 
-writes docs/images/<link>.png for those links of `taglm links` that a page of docs/ shows; `--page NAME=URL` adds pages
-of other UIs, Prefect's for example. GcRoots Chromium (`--browser`), which is asked through its DevTools protocol: a page
-is taken when it has loaded, without MLflow's assistant beside it and without folders of this machine.
+writes docs/images/<link>.png for each link of `taglm links` that a page of docs/ shows. `--page NAME=URL` adds pages of
+other UIs, Prefect's for example. The script needs Chromium (`--browser`) and controls it by its DevTools protocol. It
+takes a page when it has loaded, without MLflow's assistant and without folders of this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line: `taglm COMMAND EXPERIMENT`.
 
-`--help`, `plan` and `status` import neither Prefect nor MLflow nor torch, and `run` with nothing to build does not
-either: it prints the report from the store. `perplexity` imports torch when it is called, `gc` MLflow if there is one.
+`--help`, `plan`, `status`, and `run` with nothing to build import neither Prefect nor MLflow nor torch. `perplexity`
+imports torch, and `gc` imports MLflow if a tracking store exists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flows import cli_views
 from flows.cli_corpora import show_corpora
 from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
-from flows.cli_given import ExperimentFile, Invocation, Sets, console, load, require_before
+from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load, require_before
 from flows.cli_promote import promote
 from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.analysis.corpora import refuse_meaningless, report_corpora
@@ -31,7 +31,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, CorpusRefused, TagLMError
 from taglm_core.gc.collect import mark, usage
 from taglm_core.gc.garbage import active_builds
-from taglm_core.gc.reachability import readers
+from taglm_core.gc.reachability import users_by_digest
 from taglm_core.pipeline.kinds import Stage, parse_stage
 from taglm_core.pipeline.plan import refs_of, what_runs
 from tasks.options import Options
@@ -43,14 +43,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-DEBUG = "--debug"  # taken out of the command line wherever it stands
-Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute again, repeatable")]
-Only = Annotated[bool, typer.Option("--only", help="this stage alone; refuses if what it needs is not there")]
+DEBUG = "--debug"  # accepted anywhere on the command line
+Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute it again, repeatable")]
+Only = Annotated[bool, typer.Option("--only", help="this stage alone; refuses if its inputs are missing")]
 
 
 @app.callback(epilog=EXIT_STATUSES)
 def options(
-    debug: Annotated[bool, typer.Option(DEBUG, help="show the trace of an error; may stand anywhere")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="show the trace of an error; allowed anywhere")] = False,
 ) -> None:
     """TagLM: from raw text and few labels to a better sequence tagger."""
 
@@ -64,7 +64,7 @@ def run(
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="from this stage on")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="up to this stage")] = None,
 ) -> None:
-    """Run the pipeline (or part of it): what is in the store already is reused. Prints the comparison."""
+    """Run the pipeline or part of it, reuse what is in the store, and print the comparison."""
     if only is not None and (first is not None or last is not None):
         raise ConfigError("--only STAGE is short for --from STAGE --to STAGE; give one or the other")
     begun, given = time.time(), Invocation(experiment, overrides or (), refresh or ())
@@ -96,17 +96,17 @@ def run(
         decisions = context.up_to(end)
     corpora = report_corpora(context, refs_of(decisions))
     if not waiting:
-        from flows.cli_run import tell_missed_of
+        from flows.cli_run import sync_missed
 
         refuse_meaningless(corpora)
-        tell_missed_of(console, context.experiment, decisions)
+        sync_missed(console, context.experiment, decisions)
     if end is Stage.TAG:
         for part in cli_views.report(store, decisions):
             console.print(part)
     show_corpora(console, corpora, rows=end is Stage.INGEST)
     if waiting:
         console.print(cli_views.stage_times(store, decisions, begun))
-    for line in cli_views.places(context.experiment, given):
+    for line in cli_views.locations(context.experiment, given):
         console.print(line, markup=False, soft_wrap=True)
     done = f"{time.time() - begun:.1f} s" + ("" if waiting else "; everything was built already")
     console.print(f"[green]done[/] in {done}")
@@ -138,7 +138,7 @@ def tag(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = N
 
 @app.command(name="plan")
 def show_plan(experiment: ExperimentFile, overrides: Sets = None, refresh: Refresh = None) -> None:
-    """Say what would run, and why. Computes nothing."""
+    """Show what would run, and why. Compute nothing."""
     decisions = load(experiment, overrides).plan(_stages(refresh))
     console.print(cli_views.plan_table(decisions))
     given = Invocation(experiment, overrides or (), refresh or ())
@@ -151,12 +151,12 @@ def status(
     overrides: Sets = None,
     verify: Annotated[bool, typer.Option("--verify", help="compare the bytes of every object, not only sizes")] = False,
 ) -> None:
-    """Show what is in the store for an experiment, and why the rest is not."""
+    """Show the objects of an experiment in the store, and the reasons for missing ones."""
     context = load(experiment, overrides)
     store, decisions = context.store, context.plan()
     console.print(cli_views.status_table(store, decisions, verify=verify))
     if any(decision.step.kind == "embeddings" and decision.ref is not None for decision in decisions.values()):
-        console.print(cli_views.caches_table(store, decisions, readers(store), active_builds(store)))
+        console.print(cli_views.caches_table(store, decisions, users_by_digest(store), active_builds(store)))
     show_corpora(console, report_corpora(context, refs_of(decisions)))
     console.print(cli_views.store_line(store, usage(store), mark(store).bytes), markup=False, soft_wrap=True)
     given = Invocation(experiment, overrides or ())
@@ -169,17 +169,17 @@ def compare(
         list[str],
         typer.Argument(
             metavar="RUN RUN...",
-            help="EXPERIMENT.yaml:VARIANT, or the beginning of "
-            "an object of `taglm status`, or a tagger's MLflow run id",
+            help="EXPERIMENT.yaml:VARIANT, the beginning of a digest in `taglm status`, "
+            "or the MLflow run id of a tagger",
         ),
     ],
     overrides: Sets = None,
     split: Annotated[str, typer.Option(help="dev or test")] = "test",
     rounds: Annotated[int, typer.Option(min=1, help="rounds of randomisation and bootstrap")] = 10_000,
 ) -> None:
-    """Compare runs of any experiments on the same sentences, with significance against the first one."""
+    """Compare runs of any experiments on the same sentences, with significance tests against the first."""
     if len(runs) < 2 or split not in ("dev", "test"):
-        raise ConfigError("give two runs or more, and dev or test as --split")
+        raise ConfigError("give two or more runs, and dev or test as --split")
     found = [find_run(text, split=split, overrides=overrides or ()) for text in runs]
     for part in cli_views.comparison(compare_runs(found, rounds=rounds), f"F1 in percent on the {split} split"):
         console.print(part)
@@ -189,11 +189,11 @@ def compare(
 @app.command()
 def perplexity(
     experiment: ExperimentFile,
-    text: Annotated[str, typer.Argument(help="tokenised text, one sentence a line: file, folder or glob")],
+    text: Annotated[str, typer.Argument(help="tokenised text, one sentence per line: file, folder or glob")],
     overrides: Sets = None,
-    lm: Annotated[str | None, typer.Option("--lm", metavar="NAME", help="which language model")] = None,
+    lm: Annotated[str | None, typer.Option("--lm", metavar="NAME", help="language model")] = None,
 ) -> None:
-    """Perplexity of a text under a trained language model, exact, from the break state and with carried state."""
+    """Compute the exact perplexity of a text, from the break state and with carried state."""
     loaded = load_experiment(experiment, overrides or ())
     from taglm_core.analysis.text_perplexity import text_perplexity
 
@@ -205,7 +205,7 @@ def perplexity(
 
 @app.command()
 def lineage(
-    thing: Annotated[
+    name: Annotated[
         str,
         typer.Argument(
             metavar="OBJECT",
@@ -213,15 +213,15 @@ def lineage(
         ),
     ],
     experiment: Annotated[
-        Path | None, typer.Option("--experiment", metavar="FILE", help="whose store is meant, and whose steps")
+        Path | None, typer.Option("--experiment", metavar="FILE", help="experiment of the store and of step names")
     ] = None,
     overrides: Sets = None,
 ) -> None:
-    """Show what an object was made from, down to the raw files, what was made from it, and by which runs."""
+    """Show the inputs of an object down to the raw files, the objects made from it, and their runs."""
     from flows import cli_lineage
 
     loaded = load_experiment(experiment, overrides or ())
-    kind, digest = cli_lineage.find(thing, loaded, named=experiment is not None)
+    kind, digest = cli_lineage.find(name, loaded, named=experiment is not None)
     wide = Console(highlight=False, emoji=False, width=cli_lineage.WIDTH)
     for part in cli_lineage.show(loaded, kind, digest, named=experiment is not None):
         wide.print(part, soft_wrap=True)
@@ -229,7 +229,7 @@ def lineage(
 
 @app.command()
 def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
-    """Print addresses of the pages in MLflow that answer a question about an experiment each."""
+    """Print the addresses of MLflow pages, each below the question that it answers."""
     loaded = load_experiment(experiment, overrides or ())
     if not loaded.run.tracking:
         raise ConfigError("run.tracking is false: nothing is in MLflow")
@@ -251,7 +251,7 @@ def doctor(
     experiment: Annotated[Path | None, typer.Argument(help="YAML file of the experiment")] = None,
     overrides: Sets = None,
 ) -> None:
-    """Check this machine: versions and pins, devices, disk, store, telemetry; and the experiment's input files."""
+    """Check this machine (versions, devices, disk, store, servers, telemetry) and the experiment's input files."""
     from flows.cli_check import table
     from flows.cli_doctor import check, resolved
 
@@ -260,7 +260,7 @@ def doctor(
     console.print(table(checks))
     bad = any(one.bad for one in checks)
     if experiment is not None:
-        with contextlib.suppress(TagLMError):  # the table above says what is wrong
+        with contextlib.suppress(TagLMError):  # the table above has the error
             context = resolved(loaded)
             corpora = report_corpora(context, refs_of(context.plan()))
             show_corpora(console, corpora)
@@ -270,12 +270,12 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point: whatever goes wrong comes as one message, without a stack trace."""
+    """Run the command line; turn every error into one message without a trace."""
     open_closed_streams()
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # what libraries say about libraries is nothing that a user could mend
+        warnings.simplefilter("ignore")  # users can do nothing about warnings of libraries
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows another one
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack characters
     try:
         require_folder()
         app(args=[argument for argument in sys.argv[1:] if argument != DEBUG])

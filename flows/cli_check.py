@@ -1,4 +1,4 @@
-"""What `taglm doctor` says of one thing it looked at."""
+"""Checks of `taglm doctor`, and their table."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Table
 
-INSTALL = "`make run` installs what requirements.lock says (rm .venv/installed first)"
+INSTALL = "`make run` installs the versions in requirements.lock (rm .venv/installed first)"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
+    """Result of one check.
 
     Attributes:
-        what: it is about.
-        found: what is there.
-        bad: whether it keeps experiments from running.
-        remedy: what to do; for things that are not bad, what else could be done.
+        what: subject of the check.
+        found: state of the machine.
+        bad: whether the state keeps experiments from running.
+        remedy: what to do; for a good check, an optional improvement.
     """
 
     what: str
@@ -28,11 +28,11 @@ class Check:
 
 
 def table(checks: list[Check]) -> Table:
-    """One row a check."""
-    shown = Table("", "what", box=None, pad_edge=False)
-    shown.add_column("found", overflow="fold")
-    shown.add_column("what to do", overflow="fold")
-    for one in checks:
-        mark = "[bold red]bad[/]" if one.bad else "[green]good[/]"
-        shown.add_row(mark, escape(one.what), escape(one.found), escape(one.remedy))
-    return shown
+    """Return a table with one row per check."""
+    rows = Table("", "what", box=None, pad_edge=False)
+    rows.add_column("found", overflow="fold")
+    rows.add_column("what to do", overflow="fold")
+    for check in checks:
+        mark = "[bold red]bad[/]" if check.bad else "[green]good[/]"
+        rows.add_row(mark, escape(check.what), escape(check.found), escape(check.remedy))
+    return rows

@@ -1,4 +1,4 @@
-"""What the command line shows of corpora: how each was read, and what is suspicious about them."""
+"""Display of corpora: how each was read, and findings about them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taglm_core.analysis.corpora import CorpusReport, line
+from taglm_core.analysis.corpora import CorpusReport, finding_text
 
-MOST_TYPES = 12  # entity types that the table names
+MOST_TYPES = 12  # entity types listed in the table
 
 
 def show_corpora(console: Console, report: CorpusReport, *, rows: bool = True, findings: bool = True) -> None:
-    """Print one row a split, and below it what is suspicious.
+    """Print one row per split, and the findings below.
 
     Args:
-        console: where.
-        report: of the corpora.
-        rows: False prints the findings alone.
-        findings: False prints the rows alone, where an error names the findings.
+        console: console to print on.
+        report: report on the corpora.
+        rows: whether to print the rows.
+        findings: whether to print the findings; not if an error lists them.
     """
     if rows:
         console.print(corpora_table(report))
@@ -27,7 +27,7 @@ def show_corpora(console: Console, report: CorpusReport, *, rows: bool = True, f
 
 
 def corpora_table(report: CorpusReport) -> Table:
-    """One row a split: how it was read."""
+    """Return a table with one row per split."""
     table = Table(title="\ncorpora as they were read", title_justify="left", title_style="bold", header_style="bold")
     for header in ("split", "sentences", "tokens", "entities", "scheme", "columns", "first sentence"):
         table.add_column(header, justify="right" if header in ("sentences", "tokens") else "left", overflow="fold")
@@ -36,18 +36,18 @@ def corpora_table(report: CorpusReport) -> Table:
             table.add_row(row.split, "", "", "", "", "", f"[yellow]not read yet:[/] {escape(row.source)}")
             continue
         kinds = list((row.entities or {}).items())
-        shown = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
+        listed = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
         more = [f"{len(kinds) - MOST_TYPES} more types"] if len(kinds) > MOST_TYPES else []
-        entities = ", ".join([*shown, *more])
+        entities = ", ".join([*listed, *more])
         cells = (row.split, f"{row.sentences:,}", f"{row.tokens:,}", entities, row.scheme, row.columns, row.first)
         table.add_row(*map(escape, cells))
     return table
 
 
 def finding_lines(report: CorpusReport) -> list[str]:
-    """What is suspicious about the corpora, worst first."""
+    """Return one line per finding, most harmful first."""
     return [
         f"[{'bold red' if finding.stops else 'yellow'}]{finding.name}{' (stops the run)' if finding.stops else ''}[/]: "
-        f"{escape(line(finding))}"
+        f"{escape(finding_text(finding))}"
         for finding in report.findings
     ]

@@ -1,6 +1,6 @@
-"""`taglm doctor`: what on this machine would keep an experiment from running, and what to do about it.
+"""`taglm doctor`: checks whether this machine can run an experiment, with a remedy for each problem.
 
-Of Prefect only the settings are imported: with the wrong versions its server could not be. Torch and MLflow are, too.
+Torch and MLflow are imported. Of Prefect only the settings are, because wrong versions break the import of its server.
 """
 
 from __future__ import annotations
@@ -25,17 +25,13 @@ from taglm_core.store.resources import available_memory, cores, free_disk, neare
 
 DISTRIBUTION = "taglm"
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
-# Without these two the newest versions of everything install cleanly, `pip check` is content, and nothing works.
-VITAL = {"fastapi": "newer ones: no flow runs at all", "sqlalchemy": "2.1: schedules create no runs, silently"}
+# Without these pins the newest versions install cleanly, `pip check` passes, and nothing works.
+VITAL = {"fastapi": "newer versions: no flow runs", "sqlalchemy": "2.1: schedules silently create no runs"}
 LEAST_DISK, LEAST_MEMORY = 2 * 10**9, 2 * 10**9  # bytes
 
 
 def check(experiment: Experiment) -> list[Check]:
-    """Look at everything an experiment needs of this machine.
-
-    Args:
-        experiment: whose device, store, input files and tracking store are looked at.
-    """
+    """Check everything on this machine that an experiment depends on."""
     return [
         _python(),
         *_vital_pins(),
@@ -77,9 +73,9 @@ def _requirements() -> Check:
 
 
 def _lock() -> Check:
-    """Other versions than the tested ones are allowed, but worth knowing when numbers differ."""
+    """Report versions that differ from the tested ones; they are allowed, but may explain different numbers."""
     if not LOCK.exists():
-        return Check("requirements.lock", "not here: not run from a checkout")
+        return Check("requirements.lock", "missing: not run from a checkout")
     lines = (line.partition("#")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
     pins = [Requirement(line) for line in lines if "==" in line]
     other = [
@@ -106,7 +102,7 @@ def _torch(experiment: Experiment) -> Iterator[Check]:
 
 
 def _devices(experiment: Experiment, instructions: str, accelerators: int) -> Iterator[Check]:
-    """What a language model may be trained on, and in which precision."""
+    """Check devices and precision for the training of language models."""
     from taglm_core.training.devices import native_bfloat16
 
     native, run = native_bfloat16(), experiment.run
@@ -114,14 +110,14 @@ def _devices(experiment: Experiment, instructions: str, accelerators: int) -> It
     remedy = "run.precision is bfloat16: some 300 times slower here; set run.precision=auto" if bad else ""
     yield Check("instruction set", f"{instructions}, {'native' if native else 'no native'} bfloat16", bad, remedy)
     bad = run.device != "cpu" and 0 < accelerators < (run.ranks or 1)
-    remedy = f"run.ranks is {run.ranks}, each with a device of its own; set run.ranks={accelerators}" if bad else ""
+    remedy = f"run.ranks is {run.ranks}, and each rank takes a device; set run.ranks={accelerators}" if bad else ""
     yield Check("CUDA devices", str(accelerators), bad, remedy)
 
 
 def _cores(experiment: Experiment) -> Check:
     count, run = cores(), experiment.run
     wanted = run.threads * (run.workers or count)
-    remedy = f"run.workers x run.threads asks for {wanted}: slower, not wrong" if wanted > count else ""
+    remedy = f"run.workers x run.threads is {wanted}: slower, but correct" if wanted > count else ""
     return Check("cores", str(count), remedy=remedy)
 
 
@@ -133,28 +129,28 @@ def _memory() -> Check:
 
 
 def _disk(experiment: Experiment) -> Check:
-    place = nearest(experiment.run.store)
-    free = free_disk(place)
+    folder = nearest(experiment.run.store)
+    free = free_disk(folder)
     bad = free < LEAST_DISK
-    remedy = f"at least {LEAST_DISK / 1e9:.0f} GB should be free; run.store=... names another place" if bad else ""
-    return Check("disk", f"{free / 1e9:.1f} GB free at {place}", bad, remedy)
+    remedy = f"at least {LEAST_DISK / 1e9:.0f} GB should be free; set run.store to another path" if bad else ""
+    return Check("disk", f"{free / 1e9:.1f} GB free at {folder}", bad, remedy)
 
 
 def _writable(experiment: Experiment) -> Check:
     store = experiment.run.store.absolute()
-    place = nearest(store)
+    folder = nearest(store)
     try:
-        with tempfile.TemporaryFile(dir=place):
-            return Check("store", f"{store} ({'writable' if place == store else 'made by the first run'})")
+        with tempfile.TemporaryFile(dir=folder):
+            return Check("store", f"{store} ({'writable' if folder == store else 'created by the first run'})")
     except OSError as error:
-        return Check("store", f"{place}: {error.strerror}", True, "run.store=... names another place")
+        return Check("store", f"{folder}: {error.strerror}", True, "set run.store to another path")
 
 
 def _inputs(experiment: Experiment) -> Iterator[Check]:
     graph = resolved(experiment).graph
     readers = {pattern: (step, role) for step in graph.values() for role, pattern in step.files.items()}
     if not readers:
-        yield Check("input files", "none needed: the corpora are generated")
+        yield Check("input files", "none: the corpora are generated")
     for pattern, (step, role) in readers.items():
         try:
             files = step.raw_files_of(role)
@@ -167,9 +163,9 @@ def _inputs(experiment: Experiment) -> Iterator[Check]:
 
 
 def resolved(experiment: Experiment) -> PipelineContext:
-    """Return the context of an experiment whose language models to go on from may be missing.
+    """Return the context of an experiment; without its bases if these are missing.
 
-    Where they are there, what they were made from is not read again; where they are not, the run says what is wrong.
+    With its bases the inputs of the bases need not exist. Without them, a run reports what is wrong with them.
     """
     try:
         return PipelineContext.resolve(experiment)

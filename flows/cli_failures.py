@@ -1,4 +1,4 @@
-"""How the command line ends when something went wrong: one message, an exit status, and the trace where it helps."""
+"""Failures of the command line: one message, an exit status, and a trace for bugs."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from taglm_core.store.system_errors import system_error
 
 FAILED, STOPPED = 1, 75
 EXIT_STATUSES = (
-    "Exit status: 0 done; 1 an error, said in one message; 2 a command line that cannot be understood; 75 stopped on "
-    "request, the same command goes on; 130 Ctrl-C."
+    "Exit status: 0 done; 1 an error, reported in one message; 2 an invalid command line; 75 stopped on request, the "
+    "same command goes on; 130 Ctrl-C."
 )
 
 
 def open_closed_streams() -> None:
-    """Lead closed standard streams (`taglm status >&-`) nowhere: else a file of the store gets their number."""
+    """Open closed standard streams (`taglm status >&-`) on /dev/null, or files of the store get their numbers."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
 
 
 def require_folder() -> None:
-    """Refuse to work in a folder that is gone: relative paths begin there.
+    """Refuse a current folder that is gone, because relative paths begin there.
 
     Raises:
-        ConfigError: the folder was removed, or may not be looked at.
+        ConfigError: the folder was removed or is not accessible.
     """
     try:
         Path.cwd()
@@ -48,18 +48,18 @@ def require_folder() -> None:
 
 
 def report(error: Exception, *, debug: bool) -> int:
-    """Say on standard error what went wrong, and give the exit status.
+    """Print an error on standard error and return the exit status.
 
     Args:
-        error: what ended the command.
-        debug: whether its trace is shown, too.
+        error: error that ended the command.
+        debug: whether to print its trace too.
     """
     console = Console(highlight=False, emoji=False, stderr=True)
     if debug:
         traceback.print_exception(error)
     if isinstance(error, OSError) and error.filename is None and _output_failed():
-        said = "the output cannot be written; make room where it goes, or send it elsewhere"
-        console.print(f"[bold red]error[/]: {said}", soft_wrap=True)
+        problem = "the output cannot be written; free some space on its disk, or redirect it"
+        console.print(f"[bold red]error[/]: {problem}", soft_wrap=True)
         return FAILED
     known = error if isinstance(error, TagLMError) else _of_the_system(error) or _of_a_server(error)
     if known is not None:
@@ -67,12 +67,12 @@ def report(error: Exception, *, debug: bool) -> int:
         console.print(str(known), markup=False, soft_wrap=True)
         return STOPPED if isinstance(known, Interrupted) else FAILED
     console.print("[bold red]unexpected error[/]: ", end="")
-    console.print(f"{_one_line(error)}; {_what_to_do(error)}", markup=False, soft_wrap=True)
+    console.print(f"{_one_line(error)}; {_remedy(error)}", markup=False, soft_wrap=True)
     return FAILED
 
 
 def _output_failed() -> bool:
-    """Whether standard output takes no more; it leads nowhere from then on, so that Python's end is silent about it."""
+    """Return whether standard output fails; then redirect it to /dev/null, so that Python exits silently."""
     try:
         if sys.stdout is not None:
             sys.stdout.write("\n")
@@ -88,33 +88,33 @@ def _of_the_system(error: Exception) -> TagLMError | None:
 
 
 def _of_a_server(error: Exception) -> TagLMError | None:
-    """A server that went away while it was used. What was not loaded has raised nothing."""
+    """Return the error for a server that went away; httpx raised nothing if it is not loaded."""
     httpx = sys.modules.get("httpx")
     if httpx is None or not isinstance(error, httpx.TransportError):
         return None
     return TagLMError(
-        f"Prefect's server does not answer ({_one_line(error)}); run the same command again: it goes on with what is "
-        "finished. `taglm doctor` says which servers are configured"
+        f"Prefect's server does not answer ({_one_line(error)}); run the same command again to go on. "
+        "`taglm doctor` lists the configured servers"
     )
 
 
 def _one_line(error: Exception) -> str:
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said[:300]}{'…' if len(said) > 300 else ''}" if said else type(error).__name__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}" if text else type(error).__name__
 
 
-def _what_to_do(error: Exception) -> str:
-    place = _keep_trace(error)
-    if place is None:
-        return "this is a fault of taglm; run the command again with --debug, and report what it prints"
+def _remedy(error: Exception) -> str:
+    path = _keep_trace(error)
+    if path is None:
+        return "this is a bug in taglm; run the command again with --debug, and report its output"
     return (
-        f"this is a fault of taglm; where it happened stands in {place}; please report it with that file (look through "
-        "it first: it holds names of your files). --debug shows it here"
+        f"this is a bug in taglm; please report it with {path}, which holds the trace (check it first: it contains "
+        "names of your files). --debug prints the trace here"
     )
 
 
 def _keep_trace(error: Exception) -> Path | None:
-    """A file with the trace, the command and the versions; None where none can be written."""
+    """Write trace, command and versions to a file and return its path; None if no file can be written."""
     text = (
         f"command: {shlex.join(['taglm', *sys.argv[1:]])}\n"
         f"taglm {version('taglm')}, Python {platform.python_version()}, {platform.platform()}\n\n"

@@ -1,4 +1,4 @@
-"""`taglm promote`: the alias `champion` is moved by hand."""
+"""`taglm promote`: move the alias `champion` by hand."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tasks.tracking.address import is_there, resolve_uri
 
 def promote(
     model: Annotated[str, typer.Argument(help="registered model, such as taglm-conll2003", show_default=False)],
-    version: Annotated[str, typer.Argument(help="its version, such as 3", show_default=False)],
-    why: Annotated[str, typer.Option("--why", help="the reason, kept with the version", show_default=False)],
+    version: Annotated[str, typer.Argument(help="version, such as 3", show_default=False)],
+    why: Annotated[str, typer.Option("--why", help="reason, recorded with the version", show_default=False)],
     experiment: Annotated[
-        Path | None, typer.Option("--experiment", metavar="FILE", help="whose tracking store is meant")
+        Path | None, typer.Option("--experiment", metavar="FILE", help="experiment of the tracking store")
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a setting, repeatable")
     ] = None,
 ) -> None:
-    """Make a version of a registered model the champion by hand, and say why on its page in MLflow."""
+    """Make a version of a registered model the champion, with the reason on its page in MLflow."""
     run = load_experiment(experiment, overrides or ()).run
     uri = resolve_uri(run.tracking_uri)
     if not is_there(uri):
-        raise ConfigError(f"there is no {uri} yet, so no registered model; run an experiment first")
+        raise ConfigError(f"{uri} does not exist yet and has no registered model; run an experiment first")
     quiet_defaults()
-    from tasks.tracking.promotion import promote as move_alias
+    from tasks.tracking.aliases import promote as move_alias
 
-    for line in move_alias(uri, Store(run.store).root / "locks", model, version, why, _user()):
+    for line in move_alias(uri, Store(run.store), model, version, why, _user()):
         Console(highlight=False).print(line, markup=False, soft_wrap=True)
 
 

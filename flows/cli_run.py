@@ -1,4 +1,4 @@
-"""How the command line starts a flow, and what it shows of it. Imports Prefect only when a flow is started."""
+"""Start of a flow from the command line. Prefect is imported only when a flow is started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.pipeline.context import PipelineContext, use_context
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision, refs_of
-from tasks.housekeeping import has_word, leave_word, record_uses, tell_missed
+from tasks.housekeeping import append_due_end, has_pending, record_uses, sync
 from tasks.overview import OVERVIEW
 from tasks.preflight.check import require_environment
 from tasks.urls import without_password
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def ready_flows(console: Console, context: PipelineContext) -> Iterator[dict[Stage, Flow[..., Any]]]:
-    """Start Prefect and yield the flow that ends with each stage; their progress is shown on the console.
+    """Start Prefect and yield the flow that ends with each stage; show progress on the console.
 
     Args:
-        console: where the progress is shown.
-        context: of the run; the flows work in it.
+        console: console to print on.
+        context: context of the run, current inside the block.
 
     Raises:
-        ConfigError: something in the environment keeps a run from working.
-        StoreError: the store cannot be written to.
+        ConfigError: the environment keeps runs from working.
+        StoreError: the store is not writable.
     """
     context.store.require_writable()
     for line in require_environment(context.experiment.run):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     _show_progress(console)
     given = os.environ.get("PREFECT_API_URL")
-    server = f"Prefect: {without_password(given)}" if given else "starting Prefect (it ends with this run)"
+    server = f"Prefect: {without_password(given)}" if given else "starting Prefect (stops with this run)"
     console.print(server, markup=False)
     from flows.embed import embed
     from flows.ingest import ingest
@@ -50,7 +50,7 @@ def ready_flows(console: Console, context: PipelineContext) -> Iterator[dict[Sta
     from tasks.own_server import start_own_server
 
     start_own_server()
-    for name in ("prefect.flow_runs", "prefect.task_runs"):  # an error is said once, at the end; the UI has the trace
+    for name in ("prefect.flow_runs", "prefect.task_runs"):  # errors are printed once, at the end; the UI has the trace
         logging.getLogger(name).propagate = False
     with use_context(context):
         yield {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
@@ -58,27 +58,27 @@ def ready_flows(console: Console, context: PipelineContext) -> Iterator[dict[Sta
 
 def _show_progress(console: Console) -> None:
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
-    handler.addFilter(_ForPeople())
+    handler.addFilter(_WithoutOverview())
     progress = logging.getLogger("taglm")
     progress.setLevel(logging.INFO)
     progress.addHandler(handler)
-    progress.propagate = False  # Prefect shows what reaches the root logger a second time
+    progress.propagate = False  # Prefect would print what reaches the root logger again
 
 
-def tell_missed_of(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
-    """Nothing is to be built; an earlier run may have been killed before MLflow had heard of all."""
+def sync_missed(console: Console, experiment: Experiment, decisions: Mapping[str, Decision]) -> None:
+    """Send what an earlier run was killed before it could send: nothing is to be built."""
     refs = refs_of(decisions)
     if "report" in decisions:
-        leave_word(experiment, refs)
+        append_due_end(experiment, refs)
     record_uses(experiment, refs)
-    if has_word(experiment.run):
-        tell_missed(experiment.run)
-        left = has_word(experiment.run)
-        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was told'}")
+    if has_pending(experiment.run):
+        sync(experiment.run)
+        left = has_pending(experiment.run)
+        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was sent'}")
 
 
-class _ForPeople(logging.Filter):
-    """The console is told what is done, not what the plan above and the tables below say."""
+class _WithoutOverview(logging.Filter):
+    """Filter of messages that the printed plan and tables already hold."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.name != OVERVIEW and not record.getMessage().endswith(": reused")

@@ -1,4 +1,4 @@
-"""`taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry. Prefect's server is not imported."""
+"""Checks of `taglm doctor` on servers: Prefect, its worker, MLflow, their pages, telemetry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flows.cli_check import INSTALL, Check
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import DEFAULTS, quiet_defaults
-from tasks.http import ASK_SECONDS, NOBODY, PREFECT_SAYS, answers, request_to
+from tasks.http import ASK_SECONDS, NO_ANSWER, PREFECT_HEALTHY, answers, request_to
 from tasks.preflight.fault import Fault
 from tasks.preflight.machine import machine_faults
 from tasks.preflight.prefect_server import prefect_faults
@@ -25,11 +25,11 @@ from tasks.tracking.address import SQLITE, resolve_uri
 from tasks.tracking.descriptions import TRAINING_VIEW
 from tasks.urls import POOL, is_server, mlflow_ui, prefect_api, prefect_ui, without_password
 
-START = "`make up` starts both; only deployments need them"
+START = "`make up` starts both; only deployments use them"
 
 
 def check_services(experiment: Experiment) -> list[Check]:
-    """Look at the servers that an experiment may use, where their pages are, and what they report to their makers."""
+    """Check the servers that an experiment may use, their pages, and telemetry."""
     quiet_defaults()
     faults = [*machine_faults(), *_prefect_faults()]
     return [
@@ -38,7 +38,7 @@ def check_services(experiment: Experiment) -> list[Check]:
 
 
 def _rows(faults: list[Fault], what: str, good: Callable[[], Check]) -> list[Check]:
-    """One row for each fault; the row of what works where there is none about it."""
+    """Return one check per fault, and the good check of a subject without faults."""
     bad = [Check(fault.what, fault.found, True, fault.remedy) for fault in faults]
     return bad if any(fault.what == what for fault in faults) else [*bad, good()]
 
@@ -53,41 +53,43 @@ def _prefect_faults() -> list[Fault]:
 def _prefect() -> Check:
     if url := os.environ.get("PREFECT_API_URL"):
         return Check("Prefect", f"{without_password(url)} answers")
-    if answers(f"{prefect_api()}/health", PREFECT_SAYS):
-        return Check("Prefect", f"{prefect_ui()} answers; runs of the command line bring their own")
-    return Check("Prefect", "none running; every run brings its own", remedy="`make up` keeps one running")
+    if answers(f"{prefect_api()}/health", PREFECT_HEALTHY):
+        return Check("Prefect", f"{prefect_ui()} answers; runs of the command line start their own server")
+    return Check("Prefect", "none running; every run starts its own", remedy="`make up` keeps one running")
 
 
 def _worker() -> Check:
-    """Deployments' runs, scheduled ones too, are done by a worker; what the command line runs is not."""
+    """Check the worker, which executes runs of deployments; the command line needs none."""
     api = prefect_api()
-    asked = f"{api}/work_pools/{POOL}/workers/filter"
+    address = f"{api}/work_pools/{POOL}/workers/filter"
     try:
-        with urllib.request.urlopen(request_to(asked, b"{}"), timeout=ASK_SECONDS) as answer:
+        with urllib.request.urlopen(request_to(address, b"{}"), timeout=ASK_SECONDS) as answer:
             workers = json.load(answer)
     except urllib.error.HTTPError as error:
         missing = error.code == HTTPStatus.NOT_FOUND
-        shown = without_password(api if missing else asked)
-        said = f"no work pool {POOL} at {shown}" if missing else f"HTTP {error.code} of {shown}"
-        remedy = "`make up` creates it and starts a worker; schedules run nothing until then"
-        return Check("worker", said, remedy=remedy)
-    except NOBODY:
+        shown = without_password(api if missing else address)
+        found = f"no work pool {POOL} at {shown}" if missing else f"HTTP {error.code} of {shown}"
+        remedy = "`make up` creates it and starts a worker; until then schedules run nothing"
+        return Check("worker", found, remedy=remedy)
+    except NO_ANSWER:
         return Check("worker", f"no server at {without_password(api)}", remedy=START)
     if not isinstance(workers, list):
-        return Check("worker", f"something else than Prefect answers at {without_password(api)}", remedy=START)
-    online = [f"{one['name']} (heard of {one['last_heartbeat_time']})" for one in workers if one["status"] == "ONLINE"]
+        return Check("worker", f"another program answers at {without_password(api)}", remedy=START)
+    online = [
+        f"{one['name']} (last heartbeat {one['last_heartbeat_time']})" for one in workers if one["status"] == "ONLINE"
+    ]
     if not online:
         gone = f", {len(workers)} known before" if workers else ""
-        remedy = "`make up` starts one; deployments' runs stay Late until then"
+        remedy = "`make up` starts one; until then runs of deployments stay Late"
         return Check("worker", f"none online{gone}", remedy=remedy)
     return Check("worker", ", ".join(online))
 
 
 def _pages(experiment: Experiment) -> Iterator[Check]:
-    """Where a person looks, and whether somebody answers there."""
-    prefect = answers(f"{prefect_api()}/health", PREFECT_SAYS)
+    """Check whether the pages of the UIs are open."""
+    prefect = answers(f"{prefect_api()}/health", PREFECT_HEALTHY)
     pages = {"Prefect UI": (prefect_ui(), prefect, "make prefect")}
-    with contextlib.suppress(ConfigError):  # said above
+    with contextlib.suppress(ConfigError):  # another check reports it
         if experiment.run.tracking:
             uri = resolve_uri(experiment.run.tracking_uri)
             base = mlflow_ui(uri)
@@ -102,10 +104,10 @@ def _mlflow(experiment: Experiment) -> list[Check]:
     if not experiment.run.tracking:
         return [Check("MLflow", "off (run.tracking is false)")]
     try:
-        import mlflow.environment_variables  # noqa: F401 (does it come at all?)
+        import mlflow.environment_variables  # noqa: F401 (can it be imported?)
     except ImportError as error:
         return [Check("MLflow", f"cannot be imported: {error}", True, INSTALL)]
-    except ValueError:  # a variable that it cannot read
+    except ValueError:  # an invalid variable, reported below
         pass
     return _rows(tracking_faults(experiment.run), "MLflow", lambda: _store(resolve_uri(experiment.run.tracking_uri)))
 
@@ -115,26 +117,26 @@ def _store(uri: str) -> Check:
         return _sqlite(Path(uri.removeprefix(SQLITE)))
     return Check(
         "MLflow",
-        f"{without_password(uri)} answers" if is_server(uri) else f"database {without_password(uri)} (not asked)",
+        f"{without_password(uri)} answers" if is_server(uri) else f"database {without_password(uri)} (not checked)",
     )
 
 
 def _sqlite(path: Path) -> Check:
     if not path.exists():
-        return Check("MLflow", f"{path} (made by the first run)")
+        return Check("MLflow", f"{path} (created by the first run)")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)) as opened:
             return Check("MLflow", f"{path}, {opened.execute('SELECT count(*) FROM runs').fetchone()[0]} runs")
     except sqlite3.Error as error:
         if "locked" in str(error):
-            return Check("MLflow", f"{path} is busy: {error}", remedy="ask again in a moment")
-        return Check("MLflow", f"{path}: {error}", remedy="the next run makes the tables of MLflow there")
+            return Check("MLflow", f"{path} is busy: {error}", remedy="try again in a moment")
+        return Check("MLflow", f"{path}: {error}", remedy="the next run creates the tables of MLflow")
 
 
 def _telemetry() -> Check:
-    """Ours are defaults: whoever sets them otherwise means it."""
+    """Check telemetry; a user may have set other values than our defaults."""
     names = ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY")
     changed = [f"{name}={value}" for name in names if (value := os.environ.get(name, DEFAULTS[name])) != DEFAULTS[name]]
     if changed:
-        return Check("telemetry", f"set by you: {', '.join(changed)}", remedy="unset them to have it off")
+        return Check("telemetry", f"set by you: {', '.join(changed)}", remedy="unset them to turn it off")
     return Check("telemetry", "off (Prefect, MLflow)")

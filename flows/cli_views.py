@@ -1,4 +1,4 @@
-"""What the command line shows: tables of plans, of the store, of results."""
+"""Tables and texts of the command line: plans, store, results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli_given import Invocation
+from flows.cli_invocation import Invocation
 from taglm_core.config.experiment import Experiment, RunConfig
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import table_rows, type_table_rows
@@ -36,7 +36,7 @@ _COLOURS = {Action.REUSE: "green", Action.RUN: "yellow", Action.DEPENDS: "cyan"}
 
 
 def plan_table(decisions: Mapping[str, Decision]) -> Table:
-    """One row a step: what happens to it, and why."""
+    """Return a table with the action and reason of each step."""
     table = Table("stage", "step", "what", "why", box=None, pad_edge=False)
     for decision in decisions.values():
         colour = _COLOURS[decision.action]
@@ -47,7 +47,7 @@ def plan_table(decisions: Mapping[str, Decision]) -> Table:
 
 
 def plan_summary(decisions: Mapping[str, Decision], given: Invocation) -> str:
-    """How many steps are there, how many run, and the command that runs them."""
+    """Return the numbers of steps reused and to run, and the command that runs them."""
     counts = Counter(decision.action for decision in decisions.values())
     if counts[Action.REUSE] == len(decisions):
         return f"\nall {len(decisions)} steps are in the store; `{given.command('run')}` prints the report"
@@ -58,7 +58,7 @@ def plan_summary(decisions: Mapping[str, Decision], given: Invocation) -> str:
 
 
 def status_table(store: Store, decisions: Mapping[str, Decision], *, verify: bool) -> Table:
-    """One row a step: its object, size, age and state."""
+    """Return a table with object, size, age and state of each step."""
     table = Table("stage", "step", "object", "size", "made", "took", "state", box=None, pad_edge=False)
     for decision in decisions.values():
         ref = decision.ref
@@ -81,9 +81,9 @@ def caches_table(
     store: Store,
     decisions: Mapping[str, Decision],
     readers: Mapping[str, Sequence[Pointer]],
-    jobs: Sequence[ActiveBuild],
+    builds: Sequence[ActiveBuild],
 ) -> Table:
-    """One row an embedding cache: what it holds, how, and who reads it."""
+    """Return a table with content, format and readers of each embedding cache."""
     title = "\nembedding caches (rows: distinct tokens stored; width: numbers of a state)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("cache", no_wrap=True)
@@ -105,70 +105,71 @@ def caches_table(
             layers if isinstance(layers, str) else ", ".join(map(str, layers)),
             config.get("context", "sentence"),
             f"{duration(time.time() - manifest.made['time'])} ago",
-            escape(_readers(ref, readers, jobs)),
+            escape(_readers(ref, readers, builds)),
         )
     return table
 
 
-def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], jobs: Sequence[ActiveBuild]) -> str:
-    """Such as `3 taggers, 3 evaluations; now by demo/tagger/TagLM/seed-4`."""
+def _readers(ref: Ref, readers: Mapping[str, Sequence[Pointer]], builds: Sequence[ActiveBuild]) -> str:
+    """Return a text such as `3 taggers, 3 evaluations; now by demo/tagger/TagLM/seed-4`."""
     counts = Counter(pointer.recipe.kind for pointer in readers.get(ref.digest, ()))
     parts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(counts.items())) or "nobody"
-    now = [job.work.label for job in jobs if job.work is not None and ref.digest in job.work.recipe.inputs.values()]
+    works = [build.work for build in builds if build.work is not None]
+    now = [work.label for work in works if ref.digest in work.recipe.inputs.values()]
     return f"{parts}; now by {', '.join(now)}" if now else parts
 
 
 def store_line(store: Store, used: Usage, removable: int) -> str:
-    """How much room the store takes, what is left, and whether it is worth tidying."""
+    """Return the size of the store, the free space, and a hint if `taglm gc` could remove much."""
     line = (
         f"\nstore {store.root}: objects {size_text(used.objects)}, unfinished work {size_text(used.work)}, damaged "
         f"{size_text(used.damaged)}; {size_text(used.free)} free on its disk"
     )
     if removable > min(0.1 * used.total, 1e9):
-        line += f"\nup to {size_text(removable)} of it nobody needs: `{_gc_command(store)}` shows what, and removes it"
+        line += f"\nup to {size_text(removable)} of it can be removed: `{_gc_command(store)}` lists and removes it"
     return line
 
 
 def _gc_command(store: Store) -> str:
-    """The command that tidies a store; without an experiment it means the usual one."""
-    usual = RunConfig().store.absolute() == store.root
-    return shlex.join(["taglm", "gc", *([] if usual else ["--set", f"run.store={store.root}"])])
+    """Return the `taglm gc` command for a store, with --set unless it is the default store."""
+    default = RunConfig().store.absolute() == store.root
+    return shlex.join(["taglm", "gc", *([] if default else ["--set", f"run.store={store.root}"])])
 
 
-def marked_parts(store: Store, found: Marked) -> list[Table | str]:
-    """What can go, one row each (small things one row a reason); what stays; and how much that is."""
+def marked_parts(store: Store, marked: Marked) -> list[Table | str]:
+    """Return a table of garbage (small files one row a reason), a line for each item that stays, and the total."""
     rows: list[tuple[str, str, str, str, str]] = []
     small: dict[tuple[str, str], list[Garbage]] = {}
-    for one in found.garbage:
-        if one.kind in ("pointer", "temporary", "raw", "lock", "use"):
-            small.setdefault((one.kind, one.reason), []).append(one)
+    for item in marked.garbage:
+        if item.kind in ("pointer", "temporary", "raw", "lock", "use"):
+            small.setdefault((item.kind, item.reason), []).append(item)
         else:
-            age = duration(time.time() - one.time)
-            rows.append((one.kind, one.label, size_text(one.bytes), age, one.reason))
+            age = duration(time.time() - item.time)
+            rows.append((item.kind, item.label, size_text(item.bytes), age, item.reason))
     for (kind, reason), several in small.items():
         label = several[0].label if len(several) == 1 else f"{len(several)} files"
-        oldest = time.time() - min(one.time for one in several)
-        rows.append((kind, label, size_text(sum(one.bytes for one in several)), duration(oldest), reason))
-    kept = [escape(f"stays: {line}") for line in found.kept]
+        oldest = time.time() - min(item.time for item in several)
+        rows.append((kind, label, size_text(sum(item.bytes for item in several)), duration(oldest), reason))
+    kept = [escape(f"stays: {line}") for line in marked.kept]
     if not rows:
         return [*kept, escape(f"nothing to remove in {store.root}")]
-    total = escape(f"\n{size_text(found.bytes)} in {len(found.garbage)} things of {store.root}")
-    table = Table("kind", "what", "size", "age", "why it goes", box=None, pad_edge=False)
+    total = escape(f"\n{size_text(marked.bytes)} in {len(marked.garbage)} items of {store.root}")
+    table = Table("kind", "what", "size", "age", "reason for removal", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return [table, *kept, total]
 
 
 def swept_summary(swept: Swept) -> str:
-    """What was removed, and what could not be."""
-    lines = [f"removed {size_text(sum(one.bytes for one in swept.removed))} in {len(swept.removed)} things"]
-    lines += [f"left: {one.kind} {one.label}: in use, or needed again by now" for one in swept.left]
-    lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.stuck]
+    """Return what was removed and what was not, one line each."""
+    lines = [f"removed {size_text(sum(item.bytes for item in swept.removed))} in {len(swept.removed)} items"]
+    lines += [f"left: {item.kind} {item.label}: in use by now" for item in swept.in_use]
+    lines += [f"cannot be removed: {path}; check its permissions and run `taglm gc` again" for path in swept.failed]
     return "\n".join(lines)
 
 
 def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]:
-    """The comparison of the variants: overall, per type, notes."""
+    """Return the comparison of the variants, or a table of language models without labelled data."""
     if "report" not in decisions:
         return [language_models(store, decisions)]
     ref = decisions["report"].ref
@@ -184,7 +185,7 @@ def report(store: Store, decisions: Mapping[str, Decision]) -> list[Table | str]
 
 
 def language_models(store: Store, decisions: Mapping[str, Decision]) -> Table:
-    """One row a language model and direction: what it read, and its perplexity on held-out text."""
+    """Return a table with training tokens and held-out perplexity of each language model and direction."""
     rows = []
     for decision in decisions.values():
         if decision.step.kind == "language-model" and decision.ref is not None:
@@ -198,7 +199,7 @@ def language_models(store: Store, decisions: Mapping[str, Decision]) -> Table:
 
 
 def comparison(found: Comparison, title: str) -> list[Table | str]:
-    """The tables of a comparison: overall, and per type."""
+    """Return the tables of a comparison: overall and by entity type."""
     headers, rows = table_rows(found)
     kept = [number for number, header in enumerate(headers) if header not in ("precision", "recall")]  # in report.md
     overall = [headers[number] for number in kept], [[row[number] for number in kept] for row in rows]
@@ -206,14 +207,14 @@ def comparison(found: Comparison, title: str) -> list[Table | str]:
 
 
 def differences(labels: Sequence[str], settings: Mapping[str, Sequence[str]]) -> Table | str:
-    """What the runs were made from, where it differs."""
+    """Return a table of the settings that differ between runs."""
     if not settings:
-        return "\nthe runs differ in their seeds alone"
+        return "\nthe runs differ only in their seeds"
     return _table("what differs", ["setting", *labels], [[name, *values] for name, values in settings.items()])
 
 
 def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
-    """One row a direction: a text's perplexities, and the model's own on held-out text."""
+    """Return a table with the perplexities of a text and of held-out text, one row per direction."""
     headers = ["direction", "break state", "carried", "tokens", "unknown", "held-out, break state", "held-out, carried"]
     rows = []
     for score in scores:
@@ -225,16 +226,16 @@ def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
             f"{100 * text.unknown:.2f} %",
         ]
         rows.append([str(score.direction), *cells, *("-" if own is None else f"{own:.2f}" for own in heldout)])
-    return _table("exact perplexity; tokens are the words and one mark a sentence", headers, rows)
+    return _table("exact perplexity; tokens are words and one end mark per sentence", headers, rows)
 
 
 def stage_times(store: Store, decisions: Mapping[str, Decision], since: float) -> Table:
-    """What a run did: steps made and reused by stage, the work of the made ones added up, and the longest of them.
+    """Return a table with the steps built and reused, their total time and the longest step, by stage.
 
     Args:
-        store: where the objects are.
-        decisions: the plan after the run.
-        since: when it began, in seconds since 1970.
+        store: store of the run.
+        decisions: plan after the run.
+        since: start of the run, in seconds since 1970.
     """
     headers = ("stage", "made", "reused", "work", "longest step")
     table = Table(*headers, title="what this run did", title_justify="left", box=None)
@@ -251,7 +252,7 @@ def stage_times(store: Store, decisions: Mapping[str, Decision], since: float) -
 
 
 def _made_since(store: Store, decision: Decision, since: float) -> bool:
-    """Whether the key of a step was written since a moment, be it for an object that was there before."""
+    """Return whether the pointer of a step is newer than `since`, even if its object is older."""
     pointer = None if decision.recipe is None else store.pointer(decision.recipe.kind, decision.recipe.key)
     return pointer is not None and pointer.time >= since
 
@@ -260,8 +261,8 @@ def _seconds(store: Store, decision: Decision) -> float:
     return 0.0 if decision.ref is None else store.manifest(decision.ref.kind, decision.ref.digest).seconds
 
 
-def places(experiment: Experiment, given: Invocation) -> list[str]:
-    """Where things are, and the one command that opens each UI."""
+def locations(experiment: Experiment, given: Invocation) -> list[str]:
+    """Return the paths of the store and the addresses of the UIs, with the commands that open them."""
     lines = [f"store    {experiment.run.store.absolute()}"]
     if experiment.run.tracking:
         uri = resolve_uri(experiment.run.tracking_uri)
@@ -273,9 +274,9 @@ def places(experiment: Experiment, given: Invocation) -> list[str]:
 
 
 def link_lines(found: Sequence[Link], given: Invocation) -> list[str]:
-    """Addresses below the question that they answer, in rich's markup."""
+    """Return lines of rich markup with each question and its addresses below."""
     if not found:
-        return [escape(f"nothing was logged for this experiment yet; `{given.command('run')}` does")]
+        return [escape(f"nothing was logged for this experiment yet; run `{given.command('run')}`")]
     lines = []
     for question, several in groupby(found, key=lambda link: link.question):
         lines += [f"[bold]{question}[/]", *(escape(f"  {link.url}\n    {link.what}") for link in several)]
@@ -292,7 +293,7 @@ def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def duration(seconds: float) -> str:
-    """Such as `5.0 s`, `3.4 min`, `7.0 h`, `4 days`."""
+    """Return a duration such as `5.0 s`, `3.4 min`, `7.0 h`, `4 days`."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     if seconds < 172_800:

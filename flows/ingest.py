@@ -11,13 +11,13 @@ from tasks.steps import Refs
 
 @pipeline_flow(Stage.INGEST)
 def ingest(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
-    """Raw files become one stored corpus per split, and what is suspicious about them is said.
+    """Read raw files into one stored corpus per split, and report findings about them.
 
     Args:
-        experiment: corpora, language models, tagger, variants and seeds; only what differs from the defaults.
-        options: which stages may run and which are computed again.
+        experiment: settings that differ from the defaults.
+        options: stages to run and stages to compute again.
 
     Returns:
-        The objects by step name.
+        All objects by step name.
     """
     return run_stage(Stage.INGEST, experiment, options)

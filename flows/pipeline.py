@@ -15,14 +15,14 @@ from tasks.steps import Refs
 
 @pipeline_flow("pipeline")
 def pipeline(experiment: Experiment, options: Options = EVERYTHING) -> Refs:
-    """Raw text and few labels become taggers with and without language models, compared.
+    """Train taggers with and without language models from raw text and few labels, and compare them.
 
     Args:
-        experiment: corpora, language models, tagger, variants and seeds; only what differs from the defaults.
-        options: which stages may run and which are computed again.
+        experiment: settings that differ from the defaults.
+        options: stages to run and stages to compute again.
 
     Returns:
-        The objects by step name.
+        All objects by step name.
     """
     with started(experiment) as context:
         log_plan(context, options)

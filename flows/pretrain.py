@@ -12,14 +12,14 @@ from tasks.steps import Refs
 
 @pipeline_flow(Stage.PRETRAIN)
 def pretrain(experiment: Experiment, options: Options = EVERYTHING, made: Refs | None = None) -> Refs:
-    """The unlabelled text becomes language models.
+    """Train language models on the unlabelled text.
 
     Args:
-        experiment: corpora, language models, tagger, variants and seeds; only what differs from the defaults.
-        options: which stages may run and which are computed again.
-        made: objects of the stages before it, by step name; made or found here where not given.
+        experiment: settings that differ from the defaults.
+        options: stages to run and stages to compute again.
+        made: objects of earlier stages by step name; built or looked up if not given.
 
     Returns:
-        The objects by step name.
+        All objects by step name.
     """
     return run_stage(Stage.PRETRAIN, experiment, options, made, before=ingest)

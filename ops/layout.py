@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.environment import quiet_defaults
-from tasks.http import PREFECT_SAYS, answers
+from tasks.http import PREFECT_HEALTHY, answers
 from tasks.urls import port_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ class Services:
 
     def answers(self, name: str) -> bool:
         """Whether a service works: another program may have its port."""
-        return answers(self.health()[name], PREFECT_SAYS if name == PREFECT else None)
+        return answers(self.health()[name], PREFECT_HEALTHY if name == PREFECT else None)
 
     def addresses(self) -> dict[str, str]:
         """Where a person finds what runs."""

@@ -26,7 +26,7 @@ from switches import NAMES, kept_line, names_of, restore, switches, without_slug
 
 from tasks.dead_runs import end_dead, end_workerless, online_workers
 from tasks.environment import DATA, quiet_defaults
-from tasks.http import NOBODY
+from tasks.http import NO_ANSWER
 from tasks.urls import POOL, ports_file, started_ports
 
 CONFIG = ROOT / "ops" / "supervisord.conf"
@@ -104,7 +104,7 @@ def down(services: Services) -> None:
         if services.answers(PREFECT):
             try:
                 end_workerless(services.prefect_url, services.worker)
-            except NOBODY as error:  # busy: no reason to leave the rest running
+            except NO_ANSWER as error:  # busy: no reason to leave the rest running
                 _say(f"runs in progress are not ended ({error}); the next `make up` says that they have crashed")
         _control(services, "shutdown", check=False)
         if not until(lambda: _supervisor(services) is None, STOP_SECONDS):

@@ -1,22 +1,22 @@
-"""Every error that a user can meet.
+"""All errors that a user can meet.
 
     TagLMError
-    ├── ConfigError            an experiment file, --set or variable of the environment that cannot be used
-    ├── InputError             a raw input file that cannot be read (carries file and line)
-    ├── CorpusRefused          corpora that were read, but whose results would be meaningless
+    ├── ConfigError            an experiment file, --set or environment variable is invalid
+    ├── InputError             a raw input file cannot be read (carries file and line)
+    ├── CorpusRefused          the corpora were read, but results on them would be meaningless
     ├── StoreError
-    │   ├── DamagedObject      an object's bytes are not what its manifest says
-    │   └── MissingObject      something asked for is not in the store
-    ├── OutOfResources                 the disk is full, or memory does not suffice
-    ├── MismatchError          two artifacts that do not belong together
+    │   ├── DamagedObject      the files of an object do not match its manifest
+    │   └── MissingObject      a requested object is not in the store
+    ├── OutOfResources         the disk or the memory is full
+    ├── MismatchError          two artifacts do not belong together
     ├── TrainingError
-    │   ├── NonFiniteLoss      the loss became inf or nan
-    │   └── Interrupted        stopped on request, checkpoint written
+    │   ├── NonFiniteLoss      the loss became infinite or NaN
+    │   └── Interrupted        training stopped on request after writing a checkpoint
     ├── ChildFailed            a training process ended without a result
     ├── ServerFailed           a server that a run starts for itself does not start
-    └── TrackingAway           MLflow does not answer, and the answer matters
+    └── TrackingAway           MLflow does not answer, and its answer is required
 
-Each message says what was found, what was expected and what to do. Programming errors stay ValueError and TypeError.
+Each message says what was found, what was expected, and the remedy. Programming errors stay ValueError and TypeError.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from pathlib import Path
 
 
 class TagLMError(Exception):
-    """Base of all errors that are the user's or the machine's, not the program's."""
+    """Base of all errors that come from the user or the machine, not from a bug."""
 
 
 class ConfigError(TagLMError):
-    """An experiment file, a value given with --set, or a variable of the environment, that cannot be used."""
+    """An experiment file, a --set value or an environment variable is invalid."""
 
 
 class InputError(TagLMError):
-    """A raw input that cannot be read.
+    """A raw input file cannot be read.
 
     Args:
         path: the file.
-        line: 1-based line number, or None where the whole file is meant.
-        found: what is there.
-        expected: what should be there.
+        line: line number from 1; None for the whole file.
+        found: what the file holds.
+        expected: what it should hold.
         remedy: what the user can do.
-        others: further places of the same kind, a line of text each.
+        others: further occurrences of the same fault, one line of text each.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class InputError(TagLMError):
 
 
 class CorpusRefused(TagLMError):
-    """Corpora that were read, but whose results would be meaningless (`labelled.accept` lets them pass)."""
+    """The corpora were read, but results on them would be meaningless (`labelled.accept` allows them)."""
 
 
 class StoreError(TagLMError):
-    """The store cannot do what was asked."""
+    """The store cannot do what was requested."""
 
 
 class DamagedObject(StoreError):
@@ -76,15 +76,15 @@ class DamagedObject(StoreError):
 
 
 class MissingObject(StoreError):
-    """Something asked for is not in the store."""
+    """A requested object is not in the store."""
 
 
 class OutOfResources(TagLMError):
-    """The disk or the memory does not suffice for what was asked."""
+    """The disk or the memory is full, or too small for the work."""
 
 
 class MismatchError(TagLMError):
-    """Two artifacts that do not belong together (a cache and another corpus, say)."""
+    """Two artifacts do not belong together (a cache and another corpus, say)."""
 
 
 class TrainingError(TagLMError):
@@ -92,11 +92,11 @@ class TrainingError(TagLMError):
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss became infinite or not a number."""
+    """The loss became infinite or NaN."""
 
 
 class Interrupted(TrainingError):
-    """Training stopped on request; a checkpoint was written and the next run goes on from it."""
+    """Training stopped on request after writing a checkpoint; the next run goes on from it."""
 
 
 class ChildFailed(TagLMError):
@@ -108,4 +108,4 @@ class ServerFailed(TagLMError):
 
 
 class TrackingAway(TagLMError):
-    """The tracking store does not answer, and what was asked must not go on without its answer."""
+    """MLflow does not answer, and the command must not go on without its answer."""

@@ -1,4 +1,4 @@
-"""Where an object comes from, down to the raw files, and what was made from it."""
+"""Lineage: the inputs of an object down to the raw files, and the objects made from it."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from dataclasses import dataclass, replace
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MissingObject, TagLMError
-from taglm_core.gc.reachability import Place, readers
+from taglm_core.gc.reachability import users_by_digest
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import order_of, typed_inputs
 from taglm_core.pipeline.plan import Decision
 from taglm_core.pipeline.raw_files import RawFile, RawFiles
 from taglm_core.pipeline.roles import RAW
-from taglm_core.store.records import Manifest, Recipe
+from taglm_core.store.records import Manifest, ObjectId, Recipe
 from taglm_core.store.store import Pointer, Store
 from taglm_core.store.uses import Use, uses_of
 
 _START = re.compile(r"(?:(?P<kind>[a-z-]+)/)?(?P<digest>[0-9a-f]{4,32})")
-_SHOWN = 8  # candidates named in a message
-_WAYS = (
-    "an object is its digest or the beginning of it (4 characters or more, as `taglm status` shows it), KIND/DIGEST, "
-    "the name of a step with --experiment FILE, or models:/NAME@champion"
+_SHOWN = 8  # candidates listed in a message
+_EXPECTED = (
+    "expected a digest or its beginning (4 characters or more, as `taglm status` shows it), KIND/DIGEST, the name of a "
+    "step with --experiment FILE, or models:/NAME@champion"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """An object, or raw input, as a member of a lineage.
+class LineageEntry:
+    """An object or raw input in a lineage.
 
     Attributes:
-        kind: of object; `raw` for raw input.
+        kind: kind of the object; `raw` for raw input.
         digest: content digest.
-        label: experiment and step it is shown as; of raw input the path in the experiment that first made it.
-        made_for: experiment and step that first made it.
-        uses: by all experiments that are known to have made or used it, the first one first.
-        there: whether it is in the store; of raw input, whether its files are as they were when they were read.
-        bytes: of all its files; 0 where it is gone.
+        label: experiment and step to show; for raw input the path in the experiment that first read it.
+        made_for: experiment and step that first made the object.
+        present: whether the object is in the store; for raw input, whether its files are as they were when read.
+        bytes: size of all its files; 0 if the object is gone.
         seconds: wall-clock time of building.
-        time: when it was made, in seconds since 1970; None where nobody knows.
-        mlflow_run: id of the run that made it, if it was tracked.
-        prefect_run: id of the flow run that made it, if there was one.
-        files: of raw input, as far as the store remembers them.
+        time: time of building in seconds since 1970; None if unknown.
+        mlflow_run: id of the MLflow run that made the object, if it was tracked.
+        prefect_run: id of the Prefect flow run that made the object, if there was one.
+        files: files of raw input, if the store remembers them.
+        uses: recorded uses by experiments, oldest first.
     """
 
     kind: str
     digest: str
     label: str = ""
     made_for: str = ""
-    there: bool = True
+    present: bool = True
     bytes: int = 0
     seconds: float = 0.0
     time: float | None = None
@@ -63,45 +63,45 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A thing in a tree.
+    """A node of a tree of inputs or of users.
 
     Attributes:
-        thing: itself.
-        role: as what it is read: by the one above it in a tree of inputs, of the one above it in a tree of users.
+        entry: the object or raw input.
+        role: role in which the node above reads it (tree of inputs), or in which it reads the node above (users).
         below: its inputs, or its users.
-        repeated: it stands in the tree before, with all that is below it.
+        repeated: whether an earlier node of the tree shows the same entry with everything below it.
     """
 
-    thing: Thing
+    entry: LineageEntry
     role: str
     below: tuple[Node, ...] = ()
     repeated: bool = False
 
 
-def find_object(store: Store, text: str) -> tuple[str, str]:
-    """Kind and digest of what a user names.
+def find_object(store: Store, text: str) -> ObjectId:
+    """Return kind and digest of the object that a text names.
 
     Args:
-        store: where it is, or was: keys count as well.
+        store: the store; objects that only keys know are found too.
         text: digest or its beginning, with or without the kind before it.
 
     Raises:
-        ConfigError: it is no such name, or several objects begin like this.
-        MissingObject: nothing begins like this.
+        ConfigError: the text is no digest, or fits several objects.
+        MissingObject: the text fits no object.
     """
-    asked = _START.fullmatch(text)
-    if asked is None:
-        raise ConfigError(f"found {text!r}; {_WAYS}")
+    match = _START.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"found {text!r}; {_EXPECTED}")
     known = {(kind, digest) for kind, digests in _kinds(store).items() for digest in digests}
     found = sorted(
-        (kind, digest) for kind, digest in known if digest.startswith(asked["digest"]) and asked["kind"] in (None, kind)
+        (kind, digest) for kind, digest in known if digest.startswith(match["digest"]) and match["kind"] in (None, kind)
     )
     if not found:
-        raise MissingObject(f"nothing in {store.root} begins with {text!r}; {_WAYS}")
+        raise MissingObject(f"no object in {store.root} begins with {text!r}; {_EXPECTED}")
     if len(found) > 1:
-        names = [f"{kind}/{digest[:12]} ({_thing(store, kind, digest, {}).label})" for kind, digest in found[:_SHOWN]]
+        names = [f"{kind}/{digest[:12]} ({_entry(store, kind, digest, {}).label})" for kind, digest in found[:_SHOWN]]
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise ConfigError(f"{text!r} may be {', '.join(names)}{more}; write more of the one that is meant")
+        raise ConfigError(f"{text!r} may be {', '.join(names)}{more}; give more characters of the digest")
     return found[0]
 
 
@@ -110,8 +110,8 @@ class Lineage:
 
     Args:
         store: the store; read once.
-        experiment: name of the experiment whose own steps label what it shares with others; None: the first makers'.
-        plan: of that experiment: its own recipes and raw files stand for those of the first makers.
+        experiment: name of an experiment whose steps label shared objects; None for the first makers' labels.
+        plan: plan of that experiment; its recipes and raw files replace those of the first makers.
     """
 
     def __init__(self, store: Store, experiment: str | None = None, plan: Iterable[Decision] = ()) -> None:
@@ -125,52 +125,52 @@ class Lineage:
             (kind, pointer.digest): pointer for kind in _key_kinds(store) for pointer in store.pointers(kind)
         }
         self._raw = RawFiles(store)
-        self._users: Mapping[str, list[Pointer]] = readers(store)
+        self._users = users_by_digest(store)
 
     def inputs(self, kind: str, digest: str) -> Node:
-        """An object with all that it was made from, each told once."""
+        """Return the tree of inputs of an object; a repeated entry has no nodes below it."""
         return self._inputs(kind, digest, "", set())
 
     def users(self, kind: str, digest: str) -> Node:
-        """An object with all that was made from it, each told once."""
+        """Return the tree of users of an object; a repeated entry has no nodes below it."""
         return self._used(kind, digest, "", set())
 
-    def _thing(self, kind: str, digest: str) -> Thing:
-        thing = _thing(self._store, kind, digest, self._pointers)
-        own = next((use.label for use in thing.uses if use.experiment == self._experiment), thing.label)
-        return replace(thing, label=own)
+    def _entry(self, kind: str, digest: str) -> LineageEntry:
+        entry = _entry(self._store, kind, digest, self._pointers)
+        own = next((use.label for use in entry.uses if use.experiment == self._experiment), entry.label)
+        return replace(entry, label=own)
 
-    def _inputs(self, kind: str, digest: str, role: str, told: set[str]) -> Node:
-        thing = self._thing(kind, digest)
-        if digest in told:
-            return Node(thing, role, repeated=bool(self._recipe(kind, digest).inputs))
-        told.add(digest)
+    def _inputs(self, kind: str, digest: str, role: str, visited: set[str]) -> Node:
+        entry = self._entry(kind, digest)
+        if digest in visited:
+            return Node(entry, role, repeated=bool(self._recipe(kind, digest).inputs))
+        visited.add(digest)
         inputs = self._recipe(kind, digest).inputs
-        return Node(thing, role, tuple(self._input(*each, (kind, digest), told) for each in inputs.items()))
+        return Node(entry, role, tuple(self._input(*each, (kind, digest), visited) for each in inputs.items()))
 
-    def _input(self, role: str, digest: str, user: Place, told: set[str]) -> Node:
+    def _input(self, role: str, digest: str, user: ObjectId, visited: set[str]) -> Node:
         kinds = sorted(self._of_digest.get(digest, ()), key=order_of)
         kind = kinds[0] if kinds else typed_inputs(user[0], {role: digest})[0].kind
         if kind != RAW:
-            return self._inputs(kind, digest, role, told)
+            return self._inputs(kind, digest, role, visited)
         manifest = _manifest(self._store, *user)
         own = self._own.get(user)
         pattern = _pattern(role, manifest) if own is None else own.step.files.get(role)
         files = self._raw.of(digest, pattern)
         unchanged = bool(files) and all(file.there for file in files)
-        return Node(Thing(RAW, digest, pattern or "", there=unchanged, files=files), role)
+        return Node(LineageEntry(RAW, digest, pattern or "", present=unchanged, files=files), role)
 
-    def _used(self, kind: str, digest: str, role: str, told: set[str]) -> Node:
-        thing = self._thing(kind, digest)
+    def _used(self, kind: str, digest: str, role: str, visited: set[str]) -> Node:
+        entry = self._entry(kind, digest)
         users = {(pointer.recipe.kind, pointer.digest): pointer for pointer in self._users.get(digest, ())}
-        if digest in told:
-            return Node(thing, role, repeated=bool(users))
-        told.add(digest)
+        if digest in visited:
+            return Node(entry, role, repeated=bool(users))
+        visited.add(digest)
         below = []
         for (its_kind, its_digest), pointer in users.items():
-            roles = ", ".join(name for name, given in pointer.recipe.inputs.items() if given == digest)
-            below.append(self._used(its_kind, its_digest, roles, told))
-        return Node(thing, role, tuple(below))
+            roles = ", ".join(name for name, read in pointer.recipe.inputs.items() if read == digest)
+            below.append(self._used(its_kind, its_digest, roles, visited))
+        return Node(entry, role, tuple(below))
 
     def _recipe(self, kind: str, digest: str) -> Recipe:
         own = self._own.get((kind, digest))
@@ -182,22 +182,22 @@ class Lineage:
         return Recipe(kind, 0, {}, {}) if pointer is None else pointer.recipe
 
 
-def things(*trees: Node) -> list[Thing]:
-    """Every thing in some trees, once, from the top down."""
-    found: dict[Place, Thing] = {}
+def entries(*trees: Node) -> list[LineageEntry]:
+    """Return each entry of some trees once, from the top down."""
+    found: dict[ObjectId, LineageEntry] = {}
     waiting = list(trees)
     while waiting:
         node = waiting.pop(0)
-        found.setdefault((node.thing.kind, node.thing.digest), node.thing)
+        found.setdefault((node.entry.kind, node.entry.digest), node.entry)
         waiting += node.below
     return list(found.values())
 
 
 def _pattern(role: str, user: Manifest | None) -> str | None:
-    """The path in the experiment that something was first made for, if a present graph still has its step."""
+    """Return the path of a raw input in the experiment of its first reader; None if the graph has that step no more."""
     if user is None:
         return None
-    with contextlib.suppress(ValueError, TagLMError):  # made by another version of the program
+    with contextlib.suppress(ValueError, TagLMError):  # another version of the program made it
         graph = build_graph(Experiment.model_validate(user.made.get("experiment")))
         step = graph.get(user.label.partition("/")[2])
         return step.files.get(role) if step is not None else None
@@ -205,7 +205,7 @@ def _pattern(role: str, user: Manifest | None) -> str | None:
 
 
 def _kinds(store: Store) -> dict[str, set[str]]:
-    """Digests of all objects that are there, or that a key still knows, by kind."""
+    """Return, by kind, the digests of all objects that are present or named by a key."""
     found: dict[str, set[str]] = defaultdict(set)
     for kind, digest in store.objects():
         found[kind].add(digest)
@@ -225,13 +225,14 @@ def _manifest(store: Store, kind: str, digest: str) -> Manifest | None:
         return None
 
 
-def _thing(store: Store, kind: str, digest: str, pointers: Mapping[Place, Pointer]) -> Thing:
+def _entry(store: Store, kind: str, digest: str, pointers: Mapping[ObjectId, Pointer]) -> LineageEntry:
     manifest, pointer = _manifest(store, kind, digest), pointers.get((kind, digest))
+    uses = uses_of(store, kind, digest)
     if manifest is None:
         label, time = ("", None) if pointer is None else (pointer.label, pointer.time)
-        return Thing(kind, digest, label, label, there=False, time=time, uses=uses_of(store, kind, digest))
+        return LineageEntry(kind, digest, label, label, present=False, time=time, uses=uses)
     made = manifest.made
-    return Thing(
+    return LineageEntry(
         kind,
         digest,
         manifest.label,
@@ -241,5 +242,5 @@ def _thing(store: Store, kind: str, digest: str, pointers: Mapping[Place, Pointe
         time=made.get("time"),
         mlflow_run=made.get("mlflow_run"),
         prefect_run=made.get("prefect_run"),
-        uses=uses_of(store, kind, digest),
+        uses=uses,
     )

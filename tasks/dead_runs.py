@@ -1,4 +1,4 @@
-"""Flow runs whose process is gone and that nobody has ended: they would run for ever, and keep their queue's place."""
+"""Ending flow runs whose process is gone; they would stay Running forever and block their queue."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tasks.urls import POOL
 
 CANCELLING = "CANCELLING"
 UNFINISHED = ("PENDING", "RUNNING", CANCELLING)
-TOLERANCE = timedelta(seconds=10)  # between the clock of the system's start and that of the runs
+TOLERANCE = timedelta(seconds=10)  # between the clock of the boot time and that of the runs
 
 
 def this_process() -> str:
-    """How Prefect writes a process down."""
+    """Return this process as Prefect records it, `host:pid`."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def online_workers(url: str) -> dict[str, datetime]:
-    """When the workers of our pool that are online last gave a sign of life, by name.
+    """Return the last heartbeat of each online worker of our pool, by name.
 
     Args:
-        url: of the server, without `/api`.
+        url: address of the server, without `/api`.
     """
     found = send(f"{url}/api/work_pools/{POOL}/workers/filter", {})
     online = [one for one in found if one["status"] == "ONLINE"]
@@ -33,12 +33,12 @@ def online_workers(url: str) -> dict[str, datetime]:
 
 
 def end_workerless(url: str, worker: str) -> None:
-    """End the runs of our pool's deployments, whose worker is gone: those that were being cancelled are, others crash.
+    """End the runs of our pool after their worker stopped: cancelling runs become Cancelled, others Crashed.
 
-    While other workers are online nobody knows whose a run is: the automation ends those that show no sign of life.
+    If other workers are online, the runs may be theirs; then the automation ends those without heartbeats.
 
     Args:
-        url: of the server, without `/api`.
+        url: address of the server, without `/api`.
         worker: name of the worker that was stopped.
     """
     if online_workers(url).keys() <= {worker}:
@@ -50,7 +50,7 @@ def end_dead(url: str) -> None:
     """End runs of the command line on this machine whose process is gone.
 
     Args:
-        url: of the server, without `/api`.
+        url: address of the server, without `/api`.
     """
     found = _unfinished(url, {"deployment_id": {"is_null_": True}})
     _end(url, [run for run in found if _is_dead(run)], "its process was killed")
@@ -74,11 +74,11 @@ def _set_state(url: str, found: list[dict[str, Any]], state: dict[str, str]) -> 
     while ids := [run["id"] for run in found]:
         for run in ids:
             send(f"{url}/api/flow_runs/{run}/set_state", {"state": state, "force": True})
-        found = _unfinished(url, {"parent_flow_run_id": {"any_": ids}})  # stages they have started: runs, too
+        found = _unfinished(url, {"parent_flow_run_id": {"any_": ids}})  # their subflows
 
 
 def _is_dead(run: dict[str, Any]) -> bool:
-    """Whether a run's process was of this machine and is gone, its number perhaps given to a later one."""
+    """Return whether the process of a run was on this machine and is gone; a later process may have its pid."""
     host, _, pid = (run.get("infrastructure_pid") or "").rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return False
@@ -86,16 +86,18 @@ def _is_dead(run: dict[str, Any]) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         pass
-    there, began = _started(pid), run["start_time"]
-    return there is not None and began is not None and there > datetime.fromisoformat(began) + TOLERANCE
+    process_start, run_start = _started(pid), run["start_time"]
+    if process_start is None or run_start is None:
+        return False
+    return process_start > datetime.fromisoformat(run_start) + TOLERANCE
 
 
 def _started(pid: str) -> datetime | None:
-    """When a process was started; None where the system does not tell (macOS)."""
+    """Return the start time of a process; None if the system has no /proc (macOS)."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])  # since the system's start
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])  # since boot
         boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""The event that a stage's new objects emit; triggers of deployments wait for it (docs/operations.md)."""
+"""The event of a stage with new objects; triggers of deployments wait for it (docs/operations.md)."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ logger = logging.getLogger("taglm")
 
 
 def announce(stage: Stage, experiment: Experiment, made: Iterable[Ref]) -> None:
-    """Say that a stage run by itself has objects that the next one is to read.
+    """Emit an event that triggers the next stage, unless the stage runs as a subflow.
 
-    The stages that a flow runs as subflows say nothing: their flow goes on itself, and a trigger that fired for them
-    would start what is under way already.
+    The flow of a subflow goes on by itself; a trigger would start its next stage a second time.
 
     Args:
         stage: the stage.
-        experiment: travels with the event, so that the next stage runs with the same.
-        made: the objects; nothing is said where there are none.
+        experiment: experiment, sent with the event for the next stage.
+        made: new objects; without any no event is sent.
     """
     objects = sorted({f"{ref.kind}/{ref.digest}" for ref in made})
     if objects and flow_run.parent_flow_run_id is None:
-        this = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
+        run = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
         _send(
             Event(
                 event=CREATED,
                 resource={"prefect.resource.id": f"taglm.artifact.{stage}.{experiment.name}"},
-                related=[this] if flow_run.id else [],
+                related=[run] if flow_run.id else [],
                 payload={"experiment": experiment.model_dump(mode="json"), "objects": objects},
             )
         )
 
 
 def _send(event: Event) -> None:
-    """By a request that the server answers: what Prefect's worker of events still holds at the end of a run is lost."""
+    """Send an event by a request; events in the queue of Prefect's own worker are lost when a run ends."""
     for _ in range(ATTEMPTS):
         wait_for_server()
         try:
@@ -53,5 +52,5 @@ def _send(event: Event) -> None:
                 client.request("POST", "/events", json=[event.model_dump(mode="json")])
             return
         except httpx.HTTPError as error:
-            trouble = error
-    logger.warning("Prefect's server did not take the event %s (%s): no trigger hears of it", event.event, trouble)
+            reason = error
+    logger.warning("Prefect's server did not accept the event %s (%s); no trigger fires", event.event, reason)

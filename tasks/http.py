@@ -1,4 +1,4 @@
-"""HTTP for programs that start in no time: importing Prefect for it would take seconds."""
+"""HTTP requests without Prefect, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 ASK_SECONDS = 5.0
-BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between two attempts: SQLite is locked for a moment
-NOBODY = (OSError, ValueError, OverflowError, HTTPException)  # refused, no answer, no address, no port, no HTTP
-PREFECT_SAYS = b"true"  # asked for its health
-# Answers that another attempt may change: the server is busy, restarting, or not up yet behind its proxy.
+BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0)  # between attempts, while SQLite is locked
+NO_ANSWER = (OSError, ValueError, OverflowError, HTTPException)  # refused, timed out, bad address or port, no HTTP
+PREFECT_HEALTHY = b"true"  # answer of /api/health
+# Transient answers besides 5xx: the server is busy or starting.
 PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def may_pass(status: int) -> bool:
-    """Whether a later attempt may get another answer than this status: 5xx, 408, 429."""
+    """Return whether a status is transient: 5xx, 408, 429."""
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on."""
+    """Yield an error, its cause, the cause of that, and so on."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
@@ -39,49 +39,51 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """Return why a request failed, in a few words: of libraries' layers around `Connection refused` the innermost."""
+    """Return why a request failed, in a few words, from the innermost error of the layers of libraries."""
     innermost_first = list(causes(error))[::-1]
     system = next((one.strerror for one in innermost_first if isinstance(one, OSError) and one.strerror), None)
-    if system is None and any("Timeout" in type(one).__name__ for one in innermost_first):  # each library has its own
+    if system is None and any(
+        "Timeout" in type(one).__name__ for one in innermost_first
+    ):  # each library has a class of its own
         system = "no answer in time"
     if system is None and speaks_no_http(error):
-        system = "what answers does not speak HTTP"
+        system = "the answer is not HTTP"
     if system is None and any(type(one).__name__ == "TooManyRedirects" for one in innermost_first):
         system = "it redirects in a circle"
     return str(system or error or type(error).__name__).strip().partition("\n")[0] or type(error).__name__
 
 
 def speaks_no_http(error: BaseException) -> bool:
-    """Whether another kind of program answers. A connection that is closed at once is an OSError, too."""
+    """Return whether the answer is not HTTP. A connection that is closed at once raises an OSError too."""
     return any(isinstance(one, BadStatusLine) and not isinstance(one, OSError) for one in causes(error))
 
 
 def tls_reason(error: BaseException) -> str:
-    """Return why TLS failed in OpenSSL's words, without its codes and the line of its source."""
+    """Return the message of OpenSSL for a TLS failure, without its codes and source line."""
     return re.sub(r"^\[[^]]*\]\s*|\s*\(_ssl\.c:\d+\)$", "", reason(error))
 
 
-def answers(url: str, says: bytes | None = None) -> bool:
-    """Whether an address answers with success.
+def answers(url: str, body: bytes | None = None) -> bool:
+    """Return whether an address answers with status 200.
 
     Args:
         url: the address.
-        says: what else the answer has to be, if anything: another program may be there.
+        body: expected body, which tells the server from another program; None for any.
     """
     try:
         with urllib.request.urlopen(request_to(url), timeout=ASK_SECONDS) as answer:
-            return answer.status == HTTPStatus.OK and (says is None or answer.read(100).strip() == says)
-    except NOBODY:
+            return answer.status == HTTPStatus.OK and (body is None or answer.read(100).strip() == body)
+    except NO_ANSWER:
         return False
 
 
 def request_to(url: str, body: bytes | None = None, method: str | None = None) -> urllib.request.Request:
-    """As Prefect's and MLflow's clients ask: user and password of an address go into a header.
+    """Return a request with user and password of the address in a header, as Prefect and MLflow send them.
 
     Args:
-        url: address; urllib would take the password for a port.
-        body: JSON, which makes it a POST.
-        method: where it is another one.
+        url: address; urllib would read the password as a port.
+        body: JSON; makes the request a POST.
+        method: another method.
     """
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -93,10 +95,10 @@ def request_to(url: str, body: bytes | None = None, method: str | None = None) -
 
 
 def send(url: str, body: object, method: str = "POST") -> Any:
-    """Send JSON, and the JSON that comes back, or None. A server that is busy (503) is asked again, as it asks for.
+    """Send JSON and return the JSON of the answer, or None. Try again while the server is busy (503).
 
     Raises:
-        OSError: nobody is there, or the answer is a refusal.
+        OSError: no server answers, or the answer is an error.
     """
     request = request_to(url, json.dumps(body).encode(), method)
     for wait in BUSY_SECONDS:

@@ -1,4 +1,4 @@
-"""What a run may be told beside its experiment."""
+"""Options of a run beside its experiment."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from taglm_core.pipeline.kinds import Stage
 
 
 class Options(Settings):
-    """How much of the pipeline runs."""
+    """Stages to run and stages to compute again."""
 
-    first: Stage | None = Field(None, description="stages before this one are not run: what they make must be there")
-    refresh: tuple[Stage, ...] = Field((), description="stages that are computed again even if nothing changed")
+    first: Stage | None = Field(None, description="first stage to run; objects of earlier stages must be in the store")
+    refresh: tuple[Stage, ...] = Field((), description="stages to compute again even if nothing changed")
     if_ready: bool = Field(
-        False, description="make nothing of earlier stages: if something that this stage reads is not there yet, the "
-        "run ends at once, as Waiting (runs that triggers start)"
+        False, description="build nothing of earlier stages; end at once as Waiting if an input of this stage is "
+        "missing (for runs that triggers start)"
     )  # fmt: skip
 
     def runs(self, stage: Stage) -> bool:
-        """Whether a stage may run; otherwise its objects are only looked up."""
+        """Return whether a stage runs; if not, its objects are only looked up."""
         return self.first is None or stage.index >= self.first.index
 
     @property
     def at_once(self) -> Options:
-        """The same for the stages before a stage that is ready."""
+        """Return the same options without `if_ready`."""
         return self.model_copy(update={"if_ready": False})
 
     @property
-    def words(self) -> str:
-        """What they add to the name of a run, such as `, from tag, refresh embed`; nothing for the default."""
+    def suffix(self) -> str:
+        """Return the suffix of the name of a run, such as `, from tag, refresh embed`."""
         parts = [] if self.first is None else [f"from {self.first}"]
         parts += [f"refresh {stage}" for stage in self.refresh] + (["if ready"] if self.if_ready else [])
         return "".join(f", {part}" for part in parts)
 
 
-EVERYTHING = Options()  # the default of every flow: all stages, nothing refreshed
+EVERYTHING = Options()  # default of every flow: all stages, no refresh

@@ -1,6 +1,6 @@
-"""What a pipeline's own log says in Prefect's UI: what runs and why, and what came out.
+"""Log lines of the pipeline in Prefect's UI: the plan and the results.
 
-The command line shows both in its own form, so its console leaves out what this logger says.
+The command line prints both itself, so that its console leaves out this logger.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(OVERVIEW)
 
 
 def log_plan(context: PipelineContext, options: Options) -> None:
-    """Log what a run is about to do."""
+    """Log the plan of a run."""
     decisions = context.plan(options.refresh)
     decisions = {name: decision for name, decision in decisions.items() if options.runs(decision.step.stage)}
     for line in what_runs(decisions) or [f"all {len(decisions)} steps are in the store"]:
@@ -30,11 +30,11 @@ def log_plan(context: PipelineContext, options: Options) -> None:
 
 
 def log_outcome(context: PipelineContext, made: Refs) -> None:
-    """Log how well each variant does, or each language model where there are no labels.
+    """Log the scores of each variant, or of each language model without labelled data.
 
     Args:
-        context: of the run.
-        made: all its objects, by step name.
+        context: context of the run.
+        made: all its objects by step name.
     """
     store = context.store
     if "report" not in made:
@@ -46,5 +46,5 @@ def log_outcome(context: PipelineContext, made: Refs) -> None:
     comparison = read_report(store.open(made["report"]).path)
     headers, rows = table_rows(comparison)
     for variant, *figures in rows:
-        said = [f"{name} {figure}" for name, figure in zip(headers[1:], figures, strict=True) if figure != "-"]
-        logger.info("%s on %s: %s", variant, comparison.split, ", ".join(said))
+        scores = [f"{name} {figure}" for name, figure in zip(headers[1:], figures, strict=True) if figure != "-"]
+        logger.info("%s on %s: %s", variant, comparison.split, ", ".join(scores))

@@ -35,12 +35,13 @@ def publish_results(context: PipelineContext, made: Refs) -> None:
         made: all its objects, by step name.
     """
     experiment = context.experiment
-    tracker = open_tracker(experiment, catch_up=False)  # a kill or Ctrl-C while it waits must not lose the outcome
+    tracker = open_tracker(experiment, sync=False)  # a kill or Ctrl-C while it waits must not lose the outcome
     published = tracker.publish(made, prefect_run=flow_run_id())
     wait_for_server()  # Prefect's, which what follows is shown by
-    show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
-    if (found := published.registration) is not None:
-        logger.info("registered %s version %s: %s", found.name, found.version, found.decision)
+    if published is not None:
+        show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
+        if (found := published.registration) is not None:
+            logger.info("registered %s version %s: %s", found["name"], found["version"], found["decision"])
     findings = report_corpora(context, made).findings
     with ignore_prefect_outage():
         _show(experiment, context.store.open(made["report"]), findings)

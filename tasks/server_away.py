@@ -1,4 +1,4 @@
-"""Prefect's server may be away for minutes: a run waits for it where it has something to say that cannot wait."""
+"""Waiting for a Prefect server that is unreachable for minutes, before requests that must not fail."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ PATIENCE, PACE = 1800.0, 5.0  # seconds
 
 
 def wait_for_server(patience: float = PATIENCE) -> None:
-    """Wait until the server answers: the end of a flow and the start of the next are asked of it once, not again.
+    """Wait until the server answers. Prefect sends the end of a flow and the start of the next only once.
 
-    A server that a run has started for itself is not waited for: nobody starts it again.
+    Do not wait for a server that the run started itself, because nothing restarts it.
 
     Args:
-        patience: seconds; then the run goes on, and ends as Prefect sees fit.
+        patience: seconds to wait at most; then the run goes on, and Prefect decides how it ends.
     """
     if not PREFECT_API_URL.value():
         return
-    end, told = time.monotonic() + patience, False
-    while (trouble := _trouble()) is not None and time.monotonic() < end:
-        if not told:
-            logger.warning(
-                "Prefect's server does not answer (%s); waiting for it, %.0f s at most", reason(trouble), patience
-            )
-            told = True
+    end, logged = time.monotonic() + patience, False
+    while (error := _transient_error()) is not None and time.monotonic() < end:
+        if not logged:
+            logger.warning("Prefect's server does not answer (%s); waiting up to %.0f s", reason(error), patience)
+            logged = True
         time.sleep(PACE)
 
 
-def _trouble() -> Exception | None:
-    """What may pass; a server that refuses us answers, and waiting would not change what it says."""
+def _transient_error() -> Exception | None:
+    """Return the error of a health check that waiting may cure; None if the server answers or refuses us."""
     with get_client(sync_client=True) as client:
         error = client.api_healthcheck()
     if isinstance(error, httpx.HTTPStatusError) and not may_pass(error.response.status_code):

@@ -42,7 +42,7 @@ def pipeline_flow(name: str) -> Callable[[Callable[..., Refs]], Flow[..., Refs]]
     Args:
         name: of the flow: a stage, or `pipeline`.
     """
-    run_name = f"{name} {{experiment.name}}{{options.words}}"
+    run_name = f"{name} {{experiment.name}}{{options.suffix}}"
     return flow(name=name, flow_run_name=run_name, validate_parameters=True, persist_result=False)
 
 
@@ -133,7 +133,7 @@ def _conclude(
     """Report what is pending at the end of a run, and announce the objects that were not in the store before."""
     publishes = stage is Stage.TAG and context.experiment.labelled is not None  # and reports what is pending then
     if not publishes and (stage is Stage.TAG or not _is_subflow()):
-        open_tracker(context.experiment).tell_rest()
+        open_tracker(context.experiment).flush()
     wait_for_server()
     new = [ref for ref in made if (ref.kind, ref.digest) not in known]
     if new or stage in options.refresh:

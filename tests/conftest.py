@@ -118,6 +118,12 @@ def repository(monkeypatch: pytest.MonkeyPatch) -> Path:
     return ROOT
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave figures empty, half a second of a processor each, where a test trains much and looks at none."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
     """A file that one process of the session makes, for all processes of pytest-xdist."""
@@ -175,13 +181,13 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
 def empty_tracking_store(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """An sqlite file that four threads opened for the first time at once, each asking for the same experiment."""
     from tasks.tracking.address import resolve_uri
-    from tasks.tracking.connection import Connection
+    from tasks.tracking.client import Client
 
     def write(path: Path) -> None:
         uri, ids = resolve_uri(f"sqlite:///{path}"), []
 
         def first_use() -> None:
-            ids.append(Connection(uri).experiment("taglm/first-use", {"mlflow.note.content": "note {id}"}))
+            ids.append(Client(uri).experiment("taglm/first-use", {"mlflow.note.content": "note {id}"}))
 
         threads = [threading.Thread(target=first_use) for _ in range(4)]
         for thread in threads:

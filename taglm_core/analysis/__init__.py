@@ -1,1 +1,1 @@
-"""Questions about objects that are in the store: corpora, runs compared, taggers and texts measured."""
+"""Analysis of stored objects: corpora, comparisons of runs, dev scores of taggers, perplexity of texts."""

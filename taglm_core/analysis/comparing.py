@@ -1,4 +1,4 @@
-"""Comparing runs that are in the store, whatever experiment they come from."""
+"""Comparison of stored runs of any experiments."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from taglm_core.store.store import Artifact, Store
 
 _EXPERIMENT = re.compile(r"(?P<path>.+\.ya?ml)(?::(?P<variant>.+))?")
 _DIGEST = re.compile(r"[0-9a-f]{6,32}")
-_WAYS = (
-    "a run is EXPERIMENT.yaml:VARIANT (all its seeds), the beginning (6 characters or more) of the object of an "
-    "evaluation or a tagger as `taglm status` shows it, or the id of a tagger's MLflow run"
+_EXPECTED = (
+    "a run is EXPERIMENT.yaml:VARIANT (all its seeds), the beginning (6 characters or more) of the digest of an "
+    "evaluation or tagger as `taglm status` shows it, or the id of a tagger's MLflow run"
 )
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """Evaluations that are compared as one: a variant's seeds, or one tagger.
+    """Evaluations that are compared as one: all seeds of a variant, or one tagger.
 
     Attributes:
-        text: what the user called it.
-        label: a short name.
-        store: where they are.
-        evaluations: by seed.
+        text: the user's name of the run.
+        label: short name.
+        store: store of the evaluations.
+        evaluations: evaluations by seed.
     """
 
     text: str
@@ -45,45 +45,45 @@ class EvaluatedRun:
 
 
 def find_run(text: str, *, split: str, overrides: Sequence[str] = ()) -> EvaluatedRun:
-    """Find what a user calls a run.
+    """Return the run that a user names.
 
     Args:
-        text: as the user wrote it.
-        split: the split it was evaluated on.
-        overrides: settings, as in ``taglm run --set``; ``run.store`` says where runs without an experiment are.
+        text: the name as the user wrote it.
+        split: split of the evaluation.
+        overrides: settings as in ``taglm run --set``; ``run.store`` is the store of runs named without experiment.
 
     Raises:
-        ConfigError: no run, no variant of that name, or several objects that begin like this.
+        ConfigError: the text names no run, no variant, or several objects.
         MissingObject: the run has not been evaluated.
-        DamagedObject: its evaluation is not what it was.
+        DamagedObject: its evaluation is damaged.
     """
     experiment = _EXPERIMENT.fullmatch(text)
     if experiment is not None:
         return _variant(Path(experiment["path"]), experiment["variant"], split, overrides)
     if not _DIGEST.fullmatch(text):
-        raise ConfigError(f"found {text!r}; {_WAYS}")
+        raise ConfigError(f"found {text!r}; {_EXPECTED}")
     return _object(Store(load_experiment(None, overrides).run.store), text, split)
 
 
 def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int | None = None) -> Comparison:
-    """Compare runs on the same sentences with the first one.
+    """Compare runs with the first one, on the same sentences.
 
     Args:
-        runs: two or more.
-        rounds: of randomisation and bootstrap.
-        seed: of their generators; None for the one that experiments take by default.
+        runs: two or more runs.
+        rounds: rounds of randomisation and of the bootstrap.
+        seed: seed of their generators; None for the default of experiments.
 
     Raises:
         ConfigError: a run is given twice.
-        MismatchError: they were evaluated on different sentences.
+        MismatchError: the runs were evaluated on different sentences.
     """
     rows, labels = [], labels_of(runs)
     for label, run in zip(labels, runs, strict=True):
         for number, evaluation in run.evaluations.items():
             rows.append(EvaluationRow.read(label, number, evaluation.path))
-    chance = Experiment().significance.seed if seed is None else seed
+    seed = Experiment().significance.seed if seed is None else seed
     try:
-        return build_comparison(rows, reference=labels[0], rounds=rounds, seed=chance)
+        return build_comparison(rows, reference=labels[0], rounds=rounds, seed=seed)
     except MismatchError as error:
         names = {
             evaluation.path: f"{label}, seed {number}"
@@ -94,7 +94,7 @@ def compare_runs(runs: Sequence[EvaluatedRun], *, rounds: int, seed: int | None 
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
-    """Names for tables: short ones where they tell the runs apart.
+    """Return names for tables: short ones if they differ, else the users' own.
 
     Raises:
         ConfigError: a run is given twice.
@@ -106,10 +106,10 @@ def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
 
 
 def differing_settings(runs: Sequence[EvaluatedRun]) -> dict[str, tuple[str, ...]]:
-    """What the runs were made from, down to the raw files, where they differ: values by setting, one per run.
+    """Return the settings that differ between runs, down to the raw files: one value per run, by setting.
 
-    Seeds are left out; settings of a run are those of its first evaluation. An input that not all of them have is named
-    with its digest and not looked into.
+    The settings of a run are those of its first evaluation. Seeds are left out. An input that some runs lack appears
+    with its digest; its own settings are left out.
     """
     evaluations = [next(iter(run.evaluations.values())).manifest for run in runs]
     taggers = tuple(manifest.recipe.inputs["tagger"] for manifest in evaluations)
@@ -117,12 +117,12 @@ def differing_settings(runs: Sequence[EvaluatedRun]) -> dict[str, tuple[str, ...
 
 
 class _Differences:
-    """Walks the inputs of several objects side by side; equal ones are passed over, and none is told twice."""
+    """Walk over the inputs of several objects in parallel that skips equal inputs and visits none twice."""
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = stores
         self._kinds = {digest: kind for store in stores for kind, digest in store.objects()}
-        self._told: set[tuple[str | None, ...]] = set()
+        self._visited: set[tuple[str | None, ...]] = set()
 
     def of(self, digests: tuple[str, ...], prefix: str = "") -> dict[str, tuple[str, ...]]:
         pairs = zip(self._stores, digests, strict=True)
@@ -134,14 +134,14 @@ class _Differences:
             if len(set(values)) > 1:
                 found[f"{prefix}{name}"] = values
         for role in sorted({role for recipe in recipes for role in recipe.inputs}):
-            # What is read of dev is as what is read of train, and the language models stand beside their embeddings.
+            # Inputs of dev differ as those of train do.
             if role.startswith(("dev/embeddings", "dev/word-vectors")):
                 continue
-            its = tuple(recipe.inputs.get(role) for recipe in recipes)
-            if len(set(its)) == 1 or its in self._told:
+            inputs = tuple(recipe.inputs.get(role) for recipe in recipes)
+            if len(set(inputs)) == 1 or inputs in self._visited:
                 continue
-            self._told.add(its)
-            found |= self._input(role, its, f"{prefix}{role}")
+            self._visited.add(inputs)
+            found |= self._input(role, inputs, f"{prefix}{role}")
         return found
 
     def _input(self, role: str, digests: tuple[str | None, ...], name: str) -> dict[str, tuple[str, ...]]:
@@ -161,8 +161,8 @@ def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[st
     if variant is None and len(names) == 1:
         variant = names[0]
     if variant not in names:
-        asked = f"no variant {variant!r}" if variant else "no variant named"
-        raise ConfigError(f"{path}: {asked}; write {' or '.join(f'{path}:{name}' for name in names)}")
+        problem = f"no variant {variant!r}" if variant else "no variant given"
+        raise ConfigError(f"{path}: {problem}; write {' or '.join(f'{path}:{name}' for name in names)}")
     decisions = plan(store, build_graph(experiment))
     found: dict[int, Artifact] = {}
     for seed in experiment.seeds:
@@ -175,9 +175,9 @@ def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[st
 
 
 def _object(store: Store, start: str, split: str) -> EvaluatedRun:
-    """The newest evaluation on each corpus of the tagger that is meant; there must be one such."""
+    """Return the one evaluation that a digest or MLflow run names; the newest of several on the same corpus."""
     found: dict[tuple[str, str], Ref] = {}
-    for pointer in store.pointers("evaluation"):  # oldest first: of several versions the newest stays
+    for pointer in store.pointers("evaluation"):  # oldest first, so that the newest version wins
         inputs = pointer.recipe.inputs
         tagger, corpus = inputs["tagger"], inputs[f"{pointer.recipe.config['split']}/corpus"]
         if pointer.recipe.config["split"] != split or store.damage("evaluation", pointer.digest) is not None:
@@ -185,13 +185,13 @@ def _object(store: Store, start: str, split: str) -> EvaluatedRun:
         if pointer.digest.startswith(start) or tagger.startswith(start) or _mlflow_run(store, tagger) == start:
             found[tagger, corpus] = Ref("evaluation", pointer.recipe.key, pointer.digest)
     if not found:
-        raise ConfigError(f"nothing evaluated on {split} begins with {start!r} in {store.root}; {_WAYS}")
+        raise ConfigError(f"nothing evaluated on {split} begins with {start!r} in {store.root}; {_EXPECTED}")
     if len(found) > 1:
         several = ", ".join(
             f"{ref.digest[:12]} ({store.manifest('evaluation', ref.digest).label} on corpus {corpus[:12]})"
             for (_, corpus), ref in found.items()
         )
-        raise ConfigError(f"{start!r} may be {several}; write the beginning of one of these")
+        raise ConfigError(f"{start!r} may be {several}; give the beginning of one of these digests")
     evaluation = _open(store, next(iter(found.values())))
     manifest = evaluation.manifest
     name = manifest.label.replace("/evaluation/", ":").removesuffix(f"/{split}")  # experiment:variant/seed-1
@@ -200,14 +200,14 @@ def _object(store: Store, start: str, split: str) -> EvaluatedRun:
 
 
 def _open(store: Store, ref: Ref) -> Artifact:
-    """An object; a damaged one is set aside, so that the next run makes it anew."""
+    """Open an object; set a damaged one aside, so that the next run builds it again."""
     try:
         return store.open(ref)
     except DamagedObject as error:
-        place = store.set_aside(ref.kind, ref.digest, str(error))
+        path = store.set_aside(ref.kind, ref.digest, str(error))
         raise DamagedObject(
-            f"{ref.kind} {ref.digest[:12]} is damaged and was set aside as {place}; `taglm run` of its experiment "
-            "makes it anew"
+            f"{ref.kind} {ref.digest[:12]} is damaged and was set aside as {path}; `taglm run` of its experiment "
+            "builds it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The corpora of an experiment as people look at them: one row a split, and what is suspicious about them."""
+"""Report on the corpora of an experiment: one row per split, and findings about them."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from taglm_core.store.store import Store
 
 logger = logging.getLogger("taglm")
 SAMPLE = 5_000
-"""Sentences of each corpus that are looked at; counts are over all of them."""
+"""Sentences of each corpus that are examined; counts cover all sentences."""
 
 COLUMN_SAMPLE = 1_000
-"""Sentences of the training file in which other columns are looked at."""
+"""Sentences of the training file in which other columns are examined."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusRow:
-    """One corpus as it was read.
+    """One corpus as read.
 
     Attributes:
         split: train, dev, test or text.
-        source: the raw files as the experiment names them, or what it was drawn from.
-        sentences: number of sentences; None where it has not been read yet.
+        source: raw files as the experiment names them, or the files that the corpus was drawn from.
+        sentences: number of sentences; None if the corpus has not been read yet.
         tokens: number of tokens.
         entities: entities by type, most frequent first; empty for text.
         scheme: tag scheme of the files.
         columns: columns of word and tag.
-        first: its first sentence, with the tags of the file.
+        first: first sentence with the tags of the file.
     """
 
     split: str
@@ -63,23 +63,23 @@ class CorpusRow:
 
 @dataclass(frozen=True, slots=True)
 class CorpusReport:
-    """All corpora of an experiment, and the findings about them that it does not accept."""
+    """All corpora of an experiment, and the findings that its settings do not accept."""
 
     rows: tuple[CorpusRow, ...]
     findings: tuple[Finding, ...]
 
     @property
     def stopping(self) -> tuple[Finding, ...]:
-        """Findings that make results meaningless."""
+        """Return the findings that make results meaningless."""
         return tuple(finding for finding in self.findings if finding.stops)
 
 
 def report_corpora(context: PipelineContext, refs: Mapping[str, Ref]) -> CorpusReport:
-    """Report on the stored corpora of an experiment; those that are not stored yet have a row without figures.
+    """Report on the corpora of an experiment; a corpus that is not stored yet has a row without figures.
 
     Args:
-        context: of the experiment.
-        refs: its objects, as far as they are there, by step name.
+        context: context of the experiment.
+        refs: its stored objects by step name.
     """
     experiment, graph, store = context.experiment, context.graph, context.store
     corpora = {split: graph[f"corpus/{split}"] for split in (*experiment.splits, TEXT) if f"corpus/{split}" in graph}
@@ -88,50 +88,48 @@ def report_corpora(context: PipelineContext, refs: Mapping[str, Ref]) -> CorpusR
         for split, step in corpora.items()
         if step.name in refs
     }
-    view = _View(graph, store, refs)
-    rows = tuple(view.row(split, step, samples.get(split)) for split, step in corpora.items())
+    reader = _Reader(graph, store, refs)
+    rows = tuple(reader.row(split, step, samples.get(split)) for split, step in corpora.items())
     if STATISTICS not in refs or samples.keys() != corpora.keys():
         return CorpusReport(rows, ())
-    found = judge(view.facts(corpora, samples), view.columns(corpora.get(TRAIN)))
-    found += view.scheme_doubt()
+    found = judge(reader.facts(corpora, samples), reader.columns(corpora.get(TRAIN)))
+    found += reader.scheme_doubt()
     accepted = {
         False: experiment.labelled.accept if experiment.labelled else (),
         True: experiment.unlabelled.accept if experiment.unlabelled else (),
     }
     kept = (finding for finding in found if finding.name not in accepted[finding.split == TEXT])
-    return CorpusReport(rows, tuple(view.located(finding, corpora[finding.split]) for finding in kept))
+    return CorpusReport(rows, tuple(reader.located(finding, corpora[finding.split]) for finding in kept))
 
 
 def refuse_meaningless(report: CorpusReport) -> None:
-    """Stop where results would be meaningless.
+    """Refuse corpora on which results would be meaningless.
 
     Raises:
-        CorpusRefused: with each such finding, what settles it, and how to go on all the same.
+        CorpusRefused: lists each such finding with its remedy and the setting that accepts it.
     """
     if report.stopping:
         raise CorpusRefused(
-            "\n".join(["the corpora were read, but cannot be used like this:", *map(line, report.stopping)])
+            "\n".join(["the corpora were read, but cannot be used like this:", *map(finding_text, report.stopping)])
         )
 
 
-def line(finding: Finding) -> str:
-    """A finding in one line: where, what, the remedy, and the setting that accepts it."""
+def finding_text(finding: Finding) -> str:
+    """Return a finding in one line: file and line, fault, remedy, and the setting that accepts it."""
     section = "unlabelled" if finding.split == TEXT else "labelled"
     where = f"{finding.where}: " if finding.where else ""
-    accept = f"; if it is as it should be: {section}.accept=[{finding.name}]"
+    accept = f"; if this is intended: {section}.accept=[{finding.name}]"
     return f"{where}{finding.what}; {finding.remedy}{accept}"
 
 
-class _View:
-    """Looks into the objects of an experiment."""
+class _Reader:
+    """Reader of the stored corpora of an experiment."""
 
     def __init__(self, graph: Graph, store: Store, refs: Mapping[str, Ref]) -> None:
         self._graph, self._store, self._refs = graph, store, refs
 
     def row(self, split: str, step: Step, sample: Sequence[StoredSentence] | None) -> CorpusRow:
-        """The row of one corpus."""
-        source = self._source(step)
-        row = CorpusRow(split, source)
+        row = CorpusRow(split, self._source(step))
         if sample is None:
             return row
         counts = self._counts(step)
@@ -146,7 +144,7 @@ class _View:
         )
 
     def facts(self, corpora: Mapping[str, Step], samples: Mapping[str, list[StoredSentence]]) -> dict[str, SplitFacts]:
-        """What is judged, by split."""
+        """Return, by split, the facts that findings are judged by."""
         statistics = self._json(STATISTICS, "statistics.json")
         found = {}
         for split, step in corpora.items():
@@ -166,12 +164,12 @@ class _View:
         return found
 
     def columns(self, train: Step | None) -> TagColumns | None:
-        """The columns of the training file, if there are several that could hold the tags."""
+        """Return the columns of the training file that could hold tags; None if the column of the tags is certain."""
         if train is None:
             return None
         step = self._first_source(train)
         if "columns" not in step.config or not step.files or step.config["columns"]["tag"] != -1:
-            return None  # generated, or the user has chosen
+            return None  # generated, or chosen by the user
         paths, usual = step.raw_files_of("file"), self._layout(step)
         widths = Counter(len(usual.split(text)) for _, text in islice(open_text(paths[0]), COLUMN_SAMPLE))
         width = max(widths, key=lambda columns: (columns > 0, widths[columns]))
@@ -179,7 +177,7 @@ class _View:
         return TagColumns(width - 1, {number: types for number, types in entities.items() if types})
 
     def scheme_doubt(self) -> list[Finding]:
-        """What the tags of the files leave open about their scheme."""
+        """Return a finding if the tags of the files leave their scheme in doubt."""
         if "scheme" not in self._refs:
             return []
         doubt = self._json("scheme", "evidence.json").get("doubt")
@@ -188,7 +186,7 @@ class _View:
         return [Finding(FindingName.SCHEME_DOUBT, TRAIN, doubt, "look at the tags of these lines")]
 
     def located(self, finding: Finding, step: Step) -> Finding:
-        """The finding with the file and line of the sentence that shows it."""
+        """Return a finding with the file and line of its sentence."""
         if finding.sentence is None or "file" not in step.files:
             return finding
         if "columns" not in step.config:
@@ -198,15 +196,15 @@ class _View:
         return finding if shown is None else replace(finding, where=f"{shown.path}:{shown.line}")
 
     def _first_source(self, step: Step) -> Step:
-        """The corpus that a split was drawn from, or itself."""
+        """Return the step of the corpus that a split was drawn from; the step itself if it was not drawn."""
         while "source" in step.inputs:
             step = self._graph[step.inputs["source"]]
         return step
 
     def _source(self, step: Step) -> str:
         first = self._first_source(step)
-        named = first.files.get("file") or f"demo:{first.config.get('demo_file', '').partition('.')[0]}"
-        return named if first is step else f"drawn from {named}"
+        source = first.files.get("file") or f"demo:{first.config.get('demo_file', '').partition('.')[0]}"
+        return source if first is step else f"drawn from {source}"
 
     def _scheme(self, step: Step) -> str:
         config, inputs = self._first_source(step).config, self._first_source(step).inputs
@@ -219,7 +217,7 @@ class _View:
         return "" if columns is None else f"word {columns['word']}, tag {columns['tag']}"
 
     def _layout(self, step: Step) -> Columns:
-        """Where a labelled file has its columns, and how they are separated and its tags written."""
+        """Return the columns of a labelled file, their separator and the notation of its tags."""
         unusual = self._counts(step).get("layout", {})
         layout = Layout.from_dict({"scheme": "bioes", **unusual})
         columns = step.config["columns"]
@@ -234,7 +232,7 @@ class _View:
 
 
 def _types_of_column(paths: Sequence[Path], columns: Columns) -> dict[str, int]:
-    """Entities by type if a column held the tags; none if its values are no tags."""
+    """Return entities by type if the column held the tags; none if its values are no tags."""
     found: Counter[str] = Counter()
     reader = ConllReader(paths, columns)
     for sentence in islice(reader, COLUMN_SAMPLE):
@@ -245,7 +243,7 @@ def _types_of_column(paths: Sequence[Path], columns: Columns) -> dict[str, int]:
 
 
 def _shown(sentence: StoredSentence, longest: int = 12) -> str:
-    """The first words of a sentence; tokens with entity tags have them behind a slash."""
+    """Return the first words of a sentence, entities with their tag behind a slash."""
     tags = sentence.source_tags or ("O",) * len(sentence.tokens)
     words = [word if tag == "O" else f"{word}/{tag}" for word, tag in zip(sentence.tokens, tags, strict=True)]
     return " ".join(words[:longest]) + (" ..." if len(words) > longest else "")

@@ -1,6 +1,6 @@
-"""Measuring a trained tagger on a dev split that it was not made with, so that two taggers compare.
+"""Dev scores of two taggers on a common dev split, which may differ from the one they were trained with.
 
-All that a tagger reads of the split is made as for any evaluation, in the store: what is there already is reused.
+Embeddings, word vectors and evaluations of the split are built as for any evaluation; stored ones are reused.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ logger = logging.getLogger("taglm")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two taggers on the same sentences of a dev split.
+    """Scores of two taggers on the same sentences of a dev split.
 
     Attributes:
-        f1: micro F1 of each, between 0 and 1.
-        sentences: that both were measured on: those that neither was trained on.
-        of: sentences of the split.
+        f1: micro F1 of each tagger, between 0 and 1.
+        sentences: number of sentences compared; neither tagger was trained on them.
+        of: number of sentences of the split.
     """
 
     f1: tuple[float, float]
@@ -46,23 +46,23 @@ class Comparison:
 
 
 def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str) -> Comparison:
-    """Measure two taggers on one dev split, leaving out the sentences that one of them was trained on.
+    """Score two taggers on one dev split, without the sentences that one of them was trained on.
 
     Args:
-        experiment: whose store is used, and how things run.
+        experiment: experiment that gives the store and the `run` section.
         taggers: digests of the taggers.
         corpus: digest of the dev corpus.
 
     Raises:
-        MissingObject: one of the taggers is not in the store any more, or something that it reads is not.
-        TagLMError: it cannot be measured.
+        MissingObject: a tagger or one of its inputs is no longer in the store.
+        TagLMError: a tagger cannot be evaluated.
     """
-    # seqeval and pyarrow take a second to import, and most runs compare nothing
+    # imported here: seqeval and pyarrow take a second, and most runs compare nothing
     from taglm_core.corpus.parquet import read_corpus
     from taglm_core.evaluation.predictions import read_predictions
     from taglm_core.evaluation.scores import score
 
-    context = PipelineContext(experiment, Graph([]))  # what is made here are no steps of the experiment
+    context = PipelineContext(experiment, Graph([]))  # the steps below belong to no experiment
     store = context.store
     measured = [_measured(store, digest) for digest in taggers]
     try:
@@ -79,8 +79,8 @@ def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str
     fair = [number for number, sentence in enumerate(tokens) if tuple(sentence) not in seen]
     if not any(tag != "O" for number in fair for tag in gold[number]):
         raise MissingObject(
-            f"dev split {corpus[:10]} has {len(fair):,} sentences that neither tagger was trained on, and no entity in "
-            "them; a comparison needs sentences that are new to both"
+            f"dev split {corpus[:10]} has {len(fair):,} sentences that neither tagger was trained on, and they hold no "
+            "entity; a comparison needs sentences that are new to both taggers"
         )
     first, second = (
         score([gold[number] for number in fair], [one.predicted[number] for number in fair]).micro.f1 for one in found
@@ -89,14 +89,14 @@ def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str
 
 
 def _measured(store: Store, digest: str) -> Artifact:
-    """The tagger whose dev figures count: of one that was trained on dev as well, its forerunner on train alone."""
+    """Return the tagger to score on dev; for a tagger trained on train and dev, its forerunner trained on train."""
     tagger = _object(store, "tagger", digest)
     alone = tagger.manifest.recipe.inputs.get(TRAIN_ONLY)
     return tagger if alone is None else _object(store, "tagger", alone)
 
 
 def _evaluate(context: PipelineContext, tagger: Artifact, corpus: str) -> Artifact:
-    """The evaluation of a tagger on a dev corpus, made if it is not there."""
+    """Return the evaluation of a tagger on a dev corpus; build it if it is missing."""
     store = context.store
     found = _known_evaluation(store, tagger.ref.digest, corpus)
     if found is not None:
@@ -104,12 +104,12 @@ def _evaluate(context: PipelineContext, tagger: Artifact, corpus: str) -> Artifa
     _object(store, "corpus", corpus)
     inputs = {TAGGER: ("tagger", tagger.ref.digest), DEV_CORPUS: ("corpus", corpus)}
     name = f"{tagger.manifest.label.partition('/')[2].removeprefix('tagger/')}/{corpus[:10]}"
-    inputs |= {role: (ref.kind, ref.digest) for role, ref in _readings(context, tagger, corpus, name)}
+    inputs |= {role: (ref.kind, ref.digest) for role, ref in _inputs(context, tagger, corpus, name)}
     return store.open(_make(context, Step(f"evaluation/{name}", "evaluation", {"split": _DEV}, objects=inputs)))
 
 
 def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None:
-    """The evaluation, if it is in the store, whether what it was made from is there or not."""
+    """Return the evaluation if it is in the store, whether its inputs are or not."""
     wanted = {"tagger": tagger, DEV_CORPUS: corpus}
     for pointer in store.pointers("evaluation"):
         recipe = pointer.recipe
@@ -120,8 +120,8 @@ def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None
     return None
 
 
-def _readings(context: PipelineContext, tagger: Artifact, corpus: str, name: str) -> Iterator[tuple[str, Ref]]:
-    """Yield what a tagger reads of a dev corpus, by role: language models, their embeddings, and word vectors."""
+def _inputs(context: PipelineContext, tagger: Artifact, corpus: str, name: str) -> Iterator[tuple[str, Ref]]:
+    """Yield role and object of the inputs of an evaluation: language models, embeddings, word vectors."""
     facts = read_json(tagger.path / "config.json") or {}
     embedding = EmbeddingConfig.model_validate(facts.get("embedding", {})).model_dump(mode="json")
     inputs = recipe_inputs(tagger.manifest.recipe)
@@ -139,23 +139,23 @@ def _readings(context: PipelineContext, tagger: Artifact, corpus: str, name: str
 
 
 def _vectors(context: PipelineContext, tagger: Artifact, vectors: str, corpus: str, name: str) -> Ref:
-    """Return the words of a corpus in the vector file that a tagger was trained with.
+    """Return the word vectors of a corpus, read from the vector file that a tagger was trained with.
 
     Args:
-        context: where the store is, and how things run.
+        context: context that gives the store and the `run` section.
         tagger: the tagger.
-        vectors: digest of the word vectors that it was trained with.
+        vectors: digest of the word vectors that the tagger was trained with.
         corpus: digest of the dev corpus.
-        name: for the step.
+        name: name of the evaluation, part of the name of the step.
 
     Raises:
-        MissingObject: that file is not where it was, and nothing in the store was read from it for this corpus.
+        MissingObject: the file is gone or changed, and the store holds no vectors of it for this corpus.
     """
     store = context.store
     read = _object(store, "word-vectors", vectors).manifest.recipe
     wanted = read.inputs[VECTORS]
     known = store.find(Recipe("word-vectors", KINDS["word-vectors"].version, {}, {"corpus": corpus, VECTORS: wanted}))
-    if known is not None:  # another tagger has read it
+    if known is not None:  # built for another tagger
         return known
     paths = dict.fromkeys([*_vector_files(tagger.manifest.made.get("experiment")), *_vector_files(context.experiment)])
     for path in paths:
@@ -169,26 +169,26 @@ def _vectors(context: PipelineContext, tagger: Artifact, vectors: str, corpus: s
             return _make(context, step)
     raise MissingObject(
         f"the file of word vectors that the tagger was trained with is gone or has changed ({', '.join(paths)}); "
-        "put it back there"
+        "restore it"
     )
 
 
 def _vector_files(settings: Any) -> list[str]:
-    """Files of word vectors that an experiment names, given as itself or as a manifest keeps it."""
+    """Return the files of word vectors of an experiment, given as such or as JSON from a manifest."""
     try:
         graph = build_graph(settings if isinstance(settings, Experiment) else Experiment.model_validate(settings))
-    except (ValueError, TagLMError):  # made by another version of the program
+    except (ValueError, TagLMError):  # another version of the program wrote it
         return []
     return [step.files[VECTORS] for step in graph.values() if step.kind == "word-vectors"]
 
 
 def _make(context: PipelineContext, step: Step) -> Ref:
-    """Return the object of a step whose inputs are all in the store, made if it is not there."""
+    """Return the object of a step whose inputs are all in the store; build it if it is missing."""
     request = context.request(step, {})
     found = context.store.find(request.recipe)
     if found is not None:
         return found
-    logger.info("%s: started, so that two taggers can be compared on one dev split", step.name)
+    logger.info("%s: started, to compare two taggers on one dev split", step.name)
     made = make(context.store, request, _log_messages(step.name))
     clear_work(context.store, request.recipe)
     return made
@@ -204,14 +204,14 @@ def _log_messages(step: str) -> Callable[[list[Event], int], None]:
 
 
 def _object(store: Store, kind: str, digest: str) -> Artifact:
-    """An object by its content.
+    """Open an object by kind and digest.
 
     Raises:
-        MissingObject: it is not in the store.
-        DamagedObject: it is not whole.
+        MissingObject: the object is not in the store.
+        DamagedObject: the object is damaged.
     """
     try:
         manifest = store.manifest(kind, digest)
     except MissingObject as error:
-        raise MissingObject(f"{kind} {digest[:12]} is not in {store.root} any more") from error
+        raise MissingObject(f"{kind} {digest[:12]} is no longer in {store.root}") from error
     return store.open(Ref(kind, manifest.recipe.key, digest, manifest.counts))

@@ -1,4 +1,4 @@
-"""Perplexity of a text file under the trained language models of an experiment."""
+"""Perplexity of a text under the trained language models of an experiment."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from taglm_core.training.devices import open_device, reserved
 
 @dataclass(frozen=True, slots=True)
 class DirectionScore:
-    """A text under one direction of a language model.
+    """Score of a text under one direction of a language model.
 
     Attributes:
         direction: forward or backward.
-        text: the text's score.
-        heldout: metrics of the model's own held-out text, by name, as they stand in its manifest.
+        text: score of the text.
+        heldout: metrics of the model on its own held-out text, by name, from its manifest.
     """
 
     direction: Direction
@@ -38,23 +38,23 @@ class DirectionScore:
 
 
 def text_perplexity(experiment: Experiment, text: str, lm: str | None, *, command: str) -> Iterator[DirectionScore]:
-    """Score a text with every direction of one language model, one after the other.
+    """Yield the score of a text under each direction of one language model.
 
     Args:
-        experiment: whose language models are meant; they must be trained.
-        text: file, folder or glob of tokenised sentences, one a line; compressed files are read.
-        lm: name of the language model; None where the experiment has one only.
-        command: what trains them, for a message.
+        experiment: experiment of the language model.
+        text: file, folder or glob of tokenised sentences, one per line; compressed files are read.
+        lm: name of the language model; None if the experiment has only one.
+        command: command that trains it, for a message.
 
     Raises:
-        ConfigError: no such language model, or more than one to choose from.
-        InputError: the text is missing, cannot be read, or holds no sentence.
+        ConfigError: there is no such language model, or several and no name was given.
+        InputError: the text is missing, unreadable, or without sentences.
         MissingObject: the language model is not trained yet.
     """
     name = _choose(experiment, lm)
     files = resolve_files(Path(text))
     if next(read_text(files), None) is None:
-        raise InputError(text, None, "no sentence", "at least one tokenised sentence a line", "check the file")
+        raise InputError(text, None, "no sentence", "one tokenised sentence per line", "check the file")
     store = Store(experiment.run.store)
     models = _models(resolve_bases(store, experiment).experiment, store, name, command)
     device = open_device(experiment.run.device, experiment.run.threads)
@@ -71,13 +71,13 @@ def _choose(experiment: Experiment, wanted: str | None) -> str:
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted not in names:
-        found = "none is named" if wanted is None else f"there is no {wanted!r}"
+        found = "no name given" if wanted is None else f"there is no {wanted!r}"
         raise ConfigError(f"--lm: {found}; the language models of the experiment are {', '.join(names) or 'none'}")
     return wanted
 
 
 def _models(experiment: Experiment, store: Store, name: str, command: str) -> dict[Direction, Ref]:
-    """The trained models by direction; only what they depend on is looked at."""
+    """Return the trained models by direction; plan only the steps that they depend on."""
     graph = build_graph(experiment)
     steps = {way: language_model_name(name, way) for way in experiment.language_models[name].directions}
     needed = set(steps.values()).union(*(graph.above(step) for step in steps.values()))

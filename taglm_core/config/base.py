@@ -1,4 +1,4 @@
-"""Base of all configuration records (frozen, unknown keys refused), and laying settings over others."""
+"""Base class of the configuration records, and merging of settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Base of every configuration record."""
+    """Base of all configuration records: frozen, unknown keys refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
@@ -18,23 +18,25 @@ class Settings(BaseModel):
 
 
 def home_expanded(path: Path) -> Path:
-    """Return a path of a user's settings with `~` replaced by the home folder.
+    """Return a path with `~` replaced by the home folder.
 
     Raises:
-        ValueError: the home folder is not known, or the path begins with a variable of the shell.
+        ValueError: the home folder is unknown, or the path begins with a shell variable.
     """
     if str(path).startswith("$"):
-        raise ValueError(f"found {str(path)!r}; variables are not replaced in settings; write the whole path, or ~/...")
+        raise ValueError(
+            f"found {str(path)!r}; shell variables are not expanded in settings; write the whole path, or ~/..."
+        )
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise ValueError(f"found {str(path)!r}, and nobody knows that home folder; write the whole path") from error
+        raise ValueError(f"found {str(path)!r}, whose home folder is unknown; write the whole path") from error
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `changes` over `base`: sections key by key, everything else replaced whole.
+    """Merge `changes` into `base`: sections key by key, all other values as a whole.
 
-    A section whose `kind` changes is replaced whole too: the fields of one kind mean nothing in another.
+    A section whose `kind` changes is replaced as a whole, because the fields of one kind mean nothing in another.
     """
     merged = dict(base)
     for key, value in changes.items():
@@ -51,10 +53,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def over_preset(given: Any, presets: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None = None) -> Any:
-    """Lay settings over the preset they name, and that over `base`; return settings without a preset unchanged.
+    """Return settings merged into the preset that they name, and that into `base`; without preset into `base` alone.
 
     Raises:
-        ValueError: there is no such preset.
+        ValueError: the preset does not exist.
     """
     if not isinstance(given, Mapping) or given.get("preset") is None:
         return given if base is None else merge(base, given)

@@ -1,4 +1,4 @@
-"""Configuration of the corpora: the demo generator, the labelled splits and the unlabelled text."""
+"""Configuration of the corpora: demo generator, labelled splits, unlabelled text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEMO_FILES = {"train": "train.conll", "dev": "dev.conll", "test": "test.conll", 
 
 
 class TagScheme(StrEnum):
-    """Scheme of the tags in the source files; `auto` finds it over all splits together."""
+    """Notation of entities in the source files; `auto` infers it from all splits together."""
 
     AUTO = "auto"
     IOB1 = "iob1"
@@ -30,7 +30,7 @@ class TagScheme(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> TagScheme | None:
-        """Take the other names by which people know a scheme, in any case."""
+        """Accept other common names of a scheme, in upper or lower case."""
         name = str(value).lower()
         other = _SCHEME_NAMES.get(name, name)
         return next((scheme for scheme in cls if scheme == other), None)
@@ -43,7 +43,7 @@ _SCHEME_NAMES = {
 
 
 class ColumnSeparator(StrEnum):
-    """Separator of columns; `auto` finds it over all splits together."""
+    """Separator of columns; `auto` infers it from all splits together."""
 
     AUTO = "auto"
     TAB = "tab"
@@ -51,7 +51,7 @@ class ColumnSeparator(StrEnum):
 
 
 class FindingName(StrEnum):
-    """Names of findings about corpora (`taglm_core/corpus/findings.py`), most harmful first."""
+    """Findings about corpora (`taglm_core/corpus/findings.py`), most harmful first."""
 
     SAME_COLUMN = "same-column"
     NUMBERED_WORDS = "numbered-words"
@@ -98,7 +98,7 @@ class Columns(Settings):
 
 
 class LabelledConfig(Settings):
-    """The labelled corpora: CoNLL column files, one per split."""
+    """Labelled corpora: CoNLL column files, one per split."""
 
     name: str = Field("demo", pattern=_NAME, description="name of the data set in MLflow and reports")
     train: str = Field("demo:train", description="file, folder or glob (.gz and .zst are read), or demo:train")
@@ -110,45 +110,43 @@ class LabelledConfig(Settings):
         "space (any run of spaces and tabs), or auto: space where that reads all files, else tab"
     )  # fmt: skip
     scheme: TagScheme = Field(
-        TagScheme.AUTO, description="tag scheme of the files (bioes is BILOU, BMES and BMEWO as well); io also reads "
-        "types without prefixes, and reads adjacent entities of one type as one"
+        TagScheme.AUTO, description="tag scheme of the files (bioes includes BILOU, BMES and BMEWO); io also reads "
+        "types without prefixes, and joins adjacent entities of one type"
     )  # fmt: skip
     strict: bool = Field(
         False,
-        description="refuse tags that break their scheme, instead of a warning and conlleval's reading",
+        description="refuse tags that break their scheme; otherwise warn and read them as conlleval does",
     )
     dev_sentences: int | None = Field(None, ge=1, description="sentences drawn from train as dev where dev is null")
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of the training sentences kept (after dev)")
     sample_seed: int = Field(1, ge=0, description="seed of both draws")
-    accept: tuple[FindingName, ...] = Field(
-        (), description="findings about the labelled corpora that are as they should be"
-    )
+    accept: tuple[FindingName, ...] = Field((), description="names of findings about the labelled corpora to accept")
 
     @model_validator(mode="before")
     @classmethod
     def _dev_is_drawn(cls, given: Any) -> Any:
-        """Take `dev_sentences` alone to mean that dev is drawn."""
+        """Take `dev_sentences` without `dev` as a dev set that is drawn from train."""
         drawn = isinstance(given, Mapping) and "dev" not in given and given.get("dev_sentences") is not None
         return {**given, "dev": None} if drawn else given
 
     @model_validator(mode="after")
     def _dev_comes_from_somewhere(self) -> LabelledConfig:
         if (self.dev is None) == (self.dev_sentences is None):
-            raise ValueError("give either dev (a path) or dev_sentences (with dev: null), not both and not neither")
+            raise ValueError("give either dev (a path) or dev_sentences (with dev: null), one of the two")
         return self
 
     def reading(self) -> dict[str, Any]:
-        """Return how the files are read, for the configuration of steps, as far as it is not the usual way."""
+        """Return the settings of reading that differ from the defaults, for the config of steps."""
         separator = {} if self.separator is ColumnSeparator.AUTO else {"separator": str(self.separator)}
         return {**separator, **({"strict": True} if self.strict else {})}
 
     def splits(self) -> dict[str, str | None]:
-        """Return the path of each split; None for a dev set drawn from train, and for a missing test set."""
+        """Return the path of each split; None for a dev set drawn from train and for a missing test set."""
         return {"train": self.train, "dev": self.dev, "test": self.test}
 
 
 class UnlabelledConfig(Settings):
-    """The text the language models learn from: pre-tokenised, one sentence a line."""
+    """Text for the language models: pre-tokenised, one sentence per line."""
 
     name: str = Field("demo", pattern=_NAME, description="name of the text in MLflow")
     path: str = Field("demo:text", description="file, folder or glob (.gz and .zst are read), or demo:text")
@@ -156,19 +154,18 @@ class UnlabelledConfig(Settings):
         0.01, gt=0, lt=0.5, description="share of sentences held out, by hash of the sentence"
     )
     shards: int | None = Field(
-        None, ge=1, le=400, description="shards the training sentences are scattered into, of which one at a time is "
-        "shuffled in memory; null: 16, and more for more than 64 million tokens"
+        None, ge=1, le=400, description="shards of the training sentences, each shuffled in memory by itself; null: "
+        "16, and more above 64 million tokens"
     )  # fmt: skip
     passage_sentences: int = Field(
-        1, ge=1, description="consecutive sentences that are read as they stand, one after the other; 1: each sentence "
-        "is shuffled by itself. More of them teach language models what embedding.context: document reads out, where "
-        "the text is in order"
+        1, ge=1, description="consecutive sentences that stay together in shuffling; 1: each sentence is shuffled by "
+        "itself. Longer passages fit embedding.context: document if the text is in order"
     )  # fmt: skip
 
-    accept: tuple[FindingName, ...] = Field((), description="findings about the text that are as they should be")
+    accept: tuple[FindingName, ...] = Field((), description="names of findings about the text to accept")
 
     def order(self) -> dict[str, int]:
-        """Return the order of sentences, for the configuration of steps, if it is not the usual one."""
+        """Return the settings of sentence order that differ from the defaults, for the config of steps."""
         return {"passage_sentences": self.passage_sentences} if self.passage_sentences > 1 else {}
 
 
@@ -177,22 +174,22 @@ _REMEDIES = {
     "labelled.dev": "name the CoNLL file with the development sentences, or set labelled.dev_sentences=1000 to draw "
     "them from train",
     "labelled.test": "name the CoNLL file with the test sentences, or set labelled.test=null for no test figures",
-    "unlabelled.path": "name the text that the language models learn from",
+    "unlabelled.path": "name the text for the language models",
 }
 
 
 def complete_sources(settings: Any) -> Any:
-    """Return settings that name every source or set it to null, if one of them is the user's own.
+    """Return settings in which every source is given or null, if the user gave any source.
 
-    The demo's sources are defaults for an experiment that names no other source. An experiment with text alone trains
-    language models; one with labels alone trains taggers without any. Labelled data without a name of its own has the
-    experiment's.
+    The demo corpus is the default only of experiments without sources. An experiment with text alone trains language
+    models; one with labelled data alone trains taggers without them. Labelled data without a name gets the name of the
+    experiment.
 
     Args:
-        settings: settings of an experiment, as written.
+        settings: settings of an experiment as written.
 
     Raises:
-        ValueError: a split or the text is not named. The message has a line for each.
+        ValueError: a split or the text is missing. The message has one line for each.
     """
     if not isinstance(settings, Mapping):
         return settings
@@ -215,8 +212,8 @@ def complete_sources(settings: Any) -> Any:
         raise ValueError("\n  ".join([*lines, *(f"{name}: unknown key" for name in unknown)]))
     if "labelled" not in settings and settings.get("variants") is not None:
         raise ValueError(
-            "labelled: missing, and the variants learn from it; name labelled.train, labelled.dev and labelled.test, "
-            "or set labelled=null to train language models alone"
+            "labelled: missing, but variants are given; name labelled.train, labelled.dev and labelled.test, or set "
+            "labelled=null to train language models alone"
         )
     settings = {"labelled": None, "unlabelled": None, **settings}
     name = settings.get("name")
@@ -226,7 +223,7 @@ def complete_sources(settings: Any) -> Any:
 
 
 def _given(section: Any) -> Mapping[str, Any]:
-    """Return what a section sets itself, without defaults."""
+    """Return the settings that a section gives itself, without defaults."""
     if isinstance(section, BaseModel):
         return {name: getattr(section, name) for name in section.model_fields_set}
     return section if isinstance(section, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Configuration of the embeddings: which states of a language model are stored, and in which precision."""
+"""Configuration of the embeddings of language models."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from taglm_core.config.base import Settings
 
 
 class Context(StrEnum):
-    """The text over which a language model's state is carried."""
+    """Range over which the state of a language model is carried."""
 
     SENTENCE = "sentence"
     DOCUMENT = "document"
 
 
 def _layers_as_written(given: object) -> object:
-    """Refuse here what pydantic would refuse with a message about unions."""
+    """Refuse invalid values with a plain message, before pydantic reports on each member of the union."""
     if given in ("top", "all"):
         return given
     if isinstance(given, list | tuple) and given and all(type(layer) is int and layer >= 1 for layer in given):
@@ -27,25 +27,26 @@ def _layers_as_written(given: object) -> object:
 
 
 class EmbeddingConfig(Settings):
-    """Which LM states are stored, and in which precision."""
+    """Selection, precision and context of the stored LM states."""
 
     layers: Annotated[Literal["top", "all"] | tuple[int, ...], BeforeValidator(_layers_as_written)] = Field(
-        "top", description="layers of the language model that are kept side by side: top, all, or a list counted from "
-        "1; of several the tagger learns a mix"
+        "top", description="layers of the language model to store: top, all, or a list counted from 1; the tagger "
+        "learns a mix of several"
     )  # fmt: skip
     precision: Literal["float16", "float32", "int8"] = Field(
-        "float16", description="of the kept numbers; int8 is scaled by the largest number of each vector"
+        "float16", description="number format of the stored states; int8 is scaled by the largest number of each vector"
     )
     context: Context = Field(
-        Context.SENTENCE, description="sentence: each is read by itself, identical ones once; document: the state is "
-        "carried over the sentences of a document"
+        Context.SENTENCE, description="sentence: read each sentence by itself, identical ones once; document: carry "
+        "the state over the sentences of a document"
     )  # fmt: skip
     token_map: dict[str, str] = Field(
-        default_factory=dict, description="task token -> LM token, where the two texts write quotes or brackets apart"
+        default_factory=dict,
+        description="task token -> LM token, for quotes or brackets that the two texts write differently",
     )
-    shard_tokens: int = Field(32_768, ge=1, description="tokens after which a shard, a unit of work, is full")
+    shard_tokens: int = Field(32_768, ge=1, description="tokens per shard, the unit of work")
     batch_sentences: int = Field(
-        128, ge=1, description="sentences (or documents) read side by side inside a shard (part of the bits)"
+        128, ge=1, description="sentences (or documents) per batch inside a shard; changes the bits"
     )
 
     @field_validator("layers")

@@ -1,4 +1,4 @@
-"""The whole configuration of one experiment."""
+"""Configuration of an experiment."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ _SQLITE = "sqlite:///"
 
 
 class SignificanceConfig(Settings):
-    """Tests of differences between variants."""
+    """Significance tests of differences between variants."""
 
     rounds: int = Field(10_000, ge=100, description="rounds of approximate randomisation and bootstrap")
-    seed: int = Field(1, ge=0, description="of their generators")
+    seed: int = Field(1, ge=0, description="seed of both")
 
 
 class RunConfig(Settings):
-    """How and where things run. These settings are in no key, because they change no number beyond rounding.
+    """Devices, processes, intervals, store and tracking of a run. No key contains any of these settings.
 
-    (Threads and ranks change the order of float additions, the precision changes rounding, and each rank draws its own
-    dropout; every manifest records them.)
+    Threads, ranks and precision may change rounding and the draws of dropout; every manifest records them.
     """
 
     store: Path = Field(Path("data/store"), description="folder of the store")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device of training")
     device_share: int = Field(
-        1, ge=1, description="trainings side by side on one CUDA device; taggers and language models leave half of it "
-        "idle or more, so raise it as far as its memory goes, the same for all runs of a machine"
+        1, ge=1, description="trainings side by side on one CUDA device, the same for all runs of a machine; one alone "
+        "leaves half of the device idle or more, so raise this as far as its memory allows"
     )  # fmt: skip
     ranks: int | None = Field(
-        None, ge=1, description="processes that train one language model together, each with its share of the "
-        "streams; null: one a CUDA device where there are some (as many as share the streams equally), otherwise one"
+        None, ge=1, description="processes that train one language model together, each with an equal share of the "
+        "streams; null: one per CUDA device (as many as divide the streams), or one without CUDA"
     )  # fmt: skip
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
-        "auto", description="what models multiply in while training; auto: bfloat16 for language models on CUDA "
-        "devices that have it, float32 elsewhere and for taggers. Weights, losses and scores are float32 in any case"
+        "auto", description="precision of multiplications in training; auto: bfloat16 for language models on CUDA "
+        "devices that support it, else float32. Weights, losses and scores are always float32"
     )  # fmt: skip
-    compile: bool = Field(False, description="torch.compile for the parts of a language model that gain by it")
+    compile: bool = Field(False, description="use torch.compile for the parts of a language model that it speeds up")
     threads: int = Field(1, ge=1, description="threads of one training or embedding process")
-    workers: int | None = Field(None, ge=1, description="training processes side by side; null: one a core")
+    workers: int | None = Field(None, ge=1, description="training processes side by side; null: one per core")
     checkpoint_seconds: float = Field(60.0, ge=0, description="time between checkpoints")
-    checkpoint_steps: int | None = Field(None, ge=1, description="steps after which there is a checkpoint in any case")
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="steps between checkpoints, in addition; null: by time alone"
+    )
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept while training")
-    evaluate_steps: int = Field(500, ge=1, description="LM steps between looks at the held-out text")
+    evaluate_steps: int = Field(500, ge=1, description="LM steps between evaluations on held-out text")
     log_steps: int = Field(20, ge=1, description="LM steps between journal lines")
     memory_limit: str = Field("2GB", description="memory DuckDB may use before it spills")
     tracking: bool = Field(True, description="log to MLflow")
@@ -66,7 +67,7 @@ class RunConfig(Settings):
     @field_validator("tracking_uri", mode="after")
     @classmethod
     def _home_of_a_database_is_expanded(cls, uri: str | None) -> str | None:
-        """Read `sqlite:///~/mlflow.db` as a file in the home folder, not in a folder named `~`."""
+        """Expand the home folder in `sqlite:///~/mlflow.db`."""
         if uri is None or not uri.startswith(_SQLITE):
             return uri
         return f"{_SQLITE}{home_expanded(Path(uri.removeprefix(_SQLITE)))}"
@@ -80,12 +81,16 @@ class RunConfig(Settings):
 
 
 class Experiment(Settings):
-    """One experiment: corpora, language models, tagger, and the variants and seeds that are compared."""
+    """An experiment: corpora, language models, tagger, and the variants and seeds to compare."""
 
     name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the experiment")
     demo: DemoConfig = DemoConfig()
-    labelled: LabelledConfig | None = Field(LabelledConfig(), description="null: language models alone are trained")
-    unlabelled: UnlabelledConfig | None = Field(UnlabelledConfig(), description="null where no variant has an lm")
+    labelled: LabelledConfig | None = Field(
+        LabelledConfig(), description="labelled corpora; null: train language models alone"
+    )
+    unlabelled: UnlabelledConfig | None = Field(
+        UnlabelledConfig(), description="text for language models; null if no variant has an lm"
+    )
     language_models: dict[str, LanguageModelConfig] = Field(
         default_factory=lambda: {"main": LanguageModelConfig()}, description="language models by name"
     )
@@ -108,20 +113,20 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _sources_fit(self) -> Experiment:
         if self.labelled is None and self.unlabelled is None:
-            raise ValueError("labelled and unlabelled are both null: there is nothing to learn from; name one of them")
+            raise ValueError("labelled and unlabelled are both null; name one of them to learn from")
         if self.unlabelled is None:
             for index, variant in enumerate(self.variants):
                 if variant.lm:
                     raise ValueError(
                         f"unlabelled.path: missing; variants.{index} ({variant.name}) reads the language model "
-                        f"{variant.lm[0]}, which learns from it; name a text, or leave the variant out: "
+                        f"{variant.lm[0]}, trained on it; name a text, or leave the variant out: "
                         "variants=[{name: baseline}]"
                     )
         if self.labelled is None:
             for name, config in self.language_models.items():
                 if config.fine_tune is not None:
                     raise ValueError(
-                        f"language_models.{name}.fine_tune: reads the labelled training sentences, and labelled is "
+                        f"language_models.{name}.fine_tune: reads the labelled training sentences, but labelled is "
                         "null; name labelled data, or leave fine_tune out"
                     )
         return self
@@ -158,25 +163,25 @@ class Experiment(Settings):
             raise ValueError(f"variants.{index}.tagger: {error}") from error
         if config.lm.position == "only" and not variant.lm:
             raise ValueError(
-                f"variants.{index}: tagger.lm.position is only, and a variant without lm has nothing left to read; "
-                "give it an lm, or another position in its tagger section"
+                f"variants.{index}: tagger.lm.position is only, but the variant has no lm to read; give it an lm, or "
+                "another position in its tagger section"
             )
 
     @property
     def data_set(self) -> str:
-        """Name of the data set in MLflow: of the labelled data, or of the text without labelled data."""
-        named = self.labelled or self.unlabelled
-        if named is None:
-            raise ValueError("an experiment without any data")  # the validators refuse it
-        return named.name
+        """Return the name of the labelled data, or of the text if there is none; MLflow experiments carry it."""
+        source = self.labelled or self.unlabelled
+        if source is None:
+            raise ValueError("the experiment has no data")  # validators refuse that
+        return source.name
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The labelled splits of this experiment."""
+        """Return the names of the labelled splits of the experiment."""
         if self.labelled is None:
             return ()
         return ("train", "dev") if self.labelled.test is None else ("train", "dev", "test")
 
     def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
-        """Return the tagger section under the variant's preset, if it names one, and under its differences."""
+        """Return the tagger settings of a variant: the tagger section with its preset and settings merged in."""
         return TaggerConfig.model_validate(over_preset(variant.tagger, PRESETS, self.tagger.model_dump()))

@@ -1,4 +1,4 @@
-"""Explain validation errors in lines that a person can act on."""
+"""Plain messages for validation errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXPECTED: Mapping[str, str] = {
     "dict_type": _SECTION, "model_type": _SECTION, "model_attributes_type": _SECTION, "mapping_type": _SECTION,
     "recursion_loop": "a value that does not contain itself",
 }  # fmt: skip
-"""What each of pydantic's types of error asks for, where the error holds no limits."""
+"""Expected value by pydantic error type, for errors without limits."""
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda limits: f"more than {limits['gt']:g}",
@@ -40,7 +40,7 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "enum": lambda limits: f"one of {limits['expected'].replace(' or ', ', ')}",
     "union_tag_invalid": lambda limits: f"one of {limits['expected_tags']}",
 }
-"""What errors ask for that hold limits or choices."""
+"""Expected value by pydantic error type, for errors with limits or choices."""
 
 
 def explain_all(error: ValidationError, root: type[BaseModel]) -> list[str]:
@@ -50,13 +50,13 @@ def explain_all(error: ValidationError, root: type[BaseModel]) -> list[str]:
     return [
         explain(detail, root)
         for detail in details
-        # pydantic counts the items that are valid: a list of one wrong item is no short list
-        if detail["type"] != "too_short" or not any(_is_inside(location, detail["loc"]) for location in locations)
+        # pydantic counts valid items alone: a list whose one item is invalid is not too short
+        if detail["type"] != "too_short" or not any(_is_inside(each, detail["loc"]) for each in locations)
     ]
 
 
 def explain(detail: Any, root: type[BaseModel]) -> str:
-    """Return one line for an error detail of pydantic: dotted path, problem, nearest valid name."""
+    """Return one line for a pydantic error detail: dotted path, fault, nearest valid name."""
     if detail["type"] == "extra_forbidden":
         return _unknown_key(detail["loc"], root)
     path, here = _walk(detail["loc"], root)
@@ -66,8 +66,8 @@ def explain(detail: Any, root: type[BaseModel]) -> str:
     return f"{dotted}: {message}" if dotted else message
 
 
-def _is_inside(location: Sequence[Any], whole: Sequence[Any]) -> bool:
-    return len(location) > len(whole) and tuple(location[: len(whole)]) == tuple(whole)
+def _is_inside(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
+    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 def _unknown_key(location: Sequence[Any], root: type[BaseModel]) -> str:
@@ -82,7 +82,7 @@ def _unknown_key(location: Sequence[Any], root: type[BaseModel]) -> str:
 
 
 def _message(detail: Any, here: Any) -> str:
-    """Return what was found and what was expected, without the words of Python."""
+    """Return what was found and what was expected, without Python terms."""
     kind, given, limits = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "value_error":
         return str(detail["msg"]).removeprefix("Value error, ")
@@ -95,7 +95,7 @@ def _message(detail: Any, here: Any) -> str:
         )
     if kind == "union_tag_not_found":
         kinds = ", ".join(str(model.model_fields["kind"].default) for model in _alternatives(here))
-        return f"is missing; give it, so that the other settings of this section have a meaning: {kinds}"
+        return f"is missing; give one of {kinds}, because the other settings of this section depend on it"
     if kind == "union_tag_invalid":
         return f"found {found(limits['tag'])}; expected {_LIMITS[kind](limits)}"
     if kind in ("too_short", "too_long"):
@@ -106,7 +106,7 @@ def _message(detail: Any, here: Any) -> str:
     if kind in ("enum", "literal_error"):
         return f"found {found(given)}; expected {_choices(given, _LIMITS[kind](limits))}"
     expected = _LIMITS[kind](limits) if kind in _LIMITS else _EXPECTED.get(kind)
-    if expected is None:  # a type that no setting had when this was written
+    if expected is None:  # an error type that is in neither table
         return f"found {found(given)}; {detail['msg']}"
     if expected == _LIST and any(map(_is_model, typing.get_args(here))):
         return f"found {found(given)}; expected a list of sections, such as [{{name: a}}, {{name: b}}]"
@@ -114,7 +114,7 @@ def _message(detail: Any, here: Any) -> str:
 
 
 def found(value: object) -> str:
-    """Format a value as in a YAML file, with its kind if that is the surprise."""
+    """Return a value as YAML writes it, with its type if that is the surprise."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -132,7 +132,7 @@ def found(value: object) -> str:
 
 
 def _hint(expected: str, given: object, here: Any) -> str:
-    """Return what to write instead, if the intention is plain."""
+    """Return what to write instead, if the intention is clear."""
     if expected in (_TEXT, "a path") and isinstance(given, bool | int | float):
         return f"; put it into quotes: '{found(given)}'"
     if expected == _TEXT and isinstance(given, list | tuple) and all(isinstance(item, str) for item in given):
@@ -150,13 +150,13 @@ def _hint(expected: str, given: object, here: Any) -> str:
 
 
 def _choices(given: object, choices: str) -> str:
-    """List the choices, the one that was probably meant first."""
+    """Return the choices with a suggestion if one is close."""
     near = difflib.get_close_matches(str(given).lower(), re.findall("'([^']*)'", choices), n=1, cutoff=0.7)
     return f"{choices}; did you mean {near[0]}?" if near else choices
 
 
 def _parts(annotation: Any) -> set[Any]:
-    """Return all types that an annotation names."""
+    """Return all types in an annotation."""
     return {annotation}.union(*map(_parts, typing.get_args(annotation)))
 
 
@@ -165,9 +165,9 @@ def _short(text: str) -> str:
 
 
 def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], Any]:
-    """Return the path as a user writes it, and the type at its end.
+    """Return the path as a user writes it, and the type of the setting.
 
-    pydantic puts the kind it chose among the models of a union into the location; that part is no key of the file.
+    pydantic adds the chosen kind of a union of models to the location; the file has no such key.
     """
     path: list[str] = []
     here: Any = root
@@ -186,7 +186,7 @@ def _walk(location: Sequence[Any], root: type[BaseModel]) -> tuple[list[str], An
 
 
 def _without_none(annotation: Any) -> Any:
-    """Return the model of an optional setting (`Model | None`); return anything else unchanged."""
+    """Return the model of an optional section (`Model | None`); any other annotation unchanged."""
     if typing.get_origin(annotation) not in _UNIONS:
         return annotation
     others = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
@@ -194,7 +194,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _alternatives(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models of a union that their `kind` distinguishes."""
+    """Return the models of a union that `kind` distinguishes."""
     if typing.get_origin(annotation) not in _UNIONS:
         return []
     return [model for model in typing.get_args(annotation) if _is_model(model) and "kind" in model.model_fields]

@@ -1,4 +1,4 @@
-"""Configuration of a pair of language models (forward and backward share settings, never parameters)."""
+"""Configuration of a pair of language models; forward and backward share settings, never parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from taglm_core.config.base import Settings, over_preset
 
 LATEST = "latest"  # of `continue_from`
-SOME_FILE = "a file"  # stands for the path of `vectors` where the path does not matter
+SOME_FILE = "a file"  # replaces the path of `vectors` where only its presence matters
 
 
 class Direction(StrEnum):
@@ -23,7 +23,7 @@ class Direction(StrEnum):
 
 
 class CharCnnInput(Settings):
-    """Words enter through their characters (UTF-8 bytes); nothing is unknown at the input."""
+    """Words are encoded from their characters (UTF-8 bytes); no input word is unknown."""
 
     kind: Literal["char-cnn"] = "char-cnn"
     dim: int = Field(16, ge=1, description="size of a character embedding")
@@ -31,12 +31,12 @@ class CharCnnInput(Settings):
         ((1, 32), (2, 32), (3, 64), (4, 128), (5, 128)), min_length=1, description="(width, number) of the filters"
     )
     highway: int = Field(1, ge=0, description="highway layers")
-    size: int = Field(256, ge=1, description="size of the word vector handed to the LSTM")
+    size: int = Field(256, ge=1, description="size of the word vector that the LSTM reads")
     max_bytes: int = Field(40, ge=4, description="longer words keep their first and last bytes")
 
 
 class WordInput(Settings):
-    """Words enter through an embedding table; unknown words through their class (see `unknown`)."""
+    """Words are looked up in an embedding table, unknown words by their class (see `unknown`)."""
 
     kind: Literal["word"] = "word"
     size: int = Field(256, ge=1, description="size of a word embedding")
@@ -47,12 +47,12 @@ class FullSoftmax(Settings):
 
     kind: Literal["full"] = "full"
     tied: bool = Field(
-        False, description="the word table is the matrix, too (word input of the size of the projection)"
+        False, description="share the matrix with the word table (word input of the size of the projection)"
     )
 
 
 class AdaptiveSoftmax(Settings):
-    """Frequent words in the head, rarer ones in clusters of falling size (Grave et al. 2017)."""
+    """Frequent words in the head, rarer words in clusters of falling size (Grave et al. 2017)."""
 
     kind: Literal["adaptive"] = "adaptive"
     cutoffs: tuple[int, ...] = Field((2_000, 10_000), min_length=1, description="first word of each tail cluster")
@@ -64,24 +64,24 @@ class SampledSoftmax(Settings):
 
     kind: Literal["sampled"] = "sampled"
     samples: int | None = Field(
-        None, ge=1, description="words drawn a step; null: 3.2 for each token of a step (8,192 for 128 x 20), at most "
+        None, ge=1, description="words sampled per step; null: 3.2 per token of a step (8,192 for 128 x 20), at most "
         "half of the vocabulary"
     )  # fmt: skip
 
     def number(self, tokens: int, vocabulary: int) -> int:
-        """Return the number of words to draw in a step of `tokens` tokens."""
+        """Return the number of words to sample in a step of `tokens` tokens."""
         return self.samples if self.samples is not None else max(1, min(round(3.2 * tokens), vocabulary // 2))
 
 
 class Unknown(StrEnum):
-    """Treatment of a word outside the vocabulary, as a target and as an input."""
+    """Class of a word outside the vocabulary, as target and as word input."""
 
     SHAPE = "shape"
     SINGLE = "single"
 
 
 class LrSchedule(StrEnum):
-    """Learning rate over the budget of steps."""
+    """Schedule of the learning rate over all steps."""
 
     CONSTANT = "constant"
     LINEAR = "linear"
@@ -113,7 +113,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "vocabulary_size": 793_471, "min_count": 3, "unknown": "single",
     },
 }  # fmt: skip
-"""Named starting points: the default, a middling word model, one for an accelerator, and the two of the paper."""
+"""Presets: the default, a medium word model, one for an accelerator, and the two of the paper."""
 
 
 SHAPE = (
@@ -128,11 +128,11 @@ SHAPE = (
     "residual",
     "softmax",
 )
-"""Settings that decide which weights there are and what they stand for."""
+"""Settings that determine the weights and their meaning."""
 
 
 def _base_as_written(given: Any) -> Any:
-    """Refuse here what pydantic would refuse with a message about unions."""
+    """Refuse invalid values with a plain message, before pydantic reports on each member of the union."""
     if given is None or given == LATEST:
         return given
     ways = [str(way) for way in Direction]
@@ -142,7 +142,7 @@ def _base_as_written(given: Any) -> Any:
         )
     for way, digest in given.items():
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{6,32}", digest):
-            quotes = "; put it into quotes, or YAML takes it for a number" if isinstance(digest, int | float) else ""
+            quotes = "; put it into quotes, or YAML reads a number" if isinstance(digest, int | float) else ""
             raise ValueError(
                 f"{way}: expected the beginning (6 characters or more) of a language-model object of `taglm status`, "
                 f"found {digest!r}{quotes}"
@@ -154,12 +154,12 @@ _Base = Annotated[Literal["latest"] | dict[Direction, str] | None, BeforeValidat
 
 
 class FineTuneConfig(Settings):
-    """Further training on the words of the labelled training sentences (Peters et al. 2018, section 3.4).
+    """Fine-tuning on the words of the labelled training sentences (Peters et al. 2018: 3.4).
 
-    `unlabelled.passage_sentences` applies to their order; settings that are absent here are the language model's.
+    Their order follows `unlabelled.passage_sentences`; all other settings are those of the language model.
     """
 
-    steps: int = Field(ge=1, description="budget: optimiser steps; some passes over the labelled training sentences")
+    steps: int = Field(ge=1, description="optimiser steps; a few passes over the labelled training sentences")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate at the start")
     warmup_steps: int = Field(20, ge=0, description="steps of linear warm-up")
 
@@ -170,53 +170,53 @@ class LanguageModelConfig(Settings):
     input: Annotated[CharCnnInput | WordInput, Field(discriminator="kind")] = CharCnnInput()
     vectors: str | None = Field(
         None,
-        exclude_if=lambda path: path is None,  # models without it keep their keys
+        exclude_if=lambda path: path is None,  # keeps the keys of models without vectors
         description="file of word vectors (GloVe, word2vec, fastText) that enter beside `input`, projected, never "
         "trained; null: none",
     )
-    vocabulary_size: int = Field(40_000, ge=2, description="words the softmax knows, special classes included")
+    vocabulary_size: int = Field(40_000, ge=2, description="words in the softmax, special classes included")
     min_count: int = Field(2, ge=1, description="words seen less often in the text are unknown")
     unknown: Unknown = Field(Unknown.SHAPE, description="classes of words outside the vocabulary")
     units: int = Field(768, ge=1, description="LSTM units")
     projection: int = Field(256, ge=1, description="size of the projected LSTM state: the embedding's size")
     layers: int = Field(1, ge=1, le=4, description="LSTM layers")
-    residual: bool = Field(False, description="from the second layer on, a layer's input is added to its output")
+    residual: bool = Field(False, description="add each layer's input to its output, from the second layer on")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before and after each LSTM layer, never recurrent")
     softmax: Annotated[FullSoftmax | AdaptiveSoftmax | SampledSoftmax, Field(discriminator="kind")] = AdaptiveSoftmax()
     optimizer: Literal["adam", "adagrad"] = Field("adam", description="optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="learning rate at the start")
     schedule: LrSchedule = Field(LrSchedule.COSINE, description="learning rate over the steps")
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
-    clip: float = Field(1.0, gt=0, description="largest norm of the dense gradients (of the scaled loss)")
-    loss_scale: float = Field(
-        1.0, gt=0, description="the mean loss per token is multiplied by this before its gradient"
-    )
+    clip: float = Field(1.0, gt=0, description="largest norm of the dense gradients of the scaled loss")
+    loss_scale: float = Field(1.0, gt=0, description="factor of the mean loss per token before back-propagation")
     average: float | None = Field(
-        None, gt=0, lt=1, description="decay of a moving average of the LSTM weights, which held-out text and the "
-        "finished model read; null: none"
+        None, gt=0, lt=1, description="decay of a moving average of the LSTM weights; evaluation and the finished "
+        "model use the average; null: none"
     )  # fmt: skip
-    streams: int = Field(64, ge=1, description="text streams read side by side (the batch)")
+    streams: int = Field(64, ge=1, description="parallel text streams (the batch size)")
     window: int = Field(20, ge=1, description="tokens per truncated back-propagation")
     accumulate: int = Field(1, ge=1, description="windows whose gradients are averaged in one optimiser step")
-    steps: int = Field(3_000, ge=1, description="budget: optimiser steps of streams x window x accumulate tokens")
-    break_sentences: int = Field(1_000, ge=1, description="held-out sentences the break state is the mean over")
+    steps: int = Field(3_000, ge=1, description="optimiser steps of streams x window x accumulate tokens each")
+    break_sentences: int = Field(1_000, ge=1, description="held-out sentences that the break state is averaged over")
     preset: str | None = Field(
         None,
         exclude=True,
-        description=f"settings to start from: {', '.join(PRESETS)}; what is given here overrides them",
+        description=f"settings to start from: {', '.join(PRESETS)}; other settings override it",
     )
     continue_from: _Base = Field(
         None,
-        description="language models to go on from instead of from random weights: the newest of other text (latest), "
-        "or the beginning of an object by direction; their vocabulary and shape stay",
+        description="language models to start from instead of random weights: the newest of other text (latest), or "
+        "the beginning of a digest by direction; vocabulary and shape stay",
     )
     fine_tune: FineTuneConfig | None = Field(
         None,
         exclude_if=lambda given: given is None,
-        description="train on with the words of the labelled training sentences; null: as the text has left it",
+        description="fine-tune on the words of the labelled training sentences; null: do not",
     )
     directions: tuple[Direction, ...] = Field(
-        (Direction.FORWARD, Direction.BACKWARD), min_length=1, description="one language model is trained for each"
+        (Direction.FORWARD, Direction.BACKWARD),
+        min_length=1,
+        description="directions; one language model is trained for each",
     )
     seed: int = Field(1, ge=0, description="seed of initialisation, order and dropout")
 
@@ -226,15 +226,15 @@ class LanguageModelConfig(Settings):
         return over_preset(given, PRESETS)
 
     def shape(self) -> dict[str, Any]:
-        """Return what a model must have in common with the one it goes on from (JSON values)."""
+        """Return the settings that a model must share with the model it starts from (JSON values)."""
         fixed: dict[str, Any] = self.model_dump(mode="json", include=set(SHAPE))
-        fixed["softmax"].pop("samples", None)  # affects training alone
-        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # at any path
+        fixed["softmax"].pop("samples", None)  # belongs to training
+        fixed["vectors"] = "none" if self.vectors is None else SOME_FILE  # independent of the path
         return fixed
 
     @property
     def step_tokens(self) -> int:
-        """Number of tokens of one optimiser step."""
+        """Return the tokens of one optimiser step."""
         return self.streams * self.window * self.accumulate
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Read an experiment: YAML, then --set, then validation with errors that a person can act on."""
+"""Reading an experiment: YAML, then --set, then validation."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from taglm_core.errors import ConfigError
 
 
 def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment file and lay `key=value` overrides over it.
+    """Read an experiment file and apply `key=value` overrides.
 
     Args:
-        path: YAML file that holds only what differs from the defaults; None for the defaults alone.
-        overrides: `dotted.path=value` strings, the value in YAML; list items by their number.
+        path: YAML file with the settings that differ from the defaults; None for the defaults alone.
+        overrides: `dotted.path=value` strings with values in YAML; numbers select items of lists.
 
     Raises:
-        ConfigError: unreadable file, unknown key (with the nearest valid name), or a value out of its range.
+        ConfigError: the file is unreadable, a key is unknown (with the nearest valid name), or a value is invalid.
     """
     return build_experiment(read_settings(path, overrides), source=str(path) if path else "defaults")
 
 
 def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the settings as written, before validation (the parameter of a deployment)."""
+    """Return the settings as written, before validation; deployments get them as their parameter."""
     settings: Any = {} if path is None else read_yaml(path)
     if path is not None and not settings:
         raise ConfigError(f"{path}: found no settings; expected `key: value` lines; begin with `name: {path.stem}`")
@@ -41,7 +41,7 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
 
 
 def build_experiment(settings: dict[str, Any], source: str) -> Experiment:
-    """Validate settings; every problem is reported at once, each with its dotted path."""
+    """Validate settings; report all problems at once, each with its dotted path."""
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:

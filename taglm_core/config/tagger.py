@@ -1,4 +1,4 @@
-"""Configuration of the tagger, and of the variants that are compared."""
+"""Configuration of the tagger and of the variants that are compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taglm_core.config.language_model import Direction
 
 
 class CharCnnEncoder(Settings):
-    """Characters by convolution and max over time (chunking in the paper: 30 filters of width 3, tanh)."""
+    """Characters by convolution and max pooling over time (chunking in the paper: 30 filters of width 3, tanh)."""
 
     kind: Literal["cnn"] = "cnn"
     dim: int = Field(30, ge=1, description="size of a character embedding")
@@ -22,7 +22,7 @@ class CharCnnEncoder(Settings):
 
 
 class _CharRnnEncoder(Settings):
-    """Characters by a stacked bidirectional RNN; the last states of both directions."""
+    """Characters by a stacked bidirectional RNN; its output are the last states of both directions."""
 
     dim: int = Field(25, ge=1, description="size of a character embedding")
     units: int = Field(80, ge=1, description="units per direction")
@@ -51,17 +51,17 @@ class NoCharacters(Settings):
 class WordsConfig(Settings):
     """Word embeddings of the tagger.
 
-    Training words that differ in case or digits only share one; characters see the raw token.
+    Training words that differ only in case or digits share one embedding (PAPER: 1.2); characters are raw.
     """
 
-    size: int = Field(50, ge=1, description="size of random word embeddings; with vectors their own size is taken")
+    size: int = Field(50, ge=1, description="size of random word embeddings; vectors have their own size")
     vectors: str | None = Field(
         None,
         description="file of GloVe, word2vec (text or binary) or fastText (.vec), plain, .gz or .zst; null: random",
     )
     min_count: int = Field(1, ge=1, description="training words seen less often are unknown")
     dropout: float = Field(
-        0.5, ge=0, lt=1, description="chance that a training word seen once, without vector, is taken as unknown"
+        0.5, ge=0, lt=1, description="probability that a training word seen once and without vector becomes unknown"
     )
 
 
@@ -71,7 +71,7 @@ LmPosition = Literal[
 
 
 class LmEntryConfig(Settings):
-    """Position and preparation of LM embeddings in the tagger."""
+    """Position of the LM embeddings in the tagger, and their transformation before it."""
 
     position: LmPosition = Field(
         "layer-1-output",
@@ -83,18 +83,18 @@ class LmEntryConfig(Settings):
         "by side; null: mixed where there are several, unless scale is set"
     )  # fmt: skip
     norm: bool = Field(False, description="layer norm of each layer's vector")
-    scale: bool = Field(False, description="a learned factor for each direction of a language model, at first 1")
+    scale: bool = Field(False, description="learn a factor for each direction of a language model, 1 at the start")
     projection: int | None = Field(
         None, ge=1, description="size of a learned linear map of all LM embeddings together; null: none"
     )
     activation: Literal["none", "relu", "tanh"] = Field("none", description="after the projection")
     dropout: float | None = Field(
-        None, ge=0, lt=1, description="on LM embeddings as they enter; null: the dropout of what they are joined to"
+        None, ge=0, lt=1, description="on LM embeddings; null: the dropout of the layer that they are concatenated to"
     )
 
     @property
     def layers_below(self) -> int:
-        """Number of sequence layers below the LM embeddings."""
+        """Return the number of sequence layers below the LM embeddings."""
         return 0 if self.position in ("input", "only") else int(self.position.split("-")[1])
 
     @model_validator(mode="after")
@@ -107,10 +107,10 @@ class LmEntryConfig(Settings):
 
 
 class AnnealingPhase(Settings):
-    """A phase after the first one: a number of epochs at a constant rate."""
+    """One phase of training that starts from the best model so far, at its own learning rate."""
 
     learning_rate: float = Field(gt=0, description="Adam's, constant")
-    epochs: int = Field(ge=1, description="all of them are trained")
+    epochs: int = Field(ge=1, description="number of epochs; none is skipped")
 
 
 _PAPER = {  # the paper gives no batch size, no patience and no bound on the epochs
@@ -131,7 +131,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "cell": "lstm", "units": (200, 200), "dropout": 0.5, "dropout_output": True,
     },
 }  # fmt: skip
-"""The taggers of the paper (Peters et al. 2017, section 3.3). Word vectors and data are the experiment's own."""
+"""The taggers of the paper (PAPER: sections 1 and 3), without word vectors and data."""
 
 
 class TaggerConfig(Settings):
@@ -140,7 +140,7 @@ class TaggerConfig(Settings):
     preset: str | None = Field(
         None,
         exclude=True,
-        description=f"settings to start from: {', '.join(PRESETS)}; what is given here overrides them",
+        description=f"settings to start from: {', '.join(PRESETS)}; other settings override it",
     )
     characters: Annotated[
         CharCnnEncoder | CharGruEncoder | CharLstmEncoder | NoCharacters, Field(discriminator="kind")
@@ -154,24 +154,28 @@ class TaggerConfig(Settings):
     lm: LmEntryConfig = LmEntryConfig()
     dropout: float = Field(0.25, ge=0, lt=1, description="on the input of each sequence layer, never recurrent")
     locked_dropout: float = Field(
-        0.0, ge=0, lt=1, description="at the same places, one mask for all tokens of a sentence"
+        0.0, ge=0, lt=1, description="at the same positions, one mask for all tokens of a sentence"
     )
-    dropout_output: bool = Field(False, description="both also on the output of the last layer (chunking in the paper)")
-    word_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a token's word vector is zero in training")
+    dropout_output: bool = Field(
+        False, description="apply both dropouts to the output of the last layer too (chunking in the paper)"
+    )
+    word_dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability that the word vector of a token is zero in training"
+    )
     start_end: bool = Field(False, description="CRF scores for the first and last tag")
-    constraints: bool = Field(False, description="what BIOES forbids is forbidden in the CRF's loss and decoding")
+    constraints: bool = Field(False, description="forbid invalid BIOES transitions in the loss and in decoding")
     train_on: Literal["train", "train+dev"] = Field(
-        "train", description="train+dev: a tagger is trained on train first, and its epochs are repeated on both, "
-        "where nothing is left to choose by (NER in the paper)"
+        "train", description="train+dev: train on train first to find the number of epochs, then from the start on "
+        "both for that number (NER in the paper)"
     )  # fmt: skip
-    batch_size: int = Field(32, ge=1, description="sentences a step")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam, constant in the first phase")
+    batch_size: int = Field(32, ge=1, description="sentences per step")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, constant in the first phase")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
     max_epochs: int = Field(60, ge=1, description="epochs of the first phase at most")
     patience: int = Field(10, ge=1, description="epochs without a better dev F1 that end the first phase")
     annealing: tuple[AnnealingPhase, ...] = Field(
         (AnnealingPhase(learning_rate=1e-4, epochs=5), AnnealingPhase(learning_rate=1e-5, epochs=5)),
-        description="phases from the best model at lower rates",
+        description="phases that start from the best model at lower learning rates",
     )
 
     @model_validator(mode="before")
@@ -193,11 +197,17 @@ class VariantConfig(Settings):
     """One variant of the comparison."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="name in reports, MLflow and the registry")
-    lm: tuple[str, ...] = Field((), description="language models whose embeddings are read; none for a baseline")
-    directions: tuple[Direction, ...] = Field(
-        (Direction.FORWARD, Direction.BACKWARD), min_length=1, description="whose embeddings are read"
+    lm: tuple[str, ...] = Field(
+        (), description="language models whose embeddings the tagger reads; none for a baseline"
     )
-    tagger: dict[str, Any] = Field(default_factory=dict, description="differences from the experiment's tagger section")
+    directions: tuple[Direction, ...] = Field(
+        (Direction.FORWARD, Direction.BACKWARD),
+        min_length=1,
+        description="directions whose embeddings the tagger reads",
+    )
+    tagger: dict[str, Any] = Field(
+        default_factory=dict, description="settings that differ from the tagger section of the experiment"
+    )
 
     @field_validator("lm", mode="before")
     @classmethod

@@ -1,7 +1,7 @@
-"""YAML as users write it: scalars of YAML 1.2's core schema, unique keys, plain errors with their line.
+"""YAML reader for experiments: scalars by the YAML 1.2 core schema, no repeated keys, plain errors with lines.
 
-PyYAML reads YAML 1.1, where `no` is false, `010` is 8, `12:30` is 750 and `2020-01-01` is a date. Here they are text.
-Text with digits that a setting needs as a number (`010`) is converted when the setting is validated.
+PyYAML reads YAML 1.1, where `no` is false, `010` is 8, `12:30` is 750 and `2020-01-01` is a date. This reader takes
+them as text; validation converts text such as `010` if a setting is a number.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _INT = r"0|[-+]?[1-9][0-9_]*|[-+]0|0[xX][0-9a-fA-F_]+|0o[0-7]+|0b[01_]+"
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 
-# Messages of PyYAML, and their meaning for the author of the file.
-_MEANINGS: Mapping[str, str] = {
+# Plain explanations by a pattern of the message of PyYAML.
+_EXPLANATIONS: Mapping[str, str] = {
     r"found character '\\t'|found a tab character": "a tab stands where only spaces may stand; indent with spaces",
     "mapping values are not allowed": (
-        "a second `:` in one setting, a line above without `: `, or one that is indented too far; put text that holds "
+        "a second `:` in one setting, a line above without `: `, or a line that is indented too far; put text with "
         "`: ` into quotes"
     ),
     "another document": "the file holds several documents; remove this line (`---`) and what follows it",
-    "found undefined alias": "`*` refers to an anchor that is nowhere; put text that begins with `*` into quotes",
+    "found undefined alias": "`*` refers to an anchor that does not exist; put text that begins with `*` into quotes",
     "found character '[@`%]'": "text that begins with @, ` or % needs quotes",
     "expected alphabetic or numeric character": "text that begins with * or & needs quotes",
     "could not find expected ':'": "a key without `: ` and a value, or a line that is not indented like its neighbours",
     "but found '<scalar>'": (
-        "text stands behind a closing quote or bracket; put the whole value into quotes, as in '[v1]/train.conll'"
+        "text follows a closing quote or bracket; put the whole value into quotes, as in '[v1]/train.conll'"
     ),
     "expected <block end>|<document start>": (
         "this line is not indented like its neighbours, or a list item stands among keys"
@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not UTF-8, or is not YAML; the message names the line.
+        ConfigError: the file is unreadable, not UTF-8, or not YAML; the message has the line.
     """
     return parse_yaml(_text(path), str(path))
 
@@ -70,34 +70,34 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Any:
 
     Args:
         text: the YAML.
-        source: name of the source in messages.
-        lines: whether messages name the line.
+        source: name of the text in messages.
+        lines: whether messages give the line.
 
     Raises:
         ConfigError: the text is not YAML.
     """
     try:
         return yaml.load(text, _Loader)
-    except _TwiceError as error:
+    except _RepeatedKeyError as error:
         line, problem = error.second, f"{error}; put both into one section, or remove one"
     except yaml.reader.ReaderError as error:
         line = 1 + text.count("\n", 0, error.position)
         problem = f"found the control character U+{error.character:04X}; remove it, or give a text file"
     except yaml.MarkedYAMLError as error:
-        said = str(error.problem)
-        unclosed = "<stream end>" in said or "end of stream" in said
+        reason = str(error.problem)
+        unclosed = "<stream end>" in reason or "end of stream" in reason
         mark = (error.context_mark if unclosed else error.problem_mark) or error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
-        problem = f"not valid YAML: {_in_words(said)}"
+        problem = f"not valid YAML: {_explain(reason)}"
     except RecursionError:
-        line, problem = 1, "not valid YAML: brackets are nested too deep; close them"
+        line, problem = 1, "not valid YAML: brackets are nested too deeply; close them"
     raise ConfigError(f"{source}:{line}: {problem}" if lines else f"{source}: {problem}")
 
 
 def _text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without its byte order mark."""
+    """Return the text of a UTF-8 file without its byte order mark."""
     try:
-        data = path.expanduser().read_bytes()  # no shell expands --experiment=~/x.yaml
+        data = path.expanduser().read_bytes()  # the shell leaves --experiment=~/x.yaml as it is
     except (OSError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{path}: cannot be read ({why}); {_others()}") from error
@@ -118,7 +118,7 @@ def _others() -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's scalars, and keys as they are written."""
+    """PyYAML's safe loader with the scalars of YAML 1.2 and unconverted keys."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
@@ -127,7 +127,7 @@ class _Loader(yaml.SafeLoader):
         self.deep_construct = True  # so that a list that holds itself is refused
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
-        """Refuse a key that stands twice: PyYAML would drop the first without a word."""
+        """Refuse a repeated key; PyYAML would silently drop the first."""
         node: MappingNode = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:
@@ -135,9 +135,9 @@ class _Loader(yaml.SafeLoader):
                 continue
             line = key.start_mark.line + 1
             if key.value in lines:
-                raise _TwiceError(key.value, lines[key.value], line)
+                raise _RepeatedKeyError(key.value, lines[key.value], line)
             lines[key.value] = line
-            key.tag = f"{_TAG}str"  # settings have names: `no: 1` and `2024: 1` are two of them
+            key.tag = f"{_TAG}str"  # keys are names: `no: 1` and `2024: 1` too
         return node
 
     def construct_number(self, node: Node) -> int | float:
@@ -163,8 +163,8 @@ for _name in ("int", "float"):
     _Loader.add_constructor(_TAG + _name, _Loader.construct_number)
 
 
-class _TwiceError(yaml.YAMLError):
-    """A key that occurs twice in one section."""
+class _RepeatedKeyError(yaml.YAMLError):
+    """A section repeats a key."""
 
     def __init__(self, key: str, first: int, second: int) -> None:
         again = "twice" if first == second else f"in line {first} and again in line {second}"
@@ -172,6 +172,6 @@ class _TwiceError(yaml.YAMLError):
         self.second = second
 
 
-def _in_words(problem: str) -> str:
-    known = next((words for pattern, words in _MEANINGS.items() if re.search(pattern, problem)), None)
+def _explain(problem: str) -> str:
+    known = next((text for pattern, text in _EXPLANATIONS.items() if re.search(pattern, problem)), None)
     return known or f"{problem}; correct this line, or put text with special characters into quotes"

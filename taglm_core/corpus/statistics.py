@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from taglm_core.corpus.database import open_database
+from taglm_core.corpus.database import DatabaseLimits, open_database
 from taglm_core.corpus.parquet import corpus_files
 
 _QUANTILES = (0.5, 0.9, 0.99)
@@ -37,14 +37,12 @@ GROUP BY sentence_id, number, kind
 """
 
 
-def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp_dir: Path) -> dict[str, object]:
+def corpus_statistics(corpus_dir: Path, limits: DatabaseLimits) -> dict[str, object]:
     """Describe a stored corpus.
 
     Args:
         corpus_dir: folder of a stored corpus.
-        threads: CPU threads for DuckDB.
-        memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: folder for temporary files of DuckDB.
+        limits: resources of DuckDB.
 
     Returns:
         sentences, documents, tokens, types (distinct words), length (tokens a sentence: mean, quantiles, longest),
@@ -52,7 +50,7 @@ def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp
         (entities of 1, 2, ... tokens).
     """
     files = [str(path) for path in corpus_files(corpus_dir)]
-    with open_database(threads=threads, memory_limit=memory_limit, temp_dir=temp_dir) as database:
+    with open_database(limits) as database:
         sentences, documents, tokens, longest, quantiles, distinct = database.execute(
             "SELECT count(*), count(DISTINCT document_id), sum(len(tokens)), max(len(tokens)),"
             f" quantile_disc(len(tokens), {list(_QUANTILES)}), count(DISTINCT {_FINGERPRINT}) FROM read_parquet(?)",
@@ -86,16 +84,12 @@ def corpus_statistics(corpus_dir: Path, *, threads: int, memory_limit: str, temp
     }
 
 
-def overlap(
-    dirs: Mapping[str, Path], *, threads: int, memory_limit: str, temp_dir: Path
-) -> dict[str, dict[str, dict[str, float | int | None]]]:
+def overlap(dirs: Mapping[str, Path], limits: DatabaseLimits) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """Compute for each ordered pair of corpora how much of the one is also in the other.
 
     Args:
         dirs: folders of stored corpora by name.
-        threads: CPU threads for DuckDB.
-        memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: folder for temporary files of DuckDB.
+        limits: resources of DuckDB.
 
     Returns:
         For A and B, at [A][B]: `sentences` of A that B has token by token and their `sentence_share` of A;
@@ -103,7 +97,7 @@ def overlap(
         both None if A or B has no entity.
     """
     names = list(dirs)
-    with open_database(threads=threads, memory_limit=memory_limit, temp_dir=temp_dir) as database:
+    with open_database(limits) as database:
         for number, name in enumerate(names):
             files = [str(path) for path in corpus_files(dirs[name])]
             database.execute(

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taglm_core.corpus.database import open_database
+from taglm_core.corpus.database import DatabaseLimits, open_database
 from taglm_core.corpus.hashing import UINT64_SPAN
 from taglm_core.corpus.parquet import corpus_files
 from taglm_core.errors import InputError
@@ -68,12 +68,10 @@ def _threshold(fraction: float) -> int:
 def count_words(
     corpus_dir: Path,
     out_file: Path,
+    limits: DatabaseLimits,
     *,
     heldout_fraction: float,
     min_count: int,
-    threads: int,
-    memory_limit: str,
-    temp_dir: Path,
 ) -> dict[str, int]:
     """Write the words of the training part of a corpus: `BOUNDARY`, then by (count descending, UTF-8 bytes).
 
@@ -83,9 +81,7 @@ def count_words(
             sentences, because it is predicted once in each.
         heldout_fraction: part of the sentences whose words are not counted.
         min_count: rarer words are left out.
-        threads: CPU threads for DuckDB.
-        memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: folder for temporary files of DuckDB.
+        limits: resources of DuckDB.
 
     Returns:
         sentences and tokens of both parts, distinct words of the training part, words written, tokens they cover.
@@ -94,7 +90,7 @@ def count_words(
         InputError: every sentence is held out.
     """
     files = [str(path) for path in corpus_files(corpus_dir)]
-    with open_database(threads=threads, memory_limit=memory_limit, temp_dir=temp_dir) as database:
+    with open_database(limits) as database:
         sentences, tokens = database.execute(
             "SELECT count(*), sum(len(tokens)) FROM read_parquet(?)", [files]
         ).fetchall()[0]

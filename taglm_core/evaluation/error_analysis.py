@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from taglm_core.corpus.database import open_database
+from taglm_core.corpus.database import DatabaseLimits, open_database
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.spans import Counts
 
@@ -101,10 +101,8 @@ class VariantErrors:
 def analyse_errors(
     predictions: Mapping[str, Sequence[Path]],
     train: Sequence[Path],
+    limits: DatabaseLimits,
     *,
-    threads: int,
-    memory_limit: str,
-    temp_dir: Path,
     mistakes: int = 0,
 ) -> dict[str, VariantErrors]:
     """Analyse the errors of each variant.
@@ -112,15 +110,13 @@ def analyse_errors(
     Args:
         predictions: ``predictions.parquet`` of each seed, by variant.
         train: Parquet files of the training data of the taggers: the training split, or that and dev.
-        threads: CPU threads for DuckDB.
-        memory_limit: of DuckDB, for instance "1GB".
-        temp_dir: folder for temporary files of DuckDB.
+        limits: resources of DuckDB.
         mistakes: number of mistakes of each outcome to name, the most frequent first.
 
     Raises:
         MismatchError: the training split has no tags.
     """
-    with open_database(threads=threads, memory_limit=memory_limit, temp_dir=temp_dir) as database:
+    with open_database(limits) as database:
         database.execute(_MACROS)
         files = [str(path) for path in train]
         untagged = database.execute("SELECT count(*) FROM read_parquet(?) WHERE tags IS NULL", [files]).fetchall()

@@ -35,7 +35,7 @@ def paired_counts(files: Mapping[str, Sequence[tuple[Path, Mapping[str, int]]]])
             predictions = read_predictions(path)
             first = first or predictions
             _check_same_split(first, predictions, path)
-            by_seed.append(SpanPair(*encode_tags(predictions.gold, predictions.predicted)).sentence_counts())
+            by_seed.append(SpanPair(encode_tags(predictions.gold, predictions.predicted)).sentence_counts())
             _check_scores(by_seed[-1], micro, path)
         counts[variant] = np.stack(by_seed)
     return counts

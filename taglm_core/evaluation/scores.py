@@ -100,7 +100,7 @@ def score(gold: Tags, predicted: Tags) -> Scores:
         RuntimeError: seqeval computes other numbers, which would be a fault of this program.
     """
     coded = encode_tags(gold, predicted)
-    pair = SpanPair(*coded)
+    pair = SpanPair(coded)
     counts = pair.counts()
     seen = {name: found for name, found in counts.per_type.items() if found.gold or found.predicted}
     _confirm(SpanCounts(counts.micro, seen), seqeval_scores(gold, predicted))
@@ -109,7 +109,7 @@ def score(gold: Tags, predicted: Tags) -> Scores:
         micro=Prf.of(counts.micro),
         per_type={name: Prf.of(found) for name, found in seen.items()},
         boundaries=Prf.of(pair.boundary_counts()),
-        f1_strict=SpanPair(*coded, strict=True).counts().micro.f1,
+        f1_strict=SpanPair(coded, strict=True).counts().micro.f1,
         token_accuracy=_correct_tokens(coded) / tokens if tokens else 0.0,
         sentences=len(coded.lengths),
         tokens=tokens,
@@ -122,7 +122,7 @@ def type_confusion(gold: Tags, predicted: Tags) -> TypeConfusion:
     Raises:
         ValueError: as for ``score``.
     """
-    pair = SpanPair(*encode_tags(gold, predicted))
+    pair = SpanPair(encode_tags(gold, predicted))
     K = len(pair.types)
     met = pair.partner >= 0
     cells = pair.gold.type[pair.partner[met]] * K + pair.predicted.type[met]
@@ -150,7 +150,7 @@ class SeqevalScores:
 def seqeval_scores(gold: Tags, predicted: Tags) -> SeqevalScores:
     """Run seqeval in its default mode (conlleval's rules) on the mapped tags; nothing to divide by gives 0.
 
-    About 150 times slower than ``span_counts``: for the final evaluation, not for every epoch.
+    About 150 times slower than ``SpanPair``: for the final evaluation, not for every epoch.
     """
     # Imported here because seqeval pulls in scikit-learn, which costs more than scoring does.
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support

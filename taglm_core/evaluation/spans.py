@@ -4,7 +4,7 @@ BIOES tags are mapped tag by tag to IOB2 (B, S to B; I, E to I), then conlleval'
 always opens a span; an I tag opens one after O, at the beginning of a sentence and after another type. So every
 sequence has spans, also one that the scheme forbids. The type is what follows the first hyphen.
 
-``conlleval_spans`` is the readable version. ``span_counts`` does the same on integer codes without a Python loop over
+``conlleval_spans`` is the readable version. ``SpanPair`` does the same on integer codes without a Python loop over
 tokens, and scores the development set after every epoch.
 """
 
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from taglm_core.corpus.schemes import Span, split_tag, to_spans
 
 Codes = NDArray[np.integer]
-CodeInput = Codes | Sequence[Codes] | Sequence[Sequence[int]]
 
 _TO_IOB2 = {"B": "B", "S": "B", "I": "I", "E": "I"}
 _PREFIXES = "OBIES"
@@ -87,7 +86,7 @@ class CodedTags(NamedTuple):
     gold: Codes
     predicted: Codes
     tag_names: tuple[str, ...]
-    lengths: Codes
+    lengths: NDArray[np.int64]
 
 
 def encode_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> CodedTags:
@@ -122,30 +121,21 @@ class SpanPair:
     """The spans of both sides over the same tokens, and their agreement.
 
     Args:
-        gold: tag numbers, [T] with ``lengths``, or one array per sentence.
-        predicted: the same for the other side.
-        tag_names: the name of each number; BIOES or IOB2.
-        lengths: tokens per sentence, [B]; needed where the tags are concatenated.
+        coded: tags of both sides; BIOES or IOB2.
         strict: only well-formed BIOES spans count, instead of conlleval's rules.
 
     Raises:
         ValueError: lengths do not fit, or a number (padding, for instance) has no name.
     """
 
-    def __init__(
-        self,
-        gold: CodeInput,
-        predicted: CodeInput,
-        tag_names: Sequence[str],
-        lengths: Codes | Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-    ) -> None:
-        gold_codes, self.lengths = _concatenate(gold, lengths)
-        predicted_codes, other = _concatenate(predicted, lengths)
-        if not np.array_equal(self.lengths, other):
-            raise ValueError("gold and predicted sentences differ in number or length")
-        parts = [checked_parts(tag) for tag in tag_names]
+    def __init__(self, coded: CodedTags, *, strict: bool = False) -> None:
+        self.lengths = coded.lengths
+        if not len(coded.gold) == len(coded.predicted) == coded.lengths.sum():
+            raise ValueError(
+                f"lengths sum to {coded.lengths.sum()}, but there are {len(coded.gold)} gold and "
+                f"{len(coded.predicted)} predicted tags"
+            )
+        parts = [checked_parts(tag) for tag in coded.tag_names]
         self.types = tuple(sorted({type_ for _, type_ in parts if type_}))
         number = {type_: index for index, type_ in enumerate(self.types)}
         # One small number a token: its type, counted from 1 (O is 0), and its prefix in the lowest three bits.
@@ -153,12 +143,12 @@ class SpanPair:
         packed_of: Codes = np.array(packed, dtype=np.int16 if len(number) < 4_000 else np.int32)
         opens = _sentence_openings(self.lengths)
         find = _strict_arrays if strict else _conlleval_arrays
-        for codes in (gold_codes, predicted_codes):
+        for codes in (coded.gold, coded.predicted):
             if len(codes) and not 0 <= codes.min() <= codes.max() < len(parts):
                 raise ValueError(f"tag numbers {codes.min()} to {codes.max()}, but there are {len(parts)} tag names")
         # The bounds are checked above: "clip" saves the check of every single one.
         self.gold, self.predicted = (
-            find(packed_of.take(codes, mode="clip"), opens) for codes in (gold_codes, predicted_codes)
+            find(packed_of.take(codes, mode="clip"), opens) for codes in (coded.gold, coded.predicted)
         )
         # At most one gold span starts at a token: its row is looked up instead of searched for.
         row_at: Codes = np.full(len(opens), -1, dtype=np.int32 if len(opens) < 2**31 else np.int64)
@@ -191,33 +181,6 @@ class SpanPair:
         sentence_of = np.repeat(np.arange(B), self.lengths)
         firsts = (self.gold.first, self.predicted.first, self.predicted.first[self.hit])
         return np.stack([np.bincount(sentence_of[first], minlength=B) for first in firsts], axis=1)
-
-
-def span_counts(
-    gold: CodeInput,
-    predicted: CodeInput,
-    tag_names: Sequence[str],
-    lengths: Codes | Sequence[int] | None = None,
-) -> SpanCounts:
-    """Count gold, predicted and correct spans by conlleval's rules; arguments and errors as for ``SpanPair``.
-
-    ``span_counts(*encode_tags(gold, predicted))`` counts over string tags.
-    """
-    return SpanPair(gold, predicted, tag_names, lengths).counts()
-
-
-def _concatenate(codes: CodeInput, lengths: Codes | Sequence[int] | None) -> tuple[Codes, NDArray[np.int64]]:
-    """Return one array of codes, [T], and the sentence lengths, [B], from either form of input."""
-    if lengths is None:
-        if isinstance(codes, np.ndarray) and codes.dtype != object:
-            raise ValueError("concatenated tag numbers need the sentence lengths")
-        sentences = [np.asarray(sentence, dtype=np.int64) for sentence in codes]
-        total = np.concatenate(sentences) if sentences else np.zeros(0, dtype=np.int64)
-        return total, np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-    flat, counted = np.asarray(codes), np.asarray(lengths, dtype=np.int64)
-    if flat.ndim != 1 or int(counted.sum()) != len(flat):
-        raise ValueError(f"lengths sum to {int(counted.sum())}, but tag numbers have shape {flat.shape}")
-    return flat.astype(np.int64) if not len(flat) else flat, counted
 
 
 def _sentence_openings(lengths: NDArray[np.int64]) -> NDArray[np.bool_]:

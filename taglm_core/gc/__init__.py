@@ -1,1 +1,1 @@
-"""Garbage collection: what in a store is needed, and removing the rest."""
+"""Garbage collection of a store: mark what is unreachable, then sweep it."""

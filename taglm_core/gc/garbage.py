@@ -1,7 +1,7 @@
-"""What lies in a store that nobody needs, and taking it away so that a kill at any moment leaves a valid store.
+"""Leftovers of a store, active builds, and crash-safe removal.
 
-Which objects and keys are needed is decided elsewhere (`stages.housekeeping`); here are the leftovers that the store
-can judge alone: half-written files, damaged objects of long ago, digests of raw files that are gone, free locks.
+`gc/reachability.py` decides which objects and keys are reachable. This module finds leftovers that need no such
+decision: half-written files, old damaged objects, digests of raw files that are gone, and free locks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taglm_core.store.durable import is_locked, locked, read_json
 from taglm_core.store.records import KEY_LENGTH
 from taglm_core.store.store import Store, Work
 
-OLD_DAYS = 30  # damaged objects and unfinished work that nobody has touched for so long go
+OLD_DAYS = 30  # damaged objects and unfinished work are garbage when untouched for this long
 ASIDE = ".gc-"
 _KEY_LOCK = re.compile(rf"(?P<kind>.+)-(?P<key>[0-9a-f]{{{KEY_LENGTH}}})\.lock")
 _REASON = ".reason.json"
@@ -26,16 +26,16 @@ _REASON = ".reason.json"
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """One thing that can go.
+    """An item that can be removed.
 
     Attributes:
-        kind: of the object; or pointer, work, damaged, temporary, raw, lock, use.
-        label: which one, for people.
-        reason: why it can go.
-        bytes: what is gained.
-        time: when it was made or last touched, in seconds since 1970.
-        paths: its files and folders, in the order in which they are taken away: pointers before their object.
-        locks: lock files that nobody may hold while that is done; they go, too.
+        kind: kind of the object, or pointer, work, damaged, temporary, raw, lock, use.
+        label: name of the item for people.
+        reason: why the item can be removed.
+        bytes: size on disk.
+        time: time of creation or last change, in seconds since 1970.
+        paths: files and folders in the order of removal, pointers before their object.
+        locks: lock files that must be free during the removal and are removed too.
     """
 
     kind: str
@@ -47,19 +47,19 @@ class Garbage:
     locks: tuple[Path, ...] = ()
 
     @property
-    def place(self) -> tuple[Path, ...]:
-        """What it is known by: nothing else takes away just this."""
+    def identity(self) -> tuple[Path, ...]:
+        """Return the files that identify the item; two items never share all of them."""
         return self.paths + self.locks
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveBuild:
-    """A key whose lock is held: its object is being built now.
+    """A build in progress: a process holds the lock of its key.
 
     Attributes:
-        kind: of the object.
-        key: the key.
-        work: what is built from what; None where that is not known (yet).
+        kind: kind of the object.
+        key: key of the object.
+        work: record of the build; None if the process has not written one (yet).
     """
 
     kind: str
@@ -68,22 +68,22 @@ class ActiveBuild:
 
 
 def active_builds(store: Store) -> list[ActiveBuild]:
-    """What is being built in a store at this moment."""
+    """Return the builds in progress in a store."""
     found = []
     for path in sorted((store.root / "locks").glob("*.lock")):
         name = _KEY_LOCK.fullmatch(path.name)
-        if name is not None and not path.name.startswith("tracking-") and is_locked(path):
+        if name is not None and is_locked(path):
             found.append(ActiveBuild(name["kind"], name["key"], store.begun(name["kind"], name["key"])))
     return found
 
 
 def leftovers(store: Store, before: float, now: float) -> Iterator[Garbage]:
-    """What can go whatever anybody needs.
+    """Yield garbage that does not depend on reachability.
 
     Args:
         store: the store.
-        before: what was touched since (seconds since 1970) may be in use.
-        now: the time, in the same seconds.
+        before: seconds since 1970; files changed later may be in use and are left out.
+        now: current time in seconds since 1970.
     """
     yield from _temporary(store, before)
     yield from _damaged(store, now - OLD_DAYS * 86400)
@@ -95,38 +95,38 @@ def leftovers(store: Store, before: float, now: float) -> Iterator[Garbage]:
 
 
 def take_aside(garbage: Sequence[Garbage]) -> tuple[list[Garbage], list[Path]]:
-    """Take things out of the store, where nobody has begun with them. To be called with the store's guard held.
+    """Take items out of the store unless their locks are held. The caller holds the store's guard.
 
-    Files are removed, folders renamed: that is quick, so that builders do not wait.
+    Files are removed and folders are only renamed, so that builders wait for a moment alone.
 
     Returns:
-        What was taken, and the folders that are still to be removed by `remove_aside`.
+        The items that were taken, and the renamed folders that `remove_aside` has to remove.
     """
     taken, aside = [], []
-    for one in garbage:
+    for item in garbage:
         with contextlib.ExitStack() as held:
-            if all(held.enter_context(locked(path, wait=False)) for path in one.locks):
-                aside += [kept for path in one.paths if (kept := _take(path)) is not None]
-                for lock in one.locks:
+            if all(held.enter_context(locked(path, wait=False)) for path in item.locks):
+                aside += [kept for path in item.paths if (kept := _take(path)) is not None]
+                for lock in item.locks:
                     lock.unlink(missing_ok=True)
-                taken.append(one)
+                taken.append(item)
     return taken, aside
 
 
 def remove_aside(folders: Sequence[Path]) -> list[Path]:
-    """Remove folders that were taken aside; gives those that cannot be removed (no permission, say)."""
+    """Remove folders that were taken aside and return those that could not be removed (no permission, say)."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     return [folder for folder in folders if folder.exists()]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; 0 where there is none."""
+    """Return the bytes of a file, or of all files below a folder; 0 if the path does not exist."""
     return sum(stat[0] for stat in _stats(path))
 
 
-def touched(path: Path) -> float:
-    """When a file or anything in a folder was last written, in seconds since 1970; 0 where there is none."""
+def last_change(path: Path) -> float:
+    """Return the time of the last change of a file or below a folder, in seconds since 1970; 0 if there is none."""
     return max((stat[1] for stat in _stats(path)), default=0.0)
 
 
@@ -140,23 +140,24 @@ def _take(path: Path) -> Path | None:
 
 
 def _temporary(store: Store, before: float) -> Iterator[Garbage]:
-    for pattern in ("objects/*/.*", "keys/*/.*", "work/*/.*", "damaged/.*", "raw/.*", "tracking/.*", "tracking/*/.*",
-                    "uses/*/.*", "uses/*/*/.*"):  # fmt: skip
+    for pattern in ("*/.*", "*/*/.*", "uses/*/*/.*"):  # as `write_json` and `take_aside` name them, in any folder
         for path in sorted(store.root.glob(pattern)):
-            mine = path.name.startswith(ASIDE)
-            if mine or touched(path) < before:
-                reason = "left by a `taglm gc` that was killed" if mine else "half-written file of a process that died"
-                yield Garbage("temporary", path.name, reason, size_of(path), touched(path), (path,))
+            from_gc = path.name.startswith(ASIDE)
+            if from_gc or last_change(path) < before:
+                reason = (
+                    "left by a `taglm gc` that was killed" if from_gc else "half-written file of a process that died"
+                )
+                yield Garbage("temporary", path.name, reason, size_of(path), last_change(path), (path,))
 
 
 def _damaged(store: Store, before: float) -> Iterator[Garbage]:
     folder = store.root / "damaged"
     for name in sorted({path.name.removesuffix(_REASON) for path in folder.glob("[!.]*")}):
         paths = (folder / name, folder / (name + _REASON))
-        said = read_json(paths[1]) or {}
-        when = float(said.get("time", touched(paths[0])))
+        record = read_json(paths[1]) or {}
+        when = float(record.get("time", last_change(paths[0])))
         if when < before:
-            reason = f"set aside more than {OLD_DAYS} days ago: {said.get('reason', 'reason not known')}"
+            reason = f"set aside more than {OLD_DAYS} days ago: {record.get('reason', 'reason not known')}"
             yield Garbage("damaged", name, reason, size_of(paths[0]), when, paths)
 
 
@@ -166,12 +167,12 @@ def _raw(store: Store) -> Iterator[Garbage]:
         stamp = entry["stamp"] if isinstance(entry, dict) and entry.get("stamp") else [""]
         if stamp != Store.stamp(Path(stamp[0])):
             reason = "digest of a raw file that is gone or has changed"
-            yield Garbage("raw", str(stamp[0]), reason, size_of(path), touched(path), (path,))
+            yield Garbage("raw", str(stamp[0]), reason, size_of(path), last_change(path), (path,))
 
 
 def _stats(path: Path) -> Iterator[tuple[int, float]]:
-    """(bytes, time of the last change) of all files; folders count for their time alone."""
+    """Yield (bytes, time of the last change) of a path and all paths below it; a folder has 0 bytes."""
     for each in [path, *path.rglob("*")]:
-        with contextlib.suppress(FileNotFoundError):  # somebody is at work there
+        with contextlib.suppress(FileNotFoundError):  # another process removed it meanwhile
             stat = each.lstat()
             yield (0 if each.is_dir() else stat.st_size), stat.st_mtime

@@ -1,10 +1,10 @@
-"""What in a store is needed.
+"""Reachable objects and keys of a store.
 
-Reachability is what a key leads to that a plan can still ask for, what a running job reads, what is named from outside (a
-tagger behind an MLflow alias), and what these were made from as far as that cannot be made again from the rest:
-language models with those they went on from, the labelled corpora, word vectors, the tagger of an evaluation. Not the
-text that a language model has read, nor embeddings: both are large, and the next run that needs them makes them again.
-Keys are small and outlive their objects where they tell which text a language model has read (`continue_from: latest`).
+The roots are keys that a plan can still ask for, inputs of active builds, and objects named from outside (a tagger
+behind an MLflow alias). An object reaches its inputs if no later run can make the same inputs again: a language model
+its base, a tagger its language models, corpora and word vectors, an evaluation its tagger. The text of a language model
+and embeddings are not reached: both are large, and the next run that reads them makes them again. Keys are small; the
+keys of the texts of language models outlive the texts, because `continue_from: latest` reads them.
 """
 
 from __future__ import annotations
@@ -21,190 +21,178 @@ from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS, order_of, recipe_inputs
 from taglm_core.pipeline.plan import recipe_of
 from taglm_core.pipeline.roles import BASE
-from taglm_core.store.records import Recipe
+from taglm_core.store.records import KeyId, ObjectId, Recipe
 from taglm_core.store.store import Pointer, Store
 
-Place = tuple[str, str]  # kind and key of a pointer, or kind and digest of an object
-_KEPT_WITH = {kind.name for kind in KINDS.values() if kind.kept_with_users}
+_KEPT_WITH_USERS = {kind.name for kind in KINDS.values() if kind.kept_with_users}
 
 
 @dataclass(frozen=True, slots=True)
 class GcRoots:
-    """What is needed beyond what the store's keys say.
+    """Roots beyond the keys of the store.
 
     Attributes:
-        experiments: with bases settled; where some are given, only keys that they use count.
-        objects: digests of objects that somebody else names, and who.
-        keys: (kind, key) of objects that somebody still has to read.
+        experiments: experiments with resolved bases; if any is given, only keys that they use are roots.
+        objects: digests of objects that are named from outside, each with its user.
+        keys: keys of objects that have to be read once more.
     """
 
     experiments: tuple[Experiment, ...] = ()
     objects: Mapping[str, str] = field(default_factory=dict)
-    keys: frozenset[Place] = frozenset()
+    keys: frozenset[KeyId] = frozenset()
 
 
-def why_old(recipe: Recipe) -> str | None:
-    """How far a recipe's version is behind. A newer one, or an unknown kind, is another checkout's: not judged."""
+def why_outdated(recipe: Recipe) -> str | None:
+    """Return how far a recipe's version is behind; None for newer versions and unknown kinds (another checkout's)."""
     kind = KINDS.get(recipe.kind)
     if kind is None or recipe.version >= kind.version:
         return None
     return f"STAGE_VERSION {recipe.version}, now {kind.version}"
 
 
-def experiment_recipes(store: Store, experiment: Experiment) -> dict[str, Recipe]:
-    """Recipes of the steps whose inputs have been made once, whether the objects are still there or not.
-
-    Raises:
-        InputError: a raw input file is not there.
-    """
-    recipes: dict[str, Recipe] = {}
-    digests: dict[str, str] = {}
-    for name, step in build_graph(experiment).items():
-        if all(above in digests for above in step.inputs.values()):
-            recipe = recipes[name] = recipe_of(store, step, {role: digests[n] for role, n in step.inputs.items()})
-            pointer = store.pointer(recipe.kind, recipe.key)
-            if pointer is not None:
-                digests[name] = pointer.digest
-    return recipes
-
-
 class Reachability:
-    """One look at a store.
+    """Reachable objects and keys of a store at one moment.
 
     Args:
         store: the store.
-        needs: what is needed beyond what its keys say.
-        before: pointers made since (seconds since 1970) count, whatever they are.
+        roots: roots beyond its keys.
+        before: seconds since 1970; pointers written later are roots in any case.
 
     Attributes:
-        there: places of all objects.
-        pointers: all that can be read, by place.
-        named: places of the pointers that name an object, by the object's place.
-        jobs: what is being built now.
-        asked: recipes that the experiments and running jobs ask for, by place.
-        unsettled: steps of the experiments whose recipes are not known before others are made.
-        live: places of the pointers that a plan may ask for.
-        objects: places of the objects that are needed, there or not.
-        keys: places of the pointers that stay: the live ones, and those that tell where needed objects come from.
+        present: all objects in the store.
+        pointers: all readable pointers.
+        pointers_of: keys whose pointers name an object, by object.
+        builds: builds in progress.
+        requested: recipes that the experiments and active builds ask for.
+        undecided: steps of the experiments whose recipes depend on objects that are not made yet.
+        live: keys that a plan may ask for.
+        objects: reachable objects, present or not.
+        keys: keys that stay: live ones, and those that record the origin of reachable objects.
 
     Raises:
-        InputError: a raw input file of a given experiment is not there, so that its keys are unknown.
+        InputError: a raw input file of an experiment is missing, so that its keys are unknown.
     """
 
-    def __init__(self, store: Store, needs: GcRoots, before: float) -> None:
-        self._store, self._needs = store, needs
+    def __init__(self, store: Store, roots: GcRoots, before: float) -> None:
+        self._store, self._roots = store, roots
         kinds = sorted(path.name for path in (store.root / "keys").glob("[!.]*"))
-        self.there = set(store.objects())
+        self.present = set(store.objects())
         self.pointers = {(p.recipe.kind, p.recipe.key): p for kind in kinds for p in store.pointers(kind)}
-        self.named: dict[Place, list[Place]] = defaultdict(list)
-        for place, pointer in self.pointers.items():
-            self.named[place[0], pointer.digest].append(place)
+        self.pointers_of: dict[ObjectId, list[KeyId]] = defaultdict(list)
+        for key_id, pointer in self.pointers.items():
+            self.pointers_of[key_id[0], pointer.digest].append(key_id)
         self._kinds: dict[str, set[str]] = defaultdict(set)
-        for kind, digest in {*self.there, *self.named}:
+        for kind, digest in {*self.present, *self.pointers_of}:
             self._kinds[digest].add(kind)
-        self.jobs = active_builds(store)
-        self.asked: dict[Place, Recipe] = {}
-        self.unsettled: set[str] = set()
+        self.builds = active_builds(store)
+        self.requested: dict[KeyId, Recipe] = {}
+        self.undecided: set[str] = set()
         self._read_experiments()
-        self._digests: set[str] = set()  # of objects that live pointers name
+        self._live_digests: set[str] = set()  # of objects that live pointers name
         self.live = self._live(before)
         self.objects = self._closure()
-        self.keys = self.live | self._lineage()
+        self.keys = self.live | self._origins()
 
-    def counts(self, label: str) -> bool:
-        """Whether a step (by its label) that is not asked for might be, once other steps are made."""
-        return not self._needs.experiments or label.partition("/")[2] in self.unsettled
+    def may_be_requested(self, label: str) -> bool:
+        """Return whether a step (by its label) that is not requested may become so once other steps are made."""
+        return not self._roots.experiments or label.partition("/")[2] in self.undecided
 
-    def why_lost(self, recipe: Recipe) -> str | None:
-        """Why no plan can ask for what was made by a recipe, whatever the experiment; None where one can."""
-        if _trained_inputs(recipe) <= self._digests:
-            return why_old(recipe)
-        return why_old(recipe) or "made from what no key leads to any more"
+    def why_unreachable(self, recipe: Recipe) -> str | None:
+        """Return why no plan of any experiment can ask for a recipe; None if one can."""
+        if _trained_inputs(recipe) <= self._live_digests:
+            return why_outdated(recipe)
+        return why_outdated(recipe) or "made from what no key leads to any more"
 
     def _read_experiments(self) -> None:
-        for experiment in self._needs.experiments:
-            self._read(experiment)
-        for job in self.jobs:  # what else their experiments use is needed as well as what they are at
-            if self._needs.experiments and job.work is not None and job.work.experiment is not None:
-                with contextlib.suppress(ValueError, TagLMError):  # begun by another version; its inputs count anyway
-                    self._read(Experiment.model_validate(job.work.experiment))
+        for experiment in self._roots.experiments:
+            self._request(experiment)
+        for build in self.builds:
+            if build.work is not None and build.work.experiment is not None:
+                with contextlib.suppress(ValueError, TagLMError):  # another version's; its inputs are roots anyway
+                    self._request(Experiment.model_validate(build.work.experiment))
 
-    def _read(self, experiment: Experiment) -> None:
-        recipes = experiment_recipes(self._store, experiment)
-        self.asked |= {(recipe.kind, recipe.key): recipe for recipe in recipes.values()}
-        self.unsettled |= set(build_graph(experiment)) - recipes.keys()
+    def _request(self, experiment: Experiment) -> None:
+        """Add the recipes of an experiment; those of removed objects too, as far as their keys are known."""
+        graph, digests = build_graph(experiment), dict[str, str]()
+        for name, step in graph.items():
+            if any(above not in digests for above in step.inputs.values()):
+                self.undecided.add(name)
+                continue
+            recipe = recipe_of(self._store, step, {role: digests[above] for role, above in step.inputs.items()})
+            self.requested[recipe.kind, recipe.key] = recipe
+            if (pointer := self.pointers.get((recipe.kind, recipe.key))) is not None:
+                digests[name] = pointer.digest
 
-    def _live(self, before: float) -> set[Place]:
-        wanted = {*self._needs.keys, *self.asked, *((job.kind, job.key) for job in self.jobs)}
-        live: set[Place] = set()
-        for place, pointer in sorted(self.pointers.items(), key=lambda item: order_of(item[0][0])):
-            found = self.counts(pointer.label) and self.why_lost(pointer.recipe) is None
-            if found or place in wanted or pointer.time >= before:
-                live.add(place)
-                self._digests.add(pointer.digest)
+    def _live(self, before: float) -> set[KeyId]:
+        roots = {*self._roots.keys, *self.requested, *((build.kind, build.key) for build in self.builds)}
+        live: set[KeyId] = set()
+        for key_id, pointer in sorted(self.pointers.items(), key=lambda item: order_of(item[0][0])):
+            plannable = self.may_be_requested(pointer.label) and self.why_unreachable(pointer.recipe) is None
+            if plannable or key_id in roots or pointer.time >= before:
+                live.add(key_id)
+                self._live_digests.add(pointer.digest)
         return live
 
-    def _closure(self) -> set[Place]:
-        """Objects that live pointers name, those that jobs read, those named from outside, and what these need."""
-        waiting = [self.pointers[place].digest for place in self.live] + list(self._needs.objects)
-        waiting += [p.digest for p in self.pointers.values() if p.recipe.inputs.get("tagger") in self._needs.objects]
-        waiting += [digest for recipe in self._read_now() for digest in recipe.inputs.values()]
-        needed: set[Place] = set()
+    def _closure(self) -> set[ObjectId]:
+        """Return the objects that roots name or read, and what these are made from."""
+        waiting = [self.pointers[key_id].digest for key_id in self.live] + list(self._roots.objects)
+        waiting += [p.digest for p in self.pointers.values() if p.recipe.inputs.get("tagger") in self._roots.objects]
+        waiting += [digest for recipe in self._pending_recipes() for digest in recipe.inputs.values()]
+        reached: set[ObjectId] = set()
         while waiting:
             digest = waiting.pop()
-            for place in {(kind, digest) for kind in self._kinds.get(digest, ())} - needed:
-                needed.add(place)
-                above = [each for recipe in self._made_by(place) for each in recipe.inputs.values()]
-                waiting += [each for each in above if not self._kinds.get(each, set()).isdisjoint(_KEPT_WITH)]
-        return needed
+            for object_id in {(kind, digest) for kind in self._kinds.get(digest, ())} - reached:
+                reached.add(object_id)
+                above = [each for recipe in self._recipes_of(object_id) for each in recipe.inputs.values()]
+                waiting += [each for each in above if not self._kinds.get(each, set()).isdisjoint(_KEPT_WITH_USERS)]
+        return reached
 
-    def _read_now(self) -> Iterator[Recipe]:
-        """Recipes whose inputs are read now, or will be by the next run."""
-        yield from self.asked.values()
-        yield from (job.work.recipe for job in self.jobs if job.work is not None)
-        if not self._needs.experiments:
+    def _pending_recipes(self) -> Iterator[Recipe]:
+        """Yield recipes whose inputs are read now or by the next run."""
+        yield from self.requested.values()
+        yield from (build.work.recipe for build in self.builds if build.work is not None)
+        if not self._roots.experiments:
             for folder in (self._store.root / "work").glob("[!.]*/[!.]*"):
                 begun = self._store.begun(folder.parent.name, folder.name)
-                if begun is not None and self.why_lost(begun.recipe) is None:
+                if begun is not None and self.why_unreachable(begun.recipe) is None:
                     yield begun.recipe
 
-    def _made_by(self, place: Place) -> list[Recipe]:
-        """How an object was made; of several ways those that still count."""
-        names = self.named.get(place, [])
-        found = [self.pointers[name].recipe for name in names if name in self.live]
-        found = found or [self.pointers[name].recipe for name in names]
-        if not found and place in self.there:
+    def _recipes_of(self, object_id: ObjectId) -> list[Recipe]:
+        """Return the recipes that gave an object; only the live ones if there are any."""
+        key_ids = self.pointers_of.get(object_id, [])
+        found = [self.pointers[key_id].recipe for key_id in key_ids if key_id in self.live]
+        found = found or [self.pointers[key_id].recipe for key_id in key_ids]
+        if not found and object_id in self.present:
             with contextlib.suppress(TagLMError, KeyError, TypeError):  # no readable manifest
-                found = [self._store.manifest(*place).recipe]
+                found = [self._store.manifest(*object_id).recipe]
         return found
 
-    def _lineage(self) -> set[Place]:
-        """Pointers that no plan asks for and that stay: of needed objects, and of the texts that models have read."""
-        kept: set[Place] = set()
-        for place in self.objects:
-            if self.live.isdisjoint(self._names(place)):
-                kept.update(self._names(place))
-            if place[0] == "language-model":
-                for recipe in self._made_by(place):
-                    for name in self._names(("token-ids", recipe.inputs.get("token-ids", ""))):
-                        kept |= {name, *self._names(("corpus", self.pointers[name].recipe.inputs.get("text", "")))}
+    def _origins(self) -> set[KeyId]:
+        """Return keys that are not live and stay: those of reachable objects and of the texts of language models."""
+        kept: set[KeyId] = set()
+        for object_id in self.objects:
+            key_ids = self.pointers_of.get(object_id, [])
+            if self.live.isdisjoint(key_ids):
+                kept.update(key_ids)
+            if object_id[0] == "language-model":
+                for recipe in self._recipes_of(object_id):
+                    for key_id in self.pointers_of.get(("token-ids", recipe.inputs.get("token-ids", "")), []):
+                        text = self.pointers[key_id].recipe.inputs.get("text", "")
+                        kept |= {key_id, *self.pointers_of.get(("corpus", text), [])}
         return kept
-
-    def _names(self, place: Place) -> list[Place]:
-        return self.named.get(place, [])
 
 
 def _trained_inputs(recipe: Recipe) -> set[str]:
-    """Return digests of inputs that only training makes: made again they are others, unlike corpora and vocabularies.
+    """Return digests of inputs that training makes: trained again, they come out different.
 
-    Not of a base: experiments name it by its digest, whether a key leads to it or not.
+    A base is left out: experiments name it by its digest, so that no key has to lead to it.
     """
     inputs = [one for one in recipe_inputs(recipe) if one.kind in KINDS and one.role != BASE]
     return {one.digest for one in inputs if KINDS[one.kind].trained}
 
 
-def readers(store: Store) -> Mapping[str, list[Pointer]]:
-    """By digest of an object: the pointers whose objects were made from it."""
+def users_by_digest(store: Store) -> Mapping[str, list[Pointer]]:
+    """Return, by digest of an object, the pointers of the objects made from it."""
     found: dict[str, list[Pointer]] = defaultdict(list)
     for kind in KINDS:
         for pointer in store.pointers(kind):

@@ -190,7 +190,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
             if config.fine_tune is not None:
                 inputs = {"vocabulary": "vocabulary/train", "token-ids": "token-ids/train", BASE: step}
                 settings = {**settings, **_dump(config.fine_tune)}
-                steps.append(Step(last, "language-model", settings, inputs, group=labelled))
+                steps.append(Step(last, "language-model", settings, inputs, group=labelled, split="train"))
     return steps
 
 
@@ -222,7 +222,9 @@ def _embeddings(experiment: Experiment) -> list[Step]:
     for split in experiment.splits:
         for lm, direction in needed:
             inputs = {"language-model": language_model_name(lm, direction), "corpus": f"corpus/{split}"}
-            steps.append(Step(embeddings_name(lm, direction, split), "embeddings", config, inputs, group=group))
+            steps.append(
+                Step(embeddings_name(lm, direction, split), "embeddings", config, inputs, group=group, split=split)
+            )
         vectors = {experiment.tagger_of(variant).words.vectors for variant in experiment.variants}
         for path in sorted(path for path in vectors if path is not None):
             name = _vectors_name(experiment, path, split)

@@ -26,7 +26,7 @@ class Step:
         group: what its MLflow experiment is named after: the data set or the text.
         objects: (kind, digest) of objects it reads that no step here makes, by role.
         variant: arm of the comparison that a tagger or an evaluation belongs to.
-        split: split that a corpus is.
+        split: split that a corpus is, or that embeddings and language models read.
     """
 
     name: str

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files
 from taglm_core.corpus.schemes import split_tag
 from taglm_core.evaluation.calibration import Calibration, pool
@@ -93,9 +94,7 @@ def _errors(
     return analyse_errors(
         files,
         [path for role in learnt_from for path in corpus_files(context.inputs[role].path)],
-        threads=context.run.threads,
-        memory_limit=context.run.memory_limit,
-        temp_dir=context.work / "duckdb",
+        DatabaseLimits(context.run.threads, context.run.memory_limit, context.work / "duckdb"),
         mistakes=mistakes,
     )
 

@@ -6,10 +6,10 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.conll_faults import Columns, Separator
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.demo.generate import generate
 from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
 from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
@@ -84,14 +84,10 @@ def build_corpus(context: BuildContext) -> BuildResult:
 
 def build_statistics(context: BuildContext) -> BuildResult:
     """Compute statistics, duplicates and overlap of all splits: for people, read by no other step."""
-    settings: dict[str, Any] = {
-        "threads": context.run.threads,
-        "memory_limit": context.run.memory_limit,
-        "temp_dir": context.work / "duckdb",
-    }
+    limits = DatabaseLimits(context.run.threads, context.run.memory_limit, context.work / "duckdb")
     corpora = {name: artifact.path for name, artifact in context.inputs.items()}
-    figures = {name: corpus_statistics(path, **settings) for name, path in corpora.items()}
-    result = {"corpora": figures, "overlap": overlap(corpora, **settings)}
+    figures = {name: corpus_statistics(path, limits) for name, path in corpora.items()}
+    result = {"corpora": figures, "overlap": overlap(corpora, limits)}
     write_json(context.out / "statistics.json", result, sort_keys=True)
     return BuildResult()
 

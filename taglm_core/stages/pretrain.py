@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from taglm_core.config.language_model import CharCnnInput, Direction, LanguageModelConfig, Unknown
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.token_bytes import count_cut
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, Shard, TokenIds, write_token_ids
 from taglm_core.corpus.vocabulary import WORDS_FILE, count_words
@@ -42,11 +43,9 @@ def build_vocabulary(context: BuildContext) -> BuildResult:
     counts = count_words(
         context.inputs["text"].path,
         context.out / WORDS_FILE,
+        DatabaseLimits(context.run.threads, context.run.memory_limit, context.work / "duckdb"),
         heldout_fraction=context.config["heldout_fraction"],
         min_count=1,
-        threads=context.run.threads,
-        memory_limit=context.run.memory_limit,
-        temp_dir=context.work / "duckdb",
     )
     return BuildResult(counts=counts)
 

@@ -1,1 +1,1 @@
-"""The store: immutable objects named by content, and small pointers from recipes to objects."""
+"""The store: immutable objects named by content, and pointers from recipes to objects."""

@@ -1,4 +1,4 @@
-"""Digests: of files, of payloads, of recipes."""
+"""Digests of files and payloads, and the JSON text that digests are taken of."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in blocks."""
+    """Return the SHA-256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(files: Iterable[tuple[str, str]]) -> str:
-    """Digest over the sorted (name, sha256) of payload files."""
+    """Return the digest over the sorted (name, sha256) pairs of payload files."""
     return hashlib.sha256(canonical_json(sorted(files)).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no white space: equal values give equal text.
+    """Return JSON with sorted keys and without white space, so that equal values give equal text.
 
     Raises:
-        ValueError: the value holds inf or nan, which have no one text.
+        ValueError: the value holds inf or nan.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

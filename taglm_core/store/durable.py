@@ -1,4 +1,4 @@
-"""Writing so that a crash at any moment leaves either the old or the new, never half of it."""
+"""Crash-safe files and file locks: a crash at any moment leaves the old file or the new one, never a half."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WAIT_SECONDS = 0.2  # between two attempts at a lock
 
 
 def write_json(path: Path, value: Any, *, sort_keys: bool = False, ensure_ascii: bool = False) -> None:
-    """Write JSON to a new name, flush it to the disk, rename it into place.
+    """Write JSON to a temporary file, flush it to the disk, and rename it into place.
 
     Args:
         path: the file.
-        value: its content.
-        sort_keys: whether objects are written in the order of their keys.
-        ensure_ascii: whether characters outside ASCII are escaped. Both options enter the digest of a payload file.
+        value: the content.
+        sort_keys: whether to sort the keys of objects.
+        ensure_ascii: whether to escape characters outside ASCII. Both options enter the digest of a payload file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -40,7 +40,7 @@ def write_json(path: Path, value: Any, *, sort_keys: bool = False, ensure_ascii:
 
 
 def read_json(path: Path) -> Any | None:
-    """Read JSON; None where the file is absent or not JSON (half of a file after a power cut, say)."""
+    """Return the JSON of a file; None if the file is absent or not JSON (half a file after a power cut, say)."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -71,15 +71,15 @@ def sync_folder(folder: Path) -> None:
 def locked(
     path: Path, *, wait: bool = True, shared: bool = False, check_stop: Callable[[], None] | None = None
 ) -> Iterator[bool]:
-    """Hold a lock on a file, which the system frees when its holder dies; gives whether it is held.
+    """Lock a file for a block and yield whether the lock is held. The system frees the lock when its holder dies.
 
-    Whoever holds the lock may remove the file: others notice, and lock the file that is there then.
+    The holder may remove the file; waiting processes notice and lock the new file.
 
     Args:
         path: the file.
-        wait: for whoever holds it; otherwise the block runs without the lock, and is told so.
-        shared: with others that share it, too; otherwise with nobody.
-        check_stop: called every moment of the wait; raises to give it up. (A signal's handler alone ends no wait.)
+        wait: wait for the lock; without it, a held lock gives False at once.
+        shared: allow other shared locks at the same time.
+        check_stop: called repeatedly during the wait; raises to end it (a signal handler alone does not).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and check_stop is None else fcntl.LOCK_NB)
@@ -96,24 +96,24 @@ def locked(
 
 @contextlib.contextmanager
 def one_locked(paths: Sequence[Path], check_stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock on one of several files, whichever is free first.
+    """Lock whichever of several files is free first.
 
     Args:
         paths: the files.
-        check_stop: called every moment of the wait; raises to give it up.
+        check_stop: called repeatedly during the wait; raises to end it.
     """
     while True:
         check_stop()
         for path in paths:
-            with locked(path, wait=False) as mine:
-                if mine:
+            with locked(path, wait=False) as held:
+                if held:
                     yield
                     return
         time.sleep(WAIT_SECONDS)
 
 
 def is_at(file: IO[str], path: Path) -> bool:
-    """Whether an open file is the one at a path: that one may have been removed meanwhile, or another be there."""
+    """Return whether an open file is still the file at a path; another process may have removed or replaced that."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def is_at(file: IO[str], path: Path) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock on a file; no file, no lock. Leaves no trace."""
+    """Return whether a process holds the lock on a file; False if there is no file. Creates nothing."""
     try:
         with path.open() as file:
             return not _flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The records of the store: recipes, references, manifests."""
+"""Records of the store: recipes, references, manifests."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 from taglm_core.store.digests import canonical_json, content_digest
 
 KEY_LENGTH = 32  # hexadecimal digits of keys and digests in paths: 128 bits
+ObjectId = tuple[str, str]  # kind and content digest of an object
+KeyId = tuple[str, str]  # kind and key of a recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What an object is made from: everything that changes its bytes, and nothing else.
+    """Everything that changes the bytes of an object, and nothing else.
 
     Attributes:
         kind: kind of object, such as `language-model`.
-        version: the stage's STAGE_VERSION for this kind; raised when the same inputs give other numbers.
+        version: STAGE_VERSION of the kind; raised when the same inputs give other numbers.
         config: the configuration fields that change the numbers (JSON values).
         inputs: content digest of each input by its role.
     """
@@ -30,18 +32,18 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """Name of the recipe: a digest over all its fields."""
+        """Return the digest over all fields; it names the recipe."""
         return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()[:KEY_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A small record that names one object; this is what travels between tasks.
+    """Reference to one object; tasks pass references, not objects.
 
     Attributes:
         kind: kind of object.
-        key: the recipe it was made by.
-        digest: digest of its payload.
+        key: key of the recipe that gave it.
+        digest: content digest.
         counts: a few counts for logs and tables.
     """
 
@@ -53,7 +55,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of an object. Files that are not payload (logs, curves, reports) do not enter the content digest."""
+    """One file of an object. The content digest covers payload alone, not logs, curves and reports."""
 
     name: str
     bytes: int
@@ -63,17 +65,17 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is known of an object.
+    """Description of an object.
 
     Attributes:
-        label: for people: experiment and step that first made it.
-        recipe: what it was made from.
+        label: experiment and step that first made it, for people.
+        recipe: its recipe.
         files: its files.
         counts: sizes (sentences, tokens, parameters, ...).
-        metrics: results (perplexity, F1, ...), not part of the content.
-        seeds: the seeds used, by name.
+        metrics: results (perplexity, F1, ...); no part of the content digest.
+        seeds: seeds by name.
         seconds: wall-clock time of building.
-        made: environment: time, library versions, threads, processor, MLflow and Prefect run ids.
+        made: circumstances: time, library versions, threads, processor, MLflow and Prefect run ids.
         inputs: kind of each input by its role; manifests of older versions have none.
     """
 
@@ -89,21 +91,21 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Content digest: over the payload files only."""
+        """Return the content digest, taken over payload files only."""
         return content_digest((entry.name, entry.sha256) for entry in self.files if entry.payload)[:KEY_LENGTH]
 
     @property
     def bytes(self) -> int:
-        """Size of all files."""
+        """Return the size of all files."""
         return sum(entry.bytes for entry in self.files)
 
     def to_json(self) -> dict[str, Any]:
-        """As written to `manifest.json`."""
+        """Return the content of `manifest.json`."""
         return {"digest": self.digest, "key": self.recipe.key, **asdict(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """The inverse of `to_json`."""
+        """Return the manifest that `to_json` gave."""
         fields = {name: data[name] for name in ("label", "counts", "metrics", "seeds", "seconds", "made")}
         fields["inputs"] = data.get("inputs", {})
         return cls(

@@ -1,4 +1,4 @@
-"""Cores, and room on the disk and in memory: asked for before long work begins, and said clearly when it runs out."""
+"""Cores, disk space and memory: checked before long work, and reported clearly when they run out."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file",
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes free on the disk of a folder that may not be there yet."""
+    """Return the free bytes on the disk of a folder that need not exist yet."""
     return shutil.disk_usage(nearest(folder)).free
 
 
 def nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
+    """Return the path, or the nearest folder above it that exists."""
     path = path.absolute()
-    return next(place for place in (path, *path.parents) if place.exists())
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def available_memory() -> int:
-    """Bytes that new processes may take without swapping, within the limits of a container."""
+    """Return the bytes that new processes can take without swapping, within the limits of a container."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for line in _read(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
@@ -47,7 +47,7 @@ def available_memory() -> int:
 
 
 def require_disk(folder: Path, needed: int, what: str) -> None:
-    """Refuse work whose files will not fit.
+    """Refuse work whose files do not fit on the disk.
 
     Raises:
         OutOfResources: fewer bytes are free.
@@ -59,15 +59,15 @@ def require_disk(folder: Path, needed: int, what: str) -> None:
         )
 
 
-REMEDY = "make room (`taglm gc` shows what nothing needs any more) or set run.store to another disk, and run again"
+REMEDY = "free some (`taglm gc` lists what can be removed) or set run.store to another disk, and run again"
 
 
 @contextlib.contextmanager
 def explain_disk_full(folder: Path) -> Iterator[None]:
-    """A disk that runs full in here is said as such.
+    """Turn the error of a full disk inside the block into one with a remedy.
 
     Raises:
-        OutOfResources: the system says that the disk, or the user's share of it, is full.
+        OutOfResources: the disk, or the user's quota on it, is full.
     """
     try:
         yield
@@ -75,12 +75,12 @@ def explain_disk_full(folder: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OutOfResources(
-            f"{folder}: the disk is full ({size_text(free_disk(folder))} free); what is finished is kept: {REMEDY}"
+            f"{folder}: the disk is full ({size_text(free_disk(folder))} free); finished work is kept; {REMEDY}"
         ) from error
 
 
 def size_text(count: float) -> str:
-    """Bytes for people: 1.2 GB."""
+    """Return a number of bytes for people, such as 1.2 GB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -89,7 +89,7 @@ def size_text(count: float) -> str:
 
 
 def _cgroups() -> Iterator[Path]:
-    """The control groups this process is in that may limit its memory, with those above them."""
+    """Yield the folders of control groups that may limit the memory of this process, innermost first."""
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers in ("", "memory"):
@@ -99,7 +99,7 @@ def _cgroups() -> Iterator[Path]:
 
 
 def _page_cache(folder: Path, names: Sequence[str]) -> int:
-    """Bytes of files in memory that a group's use counts, and that the system takes back when it needs them."""
+    """Return the bytes of page cache that a group's memory use includes and that the system can reclaim."""
     values = dict(line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines())
     return sum(int(values.get(name, 0)) for name in names)
 

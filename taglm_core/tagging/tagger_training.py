@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.evaluation.spans import conlleval_spans, encode_tags, span_counts
+from taglm_core.evaluation.spans import SpanPair, conlleval_spans, encode_tags
 from taglm_core.nn.tagger_network import Batch, Tagger
 from taglm_core.tagging.dataset import Dataset, reading_batches, training_batches
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID
@@ -125,7 +125,7 @@ class TaggerTraining:
         if self._dev is None:
             raise ValueError("this tagger is trained on dev; it has nothing to be scored on")
         data, gold = self._dev
-        return span_counts(*encode_tags(gold, decode_all(self._network, data, self._tags))).micro.f1
+        return SpanPair(encode_tags(gold, decode_all(self._network, data, self._tags))).counts().micro.f1
 
     def pack(self) -> TrainingState:
         """Return the schedule, the position in the epoch and the best model."""

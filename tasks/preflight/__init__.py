@@ -1,1 +1,1 @@
-"""What keeps a run from working, found before it starts: `taglm run` refuses, `taglm doctor` shows a row."""
+"""Faults of the environment, found before a run starts: `taglm run` refuses them, `taglm doctor` lists them."""

@@ -1,4 +1,4 @@
-"""All faults of the environment in one list, before a run starts anything."""
+"""All faults of the environment, before a run starts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def require_environment(run: RunConfig) -> list[str]:
     """Refuse to start a run that cannot end well.
 
     Args:
-        run: how the experiment runs: where it is tracked.
+        run: the `run` section of the experiment.
 
     Returns:
-        A line for each fault that may pass by itself.
+        One line per transient fault.
 
     Raises:
-        ConfigError: one line for each fault that does not pass by itself.
+        ConfigError: one line per lasting fault.
     """
     quiet_defaults()
     faults = list(machine_faults())
-    if not faults:  # both clients need what is wrong there
+    if not faults:  # both clients depend on the machine
         faults = [*prefect_faults(), *tracking_faults(run)]
     if lasting := [str(fault) for fault in faults if not fault.passing]:
         raise ConfigError("\n".join(lasting))

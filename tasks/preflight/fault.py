@@ -1,4 +1,4 @@
-"""One fault of the environment, and how folders and SQLite files are looked at."""
+"""A fault of the environment, and checks of folders and SQLite files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tasks.http import ASK_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that does not work.
+    """A fault of the environment.
 
     Attributes:
-        what: it is about.
-        found: what is there.
-        remedy: what to do; empty where `found` says it.
-        passing: whether it may pass by itself, as a server's restart does: a run goes on.
+        what: subject of the fault.
+        found: what is wrong.
+        remedy: what to do; empty if `found` says it.
+        passing: whether the fault is transient, such as the restart of a server; then a run goes on.
     """
 
     what: str
@@ -32,45 +32,45 @@ class Fault:
 
 
 def refused(what: str, error: Exception) -> Fault:
-    """Return the fault that an error names; its last clause says what to do."""
+    """Return the fault of an error whose message ends with the remedy."""
     found, _, remedy = str(error).rpartition("; ")
     return Fault(what, found or remedy, remedy if found else "")
 
 
 def folder_fault(what: str, folder: Path, remedy: str) -> Fault | None:
-    """Return why nothing can be written to a folder, or made where it is missing; None if it can.
+    """Return the fault of a folder that cannot be written to or created; None if there is none. Create nothing.
 
     Args:
-        what: the folder is for.
-        folder: which need not exist yet; looking at it makes nothing.
+        what: subject of the fault.
+        folder: folder, which need not exist yet.
         remedy: what to do.
     """
-    place = nearest(folder)
+    parent = nearest(folder)
     try:
-        if not place.is_dir():
-            return Fault(what, f"{place} is a file; expected a folder", remedy)
-        with tempfile.TemporaryFile(dir=place) as probe:
+        if not parent.is_dir():
+            return Fault(what, f"{parent} is a file; expected a folder", remedy)
+        with tempfile.TemporaryFile(dir=parent) as probe:
             probe.write(bytes(4096))  # an empty file fits on a full disk
             probe.flush()
     except OSError as error:
-        return Fault(what, f"nothing can be written to {place} ({error.strerror})", remedy)
+        return Fault(what, f"{parent} is not writable ({error.strerror})", remedy)
     return None
 
 
 def sqlite_fault(what: str, path: Path, other: str) -> Fault | None:
-    """Return why a file cannot be used as an SQLite database; None if it can, or if nobody has made it yet.
+    """Return the fault of an SQLite file; None if it is usable or does not exist yet.
 
     Args:
-        what: the database is for.
-        path: of the file.
-        other: how to choose another place.
+        what: subject of the fault.
+        path: path of the file.
+        other: remedy that chooses another path.
     """
     if (fault := folder_fault(what, path.parent, other)) is not None or not path.exists():
         return fault
     if path.is_dir():
         return Fault(what, f"{path} is a folder; expected a database file", other)
     try:
-        with path.open("r+b"):  # may it be written
+        with path.open("r+b"):  # is it writable
             pass
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=ASK_SECONDS)
         try:
@@ -78,8 +78,8 @@ def sqlite_fault(what: str, path: Path, other: str) -> Fault | None:
         finally:
             connection.close()
     except OSError as error:
-        return Fault(what, f"{path} cannot be written ({error.strerror})", other)
+        return Fault(what, f"{path} is not writable ({error.strerror})", other)
     except sqlite3.Error as error:
-        if "locked" not in str(error):  # else somebody writes: it passes in a moment
-            return Fault(what, f"{path}: {error}", f"move it away (the next run makes a new one), or {other}")
+        if "locked" not in str(error):  # a lock is transient
+            return Fault(what, f"{path}: {error}", f"move it away (the next run creates a new one), or {other}")
     return None

@@ -1,4 +1,4 @@
-"""What both libraries need of the machine: a folder for temporary files, proxies and certificates that can be used."""
+"""Faults of the machine that affect both libraries: temporary files, proxies, certificates."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def machine_faults() -> Iterator[Fault]:
-    """Yield what no run can work with."""
+    """Yield the faults of the machine that keep every run from working."""
     try:
         fault = folder_fault("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder with free space")
-    except FileNotFoundError:  # not even the present folder
-        fault = Fault("temporary files", "no folder can be written to", "set TMPDIR to a folder with free space")
+    except FileNotFoundError:  # not even the current folder
+        fault = Fault("temporary files", "no folder is writable", "set TMPDIR to a folder with free space")
     if fault is not None:
         yield fault
     yield from _client_faults()
 
 
 def _client_faults() -> Iterator[Fault]:
-    """Ask httpx, by which Prefect asks its server: it reads proxies and certificates before it knows any address."""
+    """Yield the faults that httpx, the client of Prefect, finds in proxies and certificates when it starts."""
     import httpx
 
     for name in CERTIFICATES:
         if (value := os.environ.get(name)) and not Path(value).exists():
-            yield Fault("certificates", f"{name} is {value}, and nothing is there", f"unset {name}, or correct it")
+            yield Fault("certificates", f"{name} is {value}, which does not exist", f"unset {name}, or correct it")
             return
     try:
         httpx.Client().close()

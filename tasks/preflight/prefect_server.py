@@ -1,7 +1,7 @@
-"""Whether Prefect can be used: its settings as Prefect reads them, the server they name, or one of the run's own.
+"""Faults of Prefect: its settings, the configured server, or what the own server of a run requires.
 
 Prefect's settings come from the environment, `.env`, `prefect.toml`, `pyproject.toml` and a profile. Reading them takes
-two seconds, so `plan` and `status` do not. Prefect's server part is not imported: with the wrong versions it cannot be.
+two seconds, so that `plan` and `status` do not. Prefect's server is not imported, because wrong versions break that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from taglm_core.errors import ConfigError
 from tasks.environment import bypass_proxy, proxies, quiet_defaults
-from tasks.http import ASK_SECONDS, PREFECT_SAYS, causes, may_pass, reason, tls_reason
+from tasks.http import ASK_SECONDS, PREFECT_HEALTHY, causes, may_pass, reason, tls_reason
 from tasks.preflight.fault import Fault, folder_fault, refused, sqlite_fault
 from tasks.urls import without_password
 
@@ -41,22 +41,22 @@ SHOW = "`.venv/bin/prefect config view --show-sources` shows which file sets it"
 OWN_SERVER = "every run then starts its own server"
 OWN = f"`make up` starts a server on this machine; or unset PREFECT_API_URL: {OWN_SERVER}"
 TLS = (
-    "set PREFECT_API_SSL_CERT_FILE to the file of the certificate that signed the server's (or "
-    "PREFECT_API_TLS_INSECURE_SKIP_VERIFY=true, without any check); a server without TLS has an address with http://"
+    "set PREFECT_API_SSL_CERT_FILE to the CA certificate of the server (or PREFECT_API_TLS_INSECURE_SKIP_VERIFY=true "
+    "to skip the check); a server without TLS has an address with http://"
 )
 MAJOR = "3"
 
 
 def prefect_settings() -> Settings:
-    """Return Prefect's settings. An address of a server found in a file goes into the environment, for links.
+    """Return Prefect's settings; copy a server address from a file into the environment, where links read it.
 
     Raises:
-        ConfigError: Prefect cannot read them; it names the variable.
+        ConfigError: Prefect cannot read them; the message names the variable.
     """
     quiet_defaults()
     try:
-        # what cannot be read is said below, once; Prefect says it on stderr as well
-        with warnings.catch_warnings(record=True) as said, contextlib.redirect_stderr(io.StringIO()):
+        # Prefect also prints errors on stderr; they are reported below
+        with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("always")
             from prefect.settings import Settings
 
@@ -64,10 +64,8 @@ def prefect_settings() -> Settings:
     except ValidationError as error:
         raise ConfigError("; ".join(_wrong_values(error))) from error
     except (SettingsError, OSError, ValueError) as error:
-        raise ConfigError(
-            f"Prefect cannot read its settings ({error}); correct what this names, or remove it"
-        ) from error
-    if unread := [str(one.message) for one in said if "Failed to load profiles" in str(one.message)]:
+        raise ConfigError(f"Prefect cannot read its settings ({error}); correct or remove the setting") from error
+    if unread := [str(one.message) for one in caught if "Failed to load profiles" in str(one.message)]:
         raise ConfigError(f"Prefect's profiles cannot be read ({unread[0]}); correct the file, or remove it")
     if settings.api.url and settings.api.url.strip():
         os.environ[VARIABLE] = settings.api.url.strip()
@@ -75,7 +73,7 @@ def prefect_settings() -> Settings:
 
 
 def prefect_faults() -> list[Fault]:
-    """Return what keeps a run from using Prefect."""
+    """Return the faults that keep a run from using Prefect."""
     from_file = not os.environ.get(VARIABLE)
     try:
         settings = prefect_settings()
@@ -96,23 +94,23 @@ def prefect_faults() -> list[Fault]:
 
 
 def _logging_fault(settings: Settings) -> Fault | None:
-    """Prefect reads its logging file when the first flow starts."""
+    """Return the fault of Prefect's logging file, which Prefect reads only when the first flow starts."""
     path = settings.logging.config_path
     if path is None or not path.exists():
         return None
     try:
         yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())
+        text = " ".join(str(error).split())
         remedy = "correct the file, or remove it (PREFECT_LOGGING_SETTINGS_PATH names another one)"
-        return Fault("Prefect", f"its logging settings {path} cannot be read ({said})", remedy)
+        return Fault("Prefect", f"its logging settings {path} cannot be read ({text})", remedy)
     return None
 
 
 def _wrong_values(error: ValidationError) -> Iterator[str]:
-    """Name the variable of each value that Prefect does not take."""
+    """Yield a line with the variable of each value that Prefect refuses."""
     for one in error.errors(include_url=False):
-        if one["type"] == "default_factory_not_called":  # a consequence of another one
+        if one["type"] == "default_factory_not_called":  # a consequence of another error
             continue
         message = one["msg"].removeprefix("Value error, ")
         if not one["loc"]:  # about several settings together
@@ -128,11 +126,11 @@ def _wrong_values(error: ValidationError) -> Iterator[str]:
 
 
 def _own_server_faults(settings: Settings) -> Iterator[Fault]:
-    """What the server of a run needs: a folder, a database, permission."""
+    """Yield the faults of what the own server of a run requires: permission, a folder, a database."""
     if not settings.server.ephemeral.enabled:
         remedy = "set it to true, or set PREFECT_API_URL to a server that is running (`make up` starts one)"
         yield Fault("Prefect", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE is false, so a run cannot start a server", remedy)
-    fault = folder_fault("Prefect", settings.home, "set PREFECT_HOME to a folder that can be written to")
+    fault = folder_fault("Prefect", settings.home, "set PREFECT_HOME to a writable folder")
     if fault is not None:
         yield fault
         return
@@ -164,7 +162,7 @@ def _database_faults(connection_url: SecretStr | None) -> Iterator[Fault]:
 
 
 def _server_fault(settings: Settings, url: str) -> Fault | None:
-    """Whether a server is there, is Prefect's, of this version, and lets us in."""
+    """Return the fault of a configured server: no answer, not Prefect, another version, or no access."""
     import httpx
 
     shown = without_password(url)
@@ -195,7 +193,7 @@ def _server_fault(settings: Settings, url: str) -> Fault | None:
 
 
 def _client(settings: Settings) -> httpx.Client:
-    """As Prefect's own client asks: with its key or password, and its idea of certificates."""
+    """Return a client with the key or password and the certificates of Prefect's own client."""
     import ssl
 
     import httpx
@@ -216,33 +214,33 @@ def _refusal(url: str, answer: httpx.Response, settings: Settings) -> Fault | No
     shown, status = without_password(url), answer.status_code
     if may_pass(status):
         return Fault(
-            "Prefect", f"{VARIABLE} is {shown}, which answers HTTP {status}", "look at that server's log; " + OWN
+            "Prefect", f"{VARIABLE} is {shown}, which answers HTTP {status}", "see the log of that server; " + OWN
         )
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return _no_entry(shown, status)
+        return _access_denied(shown, status)
     is_cloud = url.startswith(settings.cloud.api_url)
-    if status == HTTPStatus.OK and (is_cloud or answer.content.strip() == PREFECT_SAYS):
+    if status == HTTPStatus.OK and (is_cloud or answer.content.strip() == PREFECT_HEALTHY):
         return None
-    said = f"HTTP {status}" if status != HTTPStatus.OK else "something else than Prefect"
+    answered = f"HTTP {status}" if status != HTTPStatus.OK else "another program"
     wanted = (
         ""
         if urlsplit(url).path.rstrip("/").endswith("/api")
         else f"an address of Prefect's API ends with /api: set {VARIABLE}={shown}/api; "
     )
-    return Fault("Prefect", f"{VARIABLE} is {shown}; {said} answers there, not Prefect's API", f"{wanted}{OWN}")
+    return Fault("Prefect", f"{VARIABLE} is {shown}; {answered} answers there, not Prefect's API", f"{wanted}{OWN}")
 
 
-def _no_entry(shown: str, status: int) -> Fault:
+def _access_denied(shown: str, status: int) -> Fault:
     remedy = "set PREFECT_API_AUTH_STRING=user:password (a server of your own) or PREFECT_API_KEY (Prefect Cloud)"
-    return Fault("Prefect", f"{VARIABLE} is {shown}, which does not let us in (HTTP {status})", remedy)
+    return Fault("Prefect", f"{VARIABLE} is {shown}, which denies access (HTTP {status})", remedy)
 
 
 def _version_fault(shown: str, answer: httpx.Response) -> Fault | None:
     if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return _no_entry(shown, answer.status_code)
+        return _access_denied(shown, answer.status_code)
     try:
         version = json.loads(answer.content)
-    except ValueError:  # Prefect Cloud has no such page
+    except ValueError:  # Prefect Cloud has no such endpoint
         return None
     if not isinstance(version, str) or version.partition(".")[0] == MAJOR:
         return None
@@ -258,6 +256,6 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def _reach_directly(host: str | None) -> None:
-    """A proxy cannot reach this machine's own addresses, and lists of exceptions know some of them only."""
+    """Bypass proxies for an address of this machine; a user's NO_PROXY may lack it."""
     if host is not None and _is_loopback(host):
         bypass_proxy(host)

@@ -1,4 +1,4 @@
-"""Whether MLflow can be used: its own variables, the address, the database or server there."""
+"""Faults of MLflow: its variables, the address, the database or server there."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CERTIFICATES = (
 )  # fmt: skip
 POOL_CLASS = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 SEARCH = "/api/2.0/mlflow/experiments/search"
-LATER = "start it, or set run.tracking_uri; work goes on without it, and results are sent when it is back"
+LATER = "start it, or set run.tracking_uri; work goes on, and results are sent when it is back"
 TLS = (
-    "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the certificate that signed the server's (or "
-    "MLFLOW_TRACKING_INSECURE_TLS=true, without any check); a server without TLS has an address with http://"
+    "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA certificate of the server (or MLFLOW_TRACKING_INSECURE_TLS=true to "
+    "skip the check); a server without TLS has an address with http://"
 )
-OTHER = "set run.tracking_uri to another place, or run.tracking=false to do without"
+OTHER = "set another run.tracking_uri, or run.tracking=false to run without MLflow"
 
 
 def tracking_faults(run: RunConfig) -> list[Fault]:
-    """Return what keeps a run from reporting to MLflow, as it is configured."""
+    """Return the faults that keep a run from reporting to MLflow."""
     if not run.tracking:
         return []
     quiet_defaults()
@@ -49,10 +49,10 @@ def tracking_faults(run: RunConfig) -> list[Fault]:
 
 
 def require_mlflow_settings() -> None:
-    """Refuse before MLflow is used for something else than a run.
+    """Refuse invalid MLflow variables before a command that uses MLflow without a run.
 
     Raises:
-        ConfigError: a variable that MLflow cannot read.
+        ConfigError: MLflow cannot read a variable.
     """
     quiet_defaults()
     if faults := list(_setting_faults()):
@@ -60,7 +60,7 @@ def require_mlflow_settings() -> None:
 
 
 def _setting_faults() -> Iterator[Fault]:
-    """Let MLflow read every variable of its own: it reads some when it is imported, others in the middle of a run."""
+    """Yield variables that MLflow cannot read; it would notice some only in the middle of a run."""
     try:
         from mlflow import environment_variables
     except ValueError as error:
@@ -77,19 +77,19 @@ def _setting_faults() -> Iterator[Fault]:
 
 
 def _value_faults() -> Iterator[Fault]:
-    """Values that MLflow reads and then fails with, each time it opens a store."""
+    """Yield values that MLflow accepts, but that fail whenever it opens a store."""
     import sqlalchemy.pool
 
     for name in CERTIFICATES:
         if (value := os.environ.get(name)) and not Path(value).exists():
-            yield Fault("MLflow", f"{name} is {value}, and nothing is there", f"correct or unset {name}")
+            yield Fault("MLflow", f"{name} is {value}, which does not exist", f"correct or unset {name}")
     value = os.environ.get(POOL_CLASS, "")
     if value and not hasattr(sqlalchemy.pool, value):
         yield Fault("MLflow", f"{POOL_CLASS} is {value!r}; expected a pool of SQLAlchemy", f"unset {POOL_CLASS}")
 
 
 def _unreadable(error: ValueError) -> Fault:
-    """MLflow's message has the value, and mostly the name."""
+    """Return the fault of a variable; MLflow's message has its value and mostly its name."""
     text = str(error)
     given = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_") and value}
     named = [name for name in given if name in text] or [name for name, value in given.items() if value in text]
@@ -99,7 +99,7 @@ def _unreadable(error: ValueError) -> Fault:
 
 
 def _driver_fault(uri: str) -> Fault | None:
-    """Whether the Python package is there by which SQLAlchemy talks to a database; the database is not asked."""
+    """Return the fault of a missing driver of SQLAlchemy; do not connect to the database."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -112,14 +112,14 @@ def _driver_fault(uri: str) -> Fault | None:
         return Fault("MLflow", f"{shown} needs the Python package {error.name}, which is not installed", remedy)
     except NoSuchModuleError:
         driver = uri.partition(":")[0]
-        return Fault("MLflow", f"{shown}: SQLAlchemy knows no driver {driver}", f"write {driver.partition('+')[0]}://")
+        return Fault("MLflow", f"{shown}: SQLAlchemy has no driver {driver}", f"write {driver.partition('+')[0]}://")
     except (ArgumentError, ValueError) as error:
-        return Fault("MLflow", f"{shown} is no address of a database ({error})", OTHER)
+        return Fault("MLflow", f"{shown} is not an address of a database ({error})", OTHER)
     return None
 
 
 def _server_fault(uri: str) -> Fault | None:
-    """Ask for something that costs little, with the user's credentials: `/health` would answer without."""
+    """Return the fault of a server, from a cheap request with the user's credentials; `/health` ignores them."""
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
@@ -136,12 +136,14 @@ def _server_fault(uri: str) -> Fault | None:
     status = answer.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN)"
-        return Fault("MLflow", f"{shown} does not let us in (HTTP {status})", remedy)
+        return Fault("MLflow", f"{shown} denies access (HTTP {status})", remedy)
     if may_pass(status):
         return Fault("MLflow", f"{shown} answers HTTP {status}", LATER, passing=True)
     if status != HTTPStatus.OK or not _is_mlflow(answer.text):
-        said = f"HTTP {status}" if status != HTTPStatus.OK else "something else"
-        return Fault("MLflow", f"{shown}: {said} answers there, not MLflow's API", f"correct the address, or {OTHER}")
+        answered = f"HTTP {status}" if status != HTTPStatus.OK else "another program"
+        return Fault(
+            "MLflow", f"{shown}: {answered} answers there, not MLflow's API", f"correct the address, or {OTHER}"
+        )
     return None
 
 
@@ -161,12 +163,12 @@ def _no_answer(shown: str, error: Exception) -> Fault:
         or any(isinstance(one, lasting) for one in layers)
         or not any(isinstance(one, OSError) for one in layers)
     ):
-        return Fault("MLflow", f"{shown} cannot be asked ({reason(error)})", f"correct the address, or {OTHER}")
+        return Fault("MLflow", f"{shown} cannot be reached ({reason(error)})", f"correct the address, or {OTHER}")
     return Fault("MLflow", f"{shown} does not answer ({reason(error)})", LATER, passing=True)
 
 
 def _is_mlflow(text: str) -> bool:
-    """Whether an answer to a search for experiments is MLflow's: of none it is `{}`."""
+    """Return whether an answer to a search for experiments is MLflow's; without experiments it is `{}`."""
     try:
         answer = json.loads(text)
     except ValueError:

@@ -1,179 +1,101 @@
-"""Who is champion, and how that is said on the pages of a registered model."""
+"""Ends of pipelines: the run of the pipeline, and which tagger is champion. A log of those that wait, in order.
+
+    tracking/decisions/<time>-<report>.json
+
+An end is written before anything is sent, and removed when its receipt is there. Ends are replayed in the order in
+which they were written. The receipt keeps what was decided: a pipeline that builds nothing asks MLflow nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from mlflow.entities import RunInfo
-from mlflow.entities.model_registry import ModelVersion
+from pydantic import ValidationError
 
-from taglm_core.errors import Interrupted, TagLMError
-from tasks.tracking.descriptions import LONGEST_DESCRIPTION, artifact_link, model_link, run_link
+from taglm_core.config.experiment import Experiment
+from taglm_core.store.durable import read_json, write_json
+from taglm_core.store.records import Ref
+from taglm_core.store.store import Store
+from tasks.tracking.receipts import Ledger, tracking_folder
 
-CHAMPION = "champion"
-DECISION = "taglm.decision"
-PROMOTED = "taglm.promoted"  # who moved the alias to a version by hand, when and why
-DEV_F1, DEV_DIGEST = "taglm.dev_f1", "taglm.dev_digest"
-MOST_DECISIONS = 20  # that a registered model's page shows
+PIPELINE_KIND, REPORT = "pipeline", "report"
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """A challenger and the champion on the same dev sentences.
+class PendingEnd:
+    """The end of a pipeline that MLflow has not received.
 
     Attributes:
-        challenger: F1 of the challenger, between 0 and 1.
-        champion: F1 of the champion.
-        digest: content digest of the dev split.
-        sentences: that both were measured on; None where nobody knows.
-        of: sentences of the split, where some were left out because one of the two was trained on them.
-        anew: whether the champion was measured for this, on a split that is not its own.
+        uri: the tracking store, without user and password.
+        experiment: the experiment; how it was run is not kept.
+        refs: its objects, by step name; the report is one of them.
+        prefect_run: id of the Prefect flow run.
+        begun: whether a process may have made the run.
+        time: when the pipeline ended, in seconds since 1970; None where an older version wrote it.
     """
 
-    challenger: float
-    champion: float
-    digest: str
-    sentences: int | None
-    of: int | None = None
-    anew: bool = False
+    uri: str
+    experiment: Experiment
+    refs: Mapping[str, Ref]
+    prefect_run: str | None = None
+    begun: bool = False
+    time: float | None = None
 
     @property
-    def where(self) -> str:
-        """What both figures are of."""
-        split = f"the same dev split {self.digest[:10]}"
-        if self.sentences is None:
-            return split
-        if self.of in (None, self.sentences):
-            return f"{split} ({self.sentences:,} sentences)"
-        return f"{split} (the {self.sentences:,} of its {self.of:,} sentences that neither was trained on)"
+    def report(self) -> Ref:
+        """The comparison that it ended with."""
+        return self.refs[REPORT]
 
 
-def decide(
-    model: str, challenger: ModelVersion, champion: ModelVersion | None, match: Callable[[], Match]
-) -> tuple[bool, str]:
-    """Whether the alias moves, and why: in words that end with what to do next.
+def append(store: Store, end: PendingEnd) -> Path:
+    """Write an end durably, unless it waits already; return its file."""
+    folder = tracking_folder(store) / "decisions"
+    text = f"{end.uri} {end.experiment.name} {end.report.digest}"
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    known = sorted(folder.glob(f"*-{name}.json"))
+    path = known[0] if known else folder / f"{time.time_ns():020}-{name}.json"
+    if not known or end.begun:
+        facts = {name: getattr(end, name) for name in ("uri", "prefect_run", "begun", "time")}
+        settings = end.experiment.model_dump(mode="json", exclude={"run"})  # which may hold a password
+        refs = {name: asdict(ref) for name, ref in end.refs.items()}
+        write_json(path, {**facts, "experiment": settings, "refs": refs})
+    return path
 
-    Args:
-        model: name of the registered model.
-        challenger: a version with the tags that TagLM gives it.
-        champion: the version that has the alias; None if none has.
-        match: measures both on the challenger's dev split; called only where the decision needs it.
+
+def waiting(store: Store) -> list[tuple[Path, PendingEnd | None]]:
+    """Return the ends that wait, oldest first; None for a file that cannot be read, or that another version wrote."""
+    found = []
+    for path in sorted((tracking_folder(store) / "decisions").glob("*.json")):
+        end = read_end(read_json(path), store)
+        if end is not None or path.exists():
+            found.append((path, end))
+    return found
+
+
+def is_due(ledger: Ledger, experiment: str, report: Ref) -> bool:
+    """Return whether the end of a pipeline is still to be reported, though none waits.
+
+    The run that built its report was killed before its end; or another experiment built it, and this one has no run
+    that shows it.
     """
-    f1 = float(challenger.tags[DEV_F1])
-    if not f1 > 0:
-        return False, (
-            "not champion: dev F1 0.00. It finds no entity of its dev split, and such a tagger never becomes champion. "
-            "Train it longer, or check the labels of the dev split"
-        )
-    if champion is None:
-        return True, f"champion: the first one (dev F1 {100 * f1:.2f} on dev split {challenger.tags[DEV_DIGEST][:10]})"
-    number, other = str(challenger.version), str(champion.version)
-    if not champion.tags.keys() >= {DEV_F1, DEV_DIGEST}:
-        return False, (
-            f"not champion: dev F1 {100 * f1:.2f}. Version {other}, the champion, has no dev F1: the alias was set by "
-            f"hand. {_by_hand(model, number)}"
-        )
-    its_f1 = float(champion.tags[DEV_F1])
-    if not its_f1 > 0:
-        return True, f"champion: dev F1 {100 * f1:.2f}. Version {other}, the champion until now, had dev F1 0.00"
+    known = ledger.receipt(PIPELINE_KIND, report.key, experiment)
+    if known is not None and known.registration is not None:
+        return False
+    state = ledger.state(report.kind, report.key)
+    built = state is not None and state.spec.experiment == experiment
+    return built or ledger.receipt(report.kind, report.key, experiment) is not None
+
+
+def read_end(data: Any, store: Store) -> PendingEnd | None:
+    """Return the end that a file holds; None if another version wrote it."""
     try:
-        found = match()
-    except Interrupted:
-        raise
-    except (TagLMError, ValueError, LookupError, OSError) as error:
-        return False, (
-            f"not champion: dev F1 {100 * f1:.2f} on dev split {challenger.tags[DEV_DIGEST][:10]} and the champion's "
-            f"{100 * its_f1:.2f} (version {other}) on another dev split ({champion.tags[DEV_DIGEST][:10]}) do not "
-            f"compare, and the champion cannot be measured on this one: {error}. {_by_hand(model, number)}"
-        )
-    return _decided(model, number, other, found)
-
-
-def _decided(model: str, number: str, other: str, found: Match) -> tuple[bool, str]:
-    name = "F1" if found.anew else "dev F1"
-    anew = "; the champion was measured on it for this comparison" if found.anew else ""
-    mine, its = f"{name} {100 * found.challenger:.2f}", f"{100 * found.champion:.2f}"
-    if found.challenger > found.champion:
-        return True, (
-            f"champion: {mine} is above the {its} of version {other}, the champion until now, on {found.where}{anew}. "
-            f"{_by_hand(model, other, 'To go back to it')}"
-        )
-    return False, (
-        f"not champion: {mine} is not above the {its} of version {other}, the champion, on {found.where}{anew}. "
-        f"{_by_hand(model, number)}"
-    )
-
-
-def _by_hand(model: str, number: str, what: str = "To make this version champion all the same") -> str:
-    return f'{what}: `taglm promote {model} {number} --why "..."`'
-
-
-def version_note(step: str, tags: Mapping[str, str], run: RunInfo | None) -> str:
-    """Description of a version: the decision and what it rests on.
-
-    Args:
-        step: the tagger's step (`tagger/<variant>/seed-<n>`).
-        tags: of the version.
-        run: the tagger's run, if it was tracked.
-    """
-    lines = [
-        *([f"Promoted by hand: {tags[PROMOTED]}", ""] if PROMOTED in tags else []),
-        tags[DECISION],
-        "",
-        f"- tagger: `{step}` of {tags['taglm.experiment']}, object `{tags['taglm.object']}`",
-        f"- dev F1 {100 * float(tags[DEV_F1]):.2f} on dev split `{tags[DEV_DIGEST]}`",
-    ]
-    if "taglm.report" in tags:
-        lines.append(f"- compared with the others in report `{tags['taglm.report']}`")
-    lines.append(f"- where it comes from: `taglm lineage {tags['taglm.object'][:12]}`")
-    if run is not None:
-        types = artifact_link("", run.experiment_id, run.run_id, "dev_types.json")
-        lines.append(f"- [its run]({run_link('', run.experiment_id, run.run_id)}), [dev F1 by type]({types})")
-    return "\n".join(lines)[:LONGEST_DESCRIPTION]
-
-
-def model_note(versions: Iterable[ModelVersion], name: str, champion: str | None = None) -> str:
-    """Description of a registered model: the newest decisions, newest first, as many as MLflow takes.
-
-    Args:
-        versions: all of it, with our tags.
-        name: of the model.
-        champion: number of the version that has the alias.
-    """
-    decided = [version for version in versions if DECISION in version.tags]  # others are somebody else's
-    rows = [_row(version, name) for version in sorted(decided, key=lambda version: -int(version.version))]
-    shown = min(len(rows), MOST_DECISIONS)
-    while len(_note(rows, shown, name, champion)) > LONGEST_DESCRIPTION:
-        shown -= 1
-    return _note(rows, shown, name, champion)
-
-
-def _note(rows: list[str], shown: int, name: str, champion: str | None) -> str:
-    lines = [
-        *([f"Champion: [version {champion}]({model_link('', name, champion)}).", ""] if champion else []),
-        f"The alias `{CHAMPION}` moves to a version with a better dev F1 on the same dev split. When the dev split "
-        "changes, the champion is measured on the new one first. Test scores are never looked at. "
-        f'`taglm promote {name} VERSION --why "..."` moves the alias by hand.',
-        "",
-        "| version | variant | seed | dev F1 | dev split | decision |",
-        "|---|---|---|---|---|---|",
-        *rows[:shown],
-    ]
-    if shown < len(rows):
-        lines += ["", f"{len(rows) - shown} older decisions: in their versions' descriptions and tags `{DECISION}`."]
-    return "\n".join(lines)
-
-
-def _row(version: ModelVersion, name: str) -> str:
-    tags = version.tags
-    promoted = f"; promoted by hand: {tags[PROMOTED]}" if PROMOTED in tags else ""
-    cells = [
-        f"[{version.version}]({model_link('', name, str(version.version))})",
-        tags["taglm.variant"],
-        tags["taglm.seed"],
-        f"{100 * float(tags[DEV_F1]):.2f}",
-        f"`{tags[DEV_DIGEST][:10]}`",
-        f"{tags[DECISION]}{promoted}",
-    ]
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+        experiment = Experiment.model_validate({**data["experiment"], "run": {"store": str(store.root)}})
+        refs = {name: Ref(**ref) for name, ref in data["refs"].items()}
+        return PendingEnd(**{**data, "experiment": experiment, "refs": refs}) if REPORT in refs else None
+    except (TypeError, KeyError, AttributeError, ValidationError):
+        return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from taglm_core.analysis.corpora import line
+from taglm_core.analysis.corpora import finding_text
 from taglm_core.corpus.split_facts import Finding
 from taglm_core.pipeline.kinds import Stage
 
@@ -49,7 +49,7 @@ _PIPELINE = (
 
 def findings_text(findings: Sequence[Finding]) -> str:
     """What is suspicious about corpora, a Markdown line each; `none` where nothing is."""
-    lines = [f"- {'stops the run: ' if finding.stops else ''}{line(finding)}" for finding in findings]
+    lines = [f"- {'stops the run: ' if finding.stops else ''}{finding_text(finding)}" for finding in findings]
     return "\n".join(lines)[:LONGEST_TAG] or "none"
 
 

@@ -12,11 +12,11 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import TrackingAway
 from taglm_core.pipeline.kinds import Stage
 from tasks.tracking.address import is_there, resolve_uri
-from tasks.tracking.connection import AWAY, Connection, not_answering
-from tasks.tracking.decisions import DECISION, PROMOTED
+from tasks.tracking.champion import DECISION, PROMOTED
+from tasks.tracking.client import AWAY, Client, not_answering
 from tasks.tracking.descriptions import artifact_link, compare_link, experiment_name, model_link
+from tasks.tracking.pages import CURVE_FIGURE
 from tasks.tracking.registry import champion_of, is_registered, model_name
-from tasks.tracking.summary import CURVE_FIGURE
 from tasks.tracking.views import BEST_MODEL, CHANGES, CURVE, GAIN, HISTORY, PERPLEXITY, PIPELINE, View, experiment_tags
 from tasks.urls import mlflow_ui
 
@@ -39,7 +39,7 @@ class Link:
 
 
 def links(experiment: Experiment) -> list[Link]:
-    """Pages about an experiment that answer a question each; those that nothing was logged for are left out.
+    """Return pages about an experiment that answer a question each; those that nothing was logged for are left out.
 
     Raises:
         TrackingAway: the tracking store does not answer.
@@ -49,21 +49,21 @@ def links(experiment: Experiment) -> list[Link]:
     if not is_there(uri):
         return []
     try:
-        return _Links(Connection(uri), mlflow_ui(uri), experiment).found()
+        return _Links(Client(uri), mlflow_ui(uri), experiment).found()
     except AWAY as error:
         raise TrackingAway(f"{not_answering(uri, error)}; start it or correct run.tracking_uri") from error
 
 
 class _Links:
-    def __init__(self, connection: Connection, base: str, experiment: Experiment) -> None:
-        self._connection, self._base, self._experiment = connection, base, experiment
-        self._client: MlflowClient = connection.client()
+    def __init__(self, client: Client, base: str, experiment: Experiment) -> None:
+        self._tracking, self._base, self._experiment = client, base, experiment
+        self._client: MlflowClient = client.mlflow()
         self._tag = self._id(Stage.TAG, experiment.data_set)
         self._pretrain = self._id(Stage.PRETRAIN, experiment.unlabelled.name) if experiment.unlabelled else None
         self._pipeline = self._id(PIPELINE, experiment.data_set)
 
     def found(self) -> list[Link]:
-        """In the order of the questions of docs/tracking.md."""
+        """Return them in the order of the questions of docs/tracking.md."""
         runs = self._pipelines()
         return [
             *self._view(GAIN, self._tag),
@@ -78,18 +78,18 @@ class _Links:
         ]
 
     def _id(self, stage: Stage | str, group: str) -> str | None:
-        """Id of an experiment, with the present views; None where nothing was logged."""
+        """Return the id of an experiment, with the present views; None where nothing was logged."""
         name = experiment_name(stage, group)
         if self._client.get_experiment_by_name(name) is None:
             return None
-        return self._connection.experiment(name, experiment_tags(stage))
+        return self._tracking.experiment(name, experiment_tags(stage))
 
     def _view(self, view: View, experiment_id: str | None) -> Iterator[Link]:
         if experiment_id is not None:
             yield Link(view.key, view.question, view.link(self._base, experiment_id), view.what)
 
     def _pipelines(self) -> list[Run]:
-        """Runs of this experiment's pipeline, newest first."""
+        """Return the runs of this experiment's pipeline, newest first."""
         if self._pipeline is None:
             return []
         mine = f"tags.`taglm.experiment` = '{self._experiment.name}'"

@@ -5,6 +5,7 @@
 `load_model(..., model_config={"vectors": "glove.txt"})` gives words that training did not have their vectors.
 """
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ class TaggerModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the tagger and its language models, in the order in which the tagger reads them."""
-        # Imported when the model is loaded: MLflow puts the package beside this file on the path only then.
+        # Imported when the model is loaded: the package comes with it, as one archive.
+        sys.path.insert(0, context.artifacts["code"])
         from taglm_core.tagging.prediction import Predictor
         from taglm_core.tagging.trained import load_spec
 

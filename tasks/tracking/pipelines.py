@@ -1,96 +1,149 @@
-"""The run of a whole pipeline: links to the runs of all steps, scores, learning curve.
+"""Sends the end of a pipeline: variants, the pipeline's run, the registered tagger. Sending it again changes nothing.
 
-An experiment has one for each of its reports, however often the pipeline runs without building anything.
+An experiment has one run for each of its reports, however often the pipeline runs without building anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict, replace
 
-from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
 
 from taglm_core.analysis.corpora import report_corpora
-from taglm_core.pipeline.context import PipelineContext
-from taglm_core.pipeline.graph import build_graph
+from taglm_core.config.experiment import Experiment
+from taglm_core.evaluation.figures import LearningPoint
+from taglm_core.pipeline.context import context_for
+from taglm_core.pipeline.kinds import Reporting, Stage
+from taglm_core.pipeline.steps import Graph
 from taglm_core.store.durable import locked
-from taglm_core.store.records import Ref
-from tasks.tracking.connection import log_params
-from tasks.tracking.descriptions import (
-    FINDINGS,
-    LONGEST_TAG,
-    NOTE,
-    experiment_name,
-    findings_text,
-    flat_params,
-    run_link,
-    safe_name,
-)
-from tasks.tracking.entry import FINISHED, OWN_RUNS
-from tasks.tracking.home import Home
-from tasks.tracking.summary import log_summary
+from taglm_core.store.uses import record_use, uses_of
+from tasks.tracking.client import Client
+from tasks.tracking.decisions import PIPELINE_KIND, REPORT, PendingEnd, append
+from tasks.tracking.descriptions import experiment_name
+from tasks.tracking.pages import Curve, pipeline_page
+from tasks.tracking.receipts import Receipt
+from tasks.tracking.registry import register_best
+from tasks.tracking.reporter import Reporter
+from tasks.tracking.spec import FINISHED, RunSpec, reporting_of
 from tasks.tracking.views import PIPELINE, experiment_tags
-from tasks.urls import prefect_line
 
-REPORT = "report"
+MOST_RUNS = 1000  # of variants that a learning curve looks at, newest first
 
 
-def pipeline_run(home: Home, refs: Mapping[str, Ref], prefect_run: str | None = None) -> str:
-    """Id of the run that links the runs of all steps, those of skipped steps too; made if there is none.
-
-    One that a killed process left unfinished is filled in and ended. Without a report each call makes one.
-
-    Args:
-        home: of the experiment.
-        refs: its objects, by step name.
-        prefect_run: id of the Prefect flow run.
+def publish(reporter: Reporter, end: PendingEnd) -> Receipt:
+    """Link the pipeline's run to those of its steps, and register its best tagger; return the receipt.
 
     Raises:
-        MlflowException, OSError, SQLAlchemyError: the store is away.
+        StoreError: an object is damaged or gone.
+        MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
-    if REPORT not in refs:
-        return _fill(home, None, refs, prefect_run)
-    with locked(home.locks / f"tracking-pipeline-{refs[REPORT].digest}.lock"):
-        found = home.connection.find_run(_group(home), _identity(home, refs))
-        if found is not None and home.connection.client().get_run(found).info.status == FINISHED:
-            return found
-        return _fill(home, found, refs, prefect_run)
+    store, ledger, name = reporter.store, reporter.ledger, end.experiment.name
+    with locked(ledger.lock(PIPELINE_KIND, end.report.key)):
+        known = ledger.receipt(PIPELINE_KIND, end.report.key, name)
+        if known is None or known.digest != end.report.digest or known.registration is None:
+            again = known is not None or end.begun
+            known = pipeline_run(reporter, end)
+            opened = {step: store.open(ref) for step, ref in end.refs.items()
+                      if ref.kind in ("tagger", "language-model")}  # fmt: skip
+            registration = register_best(
+                reporter, end.experiment, opened, report=store.open(end.report), ended=end.time, again=again
+            )
+            known = replace(known, registration=asdict(registration))
+            ledger.record(known)
+    for step, ref in end.refs.items():
+        record_use(store, name, step, (ref.kind, ref.digest), pipeline_run=known.run_id, prefect_run=end.prefect_run)
+    return known
 
 
-def _group(home: Home) -> str:
-    return experiment_name(PIPELINE, home.experiment.data_set)
+def pipeline_run(reporter: Reporter, end: PendingEnd) -> Receipt:
+    """Return the run that links the runs of all steps, those of skipped steps too; made if there is none.
+
+    One that a killed process left unfinished is filled in and ended.
+    """
+    ledger, client = reporter.ledger, reporter.client
+    known = ledger.receipt(PIPELINE_KIND, end.report.key, end.experiment.name) or _found(reporter, end)
+    if known is not None and known.digest == end.report.digest:
+        return known
+    with context_for(end.experiment) as context:
+        graph, findings = context.graph, report_corpora(context, end.refs).findings
+    _report_variants(reporter, end, graph)
+    where = experiment_name(PIPELINE, end.experiment.data_set)
+    if known is None:
+        append(reporter.store, replace(end, begun=True))
+        experiment_id = client.experiment(where, experiment_tags(PIPELINE))
+        run_id = client.create_run(experiment_id, end.experiment.name, _identity(end))
+        known = Receipt(end.experiment.name, PIPELINE_KIND, end.report.key, "", run_id, experiment_id)
+        ledger.record(known)
+    runs = {step: run for step, ref in end.refs.items() if reporting_of(ref.kind) is Reporting.OWN_RUN
+            and (run := reporter.run_of(_group(graph, step), ref.kind, ref.key, ref.digest)) is not None}  # fmt: skip
+    page = pipeline_page(
+        end.experiment, end.refs, reporter.store.open(end.report), runs,
+        curve=_curve(client, end), findings=findings,
+        prefect_run=end.prefect_run,
+    )  # fmt: skip
+    try:
+        client.send(str(known.run_id), page)
+        client.mlflow().set_terminated(str(known.run_id), FINISHED)
+    except MlflowException:
+        if client.active_run(str(known.run_id)) is None:
+            ledger.forget(known)  # somebody has deleted it
+        raise
+    known = replace(known, digest=end.report.digest)
+    ledger.record(known)
+    return known
 
 
-def _identity(home: Home, refs: Mapping[str, Ref]) -> dict[str, str]:
-    """Tags that the run is found by."""
-    tags = {"taglm.experiment": home.experiment.name, "taglm.kind": PIPELINE}
-    return {**tags, f"taglm.object.{REPORT}": refs[REPORT].digest} if REPORT in refs else tags
+def learning_curve(client: Client, experiment: Experiment, test: str) -> Curve:
+    """Return F1 on one test corpus (its digest) over the labelled sentences; of several runs at one size the newest.
+
+    Runs of other experiments are left out: their variants of the same name may be others.
+    """
+    tags = {"taglm.kind": "variant", "taglm.experiment": experiment.name, "taglm.test_digest": test}
+    runs = client.find_runs(experiment_name(Stage.TAG, experiment.data_set), tags, MOST_RUNS)
+    found: dict[str, dict[float, LearningPoint]] = {variant.name: {} for variant in experiment.variants}
+    for run in runs:
+        name, metrics = run.data.params.get("variant"), run.data.metrics
+        if name in found and {"train/sentences", "test/f1_mean"} <= metrics.keys():
+            sentences = metrics["train/sentences"]
+            point = LearningPoint(sentences, metrics["test/f1_mean"], metrics.get("test/f1_std"))
+            found[name].setdefault(sentences, point)
+    return {name: [points[size] for size in sorted(points)] for name, points in found.items() if points}
 
 
-def _fill(home: Home, run_id: str | None, refs: Mapping[str, Ref], prefect_run: str | None) -> str:
-    """Say everything of a run and end it; a new one has all tags from its first moment on."""
-    client, tags, lines = home.connection.client(), _identity(home, refs), []
-    if prefect_run:
-        tags["prefect.flow_run_id"] = prefect_run
-        lines.append(prefect_line(prefect_run))
-    graph = build_graph(home.experiment)
-    for name, ref in refs.items():
-        step = graph[name]
-        tags[safe_name(f"taglm.object.{name}")] = ref.digest
-        of_step = home.step_run(step, ref) if step.kind in OWN_RUNS else None
-        if of_step is not None:
-            tags[safe_name(f"taglm.run.{name}")] = of_step
-            lines.append(f"- [{name}]({run_link('', client.get_run(of_step).info.experiment_id, of_step)})")
-    if run_id is None:
-        where = home.connection.experiment(_group(home), experiment_tags(PIPELINE))
-        run_id = str(client.create_run(where, run_name=home.experiment.name, tags=tags).info.run_id)
-    if REPORT in refs:
-        lines.insert(0, log_summary(home.connection, run_id, home.experiment, refs, home.store.open(refs[REPORT])))
-    findings = report_corpora(PipelineContext(home.experiment, graph), refs).findings
-    tags[FINDINGS] = findings_text(findings)
-    if findings:
-        lines.append(f"\n**Suspicious about the corpora:**\n\n{tags[FINDINGS]}")
-    tags[NOTE] = "\n".join(lines)[:LONGEST_TAG]
-    log_params(client, run_id, flat_params(home.experiment.model_dump(mode="json", exclude={"run"})))
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    client.set_terminated(run_id, FINISHED)
-    return run_id
+def _curve(client: Client, end: PendingEnd) -> Curve:
+    return learning_curve(client, end.experiment, end.refs["corpus/test"].digest) if "corpus/test" in end.refs else {}
+
+
+def _group(graph: Graph, step: str) -> str:
+    return experiment_name(graph[step].stage, graph[step].group)
+
+
+def _identity(end: PendingEnd) -> dict[str, str]:
+    """Return the tags that the run is found by."""
+    tags = {"taglm.experiment": end.experiment.name, "taglm.kind": PIPELINE_KIND}
+    return {**tags, f"taglm.object.{REPORT}": end.report.digest}
+
+
+def _found(reporter: Reporter, end: PendingEnd) -> Receipt | None:
+    """Return the run that an older version, or a process that was killed, made; ask only where there may be one."""
+    uses = uses_of(reporter.store, end.report.kind, end.report.digest)
+    if not (end.begun or any(use.pipeline_run for use in uses if use.experiment == end.experiment.name)):
+        return None
+    for run in reporter.client.find_runs(experiment_name(PIPELINE, end.experiment.data_set), _identity(end), 1):
+        digest = end.report.digest if run.info.status == FINISHED else ""
+        found = Receipt(end.experiment.name, PIPELINE_KIND, end.report.key, digest, run.info.run_id,
+                        run.info.experiment_id)  # fmt: skip
+        reporter.ledger.record(found)
+        return found
+    return None
+
+
+def _report_variants(reporter: Reporter, end: PendingEnd, graph: Graph) -> None:
+    """Send a report that another experiment has made to the variants of this one, which have no run of it yet."""
+    report, experiment = end.report, end.experiment
+    if reporter.ledger.receipt(report.kind, report.key, experiment.name) is None:
+        step = graph[REPORT]
+        inputs = {role: end.refs[name] for role, name in step.inputs.items()}
+        spec = RunSpec(experiment.name, step, report.key, inputs, seeds=experiment.seeds)
+        reporter.report_variants(spec, reporter.store.open(report))
+        reporter.ledger.record(Receipt(experiment.name, report.kind, report.key, report.digest))

@@ -5,42 +5,33 @@ Dev F1 compares on one dev split only. Where that has changed, the champion's ta
 
 from __future__ import annotations
 
-import importlib.metadata
 import tempfile
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-import taglm_core
 from taglm_core.analysis.measuring import compare_on_dev
-from taglm_core.errors import MissingObject, StoreError
-from taglm_core.store.durable import locked
-from taglm_core.store.store import Artifact
-from tasks.tracking.decisions import (
-    CHAMPION,
-    DECISION,
-    DEV_DIGEST,
-    DEV_F1,
-    Match,
-    decide,
-    model_note,
-    version_note,
-)
-from tasks.tracking.entry import LM_ROLE
-from tasks.tracking.home import Home
+from taglm_core.config.experiment import Experiment
+from taglm_core.errors import MismatchError, StoreError
+from taglm_core.pipeline.context import context_for
+from taglm_core.pipeline.kinds import Stage
+from taglm_core.pipeline.roles import DEV_CORPUS
+from taglm_core.store.durable import locked, read_json, write_json
+from taglm_core.store.store import Artifact, Store
+from tasks.tracking.champion import CHAMPION, DECISION, DEV_DIGEST, DEV_F1, Match, decide, model_note, version_note
+from tasks.tracking.client import Client
+from tasks.tracking.descriptions import experiment_name
+from tasks.tracking.receipts import Receipt, tracking_folder
+from tasks.tracking.registered_files import save_model
+from tasks.tracking.reporter import Reporter
+from tasks.tracking.views import experiment_tags
 
-# What loading and predicting imports; versions are those the tagger was registered with.
-REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
-PENDING = "taglm.pending"  # a decision that is not on all pages yet
-UNDECIDED = "not decided yet"
-MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
+OLD_PENDING = "taglm.pending"  # older versions kept a decision there until it stood on all pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,92 +52,45 @@ class Registration:
 
 
 def model_name(group: str) -> str:
-    """Name of the registered model of a data set."""
+    """Return the name of the registered model of a data set."""
     return f"taglm-{group}"
 
 
-def registry_lock(locks: Path, model: str) -> Path:
-    """The file whose lock says who decides about a registered model.
-
-    Args:
-        locks: folder of the store's locks.
-        model: name of the registered model.
-    """
-    return locks / f"registry-{model.replace('/', '-')}.lock"
+def registry_lock(store: Store, model: str) -> Path:
+    """Return the file whose lock says who decides about a registered model."""
+    return tracking_folder(store) / "locks" / f"registry-{model.replace('/', '-')}.lock"
 
 
 def register_best(
-    home: Home,
-    group: str,
-    taggers: Mapping[str, Artifact],
-    language_models: Mapping[str, Artifact],
+    reporter: Reporter,
+    experiment: Experiment,
+    objects: Mapping[str, Artifact],
     *,
     report: Artifact | None = None,
-) -> Registration | None:
+    ended: float | None = None,
+    again: bool = True,
+) -> Registration:
     """Register the tagger with the best dev F1 and decide about the champion; a tagger is registered once.
 
     Args:
-        home: of the experiment.
-        group: name of the data set.
-        taggers: by step name (`tagger/<variant>/seed-<n>`).
-        language_models: by step name (`language-model/<name>/<direction>`); those the best tagger reads must be there.
+        reporter: what reports to the tracking store.
+        experiment: that the taggers are of.
+        objects: taggers, at least one, and the language models that the best of them reads, by step name.
         report: the report that compares the taggers, for the version's tags.
-
-    Returns:
-        What was decided; None without taggers.
+        ended: when their pipeline ended, in seconds since 1970: a champion of another dev split that was registered
+            after that stays.
+        again: whether an earlier attempt may have left files.
 
     Raises:
         MissingObject: a language model of the best tagger is not given.
         MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
-    if not taggers:
-        return None
-    step, tagger = best_tagger(taggers)
-    client = home.connection.client()
-    with locked(registry_lock(home.locks, model_name(group))):
-        version = _version_of(client, model_name(group), tagger.ref.digest)
-        if version is None:
-            version = _register(home, model_name(group), step, tagger, language_models, report)
-        return _settle(home, version)
-
-
-def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Artifact]) -> None:
-    """Write a tagger as an MLflow model that stands alone: code, weights, no pickle.
-
-    Args:
-        folder: where; must not exist.
-        tagger: the tagger.
-        language_models: by step name; more than it reads may be there.
-
-    Raises:
-        MissingObject: one that it reads is not there.
-    """
-    files = {"tagger": str(tagger.path)}
-    for role in tagger.manifest.recipe.inputs:
-        if role.startswith(LM_ROLE):
-            if role not in language_models:
-                raise MissingObject(f"{role} is read by the tagger and was not given; run the pretrain stage")
-            files[role.replace("/", "-")] = str(language_models[role].path)
-    with warnings.catch_warnings():
-        # mlflow.pyfunc warns of type hints of its own classes when it is first used
-        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-        mlflow.pyfunc.save_model(
-            folder,
-            python_model=str(MODEL_CODE),
-            artifacts=files,
-            code_paths=[str(Path(taglm_core.__file__).parent)],
-            pip_requirements=requirements(),
-            model_config={"vectors": ""},  # only what is named here may be given when the model is loaded
-        )
-
-
-def requirements() -> list[str]:
-    """Pinned packages, without the label of a local build (`2.13.0+cpu`), which no index has."""
-    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+    step, tagger = best_tagger({name: made for name, made in objects.items() if made.ref.kind == "tagger"})
+    return _Registry(reporter, experiment, ended, again=again).register(step, tagger, objects, report)
 
 
 def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
-    """The step and tagger with the best dev F1; of two that share one, that which was trained on dev as well."""
+    """Return step and tagger with the best dev F1; of two that share one, that which was trained on dev as well."""
 
     def rank(item: tuple[str, Artifact]) -> tuple[float, bool]:
         manifest = item[1].manifest
@@ -155,144 +99,168 @@ def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
     return max(taggers.items(), key=rank)
 
 
-def _register(
-    home: Home,
-    name: str,
-    step: str,
-    tagger: Artifact,
-    language_models: Mapping[str, Artifact],
-    report: Artifact | None,
-) -> ModelVersion:
-    """Make a version, about which nothing is decided yet."""
-    client, recipe = home.connection.client(), tagger.manifest.recipe
-    tags = {
-        "taglm.object": tagger.ref.digest,
-        "taglm.variant": step.split("/")[1],
-        "taglm.seed": str(recipe.config["seed"]),
-        DEV_F1: repr(tagger.manifest.metrics["dev/f1"]),
-        DEV_DIGEST: recipe.inputs["dev/corpus"],
-        "taglm.experiment": home.experiment.name,
-    }
-    if report is not None:
-        tags["taglm.report"] = report.ref.digest
-    if not is_registered(client, name):
-        client.create_registered_model(name)
-    run_id = home.tagger_run(tagger.ref)
-    model = _log_model(home, client, run_id, tagger, language_models, tags)
-    # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as its global default.
-    return client.create_model_version(
-        name,
-        model.artifact_location,
-        run_id,
-        tags={**tags, PENDING: UNDECIDED},
-        model_id=model.model_id if run_id else None,
-    )
+class _Registry:
+    """One registered model, as an experiment registers in it."""
+
+    def __init__(self, reporter: Reporter, experiment: Experiment, ended: float | None, *, again: bool) -> None:
+        self._reporter, self._experiment, self._ended, self._again = reporter, experiment, ended, again
+        self._name = model_name(experiment.data_set)
+        self._client: Client = reporter.client
+        self._group = experiment_name(Stage.TAG, experiment.data_set)
+        self._measured = False  # which takes a while
+
+    def register(
+        self, step: str, tagger: Artifact, objects: Mapping[str, Artifact], report: Artifact | None
+    ) -> Registration:
+        """Make a version, unless there is one, and decide about it."""
+        client, name = self._client.mlflow(), self._name
+        with locked(registry_lock(self._reporter.store, name)):
+            versions = list(client.search_model_versions(f"name = '{name}'"))
+            known = (each for each in versions if each.tags.get("taglm.object") == tagger.ref.digest)
+            version = next(known, None)
+            if version is None:
+                if not versions:
+                    _create_model(client, name)
+                version = self._make_version(step, tagger, objects, report)
+                versions.append(version)
+            return self._settle(version, versions)
+
+    def _make_version(
+        self, step: str, tagger: Artifact, objects: Mapping[str, Artifact], report: Artifact | None
+    ) -> ModelVersion:
+        """Make a version, about which nothing is decided yet."""
+        recipe, ref = tagger.manifest.recipe, tagger.ref
+        with context_for(self._experiment) as context:
+            variant = context.graph[step].variant
+        tags = {
+            "taglm.object": ref.digest,
+            "taglm.variant": variant,
+            "taglm.seed": str(recipe.config["seed"]),
+            DEV_F1: repr(tagger.manifest.metrics["dev/f1"]),
+            DEV_DIGEST: recipe.inputs[DEV_CORPUS],
+            "taglm.experiment": self._experiment.name,
+        }
+        if report is not None:
+            tags["taglm.report"] = report.ref.digest
+        run = self._reporter.run_of(self._group, ref.kind, ref.key, ref.digest)
+        model = self._log_model(run, tagger, objects, tags)
+        # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as global default.
+        return self._client.mlflow().create_model_version(
+            self._name, model.artifact_location, None if run is None else run.run_id, tags=tags, await_creation_for=0,
+            model_id=model.model_id if run else None,
+        )  # fmt: skip
+
+    def _log_model(
+        self, run: Receipt | None, tagger: Artifact, objects: Mapping[str, Artifact], tags: dict[str, str]
+    ) -> LoggedModel:
+        """Store the model's files; a registration that was cut off is gone on with, so that no copies pile up."""
+        client, where = self._client.mlflow(), self._client.experiment(self._group, experiment_tags(Stage.TAG))
+        text = f"tags.`taglm.object` = '{tagger.ref.digest}'"
+        known = client.search_logged_models([where], text, max_results=1) if self._again else []
+        if known and known[0].status == LoggedModelStatus.READY:
+            return known[0]
+        run_id = None if run is None else run.run_id
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            save_model(folder, tagger, objects)
+            made = known[0] if known else client.create_logged_model(where, "tagger", run_id, tags)
+            self._client.put_folder(made.artifact_location, folder)
+        # MLflow refuses to add an output again.
+        if run_id is not None and not (known and made.model_id in _outputs(client, run_id)):
+            client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+        client.finalize_logged_model(made.model_id, "READY")
+        return made
+
+    def _settle(self, version: ModelVersion, versions: Sequence[ModelVersion]) -> Registration:
+        """Decide about a version and say so on its pages, unless that is done: also where a kill came in between.
+
+        The decision is kept in the store before the alias moves, and the alias moves before the version calls itself
+        champion.
+        """
+        client, name, number = self._client.mlflow(), self._name, str(version.version)
+        lock = self._reporter.ledger.lock(name.replace("/", "-"), number)
+        draft = tracking_folder(self._reporter.store) / "decisions" / lock.with_suffix(".draft").name
+        decision = (read_json(draft) or {}).get("decision") or version.tags.get(OLD_PENDING)
+        holder = champion_of(client, name)
+        on_it = _is(holder, version)
+        if decision is None and DECISION in version.tags:
+            return Registration(name, number, on_it, version.tags[DECISION])
+        if on_it and not (decision or "").startswith(CHAMPION):
+            decision = f"{CHAMPION}: set by hand"  # while it waited
+        if not on_it:
+            on_it, decision = self._decide(version, holder)
+            if self._measured and not _is(champion_of(client, name), holder):  # another machine moved the alias
+                self._measured = False
+                return self._settle(version, versions)
+            write_json(draft, {"decision": decision})
+            if on_it:
+                client.set_registered_model_alias(name, CHAMPION, number)
+                holder = version
+        client.set_model_version_tag(name, number, DECISION, str(decision))
+        decided = _tagged(version, str(decision))
+        where = self._client.experiment(self._group, experiment_tags(Stage.TAG)) if version.run_id else ""
+        write_pages(client, decided, [decided if _is(each, version) else each for each in versions], holder, where)
+        if OLD_PENDING in version.tags:
+            client.delete_model_version_tag(name, number, OLD_PENDING)
+        draft.unlink(missing_ok=True)
+        return Registration(name, number, on_it, str(decision))
+
+    def _decide(self, challenger: ModelVersion, champion: ModelVersion | None) -> tuple[bool, str]:
+        """Return whether the alias moves to a version, and why.
+
+        Both are measured on its dev split, where the champion was not.
+        """
+
+        def match() -> Match:
+            assert champion is not None
+            digest = challenger.tags[DEV_DIGEST]
+            if champion.tags[DEV_DIGEST] == digest:
+                mine, its = (float(version.tags[DEV_F1]) for version in (challenger, champion))
+                return Match(mine, its, digest, _sentences(self._reporter.store, digest))
+            if self._ended is not None and champion.creation_timestamp > 1000 * self._ended:
+                raise MismatchError("it was chosen after this tagger's pipeline had ended")
+            taggers = (challenger.tags["taglm.object"], champion.tags["taglm.object"])
+            self._measured, found = True, compare_on_dev(self._experiment, taggers, digest)
+            return Match(*found.f1, digest, found.sentences, found.of, anew=True)
+
+        return decide(challenger.name, challenger, champion, match)
 
 
-def _settle(home: Home, version: ModelVersion) -> Registration:
-    """Decide about a version and say so on its pages, unless that is done: also of one that a kill left in between.
-
-    The alias moves before the version calls itself champion; until all is said, the decision waits in the tag PENDING.
-    """
-    client, name, number = home.connection.client(), version.name, str(version.version)
-    holder = champion_of(client, name)
-    on_it = _is(holder, version)
-    if PENDING not in version.tags:
-        return Registration(name, number, on_it, version.tags.get(DECISION, ""))
-    decision = version.tags[PENDING]
-    if on_it and not decision.startswith(CHAMPION):
-        decision = f"{CHAMPION}: set by hand"  # while it waited
-    if not on_it:
-        on_it, decision = _decide(home, version, holder)
-        if not _is(champion_of(client, name), holder):  # a run on another machine moved the alias meanwhile
-            return _settle(home, version)
-        client.set_model_version_tag(name, number, PENDING, decision)
-        if on_it:
-            client.set_registered_model_alias(name, CHAMPION, number)
-    client.set_model_version_tag(name, number, DECISION, decision)
-    write_pages(client, name, number)
-    client.delete_model_version_tag(name, number, PENDING)
-    return Registration(name, number, on_it, decision)
-
-
-def write_pages(client: MlflowClient, name: str, number: str) -> None:
-    """Write the descriptions of a version that is decided about, and of its model.
+def write_pages(
+    client: MlflowClient,
+    version: ModelVersion,
+    versions: Sequence[ModelVersion],
+    champion: ModelVersion | None,
+    mlflow_experiment: str,
+) -> None:
+    """Write the descriptions of a version and of its model; a version without a decision keeps its own.
 
     Args:
         client: of the tracking store.
-        name: of the registered model.
-        number: of the version.
+        version: the version.
+        versions: all of the model.
+        champion: the version that has the alias.
+        mlflow_experiment: id of the MLflow experiment of the version's run.
     """
-    version, holder = client.get_model_version(name, number), champion_of(client, name)
     if DECISION in version.tags:
-        run = client.get_run(version.run_id).info if version.run_id else None
-        step = f"tagger/{version.tags['taglm.variant']}/seed-{version.tags['taglm.seed']}"
-        client.update_model_version(name, number, version_note(step, version.tags, run))
-    champion = None if holder is None else str(holder.version)
-    client.update_registered_model(name, model_note(client.search_model_versions(f"name = '{name}'"), name, champion))
+        note = version_note(version.tags, version.run_id, mlflow_experiment)
+        client.update_model_version(version.name, str(version.version), note)
+    number = None if champion is None else str(champion.version)
+    client.update_registered_model(version.name, model_note(versions, version.name, number))
 
 
-def _is(one: ModelVersion | None, other: ModelVersion | None) -> bool:
-    numbers = [None if version is None else str(version.version) for version in (one, other)]
-    return numbers[0] == numbers[1]
-
-
-def _decide(home: Home, challenger: ModelVersion, champion: ModelVersion | None) -> tuple[bool, str]:
-    """Whether the alias moves to a version, and why. Both are measured on its dev split, where the champion was not."""
-
-    def match() -> Match:
-        assert champion is not None
-        digest = challenger.tags[DEV_DIGEST]
-        if champion.tags[DEV_DIGEST] == digest:
-            mine, its = (float(version.tags[DEV_F1]) for version in (challenger, champion))
-            return Match(mine, its, digest, _sentences(home, digest))
-        taggers = (challenger.tags["taglm.object"], champion.tags["taglm.object"])
-        found = compare_on_dev(home.experiment, taggers, digest)
-        return Match(*found.f1, digest, found.sentences, found.of, anew=True)
-
-    return decide(challenger.name, challenger, champion, match)
-
-
-def _sentences(home: Home, corpus: str) -> int | None:
-    """How many sentences a corpus has; None where it is gone."""
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """Return the version that the alias is on; None without one, and without such a model."""
     try:
-        return home.store.manifest("corpus", corpus).counts["sentences"]
-    except StoreError:
-        return None
-
-
-def _log_model(
-    home: Home,
-    client: MlflowClient,
-    run_id: str | None,
-    tagger: Artifact,
-    language_models: Mapping[str, Artifact],
-    tags: dict[str, str],
-) -> LoggedModel:
-    """Store the model's files; those of a registration that was cut off are gone on with, so that no copies pile up."""
-    where = home.tag_experiment()
-    known = client.search_logged_models([where], f"tags.`taglm.object` = '{tagger.ref.digest}'", max_results=1)
-    if known and known[0].status == LoggedModelStatus.READY:
-        return known[0]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
-        save_model(folder, tagger, language_models)
-        made = known[0] if known else client.create_logged_model(where, "tagger", run_id, tags)
-        client.log_model_artifacts(made.model_id, str(folder))
-    if run_id is not None and made.model_id not in _outputs(client, run_id):  # MLflow refuses to add one again
-        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    client.finalize_logged_model(made.model_id, "READY")
-    return made
-
-
-def _outputs(client: MlflowClient, run_id: str) -> list[str]:
-    """Ids of the models that a run has made."""
-    outputs = client.get_run(run_id).outputs
-    return [] if outputs is None else [made.model_id for made in outputs.model_outputs]
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, or no such alias
+            return None
+        raise
 
 
 def is_registered(client: MlflowClient, name: str) -> bool:
-    """Whether there is such a model."""
+    """Return whether there is such a model."""
     try:
         client.get_registered_model(name)
     except MlflowException as error:
@@ -302,17 +270,34 @@ def is_registered(client: MlflowClient, name: str) -> bool:
     return True
 
 
-def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The version that the alias is on; None without one, and without such a model."""
+def _create_model(client: MlflowClient, name: str) -> None:
     try:
-        return client.get_model_version_by_alias(name, CHAMPION)
+        client.create_registered_model(name)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, or no such alias
-            return None
-        raise
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
-def _version_of(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
-    """The version that an object was registered as."""
-    versions = client.search_model_versions(f"name = '{name}'")
-    return next((version for version in versions if version.tags.get("taglm.object") == digest), None)
+def _tagged(version: ModelVersion, decision: str) -> ModelVersion:
+    """Return a version as MLflow has it once its decision is set."""
+    tags = [ModelVersionTag(*each) for each in {**version.tags, DECISION: decision}.items()]
+    return ModelVersion(version.name, version.version, version.creation_timestamp, run_id=version.run_id, tags=tags)
+
+
+def _is(one: ModelVersion | None, other: ModelVersion | None) -> bool:
+    numbers = [None if version is None else str(version.version) for version in (one, other)]
+    return numbers[0] == numbers[1]
+
+
+def _sentences(store: Store, corpus: str) -> int | None:
+    """Return how many sentences a corpus has; None where it is gone."""
+    try:
+        return store.manifest("corpus", corpus).counts["sentences"]
+    except StoreError:
+        return None
+
+
+def _outputs(client: MlflowClient, run_id: str) -> list[str]:
+    """Return the ids of the models that a run has made."""
+    outputs = client.get_run(run_id).outputs
+    return [] if outputs is None else [made.model_id for made in outputs.model_outputs]

@@ -1,48 +1,49 @@
-"""Tracking of an experiment: which steps get a run, how runs end, and the run of a whole pipeline."""
+"""Tracking of an experiment: what its steps report while they are built, and what is sent later."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import logging
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import taglm_core
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.split_facts import Finding
-from taglm_core.errors import Interrupted, StoreError, TagLMError
-from taglm_core.pipeline.graph import STATISTICS, build_graph
+from taglm_core.errors import Interrupted, TagLMError
+from taglm_core.pipeline.context import context_for
+from taglm_core.pipeline.graph import STATISTICS
+from taglm_core.pipeline.kinds import Reporting
 from taglm_core.pipeline.steps import Step
-from taglm_core.store.durable import write_json
 from taglm_core.store.records import Recipe, Ref
-from taglm_core.store.store import Artifact
-from taglm_core.training.journal import JOURNAL, read_events
-from tasks.tracking.added import AddedResults
+from taglm_core.store.store import Store
 from tasks.tracking.address import resolve_uri
-from tasks.tracking.claim import Claim
-from tasks.tracking.connection import AWAY, Connection, warn_away
-from tasks.tracking.descriptions import FINDINGS, findings_text, run_by_id_link
-from tasks.tracking.entry import FAILED, FINISHED, KILLED, OWN_RUNS, STATE_FILE, Entry, State
-from tasks.tracking.home import Home
-from tasks.tracking.outcome import Outcome, begun_path, outcomes, put_aside
-from tasks.tracking.publishing import Published, publish
-from tasks.tracking.runs import StageRun, TrackedRun
-from tasks.tracking.words import drop, drop_stale, orphans, words
+from tasks.tracking.client import AWAY, Client, warn_away
+from tasks.tracking.compatibility import adopt_old_files
+from tasks.tracking.decisions import PendingEnd, append, waiting
+from tasks.tracking.descriptions import FINDINGS, experiment_name, findings_text, run_by_id_link
+from tasks.tracking.live import AddedResults, OwnRun, StageRun
+from tasks.tracking.pipelines import publish
+from tasks.tracking.receipts import MADE, Claim, Receipt, SyncState, put_aside
+from tasks.tracking.reporter import Reporter
+from tasks.tracking.spec import FAILED, FINISHED, KILLED, RunSpec
 from tasks.urls import mlflow_ui
 
 __all__ = ["NoTracker", "StageRun", "Tracker", "open_tracker"]
 logger = logging.getLogger("taglm")
-ADDED_TO_RUNS = ("evaluation", "report")
-PACE = 2.0  # seconds between two batches of metrics
+PACE = 60.0  # seconds between two batches of metrics
+ASK_AGAIN = 2.0  # seconds between two attempts at a store that is away, at the end of a run
 LAST_CHANCE = 120.0  # seconds that a run waits at its end for a store that is away
 
 
-class Tracker(Home):
-    """Tells MLflow what an experiment does.
+class Tracker(Reporter):
+    """Reports to MLflow what an experiment does.
 
     Args:
         experiment: the experiment.
@@ -54,31 +55,21 @@ class Tracker(Home):
     """
 
     def __init__(self, experiment: Experiment, *, uri: str | None = None, pace: float = PACE) -> None:
-        super().__init__(experiment, Connection(resolve_uri(uri or experiment.run.tracking_uri)))
-        self._pace = pace
-        self._commit, self._user = _commit(), _user()
-        self._own: Path | None = None  # word of the end that is being told
+        super().__init__(Client(resolve_uri(uri or experiment.run.tracking_uri)), Store(experiment.run.store))
+        self.experiment, self._pace = experiment, pace
+        self._published: dict[Path, Receipt] = {}
+        self._tried: set[Path] = set()  # ends that this process has tried to send
 
     @contextlib.contextmanager
     def stage_run(
         self, step: Step, recipe: Recipe, work: Path, *, inputs: Mapping[str, Ref], prefect_run: str | None = None
     ) -> Iterator[StageRun]:
-        """The run of one step while it is being built; ended when the block ends, however it ends.
-
-        Args:
-            step: the step.
-            recipe: what it is made from.
-            work: its work folder.
-            inputs: the objects it reads, by role.
-            prefect_run: id of the Prefect flow run.
-        """
-        entry = Entry(
-            self.experiment.name, step, recipe.key, dict(inputs), str(self.store.root), prefect_run, self._commit,
-            self._user, self.experiment.seeds,
+        """The run of one step while it is being built; ended when the block ends, however it ends."""
+        spec = RunSpec(
+            self.experiment.name, step, recipe.key, dict(inputs), prefect_run, _commit(), _user(),
+            tuple(self.experiment.seeds),
         )  # fmt: skip
-        if step.kind == "report":
-            write_json(begun_path(self.store.root, self.connection.address, self.experiment.name, recipe.key), {})
-        run = self._run(entry, work / STATE_FILE, work / JOURNAL)
+        run = self._run(spec, work)
         try:
             yield run
         except BaseException as error:
@@ -90,225 +81,186 @@ class Tracker(Home):
 
     def publish(
         self, refs: Mapping[str, Ref], *, prefect_run: str | None = None, patience: float = LAST_CHANCE
-    ) -> Published:
-        """The end of a pipeline: its run is linked to those of its steps, its best tagger registered.
+    ) -> Receipt | None:
+        """Report the end of a pipeline: its run is linked to those of its steps, its best tagger registered.
 
-        Word of it is in the store until all is told: by the next run, if the tracking store is away.
+        It is written into the store first: the next run sends it, if the tracking store is away.
 
         Args:
             refs: the objects of the experiment, by step name.
             prefect_run: id of the Prefect flow run.
-            patience: seconds to wait for a store that is away and has not heard of all steps.
+            patience: seconds to wait for a store that is away.
         """
-        outcome = Outcome(self.connection.address, self.experiment, refs, prefect_run)
-        word = self._own = outcome.save(self.store.root)
-        published = Published()
+        end = PendingEnd(self.client.address, self.experiment, refs, prefect_run, time=time.time())
+        path = append(self.store, end)
+        self._tried.discard(path)
         try:
-            if self.tell_rest(patience):
-                published = publish(self, refs, prefect_run)
-                word.unlink(missing_ok=True)
+            if self.flush(patience) and path not in self._tried:  # another process is at it
+                self._attempt(path, "the outcome of a pipeline", partial(self._publish, path, end))
         except AWAY as error:
-            warn_away(self.connection, error)
-        finally:
-            self._own = None
-        return published
+            warn_away(self.client, error)
+        return self._published.pop(path, None)
 
     def note_findings(self, refs: Mapping[str, Ref], findings: Sequence[Finding]) -> None:
-        """Say on the page of the corpora's run what is suspicious about them.
-
-        Args:
-            refs: the objects of the ingest stage, by step name.
-            findings: all that the experiment does not accept.
-        """
+        """Say on the page of the corpora's run what is suspicious about them."""
+        with context_for(self.experiment) as context:
+            step, ref = context.graph[STATISTICS], refs[STATISTICS]
         try:
-            run_id = self.step_run(build_graph(self.experiment)[STATISTICS], refs[STATISTICS])
-            if run_id is not None:
-                self.connection.client().set_tag(run_id, FINDINGS, findings_text(findings))
+            run = self.run_of(experiment_name(step.stage, step.group), ref.kind, ref.key, ref.digest)
+            if run is not None:
+                self.client.mlflow().set_tag(str(run.run_id), FINDINGS, findings_text(findings))
         except AWAY as error:
-            warn_away(self.connection, error)
+            warn_away(self.client, error)
 
     def address(self, run_id: str | None) -> str | None:
-        """Where MLflow's UI shows a run; None for none."""
-        return None if run_id is None else run_by_id_link(mlflow_ui(self.connection.uri), run_id)
+        """Return where MLflow's UI shows a run; None for none."""
+        return None if run_id is None else run_by_id_link(mlflow_ui(self.client.uri), run_id)
 
-    def catch_up(self) -> bool:
-        """Tell what an outage or a kill left untold, and end the runs of processes that are gone.
+    def sync(self) -> bool:
+        """Send what an outage or a kill left, and end the runs of processes that are gone.
 
         Returns:
-            Whether that was tried to the end: the store is not away, and nobody else is at it.
+            Whether everything was tried: MLflow is not away, and no other process is at it.
         """
-        claim = Claim(self.locks / "tracking.lock")
+        claim = Claim(self.ledger.lock("sync", "all"))
         if not claim.take():
             return False
         try:
-            self._catch_up()
+            self._sync()
         except AWAY as error:
-            warn_away(self.connection, error)
+            warn_away(self.client, error)
             return False
         finally:
             claim.release()
         return True
 
-    def tell_rest(self, patience: float = LAST_CHANCE) -> bool:
-        """At the end of a run: what was made while the store was away is told, if it comes back in time.
+    def flush(self, patience: float = LAST_CHANCE) -> bool:
+        """Send everything at the end of a run; wait for MLflow where it is away.
 
         Args:
-            patience: seconds to wait for it; what is then left is told by the next run.
+            patience: seconds to wait; what is left then is sent by the next run.
 
         Returns:
-            Whether no step waits any more for the store to come back.
+            Whether nothing waits any more for MLflow to come back.
         """
-        tried, address = self.catch_up(), self.connection.address
-        if not tried and words(self.store, address):
-            logger.info("waiting %.0f s at most for tracking store %s, to tell it the rest", patience, address)
-        end = time.monotonic() + patience
-        while not tried and words(self.store, address):
+        done, end = self.sync(), time.monotonic() + patience
+        if not done and self.ledger.pending():
+            logger.info("waiting %.0f s at most for MLflow at %s, to send the rest", patience, self.client.address)
+        while not done and self.ledger.pending():
             if time.monotonic() >= end:
                 return False
-            time.sleep(self._pace)
-            tried = self.connection.answers() and self.catch_up()
+            time.sleep(min(ASK_AGAIN, self._pace))
+            done = self.client.answers() and self.sync()
         return True
 
-    def _catch_up(self) -> None:
-        """After each one that could not be told the store is asked: if it is away, the others need not be tried."""
-        store, address = self.store, self.connection.address
-        drop_stale(store)
-        ends = [
-            (path, outcome) for path, outcome in outcomes(store.root)
-            if path != self._own and (outcome is None or outcome.uri == address)
-        ]  # fmt: skip
-        dead = orphans(store, address)
-        if not (dead or ends or words(store, address)):
-            return
-        self.connection.ask()
-        for path, state in dead:
-            with _aside(path, f"the end of {state.entry.step.name}"):
-                if not self._end_orphan(state, path):
-                    self.connection.ask()
-        for path, state in words(store, address):
-            with _aside(path, f"the result of {state.entry.step.name}"):
-                if not self._tell_later(state, path):
-                    self.connection.ask()
-        left = {(state.entry.step.kind, state.entry.key) for _, state in words(store, address)}
-        for path, outcome in ends:
-            with _aside(path, "the outcome of a pipeline"):
-                if outcome is None:
-                    raise ValueError("it cannot be read, or another version wrote it")
-                of_it = {(ref.kind, ref.key) for ref in outcome.refs.values()}
-                if left.isdisjoint(of_it) and not self._publish_later(outcome, path):  # else links would be missing
-                    self.connection.ask()
+    def _sync(self) -> None:
+        adopt_old_files(self.store)
+        self.ledger.tidy()
+        pending = self.ledger.pending()
+        if pending:
+            self.client.ask()
+        for state in pending:
+            path = self.ledger.pending_file(*state.key)
+            self._attempt(path, f"the result of {state.spec.step.name}", partial(self._report_later, state))
+        left = {state.key for state in self.ledger.pending()}
+        for path, end in waiting(self.store):
+            if end is None:
+                self._set_aside(path, "the outcome of a pipeline", "it cannot be read, or another version wrote it")
+            elif end.uri == self.client.address and left.isdisjoint((ref.kind, ref.key) for ref in end.refs.values()):
+                self._tried.add(path)  # without its steps links would be missing
+                self._attempt(path, "the outcome of a pipeline", partial(self._publish, path, end))
 
-    def _run(self, entry: Entry, path: Path, journal: Path) -> StageRun:
-        if entry.step.kind in OWN_RUNS:
-            return TrackedRun(self.connection, entry, path, journal, pace=self._pace)
-        return AddedResults(self.connection, entry) if entry.step.kind in ADDED_TO_RUNS else StageRun()
+    def _attempt(self, path: Path, what: str, send: Callable[[], None]) -> None:
+        """Send one thing. What MLflow refuses is in no other one's way; what makes no sense is put aside.
 
-    def _end_orphan(self, state: State, path: Path) -> bool:
-        """A step whose process is gone: finished if its object is there, else killed. Gives whether it was told."""
-        if state.entry.word.exists():  # which was written just before the process was killed, and counts
-            replace(state, status=FINISHED).save(path)
-            return True
-        artifact = self._made_by(state)
-        run = self._run(state.entry, path, path.with_name(JOURNAL))
-        if not isinstance(run, TrackedRun) or not run.mine:
-            return True  # it is being worked on
-        self._hand_on(run, path.with_name(JOURNAL))
-        run.finish(artifact) if artifact is not None else run.close(KILLED)
-        return run.settled
-
-    def _tell_later(self, state: State, path: Path) -> bool:
-        """An object that was made while the store was away; gives whether it was told."""
-        artifact = self._artifact(state.entry)
-        if artifact is None or state.status == FINISHED:  # its process was killed when it had told it
-            drop(self.store, path, state.entry)
-            return True
-        run = self._run(state.entry, path, artifact.path / JOURNAL)
-        self._hand_on(run, artifact.path / JOURNAL)
-        run.finish(artifact)
-        return run.settled
-
-    def _publish_later(self, outcome: Outcome, path: Path) -> bool:
-        """A pipeline that ended while the store was away; gives whether it was told."""
+        Raises:
+            MlflowException, OSError, SQLAlchemyError: MLflow is away, so that the rest need not be tried.
+        """
         try:
-            publish(Home(outcome.experiment, self.connection), outcome.refs, outcome.prefect_run)
-        except AWAY as error:
-            warn_away(self.connection, error)
-            return False
+            send()
+        except AWAY as error:  # some are ValueErrors as well
+            if not self.client.answers():
+                raise
+            warn_away(self.client, error)
+        except (TagLMError, LookupError, ValueError) as error:
+            self._set_aside(path, what, str(error) or type(error).__name__)
+
+    def _set_aside(self, path: Path, what: str, why: str) -> None:
+        if (aside := put_aside(path)) is not None:
+            logger.warning("%s: %s is not reported to MLflow: %s; run its experiment again", aside, what, why)
+
+    def _report_later(self, state: SyncState) -> None:
+        artifact, own = self.ledger.artifact(*state.key), state.spec.reporting is Reporting.OWN_RUN
+        if not own:
+            self.report_waiting(state)
+        elif artifact is not None and self.is_reported(state, artifact):
+            self.ledger.drop(*state.key)  # its process was killed when it had written the receipt
+        elif artifact is None and state.status == MADE and state.run_id is None:
+            self.ledger.drop(*state.key)  # the object is gone
+        else:
+            # An object that was there before is not what a build was to make.
+            made = artifact is not None and (
+                state.status == MADE or artifact.manifest.made.get("mlflow_run") == state.run_id
+            )
+            run = OwnRun(self, state.spec, self.store.root / "work" / Path(*state.key), pace=self._pace, left=state)
+            if run.mine:
+                run.finish(artifact) if made and artifact is not None else run.close(KILLED)
+                if not run.reported:
+                    self.client.ask()
+
+    def _publish(self, path: Path, end: PendingEnd) -> None:
+        self._published[path] = publish(self, end)
         path.unlink(missing_ok=True)
-        logger.info("told tracking store %s how %s ended", self.connection.address, outcome.experiment.name)
-        return True
 
-    @staticmethod
-    def _hand_on(run: StageRun, journal: Path) -> None:
-        events = list(read_events(journal, run.offset))
-        if events:
-            run.forward([event for event, _ in events], events[-1][1])
+    def _run(self, spec: RunSpec, work: Path) -> StageRun:
+        match spec.reporting:
+            case Reporting.OWN_RUN:
+                return OwnRun(self, spec, work, pace=self._pace)
+            case Reporting.WITH_TAGGER | Reporting.WITH_VARIANTS:
+                return AddedResults(self, spec)
+        return StageRun()
 
-    def _made_by(self, state: State) -> Artifact | None:
-        """The object that a step's own run made, not one that was there before."""
-        artifact = self._artifact(state.entry)
-        if artifact is None or artifact.manifest.made.get("mlflow_run") != state.run_id:
-            return None
-        return artifact
 
-    def _artifact(self, entry: Entry) -> Artifact | None:
-        pointer = self.store.pointer(entry.step.kind, entry.key)
-        if pointer is None:
-            return None
-        try:
-            return self.store.open(Ref(entry.step.kind, entry.key, pointer.digest))
-        except StoreError:
-            return None
+def _nothing(*_: object, **__: object) -> None:
+    """Do nothing."""
 
 
 class NoTracker:
-    """Tells nobody: `run.tracking` is off. Takes what `Tracker` takes."""
+    """Reports nothing: `run.tracking` is off. Takes what `Tracker` takes."""
+
+    publish = note_findings = address = sync = flush = staticmethod(_nothing)
 
     def stage_run(self, *_: object, **__: object) -> contextlib.AbstractContextManager[StageRun]:
         """A step without a run."""
         return contextlib.nullcontext(StageRun())
 
-    def note_findings(self, *_: object) -> None:
-        """Nothing."""
 
-    def publish(self, *_: object, **__: object) -> Published:
-        """Nothing."""
-        return Published()
-
-    def address(self, *_: object) -> str | None:
-        """No page."""
-        return None
-
-    def catch_up(self) -> None:
-        """Nothing is ever untold."""
-
-    def tell_rest(self) -> None:
-        """Nothing is ever untold."""
+_TRACKERS: dict[tuple[str, ...], Tracker] = {}
+_OPENING = threading.Lock()
 
 
-def open_tracker(experiment: Experiment, *, uri: str | None = None, catch_up: bool = True) -> Tracker | NoTracker:
-    """The tracker an experiment asks for; what was left untold is told first, unless there is something to say."""
+def open_tracker(experiment: Experiment, *, sync: bool = True) -> Tracker | NoTracker:
+    """Return the tracker of an experiment, one a process; the first time, what waits is sent.
+
+    Args:
+        experiment: the experiment.
+        sync: not where the caller has something to write into the store first.
+    """
     if not experiment.run.tracking:
         return NoTracker()
-    tracker = Tracker(experiment, uri=uri)
-    if catch_up:
-        tracker.catch_up()
+    store = Path(experiment.run.store).absolute()
+    key = (resolve_uri(experiment.run.tracking_uri), str(store), experiment.model_dump_json())
+    with _OPENING:
+        known = _TRACKERS.get(key)
+        tracker = known or _TRACKERS.setdefault(key, Tracker(experiment))
+    if sync and known is None:
+        tracker.sync()
     return tracker
 
 
-@contextlib.contextmanager
-def _aside(path: Path, what: str) -> Iterator[None]:
-    """Word that can never be told is put aside: its objects are damaged or gone, or another version wrote it."""
-    try:
-        yield
-    except AWAY:  # some are ValueErrors as well
-        raise
-    except (TagLMError, LookupError, ValueError) as error:
-        put_aside(path, what, str(error) or type(error).__name__)
-
-
+@functools.cache
 def _commit() -> str | None:
-    """Commit of the program's sources, if they are a checkout."""
+    """Return the commit of the program's sources, if they are a checkout."""
     command = ["git", "-C", str(Path(taglm_core.__file__).parent), "rev-parse", "HEAD"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
@@ -317,6 +269,7 @@ def _commit() -> str | None:
     return found.stdout.strip() if found.returncode == 0 else None
 
 
+@functools.cache
 def _user() -> str | None:
     try:
         return getpass.getuser()

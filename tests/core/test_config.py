@@ -57,8 +57,8 @@ def test_refusals_name_path_and_remedy(override: str, message: str) -> None:
         ("name=10", "name: found 10; expected text; put it into quotes: '10'"),
         ("name=a b", "name: found 'a b'; expected a name that begins with a letter"),
         ("run.store=3", "run.store: found 3; expected a path; put it into quotes: '3'"),
-        ("run.store=$HOME/store", "run.store: found '$HOME/store'; variables are not replaced in settings"),
-        ("run.store=~nobody-has-this-name/x", "nobody knows that home folder"),
+        ("run.store=$HOME/store", "run.store: found '$HOME/store'; shell variables are not expanded in settings"),
+        ("run.store=~nobody-has-this-name/x", "whose home folder is unknown"),
         ("run.memory_limit=lots", "run.memory_limit: found 'lots'; expected a number and a unit, such as 2GB"),
         ("run.tracking=maybe", "run.tracking: found 'maybe'; expected true or false"),
         ("run.device=gpu", "run.device: found 'gpu'; expected one of 'auto', 'cpu', 'cuda'"),
@@ -257,7 +257,7 @@ def test_a_variants_preset_lies_between_the_section_and_its_own_settings() -> No
         ("tagger.lm.activation=relu", "tagger.lm: activation relu comes after a projection"),
         ("tagger.lm.position=middle", "tagger.lm.position: found 'middle'; expected one of 'input', 'layer-1-output'"),
         ("tagger.characters={kind: lstm, unts: 3}", "did you mean tagger.characters.units?"),
-        ("tagger.lm.position=only", "variants.0: tagger.lm.position is only, and a variant without lm has nothing"),
+        ("tagger.lm.position=only", "variants.0: tagger.lm.position is only, but the variant has no lm to read"),
     ],
 )
 def test_parts_of_a_tagger_that_do_not_fit(override: str, message: str) -> None:
@@ -306,7 +306,7 @@ def test_sources_are_the_demos_together_or_the_users(overrides: tuple[str, ...],
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("labelled=null", "unlabelled=null"), "nothing to learn from"),
+        (("labelled=null", "unlabelled=null"), "name one of them to learn from"),
         ((*MINE[:3], "unlabelled=null"), "variants.1 (TagLM) reads the language model main"),
         ((MINE[3], "variants=[{name: baseline}]"), "labelled=null to train language models alone"),
         ((MINE[3], "language_models.main.fine_tune.steps=9"), "language_models.main.fine_tune: reads the labelled"),

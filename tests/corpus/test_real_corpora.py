@@ -8,6 +8,7 @@ import pytest
 
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.conll_faults import Columns
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import CorpusCounts, write_corpus
 from taglm_core.corpus.paths import resolve_files
 from taglm_core.corpus.scheme_evidence import SchemeEvidence
@@ -50,7 +51,7 @@ def test_conll2003(shared_data: Path, tmp_path: Path) -> None:
     assert counts["eng.train"].entities == {"LOC": 7140, "MISC": 3438, "ORG": 6321, "PER": 6600}
     assert counts["eng.testb"].entities == {"LOC": 1668, "MISC": 702, "ORG": 1661, "PER": 1617}
     assert counts["eng.train"].boundaries["b_after_o"] == 2
-    statistics = corpus_statistics(tmp_path / "eng.train", threads=1, memory_limit="500MB", temp_dir=tmp_path / "t")
+    statistics = corpus_statistics(tmp_path / "eng.train", DatabaseLimits(1, "500MB", tmp_path / "t"))
     assert statistics["entities"] == counts["eng.train"].entities
 
 
@@ -74,9 +75,7 @@ def test_news(shared_data: Path, tmp_path: Path) -> None:
         _ingest([path], tmp_path)
     shared = overlap(
         {"news": tmp_path / "news", **{path.name: tmp_path / path.name for path in paths}},
-        threads=1,
-        memory_limit="1GB",
-        temp_dir=tmp_path / "t",
+        DatabaseLimits(1, "1GB", tmp_path / "t"),
     )["news"]
     by_split = {name: found["sentences"] for name, found in shared.items()}
     assert [by_split[name] for name in ("eng.testa", "eng.testb", "test.txt")] == [0, 0, 0]

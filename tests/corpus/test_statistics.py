@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import Sentence
@@ -32,7 +33,7 @@ def _write(folder: Path, sentences: list[tuple[str, str]], labelled: bool = True
 
 def test_statistics_by_hand(tmp_path: Path) -> None:
     """Sizes, lengths, duplicates and entities of a corpus small enough to count."""
-    found = corpus_statistics(_write(tmp_path / "a", A), threads=1, memory_limit="200MB", temp_dir=tmp_path / "t")
+    found = corpus_statistics(_write(tmp_path / "a", A), DatabaseLimits(1, "200MB", tmp_path / "t"))
     assert found == {
         "sentences": 5,
         "documents": 3,
@@ -47,9 +48,7 @@ def test_statistics_by_hand(tmp_path: Path) -> None:
 
 def test_unlabelled_text_has_no_entities(tmp_path: Path) -> None:
     """Text without tags gives the same sizes and no entity."""
-    found = corpus_statistics(
-        _write(tmp_path / "a", A, labelled=False), threads=1, memory_limit="200MB", temp_dir=tmp_path / "t"
-    )
+    found = corpus_statistics(_write(tmp_path / "a", A, labelled=False), DatabaseLimits(1, "200MB", tmp_path / "t"))
     assert (found["tokens"], found["entities"], found["entity_lengths"]) == (14, {}, {})
 
 
@@ -60,7 +59,7 @@ def test_overlap_by_hand(tmp_path: Path) -> None:
         "b": _write(tmp_path / "b", B),
         "text": _write(tmp_path / "text", A[:2], labelled=False),
     }
-    found = overlap(dirs, threads=1, memory_limit="200MB", temp_dir=tmp_path / "t")
+    found = overlap(dirs, DatabaseLimits(1, "200MB", tmp_path / "t"))
     assert found["a"]["b"] == {
         "sentences": 2,
         "sentence_share": pytest.approx(2 / 5),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.corpus.token_ids import TokenIds, write_token_ids
@@ -29,9 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int
         folder / "words.parquet",
         heldout_fraction=0.1,
         min_count=2,
-        threads=1,
-        memory_limit="200MB",
-        temp_dir=folder / "tmp",
+        limits=DatabaseLimits(1, "200MB", folder / "tmp"),
     )
     counts = write_token_ids(
         folder / "corpus", folder / "words.parquet", folder / "ids", shards=4, heldout_fraction=0.1, batch_size=700

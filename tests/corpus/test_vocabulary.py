@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.sentence import Sentence
 from taglm_core.corpus.vocabulary import BOUNDARY, count_words, heldout_mask, heldout_sql, is_heldout, read_words
@@ -34,9 +35,7 @@ def _count(corpus: Path, out: Path, heldout: float = 0.1, min_count: int = 1) ->
         out / "words.parquet",
         heldout_fraction=heldout,
         min_count=min_count,
-        threads=1,
-        memory_limit="200MB",
-        temp_dir=out / "tmp",
+        limits=DatabaseLimits(1, "200MB", out / "tmp"),
     )
 
 
@@ -109,9 +108,7 @@ def test_the_same_text_gives_the_same_bytes(tmp_path: Path) -> None:
         tmp_path / "b" / "words.parquet",
         heldout_fraction=0.1,
         min_count=1,
-        threads=2,
-        memory_limit="200MB",
-        temp_dir=tmp_path / "t",
+        limits=DatabaseLimits(2, "200MB", tmp_path / "t"),
     )
     assert (tmp_path / "a" / "words.parquet").read_bytes() == (tmp_path / "b" / "words.parquet").read_bytes()
 

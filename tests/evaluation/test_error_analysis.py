@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.schemes import Scheme, Span
 from taglm_core.corpus.sentence import Sentence
@@ -38,7 +39,7 @@ def _predictions(path: Path, rows: Sequence[tuple[Sequence[str], Sequence[str], 
 def _analyse(
     folder: Path, train: Sequence[Path], files: Mapping[str, Sequence[Path]], mistakes: int = 0
 ) -> dict[str, VariantErrors]:
-    return analyse_errors(files, train, threads=1, memory_limit="500MB", temp_dir=folder / "duckdb", mistakes=mistakes)
+    return analyse_errors(files, train, DatabaseLimits(1, "500MB", folder / "duckdb"), mistakes=mistakes)
 
 
 def test_worked_by_hand(tmp_path: Path) -> None:

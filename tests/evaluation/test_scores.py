@@ -13,7 +13,7 @@ from seqeval.scheme import IOBES
 
 from taglm_core.evaluation import scores as scores_module
 from taglm_core.evaluation.scores import Scores, SeqevalScores, score, seqeval_scores, type_confusion
-from taglm_core.evaluation.spans import encode_tags, span_counts
+from taglm_core.evaluation.spans import SpanPair, encode_tags
 
 GOLD = [["B-LOC", "E-LOC", "O", "S-PER"], ["S-ORG", "O"], []]
 PREDICTED = [["B-LOC", "I-LOC", "O", "S-ORG"], ["S-ORG", "S-PER"], []]
@@ -70,7 +70,7 @@ def test_confusion_of_many_types_counts_as_plain_integers_do(K: int) -> None:
     assert cells == wanted
     assert set(found["missed"]) == set(found["spurious"]) == {0}
     correct = K + sum(a == b for a, b in pairs)
-    assert span_counts(*encode_tags(gold, predicted)).micro == (K + len(pairs), K + len(pairs), correct)
+    assert SpanPair(encode_tags(gold, predicted)).counts().micro == (K + len(pairs), K + len(pairs), correct)
 
 
 def test_gold_type_never_predicted_counts_as_missed() -> None:

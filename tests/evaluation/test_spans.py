@@ -13,12 +13,12 @@ from seqeval.scheme import IOBES, Tokens
 
 from taglm_core.corpus.schemes import Span, split_tag
 from taglm_core.evaluation.spans import (
+    CodedTags,
     Counts,
     SpanPair,
     bioes_to_iob2,
     conlleval_spans,
     encode_tags,
-    span_counts,
 )
 
 TYPES = ("PER", "A", "A-B", "B-C")  # hyphens inside, and one type that begins another
@@ -149,7 +149,7 @@ def test_readable_spans_equal_seqeval(tags: list[str]) -> None:
 def test_array_counts_equal_conlleval_and_seqeval(corpus: tuple[list[list[str]], list[list[str]]]) -> None:
     """The array version equals conlleval's state machine, span sets and seqeval on valid and invalid sequences."""
     gold, predicted = corpus
-    counts = span_counts(*encode_tags(gold, predicted))
+    counts = SpanPair(encode_tags(gold, predicted)).counts()
     seen = {name: list(found) for name, found in counts.per_type.items() if found.gold or found.predicted}
     assert seen == conlleval(gold, predicted)
     assert list(counts.micro) == [sum(found[i] for found in seen.values()) for i in range(3)]
@@ -175,39 +175,40 @@ def test_sentence_strict_and_boundary_counts_equal_sets(corpus: tuple[list[list[
         boundary = [x + y for x, y in zip(boundary, (len(a), len(b), len(untyped)), strict=True)]
         a, b = set(strict_bioes_spans(one)), set(strict_bioes_spans(other))
         strict = [x + y for x, y in zip(strict, (len(a), len(b), len(a & b)), strict=True)]
-    assert SpanPair(*coded).sentence_counts().tolist() == per_sentence
-    assert list(SpanPair(*coded, strict=True).counts().micro) == strict
-    assert list(SpanPair(*coded).boundary_counts()) == boundary
+    assert SpanPair(coded).sentence_counts().tolist() == per_sentence
+    assert list(SpanPair(coded, strict=True).counts().micro) == strict
+    assert list(SpanPair(coded).boundary_counts()) == boundary
+
+
+def coded(gold: list[list[int]], predicted: list[list[int]], names: list[str]) -> CodedTags:
+    """Numbers of tags, sentence by sentence."""
+    flat = (np.array([code for codes in side for code in codes], np.int64) for side in (gold, predicted))
+    return CodedTags(*flat, tuple(names), np.array([len(codes) for codes in gold]))
 
 
 def test_spans_end_with_their_sentence() -> None:
     """An I tag that opens a sentence never continues the span of the sentence before."""
     names = ["O", "B-A", "I-A"]
-    assert span_counts([[1], [2]], [[1], [2]], names).micro == Counts(2, 2, 2)
-    assert span_counts([[1, 2]], [[1, 2]], names).micro == Counts(1, 1, 1)
+    assert SpanPair(coded([[1], [2]], [[1], [2]], names)).counts().micro == Counts(2, 2, 2)
+    assert SpanPair(coded([[1, 2]], [[1, 2]], names)).counts().micro == Counts(1, 1, 1)
 
 
-def test_both_input_forms_agree() -> None:
-    """A list of arrays and one concatenated array with lengths (some zero) give the same counts."""
-    names = ["O", "B-A", "I-A", "S-B"]
-    gold = [np.array([1, 2, 0]), np.array([], dtype=np.int64), np.array([3])]
-    predicted = [np.array([1, 2, 2]), np.array([], dtype=np.int64), np.array([3])]
-    listed = span_counts(gold, predicted, names)
-    flat = span_counts(np.concatenate(gold), np.concatenate(predicted), names, lengths=[3, 0, 1])
-    assert listed == flat
-    assert listed.per_type == {"A": Counts(1, 1, 0), "B": Counts(1, 1, 1)}
+def test_empty_sentences_open_no_span() -> None:
+    """A sentence without tokens changes no count."""
+    found = SpanPair(coded([[1, 2, 0], [], [3]], [[1, 2, 2], [], [3]], ["O", "B-A", "I-A", "S-B"])).counts()
+    assert found.per_type == {"A": Counts(1, 1, 0), "B": Counts(1, 1, 1)}
 
 
 def test_padding_and_wrong_lengths_are_refused() -> None:
     """A number without a name, and lengths that do not add up, are errors instead of wrong counts."""
     with pytest.raises(ValueError, match="tag names"):
-        span_counts([[0, -1]], [[0, 0]], ["O"])
+        SpanPair(coded([[0, -1]], [[0, 0]], ["O"]))
     with pytest.raises(ValueError, match="lengths sum to 3"):
-        span_counts(np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), ["O"], lengths=[3])
+        SpanPair(CodedTags(np.zeros(2, np.int64), np.zeros(2, np.int64), ("O",), np.array([3])))
+    with pytest.raises(ValueError, match="2 gold and 3 predicted tags"):
+        SpanPair(coded([[0, 0]], [[0, 0, 0]], ["O"]))
     with pytest.raises(ValueError, match="sentence 1 has 1 gold tags but 2"):
         encode_tags([["O"], ["O"]], [["O"], ["O", "O"]])
-    with pytest.raises(ValueError, match="differ in number or length"):
-        span_counts([[0], [0, 0]], [[0, 0], [0]], ["O"])
 
 
 @pytest.mark.real
@@ -229,7 +230,7 @@ def test_real_corpora_have_the_published_span_counts(
             sentences[-1].append(line.split()[column])
         else:
             sentences.append([])
-    counts = span_counts(*encode_tags(sentences, sentences))
+    counts = SpanPair(encode_tags(sentences, sentences)).counts()
     assert counts.micro == Counts(total, total, total)
     assert {type_: counts.per_type[type_].gold for type_ in per_type} == per_type
     assert sum(len(conlleval_spans(tags)) for tags in sentences) == total

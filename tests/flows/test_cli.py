@@ -16,7 +16,7 @@ from rich.console import Console
 from flows import cli_views
 from taglm_core.gc.collect import Usage
 from taglm_core.gc.garbage import ActiveBuild
-from taglm_core.gc.reachability import readers
+from taglm_core.gc.reachability import users_by_digest
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.pipeline.steps import Step
@@ -89,7 +89,7 @@ def test_gc_shows_asks_and_removes(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert f"demo/embeddings {lost.digest[:12]}" in shown.stdout
     assert "made from what no key leads to any more" in shown.stdout
-    assert "nothing was removed: no terminal to ask at" in shown.stdout
+    assert "nothing was removed: there is no terminal" in shown.stdout
     assert "nothing to remove" in taglm(tmp_path, "gc").stdout  # young
     assert ("embeddings", lost.digest) in store.objects()
     assert "removed" in taglm(tmp_path, "gc", "--grace", "0", "--yes").stdout
@@ -121,7 +121,9 @@ def test_status_shows_what_a_cache_holds_and_who_reads_it(tmp_path: Path) -> Non
         for name, ref in (("old", old), ("new", new))
     }
     work = Work(Recipe("tagger", 2, {"seed": 3}, {"train/embeddings/main/forward": old.digest}), "demo/tagger/x/seed-3")
-    table = cli_views.caches_table(store, decisions, readers(store), [ActiveBuild("tagger", work.recipe.key, work)])
+    table = cli_views.caches_table(
+        store, decisions, users_by_digest(store), [ActiveBuild("tagger", work.recipe.key, work)]
+    )
     console = Console(width=250, file=io.StringIO())
     console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

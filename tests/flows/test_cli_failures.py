@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from flows import cli, cli_views
-from flows.cli_given import Invocation
+from flows.cli_invocation import Invocation
 from taglm_core.errors import Interrupted, StoreError
 from taglm_core.pipeline.plan import Action, Decision
 from taglm_core.pipeline.steps import Step
@@ -101,7 +101,7 @@ def test_an_unforeseen_error_is_one_message_and_a_file(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ended = taglm("plan", experiment(), "--set", "a b=c")
     assert ended.status == 1
-    assert "unexpected error: KeyError: 'no [such] thing'; this is a fault of taglm" in ended.printed
+    assert "unexpected error: KeyError: 'no [such] thing'; this is a bug in taglm" in ended.printed
     assert "please report it" in ended.printed
     assert "Traceback" not in ended.printed
     (kept,) = tmp_path.glob("taglm-error-*.txt")
@@ -128,7 +128,7 @@ def test_an_unforeseen_error_is_one_message_and_a_file(
         ),
         (OSError(errno.EROFS, "", "s/keys"), 1, "StoreError: s/keys: found a read-only file system; make it writable"),
         (NotADirectoryError(errno.ENOTDIR, "", "s/x"), 1, "s/x: found a file where a folder is needed; move it away"),
-        (OSError(errno.EMFILE, "", "s/x"), 1, "too many files are open; raise the limit (`ulimit -n 4096`)"),
+        (OSError(errno.EMFILE, "", "s/x"), 1, "too many open files; raise the limit (`ulimit -n 4096`)"),
         (httpx.ConnectError("refused"), 1, "Prefect's server does not answer (ConnectError: refused); run the same"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -166,17 +166,15 @@ def test_a_store_that_is_no_folder_is_refused_at_once(
     make(tmp_path / "store")
     ended = taglm("plan", experiment(), "--set", "run.store=store")
     assert ended.status == 1
-    assert re.search(
-        r"StoreError: \S+/store: found a (file|link that leads nowhere); expected the folder", ended.printed
-    )
+    assert re.search(r"StoreError: \S+/store: found a (file|broken symbolic link); expected the folder", ended.printed)
 
 
 def test_a_store_that_cannot_be_written_to_is_refused_before_anything_starts(taglm: Taglm) -> None:
     """With why, and what to do; Prefect is not started."""
     ended = taglm("run", experiment(), "--set", "run.store=/proc/nowhere/store")
     assert ended.status == 1
-    assert "/proc/nowhere/store: the store cannot be written to (" in ended.printed
-    assert "name another run.store" in ended.printed
+    assert "/proc/nowhere/store: the store is not writable (" in ended.printed
+    assert "another run.store" in ended.printed
     assert "Prefect" not in ended.printed
 
 
@@ -192,7 +190,7 @@ def test_names_are_shown_as_they_are(taglm: Taglm) -> None:
     assert "`taglm run 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]' --refresh tag` runs them" in printed
     assert "found 'a[b]c'" in taglm("plan", name, "--set", "run.device=a[b]c").printed
     printed = taglm("tag", name, "--only", "--set", "seeds=[1, 2]").printed
-    assert "make it with `taglm embed 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]'`" in printed
+    assert "build them with `taglm embed 'mine[new] :smile:.yaml' --set 'seeds=[1, 2]'`" in printed
 
 
 def test_hints_repeat_what_was_given() -> None:
@@ -240,7 +238,7 @@ def test_an_output_that_takes_nothing_gives_no_trace(output: str, said: str, tmp
 
 
 def test_a_folder_that_is_gone_is_said(taglm: Taglm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths would begin there; no fault of taglm."""
+    """Relative paths would begin there; no bug in taglm."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)

@@ -127,7 +127,7 @@ def test_versions_that_break_prefect_are_named(
     pin = next(one for what, one in found.items() if what.startswith(f"pin {name}<"))
     assert pin.bad
     assert pin.found == version
-    assert "no flow runs" in pin.remedy or "schedules create no runs" in pin.remedy
+    assert "no flow runs" in pin.remedy or "schedules silently create no runs" in pin.remedy
     assert found["requirements"].bad
     assert f"{name} {version}" in found["requirements"].found
     assert f"{name} {version} (tested: " in found["requirements.lock"].found
@@ -175,7 +175,7 @@ def test_the_prefect_server_is_asked_where_one_is_set(healthy_server: str, monke
 @pytest.mark.parametrize(
     ("status", "answer", "found"),
     [
-        (200, [{"name": "one", "status": "ONLINE", "last_heartbeat_time": "12:00"}], "one (heard of 12:00)"),
+        (200, [{"name": "one", "status": "ONLINE", "last_heartbeat_time": "12:00"}], "one (last heartbeat 12:00)"),
         (200, [{"name": "one", "status": "OFFLINE", "last_heartbeat_time": "12:00"}], "none online, 1 known before"),
         (200, [], "none online"),
         (404, {}, "no work pool taglm"),
@@ -283,7 +283,7 @@ def test_a_tracking_store_that_is_locked_is_busy_and_not_bad(tmp_path: Path, mon
         found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/busy.db"})["MLflow"]
     assert not found.bad
     assert "is busy: database is locked" in found.found
-    assert found.remedy == "ask again in a moment"
+    assert found.remedy == "try again in a moment"
     found = _found(run={"tracking_uri": f"sqlite:///{tmp_path}/busy.db"})["MLflow"]
     assert found.found.endswith("0 runs")
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import cli, cli_views
-from flows.cli_given import Invocation
+from flows.cli_invocation import Invocation
 from taglm_core.config.load import build_experiment
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.pipeline.graph import build_graph
@@ -108,17 +108,17 @@ def test_an_object_that_was_removed_is_called_one(corpus: Ref) -> None:
     (out / "payload").write_text("ids")
     ids = store.publish(out, Manifest("mine/token-ids", recipe, list_files(out), made={"time": 0.0}))
     said = lineage(f"token-ids/{ids.digest}")
-    assert f"text: corpus {'c' * 12}  not in the store any more" in said
-    assert f"vocabulary: vocabulary {'d' * 12}  not in the store any more" in said
+    assert f"text: corpus {'c' * 12}  no longer in the store" in said
+    assert f"vocabulary: vocabulary {'d' * 12}  no longer in the store" in said
     assert "raw files" not in said
 
 
 def test_a_step_of_an_experiment_can_be_asked_for(corpus: Ref) -> None:
     """By its name; one that was not made says how, a wrong one which are alike."""
     assert f"corpus {corpus.digest}" in lineage("corpus/text", "--experiment", "mine.yaml")
-    with pytest.raises(MissingObject, match="`taglm run` makes it"):
+    with pytest.raises(MissingObject, match="`taglm run` builds it"):
         lineage("vocabulary", "--experiment", "mine.yaml")
-    with pytest.raises(ConfigError, match=r"steps alike: .*corpus/text"):
+    with pytest.raises(ConfigError, match=r"similar steps: .*corpus/text"):
         lineage("corpus/txt", "--experiment", "mine.yaml")
 
 
@@ -149,16 +149,16 @@ def test_links_of_an_experiment_without_tracking_are_refused(corpus: Ref) -> Non
 def test_the_end_of_a_run_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """How each UI is opened, unless a server is there already; and the command for the links."""
     path, experiment = Path("mine.yaml"), build_experiment({}, "mine")
-    said = "\n".join(cli_views.places(experiment, Invocation(path)))
+    said = "\n".join(cli_views.locations(experiment, Invocation(path)))
     assert "make mlflow   then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning" in said
     assert "make prefect  then http://127.0.0.1:4200/runs" in said
     assert "`taglm links mine.yaml`" in said
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api")
     said = "\n".join(
-        cli_views.places(build_experiment({"run": {"tracking_uri": "http://tracking"}}, "mine"), Invocation(path))
+        cli_views.locations(build_experiment({"run": {"tracking_uri": "http://tracking"}}, "mine"), Invocation(path))
     )
     assert "MLflow   http://tracking/#/experiments" in said
     assert "Prefect  http://prefect:4200/runs" in said
     assert "links" not in "\n".join(
-        cli_views.places(build_experiment({"run": {"tracking": False}}, "mine"), Invocation(path))
+        cli_views.locations(build_experiment({"run": {"tracking": False}}, "mine"), Invocation(path))
     )

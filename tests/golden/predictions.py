@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import Sentence
@@ -74,9 +75,7 @@ def report(folder: Path) -> dict[str, Any]:
     errors = analyse_errors(
         files,
         corpus_files(folder / "train"),
-        threads=1,
-        memory_limit="500MB",
-        temp_dir=folder / "duckdb",
+        DatabaseLimits(1, "500MB", folder / "duckdb"),
         mistakes=3,
     )
     return _plain(

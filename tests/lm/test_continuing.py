@@ -31,6 +31,8 @@ from tests.lm.conftest import Small
 from tests.lm.test_streams import Memory
 from tests.lm.test_training import StopAfter, text
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 BEFORE = "heldout/perplexity_before"
 FORWARD = "language-model/main/forward"
 CHARACTERS = "language_models.main={input: {kind: char-cnn, dim: 4, filters: [[2, 8]], size: 8}, units: 16, " \

@@ -379,7 +379,7 @@ def test_too_little_disk_is_said_before_anything_is_computed(
     (work / "fill").write_bytes(bytes(free_disk(work) - 8_192))
     monkeypatch.setattr(ShardWork, "disk_needed", lambda *_: 10_000)
     with pytest.raises(
-        OutOfResources, match=r"the cache of 12 tokens needs 10.0 kB of disk, and .* free; make room .*gc"
+        OutOfResources, match=r"the cache of 12 tokens needs 10.0 kB of disk, and .* free; free some .*gc"
     ):
         build(dataclasses.replace(bench, work=work))
 

@@ -17,6 +17,8 @@ from taglm_core.store.store import Store
 from tests.building import build_up_to
 from tests.lm.test_continuing import BEFORE, FORWARD, TEXTS, VECTORS, Weeks, cycles
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 TEXT_ONLY = "language-model/main:text/forward"
 TUNE = "language_models.main.fine_tune={steps: 40, learning_rate: 0.01, warmup_steps: 3}"
 LABELLED = cycles(7, 15, 25, 300)  # ten words of it are not in the text

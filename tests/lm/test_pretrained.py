@@ -21,6 +21,8 @@ from tests.lm.conftest import VECTORS, WORDS, Small, small_config
 from tests.lm.test_continuing import SHORT, Weeks
 from tests.lm.test_continuing import VECTORS as BESIDE
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 FILE = "the 1 2 3\nParis 4 5 6\nparis 7 8 9\n00 1 1 1\nthe 9 9 9\n"
 
 

@@ -125,7 +125,7 @@ def test_two_cuda_devices_come_to_the_weights_of_one_cpu(tmp_path: Path) -> None
 
 def test_the_first_rank_holds_the_devices_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken one after the other, so that two trainings cannot wait for each other; by their names on the machine."""
-    monkeypatch.setattr(Ranks, "wait", lambda _: None)
+    monkeypatch.setattr(Ranks, "barrier", lambda _: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
 
     def free() -> list[str]:

@@ -147,12 +147,13 @@ def test_nothing_reads_memory_that_nobody_wrote(
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"softmax": SampledSoftmax(samples=20)}, {"layers": 2, "residual": True},
+    {}, {"softmax": SampledSoftmax(samples=20), "steps": 250, "learning_rate": 0.02}, {"layers": 2, "residual": True},
     {"input": WordInput(size=10), "softmax": FullSoftmax(tied=True)},
 ], ids=["full", "sampled", "deep", "tied"])  # fmt: skip
 def test_it_learns_the_language(tmp_path: Path, changes: dict[str, object]) -> None:
     """Cycles are predictable but for starts and ends: held-out perplexity falls from about V to below 8."""
-    config = small_config("char-cnn", steps=250, learning_rate=0.02, streams=8, window=10, **changes)
+    usual: dict[str, object] = {"steps": 120, "learning_rate": 0.03, "streams": 8, "window": 10}
+    config = small_config("char-cnn", **usual | changes)
     training = new_training(config)
     before = training.heldout_perplexity()
     after = run(tmp_path, config, StopRequest()).heldout_perplexity()

@@ -104,7 +104,7 @@ def test_errors_of_the_system_cross_the_process_border(tmp_path: Path, monkeypat
     assert child.main() == child.USER_ERROR
     error = child.load_error(child.error_file(tmp_path / "job.json", 0))
     assert isinstance(error, StoreError)
-    assert str(error).startswith("store/work: found no permission; give yourself the right")
+    assert str(error).startswith("store/work: found no permission; give yourself permission")
 
 
 def test_a_process_that_broke_is_one_line(tmp_path: Path) -> None:

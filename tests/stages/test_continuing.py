@@ -227,7 +227,7 @@ def test_a_base_that_is_not_there_is_refused_with_what_is(weeks: Weeks) -> None:
         ),
         ("{forwards: abcdef}", "expected null, latest, or a section"),
         ("{forward: abc}", "forward: expected the beginning (6 characters or more)"),
-        ("{forward: 1234567}", "put it into quotes, or YAML takes it for a number"),
+        ("{forward: 1234567}", "put it into quotes, or YAML reads a number"),
     ],
 )
 def test_what_is_no_base_is_refused(given: str, message: str) -> None:

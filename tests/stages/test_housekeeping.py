@@ -152,7 +152,7 @@ def test_a_corpus_of_an_older_version_takes_no_model_with_it(
     assert kinds(mark(store, grace=0)) <= {"corpus", "pointer"}
     found = mark(store, GcRoots((experiment,)), grace=0)
     assert "language-model" not in kinds(found)
-    assert any("wait for others to be made" in line for line in found.kept)
+    assert any("inputs are not built yet" in line for line in found.kept)
 
 
 def test_embeddings_of_a_model_that_was_trained_anew_go(store: Store, experiment: Experiment) -> None:
@@ -218,10 +218,10 @@ def test_a_tagger_that_is_named_from_outside_stays_usable(store: Store, experime
     models = [ref_of(store, experiment, f"language-model/main/{way}").digest for way in ("forward", "backward")]
     fill(store, load_experiment(None, ["name=other", "seeds=[5]", "demo.seed=99"]))
     other = load_experiment(None, ["name=other", "seeds=[5]", "demo.seed=99"])
-    needs = GcRoots((other,), {tagger.digest: "champion"})
-    found = mark(store, needs, grace=0)
+    roots = GcRoots((other,), {tagger.digest: "champion"})
+    found = mark(store, roots, grace=0)
     assert f"{tagger.digest[:12]}: champion" in found.kept
-    sweep(store, found, needs, grace=0)
+    sweep(store, found, roots, grace=0)
     there = store.objects()
     assert {("tagger", tagger.digest), *(("language-model", digest) for digest in models)} <= set(there)
     scores = [p for p in store.pointers("evaluation") if p.recipe.inputs["tagger"] == tagger.digest]
@@ -229,7 +229,7 @@ def test_a_tagger_that_is_named_from_outside_stays_usable(store: Store, experime
     assert all(store.damage("evaluation", p.digest) is None for p in scores)
     assert not {p.label for p in store.pointers("embeddings")} & {"small/embeddings/main/forward/train"}
     assert "small/tagger/baseline/seed-1" not in {p.label for p in store.pointers("tagger")}
-    assert mark(store, needs, grace=0).garbage == ()
+    assert mark(store, roots, grace=0).garbage == ()
 
 
 def test_a_tagger_that_is_named_from_outside_stays_without_its_scores(store: Store, experiment: Experiment) -> None:
@@ -281,7 +281,7 @@ def test_what_a_running_job_reads_stays_until_it_ends(store: Store, experiment: 
     fill(store, other.experiments[0])
     with held(store, recipe):
         found = mark(store, other, grace=0)
-        assert "what small/tagger/x reads: it is being made now" in found.kept
+        assert "inputs of small/tagger/x: it is being built now" in found.kept
         assert "language-model" not in kinds(found)
         sweep(store, found, other, grace=0)
         there = {digest for _, digest in store.objects()}
@@ -295,14 +295,14 @@ def test_what_a_running_job_reads_stays_until_it_ends(store: Store, experiment: 
     assert store.find(recipe) is None
 
 
-def test_nothing_goes_while_it_is_unknown_what_a_job_reads(store: Store, experiment: Experiment) -> None:
+def test_nothing_goes_while_the_inputs_of_a_build_are_unknown(store: Store, experiment: Experiment) -> None:
     """A lock is held and nobody has said for what: every object and pointer stays."""
     recipe = decided(store, experiment)["tagger/TagLM/seed-1"].recipe
     assert recipe is not None
     with held(store, recipe, "silently"):
         found = mark(store, GcRoots((load_experiment(None, ["seeds=[2]"]),)), grace=0)
         assert kinds(found) <= {"lock", "work"}
-        assert any("not known yet what it reads" in line for line in found.kept)
+        assert any("inputs are not known yet" in line for line in found.kept)
 
 
 def test_a_key_that_somebody_has_begun_meanwhile_is_left(store: Store, experiment: Experiment) -> None:
@@ -313,7 +313,7 @@ def test_a_key_that_somebody_has_begun_meanwhile_is_left(store: Store, experimen
     shown = mark(store, other, grace=0)
     with held(store, recipe):
         swept = sweep(store, shown, other, grace=0)
-        assert "report" in {one.kind for one in swept.left}
+        assert "report" in {one.kind for one in swept.in_use}
         assert store.find(recipe) is not None
 
 

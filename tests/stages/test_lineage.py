@@ -11,7 +11,7 @@ import pytest
 
 from taglm_core.config.load import build_experiment, load_experiment
 from taglm_core.errors import ConfigError, MissingObject
-from taglm_core.lineage import Lineage, Node, find_object, things
+from taglm_core.lineage import Lineage, Node, entries, find_object
 from taglm_core.pipeline.bases import from_random_weights
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS, typed_inputs
@@ -65,24 +65,24 @@ def chain(tmp_path: Path) -> Chain:
 
 def raw_of(node: Node) -> Node:
     """The first raw input in a tree."""
-    return node if node.thing.kind == "raw" else next(raw_of(below) for below in node.below)
+    return node if node.entry.kind == "raw" else next(raw_of(below) for below in node.below)
 
 
 def test_lineage_ends_at_the_raw_files(chain: Chain) -> None:
     """Names, sizes and sha256 of all files that a glob stood for, in order."""
     raw = raw_of(chain.inputs(chain.model))
     assert raw.role == "file"
-    assert raw.thing.there
-    assert raw.thing.label == str(chain.files[0].parent / "*.txt")
-    known = [(file.path, file.bytes, file.sha256) for file in raw.thing.files]
+    assert raw.entry.present
+    assert raw.entry.label == str(chain.files[0].parent / "*.txt")
+    known = [(file.path, file.bytes, file.sha256) for file in raw.entry.files]
     assert known == [(str(p), p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()) for p in chain.files]
 
 
 def test_changed_raw_files_are_not_shown_as_those_that_were_read(chain: Chain) -> None:
     """Another file under the same glob: what was read is not there any more."""
     chain.files[0].write_text("other\n")
-    raw = raw_of(chain.inputs(chain.corpus)).thing
-    assert (raw.there, raw.files) == (False, ())
+    raw = raw_of(chain.inputs(chain.corpus)).entry
+    assert (raw.present, raw.files) == (False, ())
     assert raw.label.endswith("*.txt")
 
 
@@ -92,20 +92,20 @@ def test_a_single_raw_file_is_known_even_when_it_is_gone(chain: Chain) -> None:
     corpus = publish(chain.store, "corpus", {"file": chain.store.raw_digest([alone])}, "alone")
     sha256, size = hashlib.sha256(alone.read_bytes()).hexdigest(), alone.stat().st_size
     alone.unlink()
-    raw = raw_of(chain.inputs(corpus)).thing
+    raw = raw_of(chain.inputs(corpus)).entry
     assert [(file.path, file.bytes, file.sha256, file.there) for file in raw.files] == [
         (str(alone), size, sha256, False)
     ]
-    assert not raw.there
+    assert not raw.present
 
 
-def test_each_object_is_told_once(chain: Chain) -> None:
+def test_each_object_is_expanded_once(chain: Chain) -> None:
     """A second time it stands without what is below it, and says so."""
     tree = chain.inputs(chain.model)
     corpora: list[Node] = []
 
     def walk(node: Node) -> None:
-        if node.thing.digest == chain.corpus.digest:
+        if node.entry.digest == chain.corpus.digest:
             corpora.append(node)
         for below in node.below:
             walk(below)
@@ -114,13 +114,13 @@ def test_each_object_is_told_once(chain: Chain) -> None:
     assert len(corpora) == 2
     assert [node.repeated for node in corpora] == [False, True]
     assert [bool(node.below) for node in corpora] == [True, False]
-    assert [thing.kind for thing in things(tree)].count("corpus") == 1
+    assert [entry.kind for entry in entries(tree)].count("corpus") == 1
 
 
 def test_users_are_followed_to_the_end(chain: Chain) -> None:
     """Everything that was made from the corpus, through others too, with its runs."""
     tree = Lineage(chain.store).users("corpus", chain.corpus.digest)
-    made = {thing.digest: thing for thing in things(tree)}
+    made = {entry.digest: entry for entry in entries(tree)}
     assert made.keys() == {ref.digest for ref in (chain.corpus, chain.vocabulary, chain.ids, chain.model)}
     assert (made[chain.ids.digest].mlflow_run, made[chain.ids.digest].prefect_run) == ("m1", "p1")
     assert not Lineage(chain.store).users("language-model", chain.model.digest).below
@@ -131,7 +131,7 @@ def test_a_shared_object_names_all_experiments_and_ones_own_first(chain: Chain) 
     place = ("corpus", chain.corpus.digest)
     record_use(chain.store, "mine", "corpus/text", place, mlflow_run="m0")
     record_use(chain.store, "yours", "corpus/news", place, pipeline_run="m9", prefect_run="p9")
-    first, own, never = (Lineage(chain.store, name).inputs(*place).thing for name in (None, "yours", "never"))
+    first, own, never = (Lineage(chain.store, name).inputs(*place).entry for name in (None, "yours", "never"))
     assert [use.label for use in first.uses] == ["mine/corpus/text", "yours/corpus/news"]
     assert [(use.pipeline_run, use.prefect_run) for use in first.uses] == [(None, None), ("m9", "p9")]
     assert (first.label, own.label, never.label) == ("mine/corpus/text", "yours/corpus/news", "mine/corpus/text")
@@ -153,7 +153,7 @@ def test_an_experiment_that_shares_an_object_sees_its_own_files(tmp_path: Path) 
     assert plans["one"]["scheme"].ref.digest == plans["two"]["scheme"].ref.digest
     for name, dev in (("one", "dev1"), ("two", "dev2")):
         tree = Lineage(store, name, plans[name].values()).inputs("tag-scheme", plans[name]["scheme"].ref.digest)
-        assert {node.role: node.thing.label for node in tree.below}["dev"] == str(tmp_path / dev)
+        assert {node.role: node.entry.label for node in tree.below}["dev"] == str(tmp_path / dev)
 
 
 def test_a_use_is_recorded_once(chain: Chain) -> None:
@@ -174,9 +174,9 @@ def test_what_was_removed_is_still_known_by_its_key(chain: Chain) -> None:
     """An object that gc took: its key says what it was made from."""
     chain.store.set_aside("token-ids", chain.ids.digest, "test")
     tree = chain.inputs(chain.model)
-    gone = next(node for node in tree.below if node.thing.kind == "token-ids")
-    assert not gone.thing.there
-    assert {below.thing.kind for below in gone.below} == {"corpus", "vocabulary"}
+    gone = next(node for node in tree.below if node.entry.kind == "token-ids")
+    assert not gone.entry.present
+    assert {below.entry.kind for below in gone.below} == {"corpus", "vocabulary"}
     assert find_object(chain.store, chain.ids.digest[:8]) == ("token-ids", chain.ids.digest)
 
 
@@ -186,12 +186,12 @@ def test_what_was_removed_with_its_key_is_no_raw_file(chain: Chain) -> None:
     shutil.rmtree(chain.store.root / "objects" / "corpus" / chain.corpus.digest)
     for path in (chain.store.root / "keys" / "corpus").glob("*.json"):
         path.unlink()
-    gone = [node.thing for node in chain.inputs(report).below]
-    assert [(thing.kind, thing.digest, thing.there, thing.label) for thing in gone] == [
+    gone = [node.entry for node in chain.inputs(report).below]
+    assert [(entry.kind, entry.digest, entry.present, entry.label) for entry in gone] == [
         ("evaluation", "e" * 32, False, ""),
         ("corpus", chain.corpus.digest, False, ""),
     ]
-    assert {thing.kind for thing in things(chain.inputs(chain.model))} == {
+    assert {entry.kind for entry in entries(chain.inputs(chain.model))} == {
         "language-model", "token-ids", "vocabulary", "corpus",
     }  # fmt: skip
 
@@ -217,7 +217,7 @@ def test_beginnings_of_digests_find_objects(chain: Chain) -> None:
     """With or without the kind; unknown ones and what is no digest are told apart."""
     digest = chain.corpus.digest
     assert find_object(chain.store, digest) == find_object(chain.store, f"corpus/{digest[:4]}") == ("corpus", digest)
-    with pytest.raises(MissingObject, match="nothing in"):
+    with pytest.raises(MissingObject, match="no object in"):
         find_object(chain.store, f"vocabulary/{digest[:12]}")
     for text in ("abc", "tagger/TagLM/seed-1", ""):
         with pytest.raises(ConfigError, match="4 characters or more"):

@@ -195,7 +195,7 @@ def test_files_that_prefect_cannot_read_are_named(file: str, tmp_path: Path) -> 
         (401, "", "PREFECT_API_AUTH_STRING"),
         (404, "", "HTTP 404 answers there, not Prefect's API"),
         (502, "", "which answers HTTP 502"),
-        (200, "<html>", "something else than Prefect"),
+        (200, "<html>", "another program"),
     ],
 )
 def test_who_answers_must_be_prefect(
@@ -255,7 +255,7 @@ def test_what_is_no_tracking_store_is_refused(address: str, said: str, monkeypat
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}", "file is not a database"),
         ("MLFLOW_TRACKING_URI", "sqlite:///{file}/x.db", "is a file; expected a folder"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "abc", "correct or unset MLFLOW_HTTP_REQUEST_TIMEOUT"),
-        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/nowhere.pem", "is /nowhere.pem, and nothing is there"),
+        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/nowhere.pem", "is /nowhere.pem, which does not exist"),
         ("REQUESTS_CA_BUNDLE", "/nowhere.pem", "correct or unset REQUESTS_CA_BUNDLE"),
         ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "Foo", "is 'Foo'; expected a pool of SQLAlchemy"),
         ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "maybe", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR is 'maybe'"),
@@ -284,8 +284,8 @@ def test_what_mlflow_cannot_use_is_named(
         (401, "", False, "MLFLOW_TRACKING_USERNAME"),
         (403, "", False, "MLFLOW_TRACKING_USERNAME"),
         (404, "", False, "not MLflow's API"),
-        (200, "<html>", False, "something else answers there"),
-        (200, '{"ok": 1}', False, "something else answers there"),
+        (200, "<html>", False, "another program answers there"),
+        (200, '{"ok": 1}', False, "another program answers there"),
         (503, "", True, "HTTP 503"),
     ],
 )
@@ -338,7 +338,7 @@ def test_another_kind_of_program_is_not_waited_for(mute: str, monkeypatch: pytes
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     [fault] = tracking_faults(RunConfig(tracking_uri=f"http://{mute}"))
     assert not fault.passing
-    assert fault.found == f"http://{mute} cannot be asked (what answers does not speak HTTP)"
+    assert fault.found == f"http://{mute} cannot be reached (the answer is not HTTP)"
     [fault] = tracking_faults(RunConfig(tracking_uri=f"https://{mute}"))
     assert not fault.passing
     assert "TLS fails there" in fault.found
@@ -362,7 +362,7 @@ def test_the_doctor_outlives_answers_that_are_not_prefects(server: str, monkeypa
     monkeypatch.setattr(Answer, "status", 200)
     monkeypatch.setattr(Answer, "text", '{"ok": 1}')
     monkeypatch.setenv("PREFECT_API_URL", f"{server}/api")
-    assert "something else than Prefect" in _worker().found
+    assert "another program" in _worker().found
 
 
 def test_logging_settings_that_prefect_cannot_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +23,27 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
 from taglm_core.evaluation.curves import CURVE
 from taglm_core.gc.collect import mark
+from taglm_core.pipeline.kinds import typed_inputs
 from taglm_core.pipeline.steps import Step
-from taglm_core.store.durable import write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Artifact, Store, list_files
 from taglm_core.training.journal import JOURNAL, Event, read_events
-from tasks.housekeeping import end_orphans, has_word, needs_of, spare_untold, tell_missed
+from tasks.housekeeping import end_orphans, gc_roots, has_pending, spare_unreported, sync
 from tasks.tracking.address import resolve_uri
-from tasks.tracking.connection import Connection, warn_away
+from tasks.tracking.client import Client, warn_away
 from tasks.tracking.descriptions import flat_params
-from tasks.tracking.entry import Entry, State, Variant
-from tasks.tracking.outcome import put_aside
+from tasks.tracking.projection import input_metrics
+from tasks.tracking.receipts import MADE, Ledger, SyncState, put_aside
+from tasks.tracking.spec import RunSpec, Variant
 from tasks.tracking.tracker import NoTracker, StageRun, Tracker, open_tracker
-from tasks.tracking.variants import input_metrics, variant_run
-from tasks.tracking.words import oldest_first
 from tests.building import build_up_to
 
 LM = Step("language-model/main/forward", "language-model", {"units": 8, "input": {"kind": "word"}}, group="news")
 
 
 def tagger_step(variant: str, seed: int, **changes: object) -> Step:
-    return Step(f"tagger/{variant}/seed-{seed}", "tagger", {"units": [4, 4], "seed": seed, **changes}, group="conll")
+    config = {"units": [4, 4], "seed": seed, **changes}
+    return Step(f"tagger/{variant}/seed-{seed}", "tagger", config, group="conll", variant=variant)
 
 
 @dataclass
@@ -73,6 +73,16 @@ class BuildContext:
     @property
     def client(self) -> MlflowClient:
         return MlflowClient(self.uri)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.store, self.tracker.client.address)
+
+    def waiting(self) -> list[Path]:
+        return sorted((self.store.root / "tracking" / "pending").glob("*.json"))
+
+    def spec(self, step: Step, **inputs: Ref) -> RunSpec:
+        return RunSpec("quick", step, self.recipe(step).key, inputs)
 
     def recipe(self, step: Step) -> Recipe:
         return Recipe(step.kind, 1, step.config, {})
@@ -211,11 +221,12 @@ def test_a_resumed_run_goes_on_and_has_no_step_twice(bench: BuildContext) -> Non
 
 
 def test_a_crash_between_telling_and_remembering_makes_no_doubles(bench: BuildContext) -> None:
-    """The store had the metrics, tracking.json did not say so yet: telling them again adds nothing."""
+    """MLflow had the metrics, the state did not say so yet: sending them again adds nothing."""
     run = bench.interrupted(LM, 1, 2)
-    before = (bench.work(LM) / "tracking.json").read_text()
+    (file,) = bench.waiting()
+    before = file.read_text()
     bench.interrupted(LM, 3, 4)
-    (bench.work(LM) / "tracking.json").write_text(before)
+    file.write_text(before)
     with bench.open(LM) as again:
         bench.say(LM, again, 5)
     assert bench.steps_of(run.run_id) == [1, 2, 3, 4, 5]
@@ -253,11 +264,11 @@ def test_a_store_that_comes_back_after_the_work_is_told_everything(
     folder.unlink()
     folder.mkdir()
     shutil.copyfile(empty_tracking_store, folder / "mlflow.db")
-    bench.tracker.catch_up()
+    bench.tracker.sync()
     found = bench.only_run("taglm/pretrain/news")
     assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
     assert bench.steps_of(found.info.run_id) == [1, 2, 3]
-    bench.tracker.catch_up()
+    bench.tracker.sync()
     assert len(bench.runs("taglm/pretrain/news")) == 1
 
 
@@ -269,10 +280,10 @@ def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: BuildContext, em
     folder.symlink_to(blocked)
     bench.uri = f"sqlite:///{folder}/mlflow.db"
     tracker = bench.tracker
-    tracker.tell_rest(patience=1e9)
+    tracker.flush(patience=1e9)
     bench.away(LM)
-    tracker.tell_rest(patience=0.2)
-    assert list(bench.store.root.glob("tracking/*.json"))
+    tracker.flush(patience=0.2)
+    assert bench.waiting()
 
     ready = bench.root / "ready"
     ready.mkdir()
@@ -284,10 +295,10 @@ def test_a_run_waits_at_its_end_for_a_store_that_is_away(bench: BuildContext, em
 
     later = threading.Timer(0.5, come_back)
     later.start()
-    tracker.tell_rest(patience=60)
+    tracker.flush(patience=60)
     later.join()
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
-    assert not list(bench.store.root.glob("tracking/*.json"))
+    assert not bench.waiting()
 
 
 @pytest.mark.parametrize(
@@ -313,7 +324,7 @@ def test_runs_of_dead_processes_do_not_stay_running(bench: BuildContext) -> None
     bench.say(LM, run, 1)
     run._claim.release()  # as the system does when a process dies
     bench.write(LM, 2)
-    bench.tracker.catch_up()
+    bench.tracker.sync()
     assert bench.only_run("taglm/pretrain/news").info.status == "KILLED"
     assert bench.steps_of(run.run_id) == [1, 2]
     with bench.open(LM) as again:
@@ -328,7 +339,7 @@ def test_an_object_made_just_before_the_process_died_is_told(bench: BuildContext
     bench.write(LM, 2)
     artifact = bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"mlflow_run": run.run_id})
     run._claim.release()
-    bench.tracker.catch_up()
+    bench.tracker.sync()
     found = bench.only_run("taglm/pretrain/news")
     assert (found.info.status, found.data.tags["taglm.object"]) == ("FINISHED", artifact.ref.digest)
     assert bench.steps_of(run.run_id) == [1, 2]
@@ -337,7 +348,9 @@ def test_an_object_made_just_before_the_process_died_is_told(bench: BuildContext
 def test_a_stale_run_of_the_same_work_is_killed(bench: BuildContext) -> None:
     """Its work folder is gone, so nobody can go on with it; runs of another store's work are left alone."""
     run = bench.unended(LM)
+    bench.say(LM, run, 1)
     run._claim.release()
+    bench.tracker.sync()  # as every run begins
     shutil.rmtree(bench.work(LM))
     with bench.open(LM) as fresh:
         status = {found.info.run_id: found.info.status for found in bench.runs("taglm/pretrain/news")}
@@ -375,33 +388,28 @@ def test_the_other_process_tells_what_a_dead_one_could_not(bench: BuildContext) 
     assert bench.steps_of(first.run_id) == [1, 2]
 
 
-def test_a_kill_while_word_is_left_loses_nothing_and_doubles_nothing(
+def test_a_kill_at_the_end_of_an_outage_loses_nothing_and_doubles_nothing(
     bench: BuildContext, outage: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Word comes before the work folder says that it counts: of both together one run is made."""
+    """Killed just after the state says that the object is made: one run is made, later."""
     run = bench.unended(LM)
     bench.say(LM, run, 1)
-    artifact = bench.publish(LM, metrics={"heldout/perplexity": 40.0})
-    saved, save = [], State.save
+    artifact, save = bench.publish(LM, metrics={"heldout/perplexity": 40.0}), Ledger.save
 
-    def killed_after_the_first(state: State, path: Path) -> None:
-        if saved:
-            raise KeyboardInterrupt
-        saved.append(path)
-        save(state, path)
+    def killed_then(ledger: Ledger, state: SyncState) -> None:
+        save(ledger, state)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(State, "save", killed_after_the_first)
+        patched.setattr(Ledger, "save", killed_then)
         with pytest.raises(KeyboardInterrupt):
             run.finish(artifact)
-    assert saved[0].parent.name == "tracking"
-    write_json(bench.work(LM) / "tracking.json", asdict(replace(run._state, status="RUNNING")))  # type: ignore[attr-defined]
     outage()
     for _ in range(2):
-        bench.tracker.catch_up()
+        bench.tracker.sync()
     found = bench.only_run("taglm/pretrain/news")
     assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
-    assert not has_word(bench.experiment.run)
+    assert not has_pending(bench.experiment.run)
 
 
 def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: BuildContext, outage: Callable[[], None]) -> None:
@@ -410,24 +418,27 @@ def test_an_outage_that_ends_in_a_kill_loses_nothing(bench: BuildContext, outage
     bench.say(LM, run, 1, 2)
     bench.publish(LM, metrics={"heldout/perplexity": 40.0}, made={"mlflow_run": run.run_id})
     run._claim.release()  # type: ignore[attr-defined]
-    assert has_word(bench.experiment.run)
+    assert has_pending(bench.experiment.run)
     outage()
     for _ in range(2):
-        bench.tracker.catch_up()
+        bench.tracker.sync()
     found = bench.only_run("taglm/pretrain/news")
     assert (found.info.status, found.data.metrics["heldout/perplexity"]) == ("FINISHED", 40.0)
     assert bench.steps_of(found.info.run_id) == [1, 2]
-    assert not has_word(bench.experiment.run)
+    assert not has_pending(bench.experiment.run)
 
 
-def test_word_that_was_told_is_not_told_again(bench: BuildContext) -> None:
-    """Killed between the end of the run and the removal of the word: no second run is made."""
+def test_a_receipt_prevents_a_second_report(bench: BuildContext) -> None:
+    """Killed between the receipt and the removal of the state: no second run is made."""
     with bench.open(LM) as run:
+        (file,) = bench.waiting()
+        state = file.read_text()
         run.finish(bench.publish(LM))
-    entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
-    State(bench.tracker.connection.address, entry, run.run_id, status="FINISHED").save(entry.word)
-    bench.tracker.catch_up()
-    assert not entry.word.exists()
+    assert not bench.waiting()
+    file.write_text(state)
+    assert has_pending(bench.experiment.run)
+    bench.tracker.sync()
+    assert not bench.waiting()
     assert bench.only_run("taglm/pretrain/news").info.run_id == run.run_id
 
 
@@ -447,10 +458,10 @@ def test_a_store_that_is_away_is_asked_once(
     for step in others:
         bench.away(step)
     caplog.clear()
-    assert not bench.tracker.catch_up()
+    assert not bench.tracker.sync()
     assert len(warned(caplog)) == 1
     outage()
-    assert bench.tracker.catch_up()
+    assert bench.tracker.sync()
     assert len(bench.runs("taglm/pretrain/news")) == 3
 
 
@@ -470,8 +481,8 @@ def test_what_the_store_refuses_is_not_waited_for(
         return create(*args, **given)
 
     monkeypatch.setattr(MlflowClient, "create_run", refused)
-    assert bench.tracker.tell_rest(patience=1e9)
-    assert [path.stem for path in bench.store.root.glob("tracking/*.json")] == [f"{LM.kind}-{bench.recipe(LM).key}"]
+    assert bench.tracker.flush(patience=1e9)
+    assert bench.waiting() == [bench.ledger.pending_file(LM.kind, bench.recipe(LM).key)]
     assert bench.only_run("taglm/pretrain/news").info.run_name == other.name
 
 
@@ -481,12 +492,13 @@ def test_word_that_makes_no_sense_is_put_aside(bench: BuildContext, caplog: pyte
     with bench.open(tagger_step("TagLM", 1)) as tagger:
         made = bench.publish(tagger_step("TagLM", 1))
         tagger.finish(made)
-    entry = Entry("quick", step, bench.recipe(step).key, {"tagger": made.ref}, str(bench.store.root))
+    state = SyncState(bench.ledger.address, bench.spec(step, tagger=made.ref))
     bench.publish(step)
-    State(bench.tracker.connection.address, entry).save(entry.word)
-    assert bench.tracker.catch_up()
-    assert [path.name for path in (bench.store.root / "tracking").iterdir()] == [f"{step.kind}-{entry.key}.aside"]
-    assert [line for line in warned(caplog) if f"the result of {step.name} is not told to MLflow" in line]
+    bench.ledger.save(state)
+    assert bench.tracker.sync()
+    file = bench.ledger.pending_file(*state.key)
+    assert list(file.parent.iterdir()) == [file.with_suffix(".aside")]
+    assert [line for line in warned(caplog) if f"the result of {step.name} is not reported to MLflow" in line]
 
 
 def test_a_run_that_was_killed_waits_to_be_told(bench: BuildContext) -> None:
@@ -494,48 +506,45 @@ def test_a_run_that_was_killed_waits_to_be_told(bench: BuildContext) -> None:
     run, settings = bench.unended(LM), bench.experiment.run
     bench.say(LM, run, 1)
     bench.publish(LM, made={"mlflow_run": run.run_id})
-    assert not has_word(settings)
+    assert not has_pending(settings)
     assert mark(bench.store, grace=-60).garbage
     run._claim.release()  # type: ignore[attr-defined]
-    assert has_word(settings)
+    assert has_pending(settings)
     found = mark(bench.store, grace=-60)
     assert [one.kind for one in found.garbage if one.kind == "work"] == ["work"]
-    spared = spare_untold(settings, found)
+    spared = spare_unreported(settings, found)
     assert [one.kind for one in spared.garbage if one.kind == "work"] == []
-    assert any("MLflow has not been told" in line for line in spared.kept)
-    tell_missed(settings)
-    assert not has_word(settings)
+    assert any("MLflow has not received" in line for line in spared.kept)
+    sync(settings)
+    assert not has_pending(settings)
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
-    assert spare_untold(settings, found) == found
+    assert spare_unreported(settings, found) == found
 
 
 def test_a_database_that_was_never_made_is_made_when_told(bench: BuildContext) -> None:
     """Word waits for it; asking what waits makes nothing."""
     bench.uri = f"sqlite:///{bench.root}/new.db"
-    entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
     bench.publish(LM)
-    State(bench.uri, entry).save(entry.word)
+    bench.ledger.save(SyncState(bench.uri, bench.spec(LM), status=MADE))
     end_orphans(bench.experiment.run)
-    assert has_word(bench.experiment.run)
+    assert has_pending(bench.experiment.run)
     assert not (bench.root / "new.db").exists()
-    tell_missed(bench.experiment.run)
-    assert not has_word(bench.experiment.run)
+    sync(bench.experiment.run)
+    assert not has_pending(bench.experiment.run)
     assert bench.only_run("taglm/pretrain/news").info.status == "FINISHED"
 
 
 def test_files_that_vanish_are_passed_over(bench: BuildContext, caplog: pytest.LogCaptureFixture) -> None:
     """Another process has told what they hold; what cannot be read is put aside by who tells, not by who asks."""
     gone = bench.root / "gone.json"
-    assert oldest_first([gone]) == []
-    put_aside(gone, "an outcome", "no reason")
-    assert not warned(caplog)
-    half = bench.store.root / "tracking" / "outcomes" / "half.json"
+    assert put_aside(gone) is None
+    half = bench.store.root / "tracking" / "decisions" / "half.json"
     half.parent.mkdir(parents=True)
     half.write_text('{"uri": "sqli')
-    assert not has_word(bench.experiment.run)
-    assert needs_of(bench.experiment.run, aliases=False).keys == frozenset()
+    assert not has_pending(bench.experiment.run)
+    assert gc_roots(bench.experiment.run, aliases=False).keys == frozenset()
     assert half.exists()
-    bench.tracker.catch_up()
+    bench.tracker.sync()
     assert not half.exists()
 
 
@@ -608,7 +617,10 @@ def test_a_variant_is_as_its_worst_seed_until_that_is_made(bench: BuildContext) 
     assert bench.client.get_run(parent).info.status == "FINISHED"
 
 
-def test_a_variant_left_without_its_settings_gets_them(bench: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seeds", [(), (1, 2, 3)], ids=["found in MLflow", "known"])
+def test_a_variant_left_without_its_settings_gets_them(
+    bench: BuildContext, seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed just after its run was made: the next seed completes it."""
 
     def killed(*_: object, **__: object) -> None:
@@ -617,7 +629,9 @@ def test_a_variant_left_without_its_settings_gets_them(bench: BuildContext, monk
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "log_batch", killed)
         with pytest.raises(KeyboardInterrupt):
-            variant_run(Connection(bench.uri), "taglm/tag/conll", Variant.of("TagLM", "quick", {"units": [4, 4]}, {}))
+            bench.tracker.variants.waiting(
+                "taglm/tag/conll", Variant.of("TagLM", "quick", {"units": [4, 4]}, {}, seeds)
+            )
     with bench.open(tagger_step("TagLM", 2)) as run:
         parent = bench.client.get_run(run.run_id).data.tags["mlflow.parentRunId"]
     assert bench.client.get_run(parent).data.params == {"variant": "TagLM", "lm": "none", "units": "[4, 4]"}
@@ -641,8 +655,10 @@ def test_links_lead_to_the_run_that_made_the_object(bench: BuildContext) -> None
     shutil.rmtree(bench.work(LM))
     newer = bench.interrupted(LM, 1)
     assert newer.run_id != run.run_id
-    assert bench.tracker.step_run(LM, artifact.ref) == run.run_id
-    assert bench.tracker.step_run(LM, replace(artifact.ref, digest="0" * 32)) == newer.run_id
+    for digest, made in ((artifact.ref.digest, run), ("0" * 32, newer)):
+        found = bench.tracker.run_of("taglm/pretrain/news", LM.kind, artifact.ref.key, digest)
+        assert found is not None
+        assert found.run_id == made.run_id
 
 
 def test_the_last_point_of_a_curve_is_the_kept_model(bench: BuildContext) -> None:
@@ -674,7 +690,7 @@ def test_steps_that_nobody_compares_have_no_run(bench: BuildContext) -> None:
     with tracker.stage_run(LM, bench.recipe(LM), bench.work(LM), inputs={}) as silent:
         bench.say(LM, silent, 1)
         silent.finish(bench.publish(LM))
-    assert tracker.publish({}).run_id is None
+    assert tracker.publish({}) is None
     assert bench.runs("taglm/pretrain/news") == []
 
 
@@ -750,10 +766,11 @@ def test_words_without_a_vector_stand_beside_f1(tmp_path: Path) -> None:
     settings = ["demo.train_sentences=9", f"tagger.words.vectors={tmp_path / 'vectors.txt'}"]
     experiment = load_experiment(None, [*settings, f"run.store={tmp_path / 'store'}"])
     store, vectors = Store(experiment.run.store), build_up_to(experiment, "word-vectors/train")["word-vectors/train"]
-    found = input_metrics(store, {"train/word-vectors": vectors.digest, "dev/word-vectors": "0" * 32})
+    given = {"train/word-vectors": vectors.digest, "dev/word-vectors": "0" * 32}
+    found = input_metrics(store, typed_inputs("tagger", given))
     assert found == {"train/missing_rate": store.manifest("word-vectors", vectors.digest).metrics["missing_rate"]}
     assert 0.5 < found["train/missing_rate"] < 1
-    assert input_metrics(store, {"train/word-vectors": "0" * 32}) == {}
+    assert input_metrics(store, typed_inputs("tagger", {"train/word-vectors": "0" * 32})) == {}
 
 
 @pytest.mark.parametrize("kind", ["server", "database"])
@@ -763,11 +780,11 @@ def test_one_process_at_a_time_makes_what_a_store_has_once(tmp_path: Path, kind:
     entered = threading.Event()
 
     def enter() -> None:
-        with Connection(uri).lock():
+        with Client(uri).lock():
             entered.set()
 
     other = threading.Thread(target=enter)
-    with Connection(uri).lock():
+    with Client(uri).lock():
         other.start()
         assert not entered.wait(0.5)
     other.join(10)
@@ -777,9 +794,9 @@ def test_one_process_at_a_time_makes_what_a_store_has_once(tmp_path: Path, kind:
 def test_passwords_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
     """An address with user and password is told without them."""
     with caplog.at_level(logging.WARNING, "taglm"):
-        warn_away(Connection("http://anna:secret@mlflow.example:5000"), OSError("no route"))
+        warn_away(Client("http://anna:secret@mlflow.example:5000"), OSError("no route"))
         address = "http://anna:secret@mlflow.example:5000"
-        warn_away(Connection(address), OSError(f"API request to {address}/api/2.0 failed"))
+        warn_away(Client(address), OSError(f"API request to {address}/api/2.0 failed"))
     assert caplog.text.count("http://mlflow.example:5000") == 3
     assert "secret" not in caplog.text
 
@@ -791,17 +808,6 @@ def test_passwords_are_not_kept(bench: BuildContext, monkeypatch: pytest.MonkeyP
     run = bench.unended(LM)
     bench.say(LM, run, 1)
     run.finish(bench.publish(LM))
-    (word,) = bench.store.root.glob("tracking/*.json")
-    for path in (word, bench.work(LM) / "tracking.json"):
-        assert "secret" not in path.read_text()
-        assert json.loads(path.read_text())["uri"] == "http://127.0.0.1:1"
-
-
-def test_word_that_holds_a_password_is_known_again(bench: BuildContext) -> None:
-    """Files of older versions have the address with user and password; the password may have changed since."""
-    entry = Entry("quick", LM, bench.recipe(LM).key, {}, str(bench.store.root))
-    path = bench.root / "tracking.json"
-    write_json(path, asdict(State("http://anna:old@mlflow.example:5000", entry)))
-    known = State.load(path)
-    assert known is not None
-    assert known.uri == Connection("http://anna:new@mlflow.example:5000").address == "http://mlflow.example:5000"
+    (path,) = bench.waiting()
+    assert "secret" not in path.read_text()
+    assert json.loads(path.read_text())["uri"] == "http://127.0.0.1:1"

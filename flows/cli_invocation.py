@@ -1,4 +1,4 @@
-"""What a user gave to a command: the experiment, and the settings that messages repeat as a shell takes them."""
+"""Console, common options, and the invocation of a command: experiment file, --set and --refresh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision
 
-# a log has no width of its own; there is no output at all after `>&-`
+# characters; a log file has no width, and stdout is None after `>&-`
 WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 120
 console = Console(highlight=False, emoji=False, width=WIDTH)
 
@@ -28,10 +28,10 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", he
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a user gave to a command, so that a hint can repeat it.
+    """Arguments that a user gave to a command, so that hints can repeat them.
 
     Attributes:
-        path: file of the experiment.
+        path: experiment file.
         overrides: values of --set.
         refresh: values of --refresh.
     """
@@ -41,28 +41,30 @@ class Invocation:
     refresh: Sequence[str] = ()
 
     def command(self, name: str, *, refresh: bool = False) -> str:
-        """Another command on the same experiment, as a shell takes it; with --refresh where that is asked for."""
+        """Return the shell line of a command on the same experiment, with --refresh if `refresh` is set."""
         sets = [part for override in self.overrides for part in ("--set", override)]
         stages = [part for stage in self.refresh for part in ("--refresh", stage)] if refresh else []
         return shlex.join(["taglm", name, str(self.path), *sets, *stages])
 
 
 def require_before(decisions: Mapping[str, Decision], first: Stage, given: Invocation) -> None:
-    """Refuse to begin with a stage that needs what is not there.
+    """Refuse to begin with a stage whose inputs of earlier stages are missing.
 
     Raises:
-        MissingObject: names what is missing, and the command that makes it.
+        MissingObject: lists the missing objects and the command that builds them.
     """
     missing = [d.step for d in decisions.values() if d.step.stage.index < first.index and d.ref is None]
     if missing:
         names = ", ".join(step.name for step in missing[:6]) + (", ..." if len(missing) > 6 else "")
         last = max(missing, key=lambda step: step.stage.index).stage
         command = given.command(last)
-        raise MissingObject(f"the {first} stage needs what is not there: {names}; make it with `{command}`")
+        raise MissingObject(
+            f"the {first} stage reads objects that are not in the store: {names}; build them with `{command}`"
+        )
 
 
 def load(path: Path, overrides: Sequence[str] | None) -> PipelineContext:
-    """Return the context of an experiment; what `continue_from: latest` has come to is printed."""
+    """Return the context of an experiment; print the models that `continue_from: latest` resolves to."""
     context = PipelineContext.resolve(load_experiment(path, overrides or ()))
     for line in context.messages:
         console.print(line, markup=False)
