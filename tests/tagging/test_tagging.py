@@ -511,3 +511,21 @@ def test_every_epoch_has_its_own_batches(tmp_path: Path) -> None:
     for batches in epochs:
         assert sorted(itertools.chain(*batches)) == list(range(40))
     assert first != second
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the later epochs bring: annealing starts from them, and the tagger ends with them."""
+    training, _ = new_training()
+    scores, seen = iter([0.2, 0.9, 0.1, 0.3, 0.4, 0.5, 0.6]), list[dict[str, torch.Tensor]]()
+
+    def score() -> float:
+        seen.append({name: weight.clone() for name, weight in training.model.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(training, "dev_f1", score)
+    with contextlib.closing(Journal(tmp_path / JOURNAL)) as journal:
+        while not training.finished():
+            training.after_step(take_step(training), journal)
+    assert (len(seen), training.schedule.best) == (7, (0.9, 2))
+    assert all(torch.equal(weight, seen[1][name]) for name, weight in training.model.state_dict().items())
+    assert any(not torch.equal(weight, seen[1][name]) for name, weight in seen[6].items())

@@ -63,6 +63,7 @@ def test_named_generators_are_independent_and_repeatable() -> None:
     assert draw == numpy_generator(1, "a", 3).random(4).tolist()
     assert draw != numpy_generator(1, "a", 4).random(4).tolist()
     assert draw != numpy_generator(2, "a", 3).random(4).tolist()
+    assert draw != numpy_generator(1, "b", 3).random(4).tolist()
     seed_torch(1, "x")
     first = torch.rand(3)
     seed_torch(1, "x")

@@ -58,8 +58,8 @@ MUTATIONS = [
     (
         "strict F1 is not strict",
         _SCORES,
-        "SpanPair(*coded, strict=True)",
-        "SpanPair(*coded, strict=False)",
+        "SpanPair(coded, strict=True)",
+        "SpanPair(coded, strict=False)",
         "tests/evaluation/test_scores.py::test_scores_of_a_hand_worked_case",
     ),
     (

@@ -48,10 +48,17 @@ MUTATIONS = [
         f"{_TEST}test_a_pointer_is_written_after_its_object",
     ),
     (
-        "publishing does not hold off gc",
+        "an object is published without the guard",
         _STORE,
-        "        with self.guard():  # an equal object",
-        "        with contextlib.nullcontext():  # an equal object",
+        "        target.parent.mkdir(parents=True, exist_ok=True)\n        with self.guard():",
+        "        target.parent.mkdir(parents=True, exist_ok=True)\n        with contextlib.nullcontext():",
+        f"{_TEST}test_nothing_is_published_while_gc_removes",
+    ),
+    (
+        "gc shares the guard of builders",
+        _STORE,
+        'with locked(self.root / "locks" / "gc.lock", shared=not collecting):',
+        'with locked(self.root / "locks" / "gc.lock", shared=True):',
         f"{_TEST}test_nothing_is_published_while_gc_removes",
     ),
     (
