@@ -1,5 +1,6 @@
 # make run    install what is needed, then the whole pipeline on the built-in demo corpus
 # make test   install what is needed, then lint, layer contracts, types and tests
+# make mutants   about 200 deliberate breaks, each with the tests that must notice it (MUTANTS=crf: those of one subject)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # they share is made once, and come in the order of tests/conftest.py. PARALLEL= for one process
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 EXPERIMENT ?= experiments/demo.yaml
-.PHONY: run test test-real lint bench bench-long docs lock clean up down deploy prefect mlflow
+.PHONY: run test test-real mutants lint bench bench-long docs lock clean up down deploy prefect mlflow
 .PHONY: chain-on chain-off schedules-on schedules-off rerun-on rerun-off
 
 run: .venv/installed
@@ -20,6 +21,9 @@ test: lint
 
 test-real: .venv/installed
 	TAGLM_REAL_REQUIRED=1 $(BIN)/pytest -m real --timeout 7200
+
+mutants: .venv/installed
+	$(BIN)/python -m tests.mutations $(MUTANTS)
 
 # against other libraries, which live in environments of their own; one thread
 bench: .venv-peers/installed .venv-flair/installed

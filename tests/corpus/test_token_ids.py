@@ -33,7 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int
         limits=DatabaseLimits(1, "200MB", folder / "tmp"),
     )
     counts = write_token_ids(
-        folder / "corpus", folder / "words.parquet", folder / "ids", shards=4, heldout_fraction=0.1
+        folder / "corpus", folder / "words.parquet", folder / "ids", shards=4, heldout_fraction=0.1, batch_size=700
     )
     return folder, counts
 

@@ -17,7 +17,7 @@ from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.errors import ConfigError, InputError, MismatchError
 from taglm_core.lm.cache import INDEX, EmbeddingCache, RowRange, part_name, token_digest, write_index
 from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, encode, read_part, write_part
-from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_online, embed_shard
+from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_online, embed_shard, passages_of
 from taglm_core.lm.shards import Layout, lay_out, shards
 from tests.lm.conftest import Small, states_of
 
@@ -207,7 +207,7 @@ def test_int8_never_wraps_around() -> None:
 
 def test_token_digests_see_token_borders() -> None:
     """Joining two tokens is another sentence."""
-    assert token_digest(("a", "b")) != token_digest(("a b",)) != token_digest(("ab",))
+    assert len({token_digest(tokens) for tokens in (("a", "b"), ("a b",), ("ab",), ("b", "a"))}) == 4
 
 
 SENTENCES = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple)
@@ -222,8 +222,18 @@ def test_the_layout_is_what_the_shards_hold(corpus: list[tuple[Tokens, bool]], s
     found = list(shards(lambda: sentences, shard_tokens=size, context=context))
     assert [shard.rows for shard in found] == layout.rows
     assert all(rows >= size for rows in layout.rows[:-1])
+    assert all(shard.rows - sum(map(len, shard.passages[-1])) < size for shard in found)
     for (tokens, _), rows, digest in zip(sentences, layout.ranges, layout.digests, strict=True):
         for offset in range(len(tokens)):
             assert found[rows.shard].token(rows.row + offset) == (tokens, offset)
         assert (rows.length, digest) == (len(tokens), token_digest(tokens))
     assert layout.tokens == sum(len(tokens) for tokens, _ in sentences)
+
+
+def test_passages_are_sentences_or_documents() -> None:
+    """A document ends where the next number begins, whatever the numbers are."""
+    sentences = [(("a",), 3), (("b", "c"), 3), (("a",), 5), (("d",), 3)]
+    alone = [(tokens,) for tokens, _ in sentences]
+    assert list(passages_of(sentences, Context.SENTENCE)) == alone
+    assert list(passages_of(sentences, Context.DOCUMENT)) == [(("a",), ("b", "c")), (("a",),), (("d",),)]
+    assert list(passages_of([], Context.DOCUMENT)) == []

@@ -32,7 +32,7 @@ from taglm_core.lm.extraction import cache_key, read_passages
 from taglm_core.lm.model import load_language_model, reading_bytes, save_language_model
 from taglm_core.lm.shards import lay_out
 from taglm_core.pipeline.build import BuildContext, BuildResult
-from taglm_core.process.launch import place_of
+from taglm_core.process.slots import slot_lock
 from taglm_core.stages import embed, embed_shards
 from taglm_core.stages.embed import build_embeddings, build_word_vectors
 from taglm_core.stages.embed_shards import ShardWork, sentences_of
@@ -263,7 +263,7 @@ def test_asking_for_places_in_vain_holds_nothing(bench: BuildContext, monkeypatc
         say(journal, *words)
 
     monkeypatch.setattr(Journal, "progress", counted)
-    with locked(place_of(bench.locks, 0)), locked(place_of(bench.locks, 1)):
+    with locked(slot_lock(bench.locks, 0)), locked(slot_lock(bench.locks, 1)):
         build(dataclasses.replace(bench, run=RunConfig(device="cpu", workers=2)))
     assert len(opened) == SHARDS
     assert max(opened) == opened[0]  # fewer once the corpus is read to its end
@@ -271,7 +271,7 @@ def test_asking_for_places_in_vain_holds_nothing(bench: BuildContext, monkeypatc
 
 def test_places_that_others_hold_are_left_to_them(tmp_path: Path) -> None:
     """Further processes take free places only, and no more than asked for."""
-    with locked(place_of(tmp_path, 1)):
+    with locked(slot_lock(tmp_path, 1)):
         with embed_shards._spare_slots(tmp_path, 4, 2) as found:
             assert found == 2
             with embed_shards._spare_slots(tmp_path, 4, 5) as more:

@@ -183,3 +183,22 @@ def test_one_rank_exchanges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     request.set("test")
     with pytest.raises(Interrupted):
         run(tmp_path, DROPPED, request)
+
+
+def test_gradients_are_averaged_and_a_request_on_any_rank_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from rank 0 of two: the other one has three times the gradient and was asked to stop."""
+
+    def all_reduce(message: torch.Tensor) -> None:
+        if message.dtype == torch.float64:  # status: loss, stop, save, one parameter that is used
+            message += torch.tensor([4.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+        else:
+            message += 3 * message
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    model = torch.nn.Linear(2, 1, bias=False)
+    model.weight.grad = torch.tensor([[1.0, 2.0]])
+    ranks = Ranks(0, 2)
+    status = ranks.all_reduce_status(model, 2.0, stop=False, save=False)
+    assert (status.loss, status.stop, status.save, status.used) == (3.0, True, False, [True])
+    ranks.average_gradients(model, status)
+    assert model.weight.grad.tolist() == [[2.0, 4.0]]

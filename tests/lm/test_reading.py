@@ -74,12 +74,15 @@ def test_perplexity_is_the_exact_softmax_over_words_and_marks(small: Small, sent
     assert score.perplexity == pytest.approx(math.exp(total / score.tokens), rel=1e-6)
 
 
-def test_carried_state_equals_one_long_reading(small: Small, sentences: list[np.ndarray]) -> None:
+def test_carried_state_equals_one_long_reading(
+    small: Small, sentences: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With one stream, carrying state over sentence borders is reading the whole text at once."""
     text = np.concatenate([np.append(sentence, 0) for sentence in sentences])[:-1].astype(np.int32)
     zero = small.lm.network.zero_state(1)
     unknown = torch.zeros(len(small.lm.vocabulary), dtype=torch.bool)
     whole = perplexity_from_state(small.lm.network, small.table, [text], zero, unknown)
+    monkeypatch.setattr("taglm_core.lm.reading._WINDOW", 4)
     carried = carried_perplexity(small.lm.network, small.table, sentences, zero)
     assert carried == pytest.approx(whole.perplexity, rel=1e-6)
 

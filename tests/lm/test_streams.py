@@ -122,3 +122,13 @@ def test_position_is_resumed_exactly(passage: int) -> None:
         second = Streams(shards(), streams=3, window=4, backward=True, seed=1, passage=passage)
         second.unpack(first.pack())
         assert np.array_equal(read(first, 12), read(second, 12))
+
+
+def test_every_epoch_has_its_own_order() -> None:
+    """The sentences of the second epoch are those of the first, in another order."""
+    shard = shards()[0]
+    (text,) = read(Streams([shard], streams=1, window=4, backward=False, seed=1), 80)
+    found, count = sentences_in(text), len(shard)
+    first, second = found[:count], found[count : 2 * count]
+    assert sorted(first) == sorted(second)
+    assert first != second

@@ -116,6 +116,8 @@ def test_interrupted_and_resumed_gives_the_same_bits(
     parts = run(tmp_path / "parts", config, StopRequest(), where=where)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
+    assert bool(whole._average) == (config.average is not None)
+    assert all(torch.equal(weight, parts._average[name]) for name, weight in whole._average.items())
 
     name = "train/sampled_loss" if whole.model.softmax.samples else "train/loss"
 
@@ -321,3 +323,28 @@ def test_adaptive_cutoffs_must_rise() -> None:
     """A falling list is refused with the values."""
     with pytest.raises(ValueError, match="must rise"):
         small_config("word", softmax=AdaptiveSoftmax(cutoffs=(5, 3)))
+
+
+def test_a_step_goes_on_from_the_state_of_the_last_one() -> None:
+    """The state after a window is the start of the next one, without the graph that led to it."""
+    training = new_training(small_config("word"))
+    assert not training._state.hidden.any()
+    starts, losses_of = [], training._losses_of
+    training._losses_of = lambda state: starts.append(state) or losses_of(state)  # type: ignore[method-assign]
+    take_step(training)
+    after = training._state
+    assert bool(after.hidden.any())
+    take_step(training)
+    assert starts[1] is after
+    assert not after.hidden.requires_grad
+    assert not torch.equal(after.hidden, training._state.hidden)
+
+
+def test_heldout_perplexity_has_no_dropout() -> None:
+    """Measured twice, from training mode, it is the same figure."""
+    training = new_training(small_config("word", dropout=0.5))
+    found = []
+    for _ in range(2):
+        training.model.train()
+        found.append(training.heldout_perplexity())
+    assert found[0] == found[1]

@@ -11,7 +11,7 @@ from taglm_core.nn import crf_chains
 from taglm_core.nn.crf import Crf, crf_log_partition, crf_loss, crf_marginals
 from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs
 
-LOG_SPACE = pytest.mark.parametrize("safe_range", [30.0, -1.0], ids=["scaled", "log"])
+LOG_SPACE = pytest.mark.parametrize("safe_range", [30.0, -1.0], ids=["scaled", "log"], indirect=True)
 
 
 @pytest.fixture

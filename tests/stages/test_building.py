@@ -14,13 +14,15 @@ import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ChildFailed, InputError, MismatchError, StoreError
-from taglm_core.pipeline.build import BuildContext, BuildRequest, BuildResult, WorkClock
+from taglm_core.pipeline.build import BuildContext, BuildRequest, BuildResult, WorkClock, build
+from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.naming import names_of, with_input_names
 from taglm_core.process import child
-from taglm_core.process.launch import _death
+from taglm_core.process.launch import _death, _follow
 from taglm_core.store.store import Store
+from taglm_core.training.journal import Journal
 from tests.building import build_up_to
 
 
@@ -113,3 +115,46 @@ def test_a_process_that_broke_is_one_line(tmp_path: Path) -> None:
     assert str(error).startswith("tagger/a/seed-1: its process ended with status 1 (KeyError: 'y'). The same command")
     assert "\n" not in str(error)
     assert "Traceback" in (tmp_path / "work" / "child.log").read_text()
+
+
+def test_what_another_run_has_made_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A builder works once for a recipe; asked for a refresh it works again."""
+    calls = []
+
+    def builder(context: BuildContext) -> BuildResult:
+        calls.append(context)
+        (context.out / "x").touch()
+        return BuildResult()
+
+    monkeypatch.setitem(KINDS, "demo-corpus", replace(KINDS["demo-corpus"], builder=lambda: builder))
+    context = PipelineContext.resolve(load_experiment(None, [f"run.store={tmp_path / 'store'}"]))
+    request = context.request(context.graph["demo"], {})
+    assert build(context.store, request) == build(context.store, request)
+    assert len(calls) == 1
+    build(context.store, replace(request, refresh=True))
+    assert len(calls) == 2
+
+
+def test_a_raw_file_that_changes_during_a_run_is_refused(tmp_path: Path) -> None:
+    """The key names the bytes that the plan saw; other bytes would be published under it."""
+    (tmp_path / "text").write_text("a b\n")
+    settings = [f"unlabelled.path={tmp_path / 'text'}", "unlabelled.name=x", "labelled=null"]
+    context = PipelineContext.resolve(load_experiment(None, [*settings, f"run.store={tmp_path / 'store'}"]))
+    request = context.request(context.graph["corpus/text"], {})
+    (tmp_path / "text").write_text("a b c\n")
+    with pytest.raises(InputError, match="changed during the run"):
+        build(context.store, request)
+    assert context.store.objects() == []
+
+
+def test_the_last_events_are_handed_on(tmp_path: Path) -> None:
+    """A process may write and end between two looks at its journal."""
+    heard: list[str] = []
+    with contextlib.closing(Journal(tmp_path / "journal")) as journal:
+
+        def ended() -> bool:
+            journal.message(1, "the last one")
+            return True
+
+        _follow(None, ended, tmp_path / "journal", lambda events, _: heard.extend(e.text for e in events), 0)  # type: ignore[arg-type]
+    assert heard == ["the last one"]

@@ -68,3 +68,16 @@ def test_what_a_tagger_learnt_from_is_seen(tmp_path: Path, train_on: str, seen: 
     found = json.loads((Store(experiment.run.store).open(report).path / "errors.json").read_text())
     assert found["test"]["baseline"]["strata"]["entity"]["seen in training"][0][0] == seen
     assert found["dev"]["baseline"]["strata"]["entity"]["seen in training"][0][0] == 0
+
+
+def test_tags_and_words_come_from_the_training_split_alone(tmp_path: Path) -> None:
+    """What only dev and test have is unknown to a tagger that is trained on train."""
+    for split, name, kind in (("train", "Ada", "PER"), ("dev", "Acme", "ORG"), ("test", "Oslo", "LOC")):
+        (tmp_path / split).write_text(f"{name} B-{kind}\nsleeps O\n\n")
+    sources = [f"labelled.{split}={tmp_path / split}" for split in ("train", "dev", "test")]
+    settings = [*sources, "labelled.name=sleepers", *SMALL[3:], f"run.store={tmp_path / 'store'}"]
+    experiment = load_experiment(None, settings)
+    tagger = build_up_to(experiment, tagger_name("baseline", 1))[tagger_name("baseline", 1)]
+    folder = Store(experiment.run.store).open(tagger).path
+    assert json.loads((folder / "config.json").read_text())["tags"] == ["O", "S-PER"]
+    assert sorted(json.loads((folder / "words.json").read_text())["words"]) == ["ada", "sleeps"]

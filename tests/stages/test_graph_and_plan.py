@@ -103,6 +103,7 @@ def test_one_more_seed_adds_its_runs_only(store: Store) -> None:
     """Seeds are independent."""
     found = changed(store, "seeds=[1, 2, 3, 4]")
     assert all("seed-4" in name for name in found if name != "report")
+    assert {f"tagger/{variant}/seed-4" for variant in ("baseline", "TagLM")} <= found.keys()
 
 
 def test_a_damaged_object_is_a_reason(store: Store) -> None:
@@ -211,3 +212,21 @@ def test_how_files_are_read_is_in_keys_only_where_it_is_not_the_usual_way() -> N
     for name in ("scheme", "corpus/dev"):
         assert dict(graph[name].config) == {**usual[name].config, "separator": "space", "strict": True}
     assert graph["corpus/text"].config == usual["corpus/text"].config
+
+
+def test_another_content_of_a_raw_file_runs_what_reads_it(tmp_path: Path) -> None:
+    """The path stays; the corpus and the scheme of all splits are made again, the text and its words are not."""
+    files = {split: tmp_path / f"{split}.conll" for split in ("train", "dev", "test")}
+    for path in files.values():
+        path.write_text("Ada B-PER\n\n")
+    (tmp_path / "text").write_text("Ada sleeps\n")
+    sources = [f"labelled.{split}={path}" for split, path in files.items()]
+    sources += ["labelled.name=x", f"unlabelled.path={tmp_path / 'text'}", "unlabelled.name=x"]
+    store, experiment = Store(tmp_path / "store"), load_experiment(None, sources)
+    fill(store, build_graph(experiment), experiment)
+    files["dev"].write_text("Bob B-PER\n\n")
+    found = changed(store, *sources)
+    assert found["scheme"].action is Action.RUN
+    assert "input dev changed" in found["scheme"].reason
+    assert found["corpus/dev"].action is Action.DEPENDS
+    assert not {"corpus/text", "vocabulary", "language-model/main/forward"} & found.keys()

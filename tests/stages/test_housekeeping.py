@@ -20,7 +20,7 @@ import pytest
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.gc.collect import Marked, mark, sweep, usage
-from taglm_core.gc.garbage import active_builds
+from taglm_core.gc.garbage import Garbage, active_builds, take_aside
 from taglm_core.gc.reachability import GcRoots
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.build import BuildContext, BuildResult, build
@@ -186,6 +186,9 @@ def test_what_is_young_stays(store: Store) -> None:
     """A run that has planned already may be about to use it."""
     other = load_experiment(None, ["seeds=[9]", "tagger.dropout=0.1"])
     assert mark(store, GcRoots((other,)), grace=3600).garbage == ()
+    for path in [*(store.root / "objects").rglob("*")]:  # old objects that a young key leads to
+        os.utime(path, (time.time() - 86400,) * 2)
+    assert mark(store, GcRoots((other,)), grace=3600).garbage == ()
     assert mark(store, GcRoots((other,)), grace=0).garbage != ()
 
 
@@ -227,6 +230,20 @@ def test_a_tagger_that_is_named_from_outside_stays_usable(store: Store, experime
     assert not {p.label for p in store.pointers("embeddings")} & {"small/embeddings/main/forward/train"}
     assert "small/tagger/baseline/seed-1" not in {p.label for p in store.pointers("tagger")}
     assert mark(store, roots, grace=0).garbage == ()
+
+
+def test_a_tagger_that_is_named_from_outside_stays_without_its_scores(store: Store, experiment: Experiment) -> None:
+    """It needs no key and no evaluation that leads to it; what it is read with stays, too."""
+    tagger = ref_of(store, experiment, "tagger/TagLM/seed-1")
+    model = ref_of(store, experiment, "language-model/main/forward")
+    other = load_experiment(None, ["name=other", "seeds=[5]", "demo.seed=99"])
+    for kind in ("evaluation", "report"):
+        shutil.rmtree(store.root / "keys" / kind)
+        shutil.rmtree(store.root / "objects" / kind)
+    needs = GcRoots((other,), {tagger.digest: "champion"})
+    sweep(store, mark(store, needs, grace=0), needs, grace=0)
+    assert {("tagger", tagger.digest), ("language-model", model.digest)} <= set(store.objects())
+    assert len([kind for kind, _ in store.objects() if kind == "tagger"]) == 1
 
 
 HOLDER = """
@@ -300,6 +317,19 @@ def test_a_key_that_somebody_has_begun_meanwhile_is_left(store: Store, experimen
         assert store.find(recipe) is not None
 
 
+def test_a_key_that_somebody_holds_is_not_taken(tmp_path: Path) -> None:
+    """Even where the lock was taken after the last look."""
+    store, recipe = Store(tmp_path / "store"), Recipe("corpus", 1, {}, {})
+    ref = make(store, recipe, "x/y")
+    path = store.root / "keys" / "corpus" / f"{recipe.key}.json"
+    garbage = Garbage("pointer", "x/y", "test", 0, 0.0, (path,), (store.lock_file("corpus", recipe.key),))
+    with store.lock(recipe):
+        assert take_aside([garbage]) == ([], [])
+        assert store.find(recipe) == ref
+    assert take_aside([garbage]) == ([garbage], [])
+    assert store.find(recipe) is None
+
+
 def test_only_what_was_shown_is_removed(store: Store, experiment: Experiment) -> None:
     """What became garbage since is left to the next gc; what became needed again stays."""
     first, second = (load_experiment(None, [f"seeds=[{seed}]", "name=x"]) for seed in (1, 2))
@@ -310,16 +340,14 @@ def test_only_what_was_shown_is_removed(store: Store, experiment: Experiment) ->
     assert all(decision.action is Action.REUSE for e in (first, second) for decision in decided(store, e).values())
 
 
-def test_builders_and_gc_wait_for_each_other(store: Store, experiment: Experiment) -> None:
+def test_builders_and_gc_wait_for_each_other(tmp_path: Path) -> None:
     """While somebody publishes, gc takes nothing; it goes on when that is over."""
-    other = GcRoots((load_experiment(None, ["seeds=[2]"]),))
-    done = threading.Event()
+    store, done = Store(tmp_path / "store"), threading.Event()
+    shown = mark(store, grace=0)  # of an empty store, so that a moment would be enough
     with store.guard():
-        worker = threading.Thread(
-            target=lambda: (sweep(store, mark(store, other, grace=0), other, grace=0), done.set())
-        )
+        worker = threading.Thread(target=lambda: (sweep(store, shown, grace=0), done.set()))
         worker.start()
-        assert not done.wait(0.3)
+        assert not done.wait(0.5)
     worker.join(60)
     assert done.is_set()
 

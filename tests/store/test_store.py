@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from taglm_core.errors import DamagedObject, MissingObject
+from taglm_core.store.digests import content_digest
 from taglm_core.store.durable import write_json
 from taglm_core.store.records import Manifest, Recipe, Ref
 from taglm_core.store.store import Store, list_files
@@ -123,3 +125,55 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_the_content_digest_does_not_see_the_order_of_files() -> None:
+    """A manifest may list its files in any order."""
+    files = [("b", "2"), ("a", "1")]
+    assert content_digest(files) == content_digest(files[::-1]) != content_digest([("a", "2"), ("b", "1")])
+
+
+def test_a_pointer_is_written_after_its_object(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object is on the disk before it has its name, and has its name before a pointer leads to it."""
+    seen: list[str] = []
+
+    def objects() -> list[Path]:
+        return list(store.root.glob("objects/corpus/*"))
+
+    def write(path: Path, value: object) -> None:
+        if path.parent.parent.name == "keys":
+            assert [(folder / "manifest.json").is_file() for folder in objects()] == [True]
+            seen.append("pointer")
+        write_json(path, value)
+
+    def flush(folder: Path) -> None:
+        assert objects() == []
+        assert (folder / "manifest.json").is_file()
+        seen.append("flushed")
+
+    monkeypatch.setattr("taglm_core.store.store.write_json", write)
+    monkeypatch.setattr("taglm_core.store.store.sync_tree", flush)
+    publish(store)
+    assert seen == ["flushed", "pointer"]
+
+
+def test_nothing_is_published_while_gc_removes(store: Store) -> None:
+    """Garbage collection holds the guard alone; a builder that has finished waits until it is free."""
+    with store.guard(collecting=True):
+        builder = threading.Thread(target=publish, args=[store])
+        builder.start()
+        builder.join(0.3)
+        assert builder.is_alive()
+        assert store.find(RECIPE) is None
+    builder.join(60)
+    assert store.find(RECIPE) is not None
+
+
+def test_an_object_that_was_set_aside_is_verified_again(store: Store) -> None:
+    """What another process publishes in its place is not taken for what was verified before."""
+    ref = publish(store)
+    assert store.set_aside(ref.kind, ref.digest, "test") is not None
+    publish(Store(store.root))
+    (store.folder(ref) / "a.txt").write_text("tokenz")
+    with pytest.raises(DamagedObject, match=r"a\.txt"):
+        store.open(ref)

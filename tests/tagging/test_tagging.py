@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from dataclasses import dataclass
@@ -480,3 +481,51 @@ def test_constraints_leave_no_invalid_sequence() -> None:
 
     assert broken(decoded(constraints=False))
     assert not broken(decoded(constraints=True))
+
+
+def test_reading_has_no_dropout() -> None:
+    """Tags and confidences are the same whenever they are asked for, also in the middle of training."""
+    training, spec = new_training()
+    network, data = training._network, training._train
+    torch.nn.init.normal_(network.dense.weight, std=5)
+    tags, found = [], []
+    for _ in range(2):
+        network.train()
+        tags.append(decode_all(network, data, spec.tags))
+        network.train()
+        found.append(confidences(network, data, tags[0], spec.tags))
+    assert tags[0] == tags[1]
+    assert found[0] == found[1]
+
+
+def test_every_epoch_has_its_own_batches(tmp_path: Path) -> None:
+    """Shuffled anew, each sentence once."""
+    training, _ = new_training()
+    epochs = []
+    with contextlib.closing(Journal(tmp_path / JOURNAL)) as journal:
+        for _ in range(2):
+            epochs.append([batch.tolist() for batch in training._batches])
+            for _ in epochs[-1]:
+                training.after_step(training.loss().item(), journal)
+    first, second = epochs
+    for batches in epochs:
+        assert sorted(itertools.chain(*batches)) == list(range(40))
+    assert first != second
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the later epochs bring: annealing starts from them, and the tagger ends with them."""
+    training, _ = new_training()
+    scores, seen = iter([0.2, 0.9, 0.1, 0.3, 0.4, 0.5, 0.6]), list[dict[str, torch.Tensor]]()
+
+    def score() -> float:
+        seen.append({name: weight.clone() for name, weight in training.model.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(training, "dev_f1", score)
+    with contextlib.closing(Journal(tmp_path / JOURNAL)) as journal:
+        while not training.finished():
+            training.after_step(take_step(training), journal)
+    assert (len(seen), training.schedule.best) == (7, (0.9, 2))
+    assert all(torch.equal(weight, seen[1][name]) for name, weight in training.model.state_dict().items())
+    assert any(not torch.equal(weight, seen[1][name]) for name, weight in seen[6].items())

@@ -1,0 +1,148 @@
+"""The embedding cache: rows, shards, keys, reading of sentences."""
+
+_CACHE, _PARTS, _SHARDS = "taglm_core/lm/cache.py", "taglm_core/lm/cache_parts.py", "taglm_core/lm/shards.py"
+_EXTRACTION, _EMBED = "taglm_core/lm/extraction.py", "taglm_core/stages/embed_shards.py"
+_TEST = "tests/lm/test_cache.py::"
+
+MUTATIONS = [
+    (
+        "rows of a backward model lie in reading order",
+        _EXTRACTION,
+        "range(start, start + len(sentence))[::step]]",
+        "range(start, start + len(sentence))]",
+        "tests/lm/test_reading.py::test_flipping_a_token_moves_only_the_states_that_have_read_it",
+    ),
+    (
+        "a backward model reads forwards",
+        _EXTRACTION,
+        "for token in sentence[::step])]",
+        "for token in sentence)]",
+        "tests/lm/test_reading.py::test_a_backward_model_is_a_forward_model_of_the_reversed_sentence",
+    ),
+    (
+        "sentences begin from zeros instead of the break state",
+        _EXTRACTION,
+        "state, start = lm.break_state.expand(len(strands)), 0",
+        "state, start = lm.network.zero_state(len(strands)), 0",
+        "tests/lm/test_reading.py::test_a_state_is_what_the_softmax_reads_after_that_word",
+    ),
+    (
+        "the token map is not applied",
+        _EXTRACTION,
+        "map_tokens(sentence, key.token_map)",
+        "map_tokens(sentence, {})",
+        f"{_TEST}test_token_map_changes_what_the_model_reads_not_the_digests",
+    ),
+    (
+        "the layers beside each other are the lowest ones",
+        _EXTRACTION,
+        "found[layer - 1] for layer in layers",
+        "found[number] for number, _ in enumerate(layers)",
+        f"{_TEST}test_several_layers_stand_side_by_side",
+    ),
+    (
+        "documents do not end where another one begins",
+        _EXTRACTION,
+        "context is Context.SENTENCE or document != last",
+        "context is Context.SENTENCE or last is None",
+        "tests/lm/test_cache.py::test_passages_are_sentences_or_documents",
+    ),
+    (
+        "states that float16 cannot hold are kept",
+        _EXTRACTION,
+        "bad = ~(np.abs(states) <= limit)",
+        "bad = np.abs(states) > np.inf",
+        f"{_TEST}test_states_that_the_precision_cannot_hold_are_refused",
+    ),
+    (
+        "a sentence that was met before points at the rows of the next one",
+        _SHARDS,
+        "rows = found or RowRange(number, row, len(tokens))",
+        "rows = RowRange(number, row, len(tokens))",
+        f"{_TEST}test_identical_sentences_are_stored_once",
+    ),
+    (
+        "a shard closes a sentence too late",
+        _SHARDS,
+        "if row >= shard_tokens:",
+        "if row > shard_tokens:",
+        f"{_TEST}test_the_layout_is_what_the_shards_hold",
+    ),
+    (
+        "digests of tokens do not see their borders",
+        _CACHE,
+        'hashlib.blake2b(sizes + b"".join(parts), digest_size=16)',
+        'hashlib.blake2b(b"".join(parts), digest_size=16)',
+        f"{_TEST}test_token_digests_see_token_borders",
+    ),
+    (
+        "a sentence over the border of record batches is cut",
+        _CACHE,
+        "if last <= simple:",
+        "if first <= simple:",
+        f"{_TEST}test_gather_gives_what_was_put",
+    ),
+    (
+        "padding of a batch keeps what was in memory",
+        _CACHE,
+        "        out[:, lengths.min(initial=out.shape[1]) :] = 0  # in one go; tokens overwrite it\n",
+        "",
+        f"{_TEST}test_gather_gives_what_was_put",
+    ),
+    (
+        "embeddings of another model are taken",
+        _CACHE,
+        "if metadata[what] != wanted:",
+        'if what != "language_model" and metadata[what] != wanted:',
+        f"{_TEST}test_what_does_not_belong_is_refused",
+    ),
+    (
+        "int8 has one scale for all layers",
+        _PARTS,
+        "scales = np.abs(parts).max(axis=2) / np.float32(127)",
+        "scales = np.abs(parts).max(axis=2).max(axis=1, keepdims=True).repeat(parts.shape[1], 1) / np.float32(127)",
+        f"{_TEST}test_gather_gives_what_was_put",
+    ),
+    (
+        "a shard with too few rows counts as finished",
+        _PARTS,
+        "return part if len(part) == rows else None",
+        "return part",
+        f"{_TEST}test_a_part_of_another_kind_is_refused",
+    ),
+    (
+        "a shard has its name before it is on the disk",
+        _PARTS,
+        "            os.fsync(file.fileno())  # a resumed run trusts files with final names\n",
+        "",
+        "tests/lm/test_embedding_stage.py::test_a_shard_is_on_the_disk_before_it_has_its_name",
+    ),
+    (
+        "shards of another machine are gone on with",
+        "taglm_core/stages/embed.py",
+        "if read_json(parts / MACHINE) != dict(machine):",
+        "if read_json(parts / MACHINE) is None:",
+        "tests/lm/test_embedding_stage.py::test_shards_of_another_machine_are_made_anew",
+    ),
+    (
+        "a shard that somebody is at is made twice",
+        _EMBED,
+        "if not mine or work.part(shard.number).exists():",
+        "if work.part(shard.number).exists():",
+        "tests/lm/test_embedding_stage.py::test_a_shard_that_somebody_else_is_at_is_waited_for",
+    ),
+    (
+        "states of dev are those of train",
+        "taglm_core/tagging/dataset.py",
+        "number if here else number - self.count",
+        "number",
+        "tests/tagging/test_tagging.py::test_two_splits_side_by_side_keep_their_states",
+    ),
+    (
+        "states of several language models lie over each other",
+        "taglm_core/tagging/dataset.py",
+        "            start += states.size\n",
+        "",
+        "tests/tagging/test_tagging.py::test_a_batch_holds_each_token_with_its_own_word_characters_and_states",
+    ),
+]

@@ -1,0 +1,171 @@
+"""Checkpoints, the training loop, the journal, schedules."""
+
+_CHECKPOINTS, _LOOP = "taglm_core/training/checkpoints.py", "taglm_core/training/loop.py"
+_JOURNAL, _ANNEALING = "taglm_core/training/journal.py", "taglm_core/training/annealing.py"
+_LM, _TAGGER = "taglm_core/lm/lm_training.py", "taglm_core/tagging/tagger_training.py"
+_LM_RESUMED = "tests/lm/test_training.py::test_interrupted_and_resumed_gives_the_same_bits"
+_TAGGER_RESUMED = "tests/tagging/test_tagging.py::test_interrupted_and_resumed_gives_the_same_bits[0-None-cpu]"
+
+MUTATIONS = [
+    (
+        "a damaged checkpoint is gone on from",
+        _CHECKPOINTS,
+        'tensors.is_file() and file_sha256(tensors) == saved["sha256"]',
+        "tensors.is_file()",
+        "tests/lm/test_training.py::test_a_damaged_checkpoint_is_passed_over",
+    ),
+    (
+        "the oldest checkpoint is read",
+        _CHECKPOINTS,
+        "for folder in reversed(self._all()):",
+        "for folder in self._all():",
+        "tests/training/test_loop_parts.py::test_checkpoints_keep_the_last_few",
+    ),
+    (
+        "a checkpoint has its name while it is written",
+        _CHECKPOINTS,
+        'temporary = self._folder / f".writing-{step:09d}"',
+        "temporary = target",
+        "tests/training/test_loop_parts.py::test_a_checkpoint_has_its_name_when_it_is_whole",
+    ),
+    (
+        "the newest checkpoints are removed",
+        _CHECKPOINTS,
+        "self._all()[: -self._keep]",
+        "self._all()[self._keep :]",
+        "tests/training/test_loop_parts.py::test_checkpoints_keep_the_last_few",
+    ),
+    (
+        "moments of optimisers are not in checkpoints",
+        _LOOP,
+        '        tensors |= pack_optimizer(optimizer, f"optimizer.{number}")\n',
+        "        pass\n",
+        f"{_TAGGER_RESUMED}",
+    ),
+    (
+        "generators of dropout begin anew after a resume",
+        _LOOP,
+        "if ranks.rank < _ranks_of(state):",
+        "if ranks.rank > _ranks_of(state):",
+        f"{_LM_RESUMED}[full-adam-word-cpu]",
+    ),
+    (
+        "a resumed run counts its steps from zero",
+        _LOOP,
+        'task.step = state.data["step"]',
+        "task.step = 0",
+        f"{_LM_RESUMED}[full-adam-word-cpu]",
+    ),
+    (
+        "a request to stop ends without a checkpoint",
+        _LOOP,
+        "        if stopping:\n            _save(task, checkpoints, ranks)\n",
+        "        if stopping:\n",
+        "tests/training/test_loop_parts.py::test_a_request_to_stop_writes_a_checkpoint",
+    ),
+    (
+        "a gradient that is not finite changes weights",
+        _LOOP,
+        '    _require_finite(float(norm), "norm of the gradients", task)\n',
+        "",
+        "tests/lm/test_training.py::test_a_gradient_that_is_not_finite_changes_no_weight",
+    ),
+    (
+        "accumulated gradients are summed instead of averaged",
+        _LOOP,
+        "factor, losses = task.loss_scale / task.accumulate, []",
+        "factor, losses = task.loss_scale, []",
+        "tests/lm/test_training.py::test_accumulated_gradients_are_the_mean_of_their_windows",
+    ),
+    (
+        "gradients are not clipped",
+        _LOOP,
+        "nn.utils.clip_grad_norm_(_dense(task.model.parameters()), task.clip)",
+        "nn.utils.clip_grad_norm_(_dense(task.model.parameters()), math.inf)",
+        "tests/training/test_loop_parts.py::test_gradients_are_clipped",
+    ),
+    (
+        "evaluation leaves the network without dropout",
+        _LOOP,
+        "    task.model.train()\n",
+        "",
+        "tests/training/test_loop_parts.py::test_a_step_is_taken_in_training_mode",
+    ),
+    (
+        "the state of the streams begins from zeros after a resume",
+        _LM,
+        "self._state = LmState(*(part.clone(memory",
+        "LmState(*(part.clone(memory",
+        f"{_LM_RESUMED}[full-adam-word-cpu]",
+    ),
+    (
+        "the average of weights begins anew after a resume",
+        _LM,
+        '            weight.copy_(state.tensors[f"average.{name}"])\n',
+        "            pass\n",
+        f"{_LM_RESUMED}[deep-adam-word-cpu]",
+    ),
+    (
+        "the samples of a resumed training begin anew",
+        _LM,
+        "self._windows = self.step * self._config.accumulate",
+        "self._windows = self.step",
+        f"{_LM_RESUMED}[sampled-adam-word-cpu]",
+    ),
+    (
+        "the best weights are those of the last epoch",
+        _TAGGER,
+        "        if verdict.best:\n            self._keep_best()\n",
+        "        self._keep_best()\n",
+        "tests/tagging/test_tagging.py::test_the_weights_of_the_best_epoch_are_kept",
+    ),
+    (
+        "a resumed tagger forgets the best weights",
+        _TAGGER,
+        'self._best = {name.removeprefix("best."): tensor for name, tensor in state.tensors.items()}',
+        "self._keep_best()",
+        f"{_TAGGER_RESUMED}",
+    ),
+    (
+        "every epoch of a tagger has the same batches",
+        _TAGGER,
+        'numpy_generator(self._seed, "batches", self.schedule.epoch)',
+        'numpy_generator(self._seed, "batches")',
+        "tests/tagging/test_tagging.py::test_every_epoch_has_its_own_batches",
+    ),
+    (
+        "an epoch that is as good counts as better",
+        _ANNEALING,
+        "best = score > at.best_score",
+        "best = score >= at.best_score",
+        "tests/training/test_annealing.py::test_the_papers_schedule_step_by_step",
+    ),
+    (
+        "patience is one epoch longer",
+        _ANNEALING,
+        "at.epoch - at.best_epoch >= self._patience",
+        "at.epoch - at.best_epoch > self._patience",
+        "tests/training/test_annealing.py::test_the_papers_schedule_step_by_step",
+    ),
+    (
+        "annealing goes on from the last epoch instead of the best",
+        _ANNEALING,
+        "rewind=at.phase == 1 and not best",
+        "rewind=False",
+        "tests/training/test_annealing.py::test_the_papers_schedule_step_by_step",
+    ),
+    (
+        "a journal goes on in the line that a killed process left",
+        _JOURNAL,
+        "        self._end_last_line(path)\n",
+        "",
+        "tests/training/test_journal.py::test_a_line_still_being_written_waits",
+    ),
+    (
+        "another seed name gives the same numbers",
+        "taglm_core/training/randomness.py",
+        "return [seed, *(zlib.crc32(name.encode()) if isinstance(name, str) else name for name in names)]",
+        "return [seed, *(0 if isinstance(name, str) else name for name in names)]",
+        "tests/training/test_loop_parts.py::test_named_generators_are_independent_and_repeatable",
+    ),
+]
