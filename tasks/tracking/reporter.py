@@ -37,10 +37,16 @@ class Reporter:
         return self.client.experiment(spec.mlflow_experiment, experiment_tags(spec.step.stage))
 
     def cut_off_run(self, spec: RunSpec) -> str | None:
-        """Return the run that a kill left before its id was noted."""
+        """Return the run that a kill left before its id was noted.
+
+        An evaluation has one run for an experiment, however often it is made.
+        """
         identity = {"taglm.kind": spec.step.kind, "taglm.key": spec.key, "taglm.store": str(self.store.root)}
+        own = spec.reporting is Reporting.OWN_RUN
+        if not own:
+            identity["taglm.experiment"] = spec.experiment
         runs = self.client.find_runs(spec.mlflow_experiment, identity, 1)
-        return next((run.info.run_id for run in runs if run.info.status == RUNNING), None)
+        return next((run.info.run_id for run in runs if run.info.status == RUNNING or not own), None)
 
     def close(self, state: SyncState, digest: str, run_id: str | None = None) -> None:
         """Write the receipt of an object, and remove it from what waits."""

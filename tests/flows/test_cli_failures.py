@@ -63,7 +63,7 @@ def experiment(name: str = "x.yaml") -> str:
         (("run", "DEMO", "--only", "tagg"), "the stages are ingest, pretrain, embed, tag"),
         (("run", "DEMO", "--from", "tag", "--to", "embed"), "comes after"),
         (("run", "DEMO", "--only", "tag", "--to", "tag"), "--only STAGE is short for"),
-        (("tag", "DEMO", "--only"), "make it with `taglm embed"),
+        (("tag", "DEMO", "--only"), "build them with `taglm embed"),
         (("perplexity", "DEMO", "no/such.txt"), "no/such.txt: found nothing named 'no'"),
         (("perplexity", "DEMO", os.devnull), "found a device"),
         (("perplexity", "DEMO", __file__), "train with `taglm pretrain"),

@@ -477,7 +477,7 @@ def test_an_end_is_not_lost_while_mlflow_is_waited_for(done: Done, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(Tracker, "sync", killed)
         with pytest.raises(KeyboardInterrupt):
-            publish_results.fn(experiment, done.refs)
+            publish_results.fn(PipelineContext.resolve(experiment), done.refs)
     assert waiting_ends(done) == [".json"]
     another(done).sync()
     assert waiting_ends(done) == []
@@ -706,7 +706,7 @@ def test_two_taggers_are_measured_on_a_dev_split_that_is_new_to_one(done: Done, 
     ("champion", "words"),
     [
         (None, "the champion was measured on it for this comparison"),
-        ("0" * 32, "cannot be measured on this one: tagger 000000000000 is not in"),
+        ("0" * 32, "cannot be measured on this one: tagger 000000000000 is no longer in"),
     ],
     ids=["in the store", "gone"],
 )
