@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.mutations.mutation import all_mutations
-from tests.mutations.runner import Runner
+from tests.mutations.runner import RedTests, run
 
 
 def main() -> int:
@@ -21,16 +21,15 @@ def main() -> int:
     chosen = [one for one in all_mutations() if not arguments.names or one.name.startswith(tuple(arguments.names))]
     if not chosen:
         sys.exit(f"no mutation begins with {', '.join(arguments.names)}")
-    begun, bad, runner = time.monotonic(), 0, Runner(Path(__file__).parents[2], arguments.jobs)
-    with runner.copies():
-        green, output = runner.check_green(chosen)
-        if not green:
-            sys.exit(f"{output}\nthese tests fail without any mutation; mend them first")
-        for mutation, outcome in runner.run(chosen):
-            bad += not outcome.caught
+    begun, bad = time.monotonic(), 0
+    try:
+        for mutation, outcome in run(Path(__file__).parents[2], chosen, arguments.jobs):
+            bad += outcome.verdict != "caught"
             sys.stdout.write(f"{outcome.verdict:14} {outcome.seconds:5.1f} s  {mutation.name}\n")
             sys.stdout.writelines(f"{'':24}{line}\n" for line in outcome.green)
             sys.stdout.flush()
+    except RedTests as error:
+        sys.exit(f"{error}\nthese tests fail without any mutation; mend them first")
     sys.stdout.write(f"{len(chosen) - bad} of {len(chosen)} mutations caught, {time.monotonic() - begun:.0f} s\n")
     return int(bad > 0)
 

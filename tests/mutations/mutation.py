@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.mutations import subjects
 
@@ -40,8 +39,3 @@ def all_mutations() -> list[Mutation]:
         for what, file, old, new, *tests in importlib.import_module(f"{subjects.__name__}.{module.name}").MUTATIONS:
             found.append(Mutation(f"{module.name}/{what}", file, old, new, tuple(tests)))
     return found
-
-
-def path_of(test: str) -> Path:
-    """Return the file of a test, relative to the root of the repository."""
-    return Path(test.partition("::")[0])

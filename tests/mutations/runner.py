@@ -10,11 +10,10 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import pytest
 
@@ -23,81 +22,76 @@ from tests.mutations.mutation import Mutation
 LIMIT = 20  # seconds of processor time for the tests of one mutation
 _COPIED = ("taglm_core", "tasks", "flows", "ops", "tests", "experiments", "pyproject.toml")
 _HANGING = 200  # seconds of wall-clock time after which pytest ends a test, on a machine that others use too
+_T = TypeVar("_T")
 _WARM = multiprocessing.get_context("forkserver")  # its processes have the libraries, and nothing of this program
 _WARM.set_forkserver_preload(["torch", "pyarrow.parquet", "duckdb", "pydantic", "safetensors.torch", "scipy.stats"])
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the tests said of one mutation; `green` are the tests that should have failed and did not."""
+class RedTests(Exception):
+    """Tests fail without any mutation; the text is pytest's."""
+
+
+class Outcome(NamedTuple):
+    """What the tests say of a mutation; `green` are the tests that should have failed and did not."""
 
     verdict: str
     seconds: float = 0.0
     green: tuple[str, ...] = ()
 
-    @property
-    def caught(self) -> bool:
-        """Whether all tests noticed the mutation in time."""
-        return self.verdict == "caught"
 
+def run(root: Path, mutations: Sequence[Mutation], jobs: int = 1) -> Iterator[tuple[Mutation, Outcome]]:
+    """Yield each mutation with its outcome; `jobs` run side by side, in copies of the repository.
 
-class Runner:
-    """Runs mutations in copies of a repository, one copy for each of those that run side by side.
-
-    Args:
-        root: the repository; it is only read.
-        jobs: number of mutations that run side by side.
-        limit: seconds of processor time for the tests of one mutation.
+    Raises:
+        RedTests: tests fail already without a mutation.
     """
+    copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
-    def __init__(self, root: Path, jobs: int = 1, limit: int = LIMIT) -> None:
-        self._root, self._jobs, self._limit = root, jobs, limit
-        self._copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
-
-    @contextmanager
-    def copies(self) -> Iterator[None]:
-        """Copy the repository, byte code included: the copies keep the times of files, so that it stays valid."""
-        with tempfile.TemporaryDirectory(prefix="taglm-mutations-") as folder:
-            for number in range(self._jobs):
-                copy = Path(folder, str(number))
-                for path in (self._root / name for name in _COPIED):
-                    if path.is_dir():
-                        shutil.copytree(path, copy / path.name)
-                    elif path.exists():
-                        shutil.copy2(path, copy / path.name)
-                self._copies.put(copy)
-            yield
-
-    def check_green(self, mutations: Sequence[Mutation]) -> tuple[bool, str]:
-        """Run the tests of all mutations on unbroken sources; return whether they pass, and what pytest wrote."""
-        copy = self._copies.get()
-        status, _, output = _pytest(copy, [test for one in mutations for test in one.tests], limit=3600)
-        self._copies.put(copy)
-        return status == 0, output
-
-    def run(self, mutations: Sequence[Mutation]) -> Iterator[tuple[Mutation, Outcome]]:
-        """Yield each mutation with its outcome, in the given order."""
-        with ThreadPoolExecutor(self._jobs) as pool:
-            yield from zip(mutations, pool.map(self._outcome, mutations), strict=True)
-
-    def _outcome(self, mutation: Mutation) -> Outcome:
-        copy = self._copies.get()
-        original, path = self._root / mutation.file, copy / mutation.file
+    def in_copy(work: Callable[[Path], _T]) -> _T:
+        copy = copies.get()
         try:
-            broken = mutation.applied(original.read_text(encoding="utf-8"))
-            if broken is None:
-                return Outcome("text not found")
-            path.write_text(broken, encoding="utf-8")
-            status, seconds, output = _pytest(copy, mutation.tests, self._limit)
+            return work(copy)
         finally:
-            shutil.copy2(original, path)
-            self._copies.put(copy)
-        if seconds >= self._limit:
-            return Outcome("too slow", seconds)
-        if status not in (0, 1):  # a module that cannot even be imported proves nothing about its tests
-            return Outcome(f"pytest ended with {status}", seconds, tuple(output.splitlines()[-3:]))
-        green = tuple(test for test in mutation.tests if not _is_red(test, output))
-        return Outcome("SURVIVED" if green else "caught", seconds, green)
+            copies.put(copy)
+
+    with tempfile.TemporaryDirectory(prefix="taglm-mutations-") as folder, ThreadPoolExecutor(jobs) as pool:
+        for number in range(jobs):
+            copies.put(_copy(root, Path(folder, str(number))))
+        tests = sorted({test for one in mutations for test in one.tests})
+        files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+        parts = [[test for test in tests if files.index(test.partition("::")[0]) % jobs == job] for job in range(jobs)]
+        checks = [pool.submit(in_copy, lambda copy, part=part: _pytest(copy, part, 3600)) for part in parts if part]
+        red = [output for status, _, output in (check.result() for check in checks) if status]
+        if red:
+            raise RedTests("\n".join(red))
+        found = [pool.submit(in_copy, lambda copy, one=one: _outcome(root, copy, one)) for one in mutations]
+        for mutation, outcome in zip(mutations, found, strict=True):
+            yield mutation, outcome.result()
+
+
+def _copy(root: Path, target: Path) -> Path:
+    """Copy the sources with their times, so that their byte code stays valid."""
+    for path in (root / name for name in _COPIED):
+        if path.is_dir():
+            shutil.copytree(path, target / path.name)
+        elif path.exists():
+            shutil.copy2(path, target / path.name)
+    return target
+
+
+def _outcome(root: Path, copy: Path, mutation: Mutation) -> Outcome:
+    broken = mutation.applied((root / mutation.file).read_text(encoding="utf-8"))
+    if broken is None:
+        return Outcome("text not found")
+    (copy / mutation.file).write_text(broken, encoding="utf-8")
+    status, seconds, output = _pytest(copy, mutation.tests, LIMIT)
+    shutil.copy2(root / mutation.file, copy / mutation.file)
+    if seconds >= LIMIT:
+        return Outcome("too slow", seconds)
+    if status not in (0, 1):  # a module that cannot even be imported proves nothing about its tests
+        return Outcome(f"pytest ended with {status}", seconds, tuple(output.splitlines()[-3:]))
+    green = tuple(test for test in mutation.tests if not _is_red(test, output))
+    return Outcome("SURVIVED" if green else "caught", seconds, green)
 
 
 def _pytest(root: Path, tests: Sequence[str], limit: int) -> tuple[int, float, str]:
