@@ -287,9 +287,9 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
     own.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(own))
     context = PipelineContext.resolve(load_experiment(None, [f"run.store={tmp_path / 'store'}"]))
-    nowhere = {"text": Ref("corpus", "0" * 32, "0" * 32, {}), "vocabulary": Ref("vocabulary", "0" * 32, "0" * 32, {})}
-    user = context.request(context.graph["token-ids"], nowhere)
-    jobs = {"user": user, "bug": replace(user, step=replace(user.step, kind="no-such-kind"), inputs={})}
+    nowhere = {kind: Ref(kind, "0" * 32, "0" * 32, {}) for kind in ("language-model", "corpus")}
+    user = context.request(context.graph["embeddings/main/forward/train"], nowhere)
+    jobs = {"user": user, "bug": replace(user, inputs={})}
     errors: dict[str, BaseException] = {}
 
     def run(name: str) -> None:
@@ -305,7 +305,7 @@ def test_two_runs_of_the_same_key_keep_their_jobs_and_errors_apart(
         thread.join()
     assert isinstance(errors["user"], MissingObject)
     assert isinstance(errors["bug"], ChildFailed)
-    assert "no-such-kind" in str(errors["bug"])
+    assert "KeyError: 'language-model'" in str(errors["bug"])
     assert list(own.iterdir()) == []
 
 
