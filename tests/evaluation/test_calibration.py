@@ -19,6 +19,12 @@ def test_worked_by_hand() -> None:
     assert Calibration.from_dict(found.to_dict()) == found
 
 
+def test_a_confidence_at_an_edge_belongs_to_the_bin_below() -> None:
+    """As in the definition of expected calibration error: bins are open below and closed above."""
+    found = calibrate([0.5, 0.5, 1.0], [True, False, True], bins=2)
+    assert [part.count for part in found.bins] == [2, 1]
+
+
 def test_true_probabilities_have_no_error_and_overconfidence_has_its_own() -> None:
     """Outcomes drawn with the stated probability: error near 0; the same outcomes stated as certain: 1 - mean."""
     generator = np.random.default_rng(3)

@@ -154,8 +154,8 @@ MUTATIONS = [
     (
         "a model of another shape is a base",
         _BASES,
-        "        if unlike:\n            path, before, now = unlike[0]",
-        "        if False:\n            path, before, now = unlike[0]",
+        "        if different:\n            path, before, now = different[0]",
+        "        if False:\n            path, before, now = different[0]",
         "tests/stages/test_continuing.py::test_other_experiments_names_and_shapes_are_no_base",
     ),
     (
@@ -182,8 +182,8 @@ MUTATIONS = [
     (
         "waiting counts as work",
         _BUILD,
-        "            self._waited += time.monotonic() - asked\n",
-        "",
+        "            self._waited += time.monotonic() - start\n",
+        "            pass\n",
         "tests/stages/test_building.py::test_waiting_is_no_work",
     ),
     (

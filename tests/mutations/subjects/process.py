@@ -26,14 +26,14 @@ MUTATIONS = [
     (
         "every build has a process of its own",
         _LAUNCH,
-        "                self._idle.append(waiting)\n                return\n",
+        "                self._idle.append(child)\n                return\n",
         "                pass\n",
         f"{_SHARED}test_one_process_builds_several_objects",
     ),
     (
         "a process that died is given more work",
         _LAUNCH,
-        "            self._idle = [waiting for waiting in self._idle if waiting not in dead]\n",
+        "            self._idle = [child for child in self._idle if child not in dead]\n",
         "            dead = []\n",
         f"{_SHARED}test_a_dead_process_is_replaced",
     ),
@@ -47,9 +47,8 @@ MUTATIONS = [
     (
         "the last events of a journal are not handed on",
         _LAUNCH,
-        "        over = ended()  # asked before reading, so that nothing is missed\n"
-        "        offset = hand_on(journal, offset, on_events)\n        if over:",
-        "        offset = hand_on(journal, offset, on_events)\n        if ended():",
+        "        offset = forward_events(journal, offset, on_events)\n        if over:",
+        "        offset = forward_events(journal, offset, on_events)\n        if ended():",
         "tests/stages/test_building.py::test_the_last_events_are_handed_on",
     ),
     (

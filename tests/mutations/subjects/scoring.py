@@ -137,6 +137,6 @@ MUTATIONS = [
         "taglm_core/evaluation/calibration.py",
         "np.ceil(given * bins).astype(np.int64) - 1",
         "np.floor(given * bins).astype(np.int64)",
-        "tests/evaluation/test_calibration.py::test_worked_by_hand",
+        "tests/evaluation/test_calibration.py::test_a_confidence_at_an_edge_belongs_to_the_bin_below",
     ),
 ]
