@@ -50,6 +50,12 @@ class PipelineContext:
         resolved = resolve_bases(Store(experiment.run.store), experiment)
         return cls(resolved.experiment, build_graph(resolved.experiment), resolved.lines)
 
+    def is_of(self, experiment: Experiment) -> bool:
+        """Return whether this is the context of an experiment in its store, however the experiment runs."""
+        own = self.experiment
+        same_store = own.run.store.absolute() == experiment.run.store.absolute()
+        return same_store and own.model_copy(update={"run": experiment.run}) == experiment
+
     @cached_property
     def store(self) -> Store:
         """Return the store of the experiment."""
@@ -137,7 +143,7 @@ _CURRENT: ContextVar[PipelineContext | None] = ContextVar("taglm_pipeline_contex
 def context_for(experiment: Experiment) -> Iterator[PipelineContext]:
     """Work in the context of an experiment: the current one if it fits, else a new one."""
     current = _CURRENT.get()
-    if current is not None and current.experiment == experiment:
+    if current is not None and current.is_of(experiment):
         yield current
         return
     with use_context(PipelineContext.resolve(experiment)) as context:

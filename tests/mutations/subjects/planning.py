@@ -105,7 +105,7 @@ MUTATIONS = [
     (
         "another experiment finds the context of the first",
         _CONTEXT,
-        "if current is not None and current.experiment == experiment:",
+        "if current is not None and current.is_of(experiment):",
         "if current is not None:",
         "tests/stages/test_context.py::test_a_flow_finds_the_context_of_its_caller",
     ),
