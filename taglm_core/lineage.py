@@ -122,7 +122,7 @@ class Lineage:
             for digest in digests:
                 self._of_digest[digest].append(kind)
         self._pointers = {
-            (kind, pointer.digest): pointer for kind in _key_kinds(store) for pointer in store.pointers(kind)
+            (kind, pointer.digest): pointer for kind in store.key_kinds() for pointer in store.pointers(kind)
         }
         self._raw = RawFiles(store)
         self._users = users_by_digest(store)
@@ -209,13 +209,9 @@ def _kinds(store: Store) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for kind, digest in store.objects():
         found[kind].add(digest)
-    for kind in _key_kinds(store):
+    for kind in store.key_kinds():
         found[kind].update(pointer.digest for pointer in store.pointers(kind))
     return found
-
-
-def _key_kinds(store: Store) -> list[str]:
-    return sorted(path.name for path in (store.root / "keys").glob("[!.]*"))
 
 
 def _manifest(store: Store, kind: str, digest: str) -> Manifest | None:

@@ -75,9 +75,8 @@ class Reachability:
 
     def __init__(self, store: Store, roots: GcRoots, before: float) -> None:
         self._store, self._roots = store, roots
-        kinds = sorted(path.name for path in (store.root / "keys").glob("[!.]*"))
         self.present = set(store.objects())
-        self.pointers = {(p.recipe.kind, p.recipe.key): p for kind in kinds for p in store.pointers(kind)}
+        self.pointers = {(p.recipe.kind, p.recipe.key): p for kind in store.key_kinds() for p in store.pointers(kind)}
         self.pointers_of: dict[ObjectId, list[KeyId]] = defaultdict(list)
         for key_id, pointer in self.pointers.items():
             self.pointers_of[key_id[0], pointer.digest].append(key_id)

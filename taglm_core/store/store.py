@@ -199,6 +199,10 @@ class Store:
         found = (_pointer_from(read_json(path)) for path in (self.root / "keys" / kind).glob("*.json"))
         return sorted((pointer for pointer in found if pointer is not None), key=lambda pointer: pointer.time)
 
+    def key_kinds(self) -> list[str]:
+        """Return the kinds that have pointers, also those of other versions."""
+        return sorted(path.name for path in (self.root / "keys").glob("[!.]*"))
+
     def objects(self) -> list[ObjectId]:
         """Return all objects, unverified."""
         return sorted((path.parent.name, path.name) for path in (self.root / "objects").glob("*/[!.]*"))
