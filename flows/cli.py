@@ -256,12 +256,12 @@ def doctor(
     from flows.cli_doctor import check, resolved
 
     loaded = load_experiment(experiment, overrides or ())
-    checks = check(loaded)
+    context = resolved(loaded)
+    checks = check(loaded, context.graph)
     console.print(table(checks))
     bad = any(one.bad for one in checks)
     if experiment is not None:
         with contextlib.suppress(TagLMError):  # the table above has the error
-            context = resolved(loaded)
             corpora = report_corpora(context, refs_of(context.plan()))
             show_corpora(console, corpora)
             bad = bad or bool(corpora.stopping)

@@ -21,6 +21,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import InputError, TagLMError
 from taglm_core.pipeline.bases import from_random_weights
 from taglm_core.pipeline.context import PipelineContext
+from taglm_core.pipeline.steps import Graph
 from taglm_core.store.resources import available_memory, cores, free_disk, nearest
 
 DISTRIBUTION = "taglm"
@@ -30,8 +31,8 @@ VITAL = {"fastapi": "newer versions: no flow runs", "sqlalchemy": "2.1: schedule
 LEAST_DISK, LEAST_MEMORY = 2 * 10**9, 2 * 10**9  # bytes
 
 
-def check(experiment: Experiment) -> list[Check]:
-    """Check everything on this machine that an experiment depends on."""
+def check(experiment: Experiment, graph: Graph) -> list[Check]:
+    """Check everything on this machine that an experiment, with its graph, depends on."""
     return [
         _python(),
         *_vital_pins(),
@@ -42,7 +43,7 @@ def check(experiment: Experiment) -> list[Check]:
         _memory(),
         _disk(experiment),
         _writable(experiment),
-        *_inputs(experiment),
+        *_inputs(graph),
         *check_services(experiment),
     ]
 
@@ -146,8 +147,7 @@ def _writable(experiment: Experiment) -> Check:
         return Check("store", f"{folder}: {error.strerror}", True, "set run.store to another path")
 
 
-def _inputs(experiment: Experiment) -> Iterator[Check]:
-    graph = resolved(experiment).graph
+def _inputs(graph: Graph) -> Iterator[Check]:
     readers = {pattern: (step, role) for step in graph.values() for role, pattern in step.files.items()}
     if not readers:
         yield Check("input files", "none: the corpora are generated")

@@ -74,7 +74,7 @@ def sync_missed(console: Console, experiment: Experiment, decisions: Mapping[str
     if has_pending(experiment.run):
         sync(experiment.run)
         left = has_pending(experiment.run)
-        console.print(f"what MLflow has missed of earlier runs {'waits: it is still away' if left else 'was sent'}")
+        console.print(f"results that MLflow has not received {'wait: it does not answer' if left else 'were sent'}")
 
 
 class _WithoutOverview(logging.Filter):

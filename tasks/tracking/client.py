@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -165,6 +165,16 @@ class Client:
             raise
         self._folders[run_id] = run.info.artifact_uri
         return run if run.info.lifecycle_stage == "active" else None
+
+    @contextlib.contextmanager
+    def or_forget(self, run_id: str, forget: Callable[[], None]) -> Iterator[None]:
+        """Forget a run that somebody has deleted if the block fails because of it: the next attempt makes another."""
+        try:
+            yield
+        except MlflowException:
+            if self.active_run(run_id) is None:
+                forget()
+            raise
 
     def create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
         """Return the id of a new run, which is RUNNING."""

@@ -6,8 +6,7 @@ An experiment has one run for each of its reports, however often the pipeline ru
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-
-from mlflow.exceptions import MlflowException
+from functools import partial
 
 from taglm_core.analysis.corpora import report_corpora
 from taglm_core.config.experiment import Experiment
@@ -81,13 +80,9 @@ def pipeline_run(reporter: Reporter, end: PendingEnd) -> Receipt:
         curve=_curve(client, end), findings=findings,
         prefect_run=end.prefect_run,
     )  # fmt: skip
-    try:
+    with client.or_forget(str(known.run_id), partial(ledger.forget, known)):
         client.send(str(known.run_id), page)
         client.mlflow().set_terminated(str(known.run_id), FINISHED)
-    except MlflowException:
-        if client.active_run(str(known.run_id)) is None:
-            ledger.forget(known)  # somebody has deleted it
-        raise
     known = replace(known, digest=end.report.digest)
     ledger.record(known)
     return known

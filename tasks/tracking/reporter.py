@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from mlflow.exceptions import MlflowException
-
 from taglm_core.pipeline.kinds import Reporting
 from taglm_core.store.durable import locked
 from taglm_core.store.records import Ref
@@ -148,12 +146,8 @@ class Reporter:
             page = project_evaluation(self.store, state.spec, artifact, sorted(added))
             content = page if content is None else content | page
         assert content is not None
-        try:
+        with self.client.or_forget(str(run.run_id), partial(self.ledger.forget, run)):  # then each has a run of its own
             self.client.send(str(run.run_id), content)
-        except MlflowException:
-            if self.client.active_run(str(run.run_id)) is None:
-                self.ledger.forget(run)  # somebody has deleted it: the next attempt makes runs of their own
-            raise
         self.ledger.record(replace(run, evaluations=added))
         for state, artifact in found:
             self.close(state, artifact.ref.digest, run.run_id)

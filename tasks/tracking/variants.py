@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.store.durable import locked, read_json, write_json
@@ -69,7 +69,7 @@ class VariantRuns:
                 return
             seeds = {**state.seeds, key: status}
             worst = next((each for each in _WORST_FIRST if each in seeds.values()), FINISHED)
-            with self._forgetting(path, state.run_id):
+            with self._client.or_forget(state.run_id, partial(path.unlink, missing_ok=True)):
                 if worst != state.status:
                     self._set_status(state.run_id, worst)
                 write_json(path, asdict(replace(state, seeds=seeds, status=worst)))
@@ -79,7 +79,7 @@ class VariantRuns:
         with self._held(variant) as path:
             state = self._waiting(path, mlflow_experiment, variant, digest)
             run_id = str(state.run_id)
-            with self._forgetting(path, run_id):
+            with self._client.or_forget(run_id, partial(path.unlink, missing_ok=True)):
                 if state.status != FINISHED:  # a seed failed once, and was made by another run since
                     self._set_status(run_id, FINISHED)
                 self._client.send(run_id, page())
@@ -101,7 +101,7 @@ class VariantRuns:
             state = self._found(mlflow_experiment, variant, report)
         if state is not None and state.report in (None, report) and state.run_id is not None:
             if not state.complete:
-                with self._forgetting(path, state.run_id):
+                with self._client.or_forget(state.run_id, partial(path.unlink, missing_ok=True)):
                     self._client.send(state.run_id, RunContent(variant.params()))
                 state = replace(state, complete=True)
         else:
@@ -147,16 +147,6 @@ class VariantRuns:
             client.update_run(run_id, status=RUNNING)
         else:
             client.set_terminated(run_id, status)
-
-    @contextmanager
-    def _forgetting(self, path: Path, run_id: str) -> Iterator[None]:
-        """Forget a run that somebody has deleted: the next seed or report makes another one."""
-        try:
-            yield
-        except MlflowException:
-            if self._client.active_run(run_id) is None:
-                path.unlink(missing_ok=True)
-            raise
 
 
 def _load(path: Path) -> VariantState | None:

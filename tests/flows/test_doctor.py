@@ -18,14 +18,15 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.cli_check import Check, table
-from flows.cli_doctor import check
+from flows.cli_doctor import check, resolved
 from taglm_core.config.load import build_experiment
 from tasks.urls import ports_file
 
 
 def _found(**settings: object) -> dict[str, Check]:
     """Checks by subject; of several with one subject the last bad one, else the last."""
-    checks = check(build_experiment(dict(settings), "test"))
+    experiment = build_experiment(dict(settings), "test")
+    checks = check(experiment, resolved(experiment).graph)
     return {one.what: one for one in sorted(checks, key=lambda one: one.bad)}
 
 
@@ -94,7 +95,8 @@ def healthy_server(server: Server) -> str:
 
 def test_a_machine_that_works_has_nothing_bad() -> None:
     """This very environment, in which the tests run, is good; both vital pins are named."""
-    checks = check(build_experiment({}, "test"))
+    experiment = build_experiment({}, "test")
+    checks = check(experiment, resolved(experiment).graph)
     assert [one for one in checks if one.bad] == []
     assert {"pin fastapi<0.151", "pin sqlalchemy<2.1", "torch", "disk", "store", "telemetry"} <= {
         c.what for c in checks

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.cli_doctor import check
+from flows.cli_doctor import check, resolved
 from taglm_core.config.language_model import CharCnnInput, FullSoftmax, LanguageModelConfig, WordInput
 from taglm_core.errors import InputError, MismatchError
 from taglm_core.lm.lm_vocabulary import LmVocabulary
@@ -104,7 +104,9 @@ def test_a_model_that_goes_on_has_the_vectors_of_its_base(tmp_path: Path) -> Non
     weeks = Weeks(tmp_path, BESIDE)
     first = weeks.run("a", SHORT)
     (tmp_path / "vectors.txt").unlink()
-    assert [row.found for row in check(weeks.experiment("b", SHORT)) if "vectors.txt" in row.found] == []
+    experiment = weeks.experiment("b", SHORT)
+    rows = check(experiment, resolved(experiment).graph)
+    assert [row.found for row in rows if "vectors.txt" in row.found] == []
     second = weeks.run("b", SHORT)
     assert second.manifest.recipe.inputs["base"] == first.ref.digest
     base, now = (load_language_model(artifact.path, torch.device("cpu")) for artifact in (first, second))

@@ -457,10 +457,10 @@ def test_a_run_with_nothing_to_build_tells_what_was_missed(
         )
         assert ran.exit_code == 0, ran.output
         assert "everything was built already" in ran.output
-        said += [line.split(":")[0] for line in ran.output.splitlines() if "MLflow has missed" in line]
+        said += [line.split(":")[0] for line in ran.output.splitlines() if "MLflow has not received" in line]
         if len(said) == 1:
             away()
-    assert said == ["what MLflow has missed of earlier runs waits", "what MLflow has missed of earlier runs was sent"]
+    assert said == ["results that MLflow has not received wait", "results that MLflow has not received were sent"]
     assert len(done.client.search_model_versions("name = 'taglm-demo'")) == 1
 
 
@@ -496,7 +496,7 @@ def test_an_end_that_was_never_begun_is_told_by_a_run_with_nothing_to_build(done
             app, ["run", str(file), "--set", f"run.store={store}", "--set", f"run.tracking_uri={uri}"]
         )
         assert ran.exit_code == 0, ran.output
-        said.append("what MLflow has missed of earlier runs was sent" in ran.output)
+        said.append("results that MLflow has not received were sent" in ran.output)
     assert said == [True, False]
     (version,) = done.client.search_model_versions("name = 'taglm-demo'")
     assert version.tags["taglm.report"] == done.refs["report"].digest
