@@ -161,6 +161,8 @@ def test_a_use_is_recorded_once(chain: Chain) -> None:
     place, runs = ("corpus", chain.corpus.digest), []
     for given in ({"prefect_run": "p1"}, {"prefect_run": "p2", "pipeline_run": "m1"}, {"prefect_run": "p3"}):
         record_use(chain.store, "mine", "corpus/text", place, **given)
+    (use,) = uses_of(chain.store, *place)
+    assert (use.prefect_run, use.pipeline_run, use.mlflow_run) == ("p1", "m1", None)
     record_use(chain.store, "mine", "corpus/text", place, prefect_run="p4", mlflow_run="m4", anew=True)
     for use in uses_of(chain.store, *place):
         runs.append((use.prefect_run, use.pipeline_run, use.mlflow_run))

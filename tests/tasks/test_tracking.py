@@ -667,14 +667,15 @@ def test_the_last_point_of_a_curve_is_the_kept_model(bench: BuildContext) -> Non
     with bench.open(step) as run:
         path = bench.work(step) / JOURNAL
         values = [(1, 0.5), (2, 0.7), (3, 0.6)]
-        events = [Event("metrics", epoch, {"dev/f1": f1}, time=1000.0 + epoch) for epoch, f1 in values]
+        events = [Event("metrics", epoch, {"dev/f1": f1, "loss": 0.3}, time=1000.0 + epoch) for epoch, f1 in values]
         lines = [{"kind": e.kind, "step": e.step, "values": dict(e.values), "time": e.time} for e in events]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         run.forward(events, path.stat().st_size)
-        run.finish(bench.publish(step, metrics={"dev/f1": 0.7}))
+        run.finish(bench.publish(step, metrics={"dev/f1": 0.7, "loss": 0.3}))
     assert bench.client.get_run(run.run_id).data.metrics["dev/f1"] == 0.7
     assert bench.steps_of(run.run_id, "dev/f1") == [1, 2, 3, 4]
+    assert bench.steps_of(run.run_id, "loss") == [1, 2, 3], "its last point is the result already"
 
 
 def test_steps_that_nobody_compares_have_no_run(bench: BuildContext) -> None:

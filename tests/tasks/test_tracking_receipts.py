@@ -14,9 +14,10 @@ from mlflow.tracking import MlflowClient
 from taglm_core.evaluation.curves import CURVE
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.durable import write_json
+from taglm_core.training.journal import Event
 from tasks.housekeeping import has_pending
 from tasks.tracking.client import Client
-from tasks.tracking.content import Point, RunContent, UsedDataset
+from tasks.tracking.content import Point, RunContent, UsedDataset, curve_points
 from tasks.tracking.descriptions import NOTE
 from tasks.tracking.projection import project
 from tasks.tracking.receipts import Ledger
@@ -29,6 +30,13 @@ METRICS = {"heldout/perplexity": 40.0}
 @pytest.fixture
 def bench(tmp_path: Path, tracking_uri: str) -> BuildContext:
     return BuildContext(tmp_path, tracking_uri)
+
+
+def test_a_curve_has_each_step_once_after_those_that_are_known() -> None:
+    """A resumed process writes steps again, and MLflow has some of them."""
+    events = [Event("metrics", step, {"loss": 1.0 / step}, time=float(step)) for step in (1, 2, 3, 2, 3, 4)]
+    found = curve_points(events, {"loss": 1})
+    assert [(point.step, point.time) for point in found] == [(2, 2000), (3, 3000), (4, 4000)]
 
 
 def test_a_run_shows_all_of_its_object_and_the_same_each_time(bench: BuildContext) -> None:

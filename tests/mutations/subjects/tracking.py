@@ -3,7 +3,7 @@
 _CONTENT, _LIVE, _RECEIPTS = "tasks/tracking/content.py", "tasks/tracking/live.py", "tasks/tracking/receipts.py"
 _CHAMPION, _REGISTRY, _PAGES = "tasks/tracking/champion.py", "tasks/tracking/registry.py", "tasks/tracking/pages.py"
 _RUNS, _MODELS = "tests/tasks/test_tracking.py::", "tests/tasks/test_tracking_registry.py::"
-_KNOWN = "tests/tasks/test_tracking_receipts.py::"
+_KNOWN, _CHOICES = "tests/tasks/test_tracking_receipts.py::", "tests/tasks/test_choices.py::"
 
 MUTATIONS = [
     (
@@ -11,7 +11,7 @@ MUTATIONS = [
         _CONTENT,
         "if event.step > known.get(name, -1):",
         "if event.step >= 0:",
-        f"{_RUNS}test_a_crash_between_telling_and_remembering_makes_no_doubles",
+        f"{_KNOWN}test_a_curve_has_each_step_once_after_those_that_are_known",
     ),
     (
         "a result stands on the last point of its curve",
@@ -102,14 +102,14 @@ MUTATIONS = [
         _REGISTRY,
         "return max(taggers.items(), key=rank)",
         "return min(taggers.items(), key=rank)",
-        f"{_MODELS}test_of_two_with_one_dev_f1_the_one_that_learnt_more_is_registered",
+        f"{_CHOICES}test_the_tagger_with_the_best_dev_f1_is_registered",
     ),
     (
         "the best variant is chosen by its test scores",
         _PAGES,
         "key=lambda summary: summary.dev_f1 or 0.0",
         "key=lambda summary: summary.f1.mean",
-        f"{_MODELS}test_the_pipeline_run_has_the_scores_of_the_best_variant",
+        f"{_CHOICES}test_the_best_variant_is_best_on_dev_whatever_its_test_scores",
     ),
     (
         "a file of pending work keeps the password of the address",
