@@ -18,7 +18,7 @@ from record import write
 
 from taglm_core.config.tagger import TaggerConfig
 from taglm_core.lm.cache_parts import CacheKey
-from taglm_core.lm.extraction import OnlineStates
+from taglm_core.lm.online import OnlineStates
 from taglm_core.tagging.dataset import training_batches
 from taglm_core.tagging.tagger_training import TaggerTraining
 from taglm_core.tagging.trained import FrozenVectors, LmInput, TaggerSpec, build_network, encode, start_vectors

@@ -25,7 +25,7 @@ from sentences import labelled
 
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction, LanguageModelConfig
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.lm.extraction import Passage, read_passages
 from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, build_network

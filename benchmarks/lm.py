@@ -18,7 +18,7 @@ from record import interleaved, write
 from torch import nn
 
 from taglm_core.config.language_model import LanguageModelConfig
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.lm.lm_training import Intervals, LmTraining
 from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import WordTable, build_network

@@ -44,7 +44,7 @@ class Memory:
 def train(vocabulary_size: int, softmax: str, steps: int) -> dict[str, float]:
     """In a process of its own: megabytes by part."""
     from taglm_core.config.language_model import LanguageModelConfig
-    from taglm_core.corpus.vocabulary import BOUNDARY
+    from taglm_core.corpus.token_bytes import BOUNDARY
     from taglm_core.lm.lm_training import Intervals, LmTraining
     from taglm_core.lm.lm_vocabulary import LmVocabulary
     from taglm_core.lm.model import WordTable, build_network

@@ -36,8 +36,9 @@ from record import write
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.parquet import load_sentences
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.corpus.token_ids import EXTRA_WORDS_FILE, TokenIds
-from taglm_core.corpus.vocabulary import BOUNDARY, WORDS_FILE
+from taglm_core.corpus.vocabulary import WORDS_FILE
 from taglm_core.pipeline.build import clear_work
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.plan import plan

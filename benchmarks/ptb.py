@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from record import write
 
 from taglm_core.config.language_model import Direction, LanguageModelConfig
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.errors import Interrupted
 from taglm_core.lm.lm_training import Intervals, LmTraining
 from taglm_core.lm.lm_vocabulary import LmVocabulary

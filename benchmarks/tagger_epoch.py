@@ -29,8 +29,9 @@ from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.schemes import to_bioes
 from taglm_core.lm.cache import INDEX, EmbeddingCache, part_name, write_index
 from taglm_core.lm.cache_parts import Scratch, write_part
-from taglm_core.lm.extraction import Tokens, cache_key, embed_online, embed_shard
+from taglm_core.lm.extraction import Tokens, cache_key, embed_shard
 from taglm_core.lm.model import TrainedLm
+from taglm_core.lm.online import embed_online
 from taglm_core.lm.shards import Corpus, lay_out, shards
 from taglm_core.tagging.dataset import States
 from taglm_core.tagging.tagger_training import TaggerTraining

@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from flows import cli_views
 from flows.cli_corpora import show_corpora
+from flows.cli_export import export
 from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
 from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load, require_before
@@ -242,6 +243,7 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
         console.print(line, soft_wrap=True)
 
 
+app.command()(export)
 app.command()(gc)
 app.command()(promote)
 

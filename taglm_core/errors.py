@@ -14,6 +14,7 @@
     │   └── Interrupted        training stopped on request after writing a checkpoint
     ├── ChildFailed            a training process ended without a result
     ├── ServerFailed           a server that a run starts for itself does not start
+    ├── MissingLibrary         an optional library is not installed
     └── TrackingAway           MLflow does not answer, and its answer is required
 
 Each message says what was found, what was expected, and the remedy. Programming errors stay ValueError and TypeError.
@@ -105,6 +106,10 @@ class ChildFailed(TagLMError):
 
 class ServerFailed(TagLMError):
     """A server that a run starts for itself does not start."""
+
+
+class MissingLibrary(TagLMError):
+    """An optional library is not installed."""
 
 
 class TrackingAway(TagLMError):

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.tagger import TaggerConfig
-from taglm_core.lm.extraction import embed_online
 from taglm_core.lm.model import load_language_model, save_language_model
+from taglm_core.lm.online import embed_online
 from taglm_core.nn import crf_chains
 from taglm_core.nn.crf import crf_loss
 from taglm_core.nn.crf_paths import crf_decode, crf_n_best, crf_path_log_probs

@@ -5,29 +5,23 @@ Embeddings, word vectors and evaluations of the split are built as for any evalu
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from taglm_core.analysis.stored import make_step, stored, vector_file
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.experiment import Experiment
-from taglm_core.corpus.paths import resolve_files
-from taglm_core.errors import InputError, MissingObject, TagLMError
-from taglm_core.pipeline.build import clear_work
+from taglm_core.errors import MissingObject
 from taglm_core.pipeline.context import PipelineContext
-from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import KINDS, recipe_inputs
 from taglm_core.pipeline.roles import DEV_CORPUS, TAGGER, TRAIN_CORPUS, TRAIN_ONLY, VECTORS
 from taglm_core.pipeline.steps import Graph, Step
-from taglm_core.process.launch import SHARED, make
+from taglm_core.process.launch import SHARED
 from taglm_core.store.durable import read_json
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact, Store
-from taglm_core.training.journal import Event
 
 _DEV = "dev"
-logger = logging.getLogger("taglm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str
     seen = {
         sentence.tokens
         for each in measured
-        for sentence in read_corpus(_object(store, "corpus", each.manifest.recipe.inputs[TRAIN_CORPUS]).path)
+        for sentence in read_corpus(stored(store, "corpus", each.manifest.recipe.inputs[TRAIN_CORPUS]).path)
     }
     tokens, gold = found[0].tokens, found[0].gold
     fair = [number for number, sentence in enumerate(tokens) if tuple(sentence) not in seen]
@@ -90,9 +84,9 @@ def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str
 
 def _measured(store: Store, digest: str) -> Artifact:
     """Return the tagger to score on dev; for a tagger trained on train and dev, its forerunner trained on train."""
-    tagger = _object(store, "tagger", digest)
+    tagger = stored(store, "tagger", digest)
     alone = tagger.manifest.recipe.inputs.get(TRAIN_ONLY)
-    return tagger if alone is None else _object(store, "tagger", alone)
+    return tagger if alone is None else stored(store, "tagger", alone)
 
 
 def _evaluate(context: PipelineContext, tagger: Artifact, corpus: str) -> Artifact:
@@ -101,11 +95,11 @@ def _evaluate(context: PipelineContext, tagger: Artifact, corpus: str) -> Artifa
     found = _known_evaluation(store, tagger.ref.digest, corpus)
     if found is not None:
         return found
-    _object(store, "corpus", corpus)
+    stored(store, "corpus", corpus)
     inputs = {TAGGER: ("tagger", tagger.ref.digest), DEV_CORPUS: ("corpus", corpus)}
     name = f"{tagger.manifest.label.partition('/')[2].removeprefix('tagger/')}/{corpus[:10]}"
     inputs |= {role: (ref.kind, ref.digest) for role, ref in _inputs(context, tagger, corpus, name)}
-    return store.open(_make(context, Step(f"evaluation/{name}", "evaluation", {"split": _DEV}, objects=inputs)))
+    return store.open(make_step(context, Step(f"evaluation/{name}", "evaluation", {"split": _DEV}, objects=inputs)))
 
 
 def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None:
@@ -127,13 +121,13 @@ def _inputs(context: PipelineContext, tagger: Artifact, corpus: str, name: str) 
     inputs = recipe_inputs(tagger.manifest.recipe)
     models = {(one.lm, one.direction): one for one in inputs if one.lm and one.kind == "language-model"}
     for model in models.values():
-        yield model.role, _object(context.store, "language-model", model.digest).ref
+        yield model.role, stored(context.store, "language-model", model.digest).ref
     for one in inputs:
         if one.split == _DEV and one.kind == "embeddings":
             model = models[one.lm, one.direction]
             objects = {"language-model": ("language-model", model.digest), "corpus": ("corpus", corpus)}
             step = Step(f"embeddings/{one.lm}/{one.direction}/{name}", "embeddings", embedding, objects=objects)
-            yield one.role, _make(context, step)
+            yield one.role, make_step(context, step)
         elif one.split == _DEV and one.kind == "word-vectors":
             yield one.role, _vectors(context, tagger, one.digest, corpus, name)
 
@@ -152,66 +146,12 @@ def _vectors(context: PipelineContext, tagger: Artifact, vectors: str, corpus: s
         MissingObject: the file is gone or changed, and the store holds no vectors of it for this corpus.
     """
     store = context.store
-    read = _object(store, "word-vectors", vectors).manifest.recipe
-    wanted = read.inputs[VECTORS]
+    wanted = stored(store, "word-vectors", vectors).manifest.recipe.inputs[VECTORS]
     known = store.find(Recipe("word-vectors", KINDS["word-vectors"].version, {}, {"corpus": corpus, VECTORS: wanted}))
     if known is not None:  # built for another tagger
         return known
-    paths = dict.fromkeys([*_vector_files(tagger.manifest.made.get("experiment")), *_vector_files(context.experiment)])
-    for path in paths:
-        try:
-            same = store.raw_digest(resolve_files(path)) == wanted
-        except (InputError, OSError):
-            continue
-        if same:
-            objects = {"corpus": ("corpus", corpus)}
-            step = Step(f"word-vectors/{name}", "word-vectors", {}, files={VECTORS: path}, objects=objects)
-            return _make(context, step)
-    raise MissingObject(
-        f"the file of word vectors that the tagger was trained with is gone or has changed ({', '.join(paths)}); "
-        "restore it"
+    path = vector_file(context, tagger, wanted)
+    step = Step(
+        f"word-vectors/{name}", "word-vectors", {}, files={VECTORS: path}, objects={"corpus": ("corpus", corpus)}
     )
-
-
-def _vector_files(settings: Any) -> list[str]:
-    """Return the files of word vectors of an experiment, given as such or as JSON from a manifest."""
-    try:
-        graph = build_graph(settings if isinstance(settings, Experiment) else Experiment.model_validate(settings))
-    except (ValueError, TagLMError):  # another version of the program wrote it
-        return []
-    return [step.files[VECTORS] for step in graph.values() if step.kind == "word-vectors"]
-
-
-def _make(context: PipelineContext, step: Step) -> Ref:
-    """Return the object of a step whose inputs are all in the store; build it if it is missing."""
-    request = context.request(step, {})
-    found = context.store.find(request.recipe)
-    if found is not None:
-        return found
-    logger.info("%s: started, to compare two taggers on one dev split", step.name)
-    made = make(context.store, request, _log_messages(step.name))
-    clear_work(context.store, request.recipe)
-    return made
-
-
-def _log_messages(step: str) -> Callable[[list[Event], int], None]:
-    def log(events: list[Event], _: int) -> None:
-        for event in events:
-            if event.kind == "message":
-                logger.info("%s: %s", step, event.text)
-
-    return log
-
-
-def _object(store: Store, kind: str, digest: str) -> Artifact:
-    """Open an object by kind and digest.
-
-    Raises:
-        MissingObject: the object is not in the store.
-        DamagedObject: the object is damaged.
-    """
-    try:
-        manifest = store.manifest(kind, digest)
-    except MissingObject as error:
-        raise MissingObject(f"{kind} {digest[:12]} is no longer in {store.root}") from error
-    return store.open(Ref(kind, manifest.recipe.key, digest, manifest.counts))
+    return make_step(context, step)

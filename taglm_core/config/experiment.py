@@ -13,6 +13,7 @@ from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig,
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.explain import explain_all
 from taglm_core.config.language_model import LanguageModelConfig
+from taglm_core.config.raw_text import TextConfig
 from taglm_core.config.tagger import PRESETS, TaggerConfig, VariantConfig
 
 _SQLITE = "sqlite:///"
@@ -23,6 +24,16 @@ class SignificanceConfig(Settings):
 
     rounds: int = Field(10_000, ge=100, description="rounds of approximate randomisation and bootstrap")
     seed: int = Field(1, ge=0, description="seed of both")
+
+
+class RegistryConfig(Settings):
+    """Registered and exported taggers. No key contains any of these settings."""
+
+    vectors: Literal["table", "needed", "reference"] = Field(
+        "table", description="word vectors that a registered or exported tagger includes: table, all of the file (new "
+        "words have vectors); needed, those of words in the labelled corpora; reference, none (who loads the tagger "
+        "gives the file)"
+    )  # fmt: skip
 
 
 class RunConfig(Settings):
@@ -103,6 +114,8 @@ class Experiment(Settings):
     )
     seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="tagger seeds, the same for every variant")
     significance: SignificanceConfig = SignificanceConfig()
+    text: TextConfig = TextConfig()
+    registry: RegistryConfig = RegistryConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="before")

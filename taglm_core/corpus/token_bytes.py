@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taglm_core.corpus.vocabulary import BOUNDARY
+BOUNDARY = "< S >"
+"""The boundary mark, word 0 of every vocabulary. It holds spaces, which no token of a corpus can: a literal `<S>` in a
+text is an ordinary word, and nothing needs to be refused or escaped."""
 
 PADDING = 0
 BEGIN = 257

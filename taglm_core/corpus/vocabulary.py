@@ -20,11 +20,8 @@ import pyarrow.parquet as pq
 from taglm_core.corpus.database import DatabaseLimits, open_database
 from taglm_core.corpus.hashing import UINT64_SPAN
 from taglm_core.corpus.parquet import corpus_files
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.errors import InputError
-
-BOUNDARY = "< S >"
-"""Word of id 0, the boundary mark. It holds spaces, which no token of a corpus can: a literal `<S>` in a text is an
-ordinary word, and nothing needs to be refused or escaped."""
 
 WORDS_FILE = "words.parquet"
 WORDS_SCHEMA = pa.schema(

@@ -14,10 +14,8 @@ Axes: T positions of a window, B passages, N distinct words, n tokens, P state s
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +25,9 @@ from torch import Tensor
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.config.language_model import Direction
 from taglm_core.corpus.sentence import map_tokens
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.errors import ConfigError, InputError
-from taglm_core.lm.cache_parts import CacheKey, decode, encode
+from taglm_core.lm.cache_parts import CacheKey
 from taglm_core.lm.model import TrainedLm, WordTable
 from taglm_core.nn.lm_network import LanguageModel
 from taglm_core.training.devices import upload
@@ -101,6 +99,7 @@ def read_passages(
     *,
     batch: int,
     check_stop: Callable[[], None] = lambda: None,
+    encode_words: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> None:
     """Read passages, and pass the states of their tokens to `write`.
 
@@ -111,6 +110,7 @@ def read_passages(
         write: receives rows [n] (numbers of tokens, counted over all passages in order) and their states [n, W].
         batch: number of passages in a batch.
         check_stop: called before each window; raises to stop.
+        encode_words: word vectors [N, D] of distinct words, if some are kept; see `WordCache`.
     """
     words = [BOUNDARY, *dict.fromkeys(token for passage in passages for sentence in passage for token in sentence)]
     numbers = {word: number for number, word in enumerate(words)}
@@ -118,7 +118,7 @@ def read_passages(
     step = -1 if lm.direction is Direction.BACKWARD else 1
     order = sorted(range(len(passages)), key=lambda number: (-_positions(passages[number]), number))
     with torch.no_grad():
-        vectors = _encode(lm.network, lm.table(words))
+        vectors = encode_table(lm.network, lm.table(words)) if encode_words is None else encode_words(words)
         for start in range(0, len(order), batch):
             chosen = [_Strand.of(passages[number], int(firsts[number]), numbers, step)
                       for number in order[start : start + batch]]  # fmt: skip
@@ -147,7 +147,7 @@ class _Strand:
         return cls(np.array(words, np.int64), np.array(rows, np.int64))
 
 
-def _encode(network: LanguageModel, table: WordTable) -> Tensor:
+def encode_table(network: LanguageModel, table: WordTable) -> Tensor:
     """Return the word vectors [N, D] of all words of a table, encoded once each in blocks of a fixed size."""
     weight = next(network.parameters())
     vectors = weight.new_empty(len(table), network.size)
@@ -209,7 +209,8 @@ def check_states(states: NDArray[np.float32], key_precision: str, token: Callabl
 
 
 def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, batch: int,
-                check_stop: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+                check_stop: Callable[[], None] = lambda: None,
+                encode_words: Callable[[Sequence[str]], Tensor] | None = None) -> None:  # fmt: skip
     """Read the passages of a shard, with the spelling of the language model's text.
 
     Args:
@@ -219,6 +220,7 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
         write: receives rows [n] and their finite states [n, W].
         batch: number of passages in a batch.
         check_stop: called before each window; raises to stop.
+        encode_words: as in `read_passages`.
 
     Raises:
         InputError: the precision cannot hold a state.
@@ -229,57 +231,7 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
         write(rows, states)
 
     passages = [tuple(map_tokens(sentence, key.token_map) for sentence in passage) for passage in shard.passages]
-    read_passages(lm, passages, key.layers, checked, batch=batch, check_stop=check_stop)
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineStates:
-    """Embeddings of a few sentences, in memory, rounded as in a cache.
-
-    Attributes:
-        key: their format.
-        states: states [n, W] of each sentence.
-    """
-
-    key: CacheKey
-    states: Sequence[NDArray[Any]]
-
-    @property
-    def size(self) -> int:
-        """W, numbers a token."""
-        return self.key.width
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float16 or float32."""
-        return self.key.dtype
-
-    def gather(self, numbers: Sequence[int] | NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
-        for target, number in zip(out, numbers, strict=True):
-            length = len(self.states[number])
-            target[:length], target[length:] = self.states[number], 0
-
-
-def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingConfig,
-                 documents: Sequence[int] | None = None) -> OnlineStates:  # fmt: skip
-    """Embed given sentences with the code that fills the cache, in the precision that a cache would keep.
-
-    Args:
-        lm: the language model.
-        sentences: tokens of the labelled data.
-        config: settings of the embeddings.
-        documents: document of each sentence, those of one document in a row; None: each sentence is a document. Used
-            by `context: document` alone.
-    """
-    key = cache_key(lm, config, language_model="", corpus="", version=0)
-    groups = range(len(sentences)) if documents is None else documents
-    shard = Shard(0, tuple(passages_of(zip(sentences, groups, strict=True), config.context)))
-    states = np.empty((shard.rows, key.width), np.float32)
-    embed_shard(lm, shard, key, lambda rows, found: states.__setitem__(rows, found), batch=config.batch_sentences)
-    borders = np.cumsum([0, *map(len, sentences)]).tolist()
-    values = decode(encode(states, key), key)
-    return OnlineStates(key, [values[first:last] for first, last in itertools.pairwise(borders)])
+    read_passages(lm, passages, key.layers, checked, batch=batch, check_stop=check_stop, encode_words=encode_words)
 
 
 def passages_of(sentences: Iterable[tuple[Tokens, int]], context: Context) -> Iterator[Passage]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taglm_core.corpus.shapes import SHAPES, shape_class
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 
 UNKNOWN_SINGLE = "<unk>"
 
@@ -71,5 +71,5 @@ class LmVocabulary:
     @classmethod
     def load(cls, path: Path, *, shapes: bool) -> LmVocabulary:
         """Read what `save` wrote."""
-        entries = pq.read_table(path)["entry"].to_pylist()
+        entries = pq.ParquetFile(path).read()["entry"].to_pylist()  # read_table would import pandas
         return cls(tuple(entries[1 + (len(SHAPES) if shapes else 1) :]), shapes)

@@ -33,10 +33,11 @@ from taglm_core.lm.pretrained import PretrainedVectors
 from taglm_core.nn.characters import CharCnn
 from taglm_core.nn.lm_network import LanguageModel, LmState, WithVectors, WordEncoder
 from taglm_core.nn.softmax import AdaptiveSoftmax, FullSoftmax, NoSoftmax, SampledSoftmax, Softmax
+from taglm_core.nn.uninitialised import Uninitialised
 from taglm_core.store.durable import write_json
 
 WEIGHTS = "weights.safetensors"
-_SOFTMAX = "softmax."  # prefix of the names of its parameters
+SOFTMAX = "softmax."  # prefix of the names of its parameters
 
 
 class WordTable:
@@ -215,10 +216,10 @@ def load_language_model(folder: Path, device: torch.device, *, predicts: bool = 
     direction = Direction(json.loads((folder / "config.json").read_bytes())["direction"])
     vocabulary = LmVocabulary.load(folder / "vocabulary.parquet", shapes=config.unknown is Unknown.SHAPE)
     vectors = None if config.vectors is None else PretrainedVectors.load(folder)
-    with torch.device("meta"):  # skips an initialisation that would be overwritten
+    with torch.device("meta"), Uninitialised():
         network = build_network(config, len(vocabulary), vectors=vectors, predicts=predicts)
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
-        names = [name for name in weights.keys() if predicts or not name.startswith(_SOFTMAX)]  # noqa: SIM118
+        names = [name for name in weights.keys() if predicts or not name.startswith(SOFTMAX)]  # noqa: SIM118
         network.load_state_dict({name: weights.get_tensor(name) for name in names}, assign=True)
     state = load_file(folder / "break_state.safetensors")
     return TrainedLm(
@@ -242,5 +243,5 @@ def reading_bytes(folder: Path) -> int:
     vectors = folder / VECTORS_FILE
     more = 2 * vectors.stat().st_size if vectors.exists() else 0  # and their words as Python strings
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
-        slices = [weights.get_slice(name) for name in weights.keys() if not name.startswith(_SOFTMAX)]  # noqa: SIM118
+        slices = [weights.get_slice(name) for name in weights.keys() if not name.startswith(SOFTMAX)]  # noqa: SIM118
         return more + sum(4 * int(np.prod(part.get_shape())) for part in slices)

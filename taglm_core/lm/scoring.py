@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from taglm_core.config.language_model import Direction
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.lm.model import TrainedLm, WordTable
 from taglm_core.lm.reading import Padded, Sentences, distinct_words, pad
 from taglm_core.nn.lm_network import LmState

@@ -196,6 +196,10 @@ class Crf(nn.Module):
         """Return the n best paths [B, n, T] and their scores [B, n], -inf for missing ones; see `crf_n_best`."""
         return crf_n_best(emissions, mask, *self.scores(), n=n)
 
+    def log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """Return log Z of each sentence [B]; see `crf_log_partition`."""
+        return crf_log_partition(emissions, mask, *self.scores())
+
     def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Return P(tag) [B, T, K]; see `crf_marginals`."""
         return crf_marginals(emissions, mask, *self.scores())

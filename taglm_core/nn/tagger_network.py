@@ -41,6 +41,7 @@ class Batch:
         mask: True on tokens [B, T], bool.
         tags: gold tags [B, T], int64, or None.
         lm: LM embeddings [B, T, L], float32, or None.
+        encoded_chars: output of the character encoder for `distinct_chars` [N, D], where it is known already, or None.
 
     Raises:
         ValueError: shapes do not fit each other, or the lengths are not those of the mask.
@@ -53,6 +54,7 @@ class Batch:
     mask: Tensor
     tags: Tensor | None = None
     lm: Tensor | None = None
+    encoded_chars: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = list(self.words.shape)
@@ -221,7 +223,8 @@ class Tagger(nn.Module):
         """Return characters and words [B, T, D]; D = 0 for a tagger that reads neither."""
         parts = []
         if self.characters is not None:
-            encoded = self.characters(batch.distinct_chars)  # [N, D]
+            known = batch.encoded_chars
+            encoded = self.characters(batch.distinct_chars) if known is None else known  # [N, D]
             parts.append(functional.embedding(batch.char_index, encoded))
         if self.words is not None:
             words = self._embed_words(self.words, batch.words)

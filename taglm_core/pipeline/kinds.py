@@ -142,6 +142,12 @@ def _word_vectors() -> Builder:
     return build_word_vectors
 
 
+def _vector_table() -> Builder:
+    from taglm_core.stages.embed import build_vector_table
+
+    return build_vector_table
+
+
 def _tagger() -> Builder:
     from taglm_core.stages.tag import build_tagger
 
@@ -221,6 +227,7 @@ KINDS: dict[str, Kind] = {
             (_CORPUS, _VECTORS),
             kept_with_users=True,
         ),
+        Kind("vector-table", Stage.EMBED, 1, _vector_table, "store-vector-table", (_VECTORS,)),  # made for exports
         Kind(
             "tagger",
             Stage.TAG,

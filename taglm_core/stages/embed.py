@@ -11,6 +11,7 @@ from pathlib import Path
 from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.corpus.parquet import load_sentences, read_corpus
 from taglm_core.corpus.sentence import map_tokens
+from taglm_core.corpus.vector_table import write_vector_table
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors, write_vectors
 from taglm_core.errors import OutOfResources
 from taglm_core.lm.cache import INDEX, write_index
@@ -145,3 +146,9 @@ def build_word_vectors(context: BuildContext) -> BuildResult:
     }
     _say_coverage(path.name, vectors, len(counts), metrics["missing_rate"], context.journal)
     return BuildResult({"rows": len(vectors.words), "size": vectors.dim}, metrics, not_payload=(COVERAGE,))
+
+
+def build_vector_table(context: BuildContext) -> BuildResult:
+    """Write all vectors of a file as a table for exports."""
+    (path,) = context.files[VECTORS]
+    return BuildResult({"rows": write_vector_table(path, context.out)})

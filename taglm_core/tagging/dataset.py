@@ -155,6 +155,12 @@ class Dataset:
             lm=self._gather(chosen, B, T),
         )
 
+    def distinct_tokens(self, chosen: Sequence[int]) -> list[str]:
+        """Return the distinct tokens of some sentences, in the order of `Batch.distinct_chars`."""
+        flat = [(index, token) for number in chosen
+                for index, token in zip(self.token_ids[number].tolist(), self.tokens[number], strict=True)]  # fmt: skip
+        return [token for _, token in sorted(dict(flat).items())]
+
     def _gather(self, chosen: Sequence[int], B: int, T: int) -> torch.Tensor | None:
         """Return the LM embeddings [B, T, L] of a batch, all language models side by side; zero at padding."""
         if not self.states:

@@ -1,13 +1,15 @@
-"""Frozen word vectors of new text, looked up in the vector file as new words come."""
+"""Frozen word vectors of new text, looked up as new words come: in a table of an export, or in the vector file."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from taglm_core.corpus.vector_table import VectorTable
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import MismatchError
 from taglm_core.tagging.trained import FrozenVectors
@@ -24,6 +26,44 @@ def samples(vectors: Sequence[WordVectors]) -> dict[str, list[float]]:
     first = vectors[0]
     rows = np.unique(np.linspace(0, len(first.words) - 1, SAMPLES).astype(int))
     return {first.words[row]: [float(value) for value in first.matrix[row]] for row in rows}
+
+
+class VectorSource(Protocol):
+    """What has vectors of new words."""
+
+    def frozen(self, sentences: Sequence[Sequence[str]]) -> FrozenVectors:
+        """Return the frozen vectors of these sentences."""
+
+
+class TableVectors:
+    """The vectors that training did not have, from a table.
+
+    Args:
+        table: the table.
+        words: trainable words of the tagger, which have vectors already.
+        size: D of the tagger.
+        expected: `samples` of the tagger; words that the table lacks are not compared.
+
+    Raises:
+        MismatchError: the tagger was trained with another file.
+    """
+
+    def __init__(
+        self, table: VectorTable, words: TaggerWords, size: int, expected: Mapping[str, Sequence[float]]
+    ) -> None:
+        found = table.find(expected)
+        if table.dim != size or any(
+            not np.array_equal(vector, np.array(expected[word], np.float32)) for word, vector in found.items()
+        ):
+            raise MismatchError("the table of word vectors is not that of the tagger; export the tagger again")
+        self._table, self._words, self._size = table, words, size
+
+    def frozen(self, sentences: Sequence[Sequence[str]]) -> FrozenVectors:
+        """Return the frozen vectors of these sentences."""
+        tokens = dict.fromkeys(token for sentence in sentences for token in sentence)
+        found = self._table.find(token for token in tokens if normalise(token) not in self._words.ids)
+        matrix = np.stack(list(found.values())) if found else np.zeros((0, self._size), np.float32)
+        return FrozenVectors.of(self._words, [WordVectors(tuple(found), matrix, {})])
 
 
 class OnlineVectors:

@@ -3,24 +3,69 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from taglm_core.errors import MismatchError
-from taglm_core.lm.extraction import Tokens, embed_online
+from taglm_core.evaluation.spans import conlleval_spans
+from taglm_core.lm.extraction import Tokens
 from taglm_core.lm.model import TrainedLm, load_language_model
-from taglm_core.nn.tagger_network import Tagger
-from taglm_core.tagging.online_vectors import OnlineVectors
-from taglm_core.tagging.tagger_training import decode_all
+from taglm_core.lm.online import WordCache, embed_online
+from taglm_core.nn.tagger_network import Batch, Tagger
+from taglm_core.tagging.dataset import Dataset
+from taglm_core.tagging.online_vectors import OnlineVectors, VectorSource
 from taglm_core.tagging.trained import FrozenVectors, TaggerSpec, encode, load_network, load_spec
 
 logger = logging.getLogger("taglm")
+BATCH_SENTENCES, BATCH_TOKENS = 64, 8_192  # of a batch; tokens with padding
+CACHED_WORDS = 100_000  # words whose character vectors are kept; beyond that they are computed again
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedSpan:
+    """An entity of a sentence.
+
+    Attributes:
+        label: type of the entity.
+        start: its first token.
+        end: the token after its last one.
+        confidence: posterior probability of the span's tags; 1 if confidences were not asked for.
+    """
+
+    label: str
+    start: int
+    end: int
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedSentence:
+    """What a tagger says about a sentence of n tokens.
+
+    Attributes:
+        tags: the best path in BIOES, a tag per token.
+        spans: the entities of it.
+        marginals: probability of each tag at each token [n, K], if asked for.
+        paths: the n best paths with their probabilities, best first, if asked for.
+        known: for each token, whether the tagger has a vector of it, trained or from the file of word vectors.
+    """
+
+    tags: tuple[str, ...] = ()
+    spans: tuple[PredictedSpan, ...] = ()
+    marginals: NDArray[np.float64] | None = None
+    paths: tuple[tuple[tuple[str, ...], float], ...] = ()
+    known: tuple[bool, ...] = ()
 
 
 class Predictor:
-    """A tagger with its language models.
+    """A tagger with its language models. Threads may share it; their calls are computed one after the other.
 
     Args:
         network: the network, in evaluation mode.
@@ -34,14 +79,17 @@ class Predictor:
         network: Tagger,
         spec: TaggerSpec,
         language_models: Sequence[TrainedLm],
-        vectors: OnlineVectors | None = None,
+        vectors: VectorSource | None = None,
     ) -> None:
         found = [(str(lm.direction), lm.size) for lm in language_models]
         wanted = [(source.direction, source.size) for source in spec.lm]
         if found != wanted:
             raise MismatchError(f"the tagger reads language models {wanted} (direction, width), but was given {found}")
-        self._network, self._spec, self._language_models = network, spec, language_models
-        self._vectors = vectors
+        self.spec = spec
+        self._network, self._vectors = network, vectors
+        self._models = [(lm, WordCache(lm, CACHED_WORDS)) for lm in language_models]
+        self._characters: dict[str, Tensor] = {}  # encoded, by word
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -49,7 +97,7 @@ class Predictor:
         tagger: Path,
         language_models: Sequence[Path],
         device: torch.device | None = None,
-        vectors: Path | None = None,
+        vectors: Path | VectorSource | None = None,
     ) -> Predictor:
         """Open a tagger and its language models, in the order in which the tagger joins them.
 
@@ -57,8 +105,9 @@ class Predictor:
             tagger: folder of the tagger.
             language_models: folders of the language models.
             device: device for computing; the CPU if not given.
-            vectors: the file of word vectors that the tagger was trained with. Without it, words that training did not
-                have are read through characters and LM embeddings alone, and scores will be lower than measured.
+            vectors: the file of word vectors that the tagger was trained with, or an open table of it. Without it,
+                words that training did not have are read through characters and LM embeddings alone, and scores will
+                be lower than measured.
 
         Raises:
             MismatchError: the tagger was trained with other language models or another vector file.
@@ -66,7 +115,8 @@ class Predictor:
         where = device or torch.device("cpu")
         spec, facts = load_spec(tagger)
         known = facts.get("vector_samples", {})
-        online = None if vectors is None else OnlineVectors(vectors, spec.words, spec.word_size, known)
+        if isinstance(vectors, Path):
+            vectors = OnlineVectors(vectors, spec.words, spec.word_size, known)
         if known and vectors is None:
             logger.warning(
                 "%s: words outside of its %d training words have no vectors here; give the file of word vectors that "
@@ -74,7 +124,7 @@ class Predictor:
             )  # fmt: skip
         network = load_network(tagger, spec, FrozenVectors.none(spec.word_size), where)
         models = [load_language_model(folder, where, predicts=False) for folder in language_models]
-        return cls(network, spec, models, online)
+        return cls(network, spec, models, vectors)
 
     def tag(self, sentences: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> list[list[str]]:
         """Tag tokenised sentences in BIOES: one tag for each token, none for an empty sentence.
@@ -84,17 +134,107 @@ class Predictor:
             documents: document of each sentence, those of one document in a row; None: each sentence is a document.
                 Used by taggers made with `embedding.context: document` alone.
         """
+        return [list(each.tags) for each in self.predict(sentences, documents, confidences=False)]
+
+    @torch.no_grad()
+    def predict(
+        self,
+        sentences: Sequence[Sequence[str]],
+        documents: Sequence[int] | None = None,
+        *,
+        confidences: bool = True,
+        marginals: bool = False,
+        n_best: int = 0,
+    ) -> list[PredictedSentence]:
+        """Tag tokenised sentences, with the confidence of each entity.
+
+        Args:
+            sentences: tokens of each sentence.
+            documents: as in `tag`.
+            confidences: whether to compute the confidences of spans.
+            marginals: whether to return the probability of each tag at each token.
+            n_best: number of best paths to return with their probabilities.
+        """
         filled = [number for number, tokens in enumerate(sentences) if tokens]
+        result = [PredictedSentence()] * len(sentences)
+        if not filled:
+            return result
         tokens: list[Tokens] = [tuple(sentences[number]) for number in filled]
-        if not tokens:
-            return [[] for _ in sentences]
         groups = [documents[number] for number in filled] if documents is not None else None
-        states = [embed_online(lm, tokens, self._spec.embedding, groups) for lm in self._language_models]
-        frozen = FrozenVectors.none(self._spec.word_size) if self._vectors is None else self._vectors.frozen(tokens)
-        self._network.set_frozen_vectors(torch.from_numpy(frozen.matrix) if len(frozen.matrix) else None)
-        data = encode(self._spec, frozen, tokens, states)
-        tagged = decode_all(self._network, data, self._spec.tags)
-        result: list[list[str]] = [[] for _ in sentences]
-        for number, tags in zip(filled, tagged, strict=True):
-            result[number] = tags
+        with self._lock:
+            states = [embed_online(lm, tokens, self.spec.embedding, groups, words) for lm, words in self._models]
+            frozen = FrozenVectors.none(self.spec.word_size) if self._vectors is None else self._vectors.frozen(tokens)
+            self._network.set_frozen_vectors(torch.from_numpy(frozen.matrix) if len(frozen.matrix) else None)
+            data = encode(self.spec, frozen, tokens, states)
+            for rows in batches_of(data.lengths):
+                batch = self._batch(data, rows)
+                emissions = self._network.emissions(batch)
+                wanted = (confidences, marginals, n_best)
+                for row, found in zip(rows, self._read(batch, emissions, *wanted), strict=True):
+                    known = tuple(bool(data.words[token]) for token in data.token_ids[row])
+                    result[filled[row]] = replace(found, known=known)
         return result
+
+    def _batch(self, data: Dataset, rows: Sequence[int]) -> Batch:
+        """Return a batch with the characters of its words encoded, those of words met before from memory."""
+        batch = data.batch(rows)
+        encoder = self._network.characters
+        if encoder is None:
+            return batch.to(self._device)
+        words = data.distinct_tokens(rows)
+        new = [place for place, word in enumerate(words) if word not in self._characters]
+        if len(self._characters) + len(new) > CACHED_WORDS:
+            self._characters.clear()
+            new = list(range(len(words)))
+        if new:
+            encoded = encoder(batch.distinct_chars[torch.tensor(new)].to(self._device))
+            self._characters |= {words[place]: vector for place, vector in zip(new, encoded.unbind(), strict=True)}
+        return replace(batch, encoded_chars=torch.stack([self._characters[word] for word in words])).to(self._device)
+
+    def _read(
+        self, batch: Batch, emissions: Tensor, confidences: bool, marginals: bool, n_best: int
+    ) -> Iterator[PredictedSentence]:
+        names, crf = self.spec.tags, self._network.crf
+        paths, _ = crf.decode(emissions, batch.mask)
+        lengths = batch.lengths.tolist()
+        tags = [tuple(names[code] for code in row[:n]) for row, n in zip(paths.tolist(), lengths, strict=True)]
+        spans = [conlleval_spans(row) for row in tags]
+        sums = None
+        if confidences and any(spans):
+            sums = [found.double().cpu().numpy() for found in crf.path_log_probs(emissions, paths, batch.mask)]
+        shares = crf.marginals(emissions.double(), batch.mask).cpu().numpy() if marginals else None
+        best = crf.n_best(emissions.double(), batch.mask, n_best) if n_best else None
+        total = crf.log_partition(emissions.double(), batch.mask) if n_best else None
+        for row, n in enumerate(lengths):
+            found = []
+            for span in spans[row]:
+                sure = 1.0
+                if sums is not None:
+                    alone, after = sums
+                    sure = float(np.exp(alone[row, span.start] + after[row, span.start + 1 : span.end].sum()))
+                found.append(PredictedSpan(span.type, span.start, span.end, sure))
+            others: list[tuple[tuple[str, ...], float]] = []
+            if best is not None and total is not None:
+                chances = torch.exp(best[1][row] - total[row]).tolist()
+                pairs = zip(best[0][row, :, :n].tolist(), chances, strict=True)
+                others = [(tuple(names[code] for code in codes), chance) for codes, chance in pairs if chance > 0]
+            yield PredictedSentence(tags[row], tuple(found), None if shares is None else shares[row, :n], tuple(others))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._network.parameters()).device
+
+
+def batches_of(lengths: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Yield all sentences once, shortest first, in batches of at most 64 sentences and 8,192 tokens with padding.
+
+    A longer sentence has a batch of its own.
+    """
+    chosen: list[int] = []
+    for number in np.argsort(lengths, kind="stable").tolist():
+        if chosen and (len(chosen) == BATCH_SENTENCES or int(lengths[number]) * (len(chosen) + 1) > BATCH_TOKENS):
+            yield chosen
+            chosen = []
+        chosen.append(number)
+    if chosen:
+        yield chosen

@@ -28,6 +28,7 @@ from taglm_core.nn.characters import CharCnn, CharRnn
 from taglm_core.nn.crf import Crf
 from taglm_core.nn.lm_embedding_mixer import LmEmbeddingMixer, LmSource
 from taglm_core.nn.tagger_network import Dropout, Tagger, random_word_vectors
+from taglm_core.nn.uninitialised import Uninitialised
 from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import Dataset, States
 from taglm_core.tagging.words import FIRST_WORD_ID, UNKNOWN_ID, TaggerWords, normalise
@@ -236,6 +237,7 @@ def load_spec(folder: Path) -> tuple[TaggerSpec, dict[str, Any]]:
 
 def load_network(folder: Path, spec: TaggerSpec, frozen: FrozenVectors, device: torch.device) -> Tagger:
     """Load a tagger's network, in evaluation mode."""
-    network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), frozen)
+    with Uninitialised():
+        network = build_network(spec, torch.zeros(len(spec.words), spec.word_size), frozen)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return network.to(device).eval()

@@ -1,46 +1,54 @@
 """A registered tagger, as MLflow loads it: this file is run, nothing is unpickled.
 
-`mlflow.pyfunc.load_model("models:/taglm-<data set>@champion").predict([["Anna", "lives", "in", "Rome", "."]])`
+`mlflow.pyfunc.load_model("models:/taglm-<data set>@champion").predict(["Anna Smith lives in Rome."])`
 
-`load_model(..., model_config={"vectors": "glove.txt"})` gives words that training did not have their vectors.
+`load_model(..., model_config={"vectors": "glove.txt"})` is for models that do not include their word vectors.
 """
 
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class TaggerModel(PythonModel):
-    """Sentences in tokens to BIOES tags."""
+    """Texts to entities, and tokenised sentences to BIOES tags."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Open the tagger and its language models, in the order in which the tagger reads them."""
+        """Open the export."""
         # Imported when the model is loaded: the package comes with it, as one archive.
         sys.path.insert(0, context.artifacts["code"])
-        from taglm_core.tagging.prediction import Predictor
-        from taglm_core.tagging.trained import load_spec
+        from taglm import Tagger
 
         # torch says once that projected LSTMs leave oneDNN on CPU: known, and no fault of who loads a model
         warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-        files = context.artifacts
-        tagger = Path(files["tagger"])
-        spec, _ = load_spec(tagger)
-        models = [Path(files[f"language-model-{source.name}-{source.direction}"]) for source in spec.lm]
-        vectors = (context.model_config or {}).get("vectors")
-        self._predictor = Predictor.load(tagger, models, vectors=Path(vectors) if vectors else None)
+        self._tagger = Tagger.load(
+            context.artifacts["export"], vectors=(context.model_config or {}).get("vectors") or None
+        )
 
-    def predict(
+    def predict(  # type: ignore[no-untyped-def]
         self,
         context: PythonModelContext,  # noqa: ARG002  both names are MLflow's
-        model_input: list[list[str]],
-        params: dict[str, Any] | None = None,  # noqa: ARG002
-    ) -> list[list[str]]:
-        """As many tags as tokens, for each sentence."""
-        return self._predictor.tag(model_input)
+        model_input,
+        params: dict[str, Any] | None = None,
+    ):
+        """Return the entities of each text, or the tags of each tokenised sentence.
+
+        Args:
+            context: MLflow's.
+            model_input: list of texts, or of lists of tokens; also as a data frame of one column, as MLflow's server
+                gives it.
+            params: `threshold`, the least confidence of an entity.
+        """
+        rows = model_input.iloc[:, 0].tolist() if hasattr(model_input, "iloc") else list(model_input)
+        rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
+        threshold = float((params or {}).get("threshold", 0.0))
+        if any(isinstance(row, str) for row in rows):
+            return [[entity.to_dict() for entity in found] for found in self._tagger.tag(rows, threshold=threshold)]
+        return self._tagger.tag_sentences(rows)
 
 
 mlflow.models.set_model(TaggerModel())

@@ -42,8 +42,7 @@ def publish(reporter: Reporter, end: PendingEnd) -> Receipt:
         if known is None or known.digest != end.report.digest or known.registration is None:
             again = known is not None or end.begun
             known = pipeline_run(reporter, end)
-            opened = {step: store.open(ref) for step, ref in end.refs.items()
-                      if ref.kind in ("tagger", "language-model")}  # fmt: skip
+            opened = {step: store.open(ref) for step, ref in end.refs.items() if ref.kind == "tagger"}
             registration = register_best(
                 reporter, end.experiment, opened, report=store.open(end.report), ended=end.time, again=again
             )

@@ -3,48 +3,77 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
+import shutil
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
 
+import taglm
 import taglm_core
+from taglm_core.analysis.exporting import export_tagger
+from taglm_core.config.experiment import Experiment
 from taglm_core.errors import MissingObject
-from taglm_core.pipeline.kinds import recipe_inputs
+from taglm_core.pipeline.context import PipelineContext
+from taglm_core.pipeline.steps import Graph
 from taglm_core.store.store import Artifact
+from taglm_core.tagging.exported import VectorsIncluded
 
 # What loading and predicting imports; versions are those the tagger was registered with.
-REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic")
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic", "sentencex", "nltk")
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
+EXAMPLE = ["Anna Smith lives in Rome."]
+logger = logging.getLogger("taglm")
 
 
-def save_model(folder: Path, tagger: Artifact, language_models: Mapping[str, Artifact]) -> None:
-    """Write a tagger and the language models that it reads (by step name) into a new folder, as an MLflow model.
+def save_model(folder: Path, tagger: Artifact, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    """Write the export of a tagger into a new folder, as an MLflow model.
+
+    Args:
+        folder: the new folder.
+        tagger: the tagger.
+        experiment: experiment that gives the store, the tokenizer and the vectors to include.
+        facts: facts for people.
 
     Raises:
-        MissingObject: one that it reads is not there.
+        MissingObject: a language model that it reads is not in the store.
     """
-    files = {"tagger": str(tagger.path)}
-    for each in recipe_inputs(tagger.manifest.recipe):
-        if each.kind == "language-model":
-            if each.role not in language_models:
-                raise MissingObject(f"{each.role} is read by the tagger and was not given; run the pretrain stage")
-            files[each.role.replace("/", "-")] = str(language_models[each.role].path)
+    context, vectors = PipelineContext(experiment, Graph([])), VectorsIncluded(experiment.registry.vectors)
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         # mlflow.pyfunc warns of type hints of its own classes when it is first used
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-        code = Path(temporary) / "taglm_core.zip"
+        export, code = Path(temporary) / "export", Path(temporary) / "code.zip"
+        try:
+            export_tagger(context, tagger, export, text=experiment.text, vectors=vectors, facts=facts)
+        except MissingObject as error:
+            if vectors is not VectorsIncluded.TABLE:
+                raise
+            logger.warning("%s; the registered model has the vectors of words in the labelled corpora alone", error)
+            shutil.rmtree(export, ignore_errors=True)
+            export_tagger(context, tagger, export, text=experiment.text, vectors=VectorsIncluded.NEEDED, facts=facts)
         _write_code(code)
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(MODEL_CODE),
-            artifacts={**files, "code": str(code)},
+            artifacts={"export": str(export), "code": str(code)},
             pip_requirements=requirements(),
+            signature=signature(),
             model_config={"vectors": ""},  # only what is named here may be given when the model is loaded
         )
+
+
+def signature() -> ModelSignature:
+    """Return the signature of a registered tagger: texts, or lists of tokens; least confidence as a parameter."""
+    params = ParamSchema([ParamSpec("threshold", DataType.double, 0.0)])
+    return ModelSignature(Schema([ColSpec(AnyType())]), params=params)
 
 
 def requirements() -> list[str]:
@@ -53,8 +82,9 @@ def requirements() -> list[str]:
 
 
 def _write_code(path: Path) -> None:
-    """Write the package as one file that Python imports from: a server stores one file in place of a hundred."""
-    package = Path(taglm_core.__file__).parent
+    """Write the packages as one file that Python imports from: a server stores one file in place of a hundred."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(package.rglob("*.py")):
-            archive.write(source, source.relative_to(package.parent))
+        for package in (taglm, taglm_core):
+            folder = Path(str(package.__file__)).parent
+            for source in sorted(folder.rglob("*.py")):
+                archive.write(source, source.relative_to(folder.parent))

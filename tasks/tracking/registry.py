@@ -64,7 +64,7 @@ def registry_lock(store: Store, model: str) -> Path:
 def register_best(
     reporter: Reporter,
     experiment: Experiment,
-    objects: Mapping[str, Artifact],
+    taggers: Mapping[str, Artifact],
     *,
     report: Artifact | None = None,
     ended: float | None = None,
@@ -75,7 +75,7 @@ def register_best(
     Args:
         reporter: what reports to the tracking store.
         experiment: that the taggers are of.
-        objects: taggers, at least one, and the language models that the best of them reads, by step name.
+        taggers: taggers by step name, at least one.
         report: the report that compares the taggers, for the version's tags.
         ended: when their pipeline ended, in seconds since 1970: a champion of another dev split that was registered
             after that stays.
@@ -85,8 +85,8 @@ def register_best(
         MissingObject: a language model of the best tagger is not given.
         MlflowException, OSError, SQLAlchemyError: the tracking store is away.
     """
-    step, tagger = best_tagger({name: made for name, made in objects.items() if made.ref.kind == "tagger"})
-    return _Registry(reporter, experiment, ended, again=again).register(step, tagger, objects, report)
+    step, tagger = best_tagger(taggers)
+    return _Registry(reporter, experiment, ended, again=again).register(step, tagger, report)
 
 
 def best_tagger(taggers: Mapping[str, Artifact]) -> tuple[str, Artifact]:
@@ -109,9 +109,7 @@ class _Registry:
         self._group = experiment_name(Stage.TAG, experiment.data_set)
         self._measured = False  # which takes a while
 
-    def register(
-        self, step: str, tagger: Artifact, objects: Mapping[str, Artifact], report: Artifact | None
-    ) -> Registration:
+    def register(self, step: str, tagger: Artifact, report: Artifact | None) -> Registration:
         """Make a version, unless there is one, and decide about it."""
         client, name = self._client.mlflow(), self._name
         with locked(registry_lock(self._reporter.store, name)):
@@ -121,13 +119,11 @@ class _Registry:
             if version is None:
                 if not versions:
                     _create_model(client, name)
-                version = self._make_version(step, tagger, objects, report)
+                version = self._make_version(step, tagger, report)
                 versions.append(version)
             return self._settle(version, versions)
 
-    def _make_version(
-        self, step: str, tagger: Artifact, objects: Mapping[str, Artifact], report: Artifact | None
-    ) -> ModelVersion:
+    def _make_version(self, step: str, tagger: Artifact, report: Artifact | None) -> ModelVersion:
         """Make a version, about which nothing is decided yet."""
         recipe, ref = tagger.manifest.recipe, tagger.ref
         with context_for(self._experiment) as context:
@@ -143,16 +139,14 @@ class _Registry:
         if report is not None:
             tags["taglm.report"] = report.ref.digest
         run = self._reporter.run_of(self._group, ref.kind, ref.key, ref.digest)
-        model = self._log_model(run, tagger, objects, tags)
+        model = self._log_model(run, tagger, tags)
         # The files' own address: MLflow looks `models:/<id>` up in whatever store the process has as global default.
         return self._client.mlflow().create_model_version(
             self._name, model.artifact_location, None if run is None else run.run_id, tags=tags, await_creation_for=0,
             model_id=model.model_id if run else None,
         )  # fmt: skip
 
-    def _log_model(
-        self, run: Receipt | None, tagger: Artifact, objects: Mapping[str, Artifact], tags: dict[str, str]
-    ) -> LoggedModel:
+    def _log_model(self, run: Receipt | None, tagger: Artifact, tags: dict[str, str]) -> LoggedModel:
         """Store the model's files; a registration that was cut off is gone on with, so that no copies pile up."""
         client, where = self._client.mlflow(), self._client.experiment(self._group, experiment_tags(Stage.TAG))
         text = f"tags.`taglm.object` = '{tagger.ref.digest}'"
@@ -162,7 +156,7 @@ class _Registry:
         run_id = None if run is None else run.run_id
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
-            save_model(folder, tagger, objects)
+            save_model(folder, tagger, self._experiment, tags)
             made = known[0] if known else client.create_logged_model(where, "tagger", run_id, tags)
             self._client.put_folder(made.artifact_location, folder)
         # MLflow refuses to add an output again.

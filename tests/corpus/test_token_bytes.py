@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taglm_core.corpus.token_bytes import BEGIN, END, N_SYMBOLS, PADDING, count_cut, encode_words
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BEGIN, BOUNDARY, END, N_SYMBOLS, PADDING, count_cut, encode_words
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 

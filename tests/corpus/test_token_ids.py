@@ -11,8 +11,9 @@ import pytest
 from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import write_corpus
 from taglm_core.corpus.sentence import Sentence
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.corpus.token_ids import TokenIds, write_token_ids
-from taglm_core.corpus.vocabulary import BOUNDARY, WORDS_SCHEMA, count_words, heldout_mask, read_words
+from taglm_core.corpus.vocabulary import WORDS_SCHEMA, count_words, heldout_mask, read_words
 from taglm_core.errors import DamagedObject
 
 SENTENCES = [

@@ -12,7 +12,8 @@ import pytest
 from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.parquet import corpus_files, write_corpus
 from taglm_core.corpus.sentence import Sentence
-from taglm_core.corpus.vocabulary import BOUNDARY, count_words, heldout_mask, heldout_sql, is_heldout, read_words
+from taglm_core.corpus.token_bytes import BOUNDARY
+from taglm_core.corpus.vocabulary import count_words, heldout_mask, heldout_sql, is_heldout, read_words
 from taglm_core.errors import InputError
 
 LETTERS = "aAbBzZéÉßΣςİıJ東'\\\"%_<>0-ǅ\u00a0😀\u0301"

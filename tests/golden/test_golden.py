@@ -21,7 +21,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return compute(folder)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"vector-table"}))  # made for exports alone
 def test_numbers_change_only_with_their_version(kind: str, computed: dict[str, Any]) -> None:
     """Exact for data and fixed predictions, 0.5 per cent for what is computed in float32 (instruction sets differ)."""
     golden = json.loads(GOLDEN.read_text())

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from taglm_core.config.language_model import CharCnnInput, Direction, FullSoftmax, LanguageModelConfig, WordInput
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.lm.extraction import Tokens, read_passages
 from taglm_core.lm.lm_vocabulary import LmVocabulary
 from taglm_core.lm.model import TrainedLm, WordTable, build_network

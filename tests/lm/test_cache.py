@@ -17,7 +17,8 @@ from taglm_core.config.embedding import Context, EmbeddingConfig
 from taglm_core.errors import ConfigError, InputError, MismatchError
 from taglm_core.lm.cache import INDEX, EmbeddingCache, RowRange, part_name, token_digest, write_index
 from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, encode, read_part, write_part
-from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_online, embed_shard, passages_of
+from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_shard, passages_of
+from taglm_core.lm.online import embed_online
 from taglm_core.lm.shards import Layout, lay_out, shards
 from tests.lm.conftest import Small, states_of
 

@@ -15,7 +15,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 
 from taglm_core.config.language_model import AdaptiveSoftmax, FullSoftmax, LanguageModelConfig, SampledSoftmax
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.errors import ConfigError
 from taglm_core.lm.lm_training import Intervals, LmTraining
 from taglm_core.lm.lm_vocabulary import LmVocabulary

@@ -19,7 +19,7 @@ from taglm_core.config.language_model import (
     SampledSoftmax,
     WordInput,
 )
-from taglm_core.corpus.vocabulary import BOUNDARY
+from taglm_core.corpus.token_bytes import BOUNDARY
 from taglm_core.errors import ConfigError, Interrupted, NonFiniteLoss
 from taglm_core.lm.lm_training import Intervals, LmTraining, learning_rate
 from taglm_core.lm.lm_vocabulary import LmVocabulary

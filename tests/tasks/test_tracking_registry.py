@@ -119,7 +119,7 @@ class Done:
     def register(self, *steps: str) -> Registration:
         taggers = self.learnt()
         chosen = {step: taggers[step] for step in steps} if steps else taggers
-        return register_best(self.tracker, self.tracker.experiment, {**chosen, **self.of("language-model")})
+        return register_best(self.tracker, self.tracker.experiment, chosen)
 
     def run_of(self, step: str) -> str | None:
         """Id of the run that made a tagger."""
@@ -731,7 +731,7 @@ def test_an_end_that_is_replayed_late_does_not_move_the_alias_backwards(done: Do
     first, late = list(done.learnt())[:2]
     done.register(first)
     done.client.set_model_version_tag("taglm-demo", "1", "taglm.dev_digest", "d" * 32)
-    objects = {late: done.learnt()[late], **done.of("language-model")}
+    objects = {late: done.learnt()[late]}
     registration = register_best(done.tracker, done.tracker.experiment, objects, ended=time.time() - 60)
     assert not registration.champion
     assert "it was chosen after this tagger's pipeline had ended" in registration.decision

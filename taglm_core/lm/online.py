@@ -1,0 +1,106 @@
+"""LM embeddings of sentences that are tagged at once, in memory, by the code that fills the cache."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from taglm_core.config.embedding import EmbeddingConfig
+from taglm_core.lm.cache_parts import CacheKey, decode, encode
+from taglm_core.lm.extraction import ENCODED, Shard, Tokens, cache_key, embed_shard, encode_table, passages_of
+from taglm_core.lm.model import TrainedLm
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineStates:
+    """Embeddings of a few sentences, in memory, rounded as in a cache.
+
+    Attributes:
+        key: their format.
+        states: states [n, W] of each sentence.
+    """
+
+    key: CacheKey
+    states: Sequence[NDArray[Any]]
+
+    @property
+    def size(self) -> int:
+        """W, numbers a token."""
+        return self.key.width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float16 or float32."""
+        return self.key.dtype
+
+    def gather(self, numbers: Sequence[int] | NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Write the embeddings of sentences to `out` [B, T, W], padded on the right with zeros."""
+        for target, number in zip(out, numbers, strict=True):
+            length = len(self.states[number])
+            target[:length], target[length:] = self.states[number], 0
+
+
+def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingConfig,
+                 documents: Sequence[int] | None = None,
+                 words: Callable[[Sequence[str]], Tensor] | None = None) -> OnlineStates:  # fmt: skip
+    """Embed given sentences with the code that fills the cache, in the precision that a cache would keep.
+
+    Args:
+        lm: the language model.
+        sentences: tokens of the labelled data.
+        config: settings of the embeddings.
+        documents: document of each sentence, those of one document in a row; None: each sentence is a document. Used
+            by `context: document` alone.
+        words: a `WordCache` of the language model, so that words met before are not encoded again.
+    """
+    key = cache_key(lm, config, language_model="", corpus="", version=0)
+    groups = range(len(sentences)) if documents is None else documents
+    shard = Shard(0, tuple(passages_of(zip(sentences, groups, strict=True), config.context)))
+    states = np.empty((shard.rows, key.width), np.float32)
+    embed_shard(
+        lm, shard, key, lambda rows, found: states.__setitem__(rows, found), batch=config.batch_sentences,
+        encode_words=words,
+    )  # fmt: skip
+    borders = np.cumsum([0, *map(len, sentences)]).tolist()
+    values = decode(encode(states, key), key)
+    return OnlineStates(key, [values[first:last] for first, last in itertools.pairwise(borders)])
+
+
+class WordCache:
+    """Word vectors of a language model, kept across calls: texts repeat their words.
+
+    Args:
+        lm: the language model.
+        most: words to keep; beyond that all are encoded again.
+    """
+
+    def __init__(self, lm: TrainedLm, most: int) -> None:
+        self._lm, self._most = lm, most
+        self._rows: dict[str, int] = {}
+        self._vectors = next(lm.network.parameters()).new_empty(0, lm.network.size)
+
+    @torch.no_grad()
+    def __call__(self, words: Sequence[str]) -> Tensor:
+        """Return the vectors [N, D] of distinct words."""
+        new = [word for word in words if word not in self._rows]
+        if len(self._rows) + len(new) > self._most:
+            self._rows, new = {}, list(words)
+        if new:
+            first = len(self._rows)
+            self._reserve(first + len(new))
+            self._vectors[first : first + len(new)] = encode_table(self._lm.network, self._lm.table(new))
+            self._rows |= {word: first + number for number, word in enumerate(new)}
+        return self._vectors[torch.tensor([self._rows[word] for word in words], device=self._vectors.device)]
+
+    def _reserve(self, rows: int) -> None:
+        if rows > len(self._vectors):
+            grown = self._vectors.new_empty(max(rows, 2 * len(self._vectors), ENCODED), self._vectors.shape[1])
+            grown[: len(self._rows)] = self._vectors[: len(self._rows)]
+            self._vectors = grown

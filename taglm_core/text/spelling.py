@@ -1,0 +1,64 @@
+"""Spelling of quotation marks and brackets as the training data of a tagger writes them.
+
+Treebank corpora write quotation marks as `` and '' and brackets as -LRB- and -RRB-; others write them as they are.
+Typed text has typographic marks, which few labelled corpora have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+_DOUBLE, _OPENING_DOUBLE, _CLOSING_DOUBLE = '"', "“„«", "”»"
+_BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
+_BEFORE_OPENING = " ([{<"
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a corpus writes quotation marks, apostrophes and brackets.
+
+    Attributes:
+        quotes: `treebank` for `` and '', `plain` for ", or `as-is`.
+        apostrophes: `plain` where typographic apostrophes become ', or `as-is`.
+        brackets: `treebank` for -LRB- and -RRB-, or `as-is`.
+    """
+
+    quotes: str = "as-is"
+    apostrophes: str = "as-is"
+    brackets: str = "as-is"
+
+    @classmethod
+    def of(cls, words: Collection[str]) -> Spelling:
+        """Return the spelling of a corpus by its distinct words, in any case."""
+        quotes = "as-is"
+        if not any(mark in words for mark in _OPENING_DOUBLE + _CLOSING_DOUBLE):
+            quotes = "treebank" if "``" in words else "plain" if _DOUBLE in words else "as-is"
+        typographic = any("’" in word for word in words)
+        plain = not typographic and any("'" in word for word in words)
+        brackets = "treebank" if "-lrb-" in words or "-LRB-" in words else "as-is"
+        return cls(quotes, "plain" if plain else "as-is", brackets)
+
+    def prepared(self, text: str) -> str:
+        """Return a text for the tokenizer, character for character, whose rules know ASCII apostrophes and quotes."""
+        table: dict[str, str | int | None] = {}
+        if self.apostrophes == "plain":
+            table |= dict.fromkeys("’‘ʼ", "'")
+        if self.quotes != "as-is":
+            table |= dict.fromkeys(_OPENING_DOUBLE + _CLOSING_DOUBLE, _DOUBLE)
+        return text.translate(str.maketrans(table)) if table else text
+
+    def spelled(self, token: str, before: str) -> str:
+        """Return a token of a prepared text as the corpus writes it.
+
+        Args:
+            token: the token.
+            before: the character before it; empty at the beginning of a sentence.
+        """
+        if token == _DOUBLE and self.quotes == "treebank":
+            return "``" if not before or before.isspace() or before in _BEFORE_OPENING else "''"
+        if token in ("``", "''") and self.quotes == "plain":
+            return _DOUBLE
+        if self.brackets == "treebank":
+            return _BRACKETS.get(token, token)
+        return token
