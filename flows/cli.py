@@ -21,6 +21,8 @@ from rich.markup import escape
 
 from flows import cli_views
 from flows.cli_corpora import show_corpora
+from flows.cli_evaluate import evaluate
+from flows.cli_explain import explain
 from flows.cli_export import export
 from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
@@ -243,6 +245,8 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
         console.print(line, soft_wrap=True)
 
 
+app.command()(evaluate)
+app.command()(explain)
 app.command()(export)
 app.command()(gc)
 app.command()(promote)

@@ -193,7 +193,7 @@ def language_models(store: Store, decisions: Mapping[str, Decision]) -> Table:
             tokens, perplexity = manifest.counts["training_tokens_total"], manifest.metrics["heldout/perplexity"]
             name = decision.step.name.removeprefix("language-model/")
             rows.append([name, f"{tokens:,}", f"{perplexity:.2f}", decision.ref.digest[:12]])
-    return _table(
+    return plain_table(
         "language models (no labelled data)", ["direction", "tokens read", "held-out perplexity", "object"], rows
     )
 
@@ -203,14 +203,14 @@ def comparison(found: Comparison, title: str) -> list[Table | str]:
     headers, rows = table_rows(found)
     kept = [number for number, header in enumerate(headers) if header not in ("precision", "recall")]  # in report.md
     overall = [headers[number] for number in kept], [[row[number] for number in kept] for row in rows]
-    return [_table(title, *overall), _table("F1 by entity type", *type_table_rows(found))]
+    return [plain_table(title, *overall), plain_table("F1 by entity type", *type_table_rows(found))]
 
 
 def differences(labels: Sequence[str], settings: Mapping[str, Sequence[str]]) -> Table | str:
     """Return a table of the settings that differ between runs."""
     if not settings:
         return "\nthe runs differ only in their seeds"
-    return _table("what differs", ["setting", *labels], [[name, *values] for name, values in settings.items()])
+    return plain_table("what differs", ["setting", *labels], [[name, *values] for name, values in settings.items()])
 
 
 def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
@@ -226,7 +226,7 @@ def perplexity_table(scores: Sequence[DirectionScore]) -> Table:
             f"{100 * text.unknown:.2f} %",
         ]
         rows.append([str(score.direction), *cells, *("-" if own is None else f"{own:.2f}" for own in heldout)])
-    return _table("exact perplexity; tokens are words and one end mark per sentence", headers, rows)
+    return plain_table("exact perplexity; tokens are words and one end mark per sentence", headers, rows)
 
 
 def stage_times(store: Store, decisions: Mapping[str, Decision], since: float) -> Table:
@@ -283,7 +283,8 @@ def link_lines(found: Sequence[Link], given: Invocation) -> list[str]:
     return lines
 
 
-def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def plain_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table of plain cells with a title; the first column is text, the others are numbers."""
     table = Table(title=f"\n{escape(title)}", title_justify="left", title_style="bold", header_style="bold")
     for number, header in enumerate(headers):
         table.add_column(escape(header), justify="left" if number == 0 else "right", overflow="fold")

@@ -188,6 +188,12 @@ class Tagger:
         """
         return self._predictor.tag(sentences, documents)
 
+    def predict_sentences(
+        self, sentences: Sequence[Tokens], documents: Sequence[int] | None = None
+    ) -> list[PredictedSentence]:
+        """Return tags, spans with confidences and marginals of tokenised sentences; arguments as in `tag_sentences`."""
+        return self._predictor.predict(sentences, documents, marginals=True)
+
     def _checked(self, threshold: float, labels: Collection[str] | None) -> frozenset[str] | None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; expected a number between 0 and 1")

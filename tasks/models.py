@@ -87,6 +87,12 @@ def find_stored(name: str, experiment: Experiment, overrides: Sequence[str] = ()
     return StoredTagger(stored(store, "tagger", digest), experiment)
 
 
+def experiment_of(name: str, experiment: Experiment, overrides: Sequence[str] = ()) -> Experiment:
+    """Return the experiment in the name of a tagger; the given experiment if the name has none."""
+    found = _EXPERIMENT.fullmatch(name)
+    return experiment if found is None else load_experiment(Path(found["path"]), overrides)
+
+
 def open_tagger(
     name: str, experiment: Experiment, overrides: Sequence[str] = (), *, vectors: str | None = None
 ) -> Tagger:

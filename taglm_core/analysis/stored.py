@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from taglm_core.config.experiment import Experiment
+from taglm_core.corpus.parquet import corpus_files
 from taglm_core.corpus.paths import resolve_files
-from taglm_core.errors import InputError, MissingObject, TagLMError
+from taglm_core.errors import InputError, MissingObject, StoreError, TagLMError
 from taglm_core.pipeline.build import clear_work
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph
-from taglm_core.pipeline.roles import VECTORS
+from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS, VECTORS
 from taglm_core.pipeline.steps import Step
 from taglm_core.process.launch import make
 from taglm_core.store.records import Ref
@@ -53,6 +55,22 @@ def _vector_files(settings: Any) -> list[str]:
     except (ValueError, TagLMError):  # another version of the program wrote it
         return []
     return [step.files[VECTORS] for step in graph.values() if step.kind == "word-vectors"]
+
+
+def training_files(store: Store, tagger: str) -> list[Path]:
+    """Return the Parquet files of the sentences that a tagger learnt from; none if the store lacks them.
+
+    Args:
+        store: the store.
+        tagger: digest of the tagger.
+    """
+    try:
+        recipe = store.manifest("tagger", tagger).recipe
+        both = recipe.config.get("train_on") == "train+dev"
+        roles = [TRAIN_CORPUS, DEV_CORPUS] if both else [TRAIN_CORPUS]
+        return [path for role in roles for path in corpus_files(stored(store, "corpus", recipe.inputs[role]).path)]
+    except StoreError:
+        return []
 
 
 def make_step(context: PipelineContext, step: Step) -> Ref:

@@ -109,7 +109,8 @@ def analyse_errors(
 
     Args:
         predictions: ``predictions.parquet`` of each seed, by variant.
-        train: Parquet files of the training data of the taggers: the training split, or that and dev.
+        train: Parquet files of the training data of the taggers: the training split, or that and dev. Without any,
+            no word is known and no entity seen.
         limits: resources of DuckDB.
         mistakes: number of mistakes of each outcome to name, the most frequent first.
 
@@ -118,11 +119,7 @@ def analyse_errors(
     """
     with open_database(limits) as database:
         database.execute(_MACROS)
-        files = [str(path) for path in train]
-        untagged = database.execute("SELECT count(*) FROM read_parquet(?) WHERE tags IS NULL", [files]).fetchall()
-        if untagged[0][0]:
-            raise MismatchError("error analysis: found training sentences without tags; expected the tagger's split")
-        database.execute(_READ_TRAIN, {"files": files})
+        _read_train(database, [str(path) for path in train])
         database.execute("CREATE TEMP TABLE known_words AS SELECT DISTINCT word FROM token")
         database.execute(_SPANS.format(table="train_span", word_known="true"))
         database.execute("CREATE TEMP TABLE seen AS SELECT DISTINCT type, words FROM train_span")
@@ -145,6 +142,9 @@ FROM (
 """
 # Each corpus numbers its sentences from 0.
 _READ_TRAIN = f"CREATE TEMP TABLE token AS {_READ.format(side='tags', sentence='(filename, sentence_id)')}"
+_NO_TRAIN = """
+CREATE TEMP TABLE token (side VARCHAR, sentence_id BIGINT, position BIGINT, word VARCHAR, tag VARCHAR)
+"""
 _READ_BOTH = (
     f"CREATE OR REPLACE TEMP TABLE token AS {_READ.format(side='gold', sentence='sentence_id')}"
     f" UNION ALL {_READ.format(side='predicted', sentence='sentence_id')}"
@@ -228,6 +228,16 @@ SELECT * FROM (
 QUALIFY row_number() OVER (PARTITION BY outcome ORDER BY times DESC, gold, gold_type, predicted, predicted_type) <= ?
 ORDER BY outcome, times DESC, gold, gold_type, predicted, predicted_type
 """
+
+
+def _read_train(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    if not files:
+        database.execute(_NO_TRAIN)
+        return
+    untagged = database.execute("SELECT count(*) FROM read_parquet(?) WHERE tags IS NULL", [files]).fetchall()
+    if untagged[0][0]:
+        raise MismatchError("error analysis: found training sentences without tags; expected the tagger's split")
+    database.execute(_READ_TRAIN, {"files": files})
 
 
 def _variant(database: duckdb.DuckDBPyConnection, paths: Sequence[Path], mistakes: int) -> VariantErrors:

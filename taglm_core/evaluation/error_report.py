@@ -84,7 +84,7 @@ def errors_to_markdown(measured: Errors, dev: Errors, split: str = "test") -> st
     ]
     for variant, found in dev.items():
         parts.append(f"\n## Most frequent mistakes of {markdown_text(variant)} (dev, all seeds together)\n\n")
-        parts.append(markdown_table(_mistake_rows(found), text_columns=3) if found.mistakes else "None.\n")
+        parts.append(markdown_table(mistake_table_rows(found), text_columns=3) if found.mistakes else "None.\n")
     return "".join(parts)
 
 

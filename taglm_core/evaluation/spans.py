@@ -175,11 +175,19 @@ class SpanPair:
         """Count spans whatever their type: a predicted span is correct when both boundaries are."""
         return Counts(len(self.gold.first), len(self.predicted.first), int((self.partner >= 0).sum()))
 
-    def sentence_counts(self) -> NDArray[np.int64]:
-        """Count gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test."""
+    def sentence_counts(self, kind: str | None = None) -> NDArray[np.int64]:
+        """Count gold, predicted and correct spans of every sentence, [B, 3]: the unit of the significance test.
+
+        Args:
+            kind: one of `types`, to count spans of this type alone.
+        """
         B = len(self.lengths)
         sentence_of = np.repeat(np.arange(B), self.lengths)
-        firsts = (self.gold.first, self.predicted.first, self.predicted.first[self.hit])
+        gold, predicted = (
+            np.ones(len(spans.type), bool) if kind is None else spans.type == self.types.index(kind)
+            for spans in (self.gold, self.predicted)
+        )
+        firsts = (self.gold.first[gold], self.predicted.first[predicted], self.predicted.first[predicted & self.hit])
         return np.stack([np.bincount(sentence_of[first], minlength=B) for first in firsts], axis=1)
 
 

@@ -14,20 +14,12 @@ from taglm_core.config.tagger import TaggerConfig
 from taglm_core.corpus.parquet import load_sentences
 from taglm_core.corpus.word_vectors import WordVectors, load_vectors
 from taglm_core.errors import InputError
-from taglm_core.evaluation.calibration import calibrate_spans, calibrate_tokens
-from taglm_core.evaluation.predictions import (
-    Predictions,
-    check_same_tokens,
-    read_predictions,
-    write_conlleval,
-    write_predictions,
-)
-from taglm_core.evaluation.scores import score, type_confusion
+from taglm_core.evaluation.evaluated import write_evaluation
+from taglm_core.evaluation.predictions import Predictions
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.kinds import KINDS
 from taglm_core.pipeline.roles import TRAIN_ONLY
-from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import JoinedStates, States
 from taglm_core.tagging.online_vectors import samples
 from taglm_core.tagging.tagger_training import TaggerTraining, confidences, decode_all, droppable_rows
@@ -150,27 +142,11 @@ def build_evaluation(context: BuildContext) -> BuildResult:
         predicted = decode_all(network, data, spec.tags)
         confidence = confidences(network, data, predicted, spec.tags)
     predictions = Predictions(range(len(tokens)), tokens, gold, predicted, *confidence)
-    calibration = {
-        "tokens": calibrate_tokens(gold, predicted, confidence.tokens),
-        "spans": calibrate_spans(gold, predicted, confidence.spans),
-    }
-    write_predictions(context.out / "predictions.parquet", predictions)
-    check_same_tokens(tokens, read_predictions(context.out / "predictions.parquet").tokens)
-    write_conlleval(context.out / "conlleval.txt", predictions)
-    scores = score(gold, predicted)
-    known = set(spec.tags)
-    data_out = {
-        "split": split,
-        "parameters": facts["parameters"],
-        "dev_f1": facts["dev_f1"],
-        "scores": scores.to_dict(),
-        "type_confusion": type_confusion(gold, predicted),
-        "calibration": {name: found.to_dict() for name, found in calibration.items()},
-        "tags_unseen_in_training": sorted({tag for sentence in gold for tag in sentence} - known),
-    }
-    write_json(context.out / "scores.json", data_out, sort_keys=True, ensure_ascii=True)
+    facts = {"split": split, "parameters": facts["parameters"], "dev_f1": facts["dev_f1"]}
+    found = write_evaluation(context.out, predictions, spec.tags, facts)
     counts = {"sentences": len(tokens), "tokens": sum(map(len, tokens))}
-    metrics = {f"{split}/f1": scores.micro.f1, f"{split}/calibration_error_spans": calibration["spans"].error}
+    metrics = {f"{split}/f1": found["scores"]["micro"]["f1"]}
+    metrics[f"{split}/calibration_error_spans"] = found["calibration"]["spans"]["error"]
     return BuildResult(counts, metrics, machine=device.describe())
 
 

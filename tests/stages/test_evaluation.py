@@ -12,7 +12,7 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.predictions import Predictions, write_predictions
 from taglm_core.pipeline.graph import evaluation_name, tagger_name, train_only_name
-from taglm_core.stages import tag
+from taglm_core.evaluation import evaluated
 from taglm_core.store.store import Store
 from tests.building import build_up_to
 
@@ -27,7 +27,7 @@ def test_gold_tokens_in_are_predicted_tokens_out(tmp_path: Path, monkeypatch: py
         columns = {name: [row[:-1] for row in getattr(predictions, name)] for name in ("tokens", "gold", "predicted")}
         write_predictions(path, replace(predictions, confidence=None, span_confidence=None, **columns))
 
-    monkeypatch.setattr(tag, "write_predictions", lossy)
+    monkeypatch.setattr(evaluated, "write_predictions", lossy)
     experiment = load_experiment(None, [*SMALL, f"run.store={tmp_path / 'store'}"])
     with pytest.raises(MismatchError, match="sentence 0, found"):
         build_up_to(experiment, evaluation_name("baseline", 1, "test"))
