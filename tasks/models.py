@@ -118,8 +118,9 @@ def open_tagger(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "export"
         settings = found.experiment
+        vectors_included = VectorsIncluded(settings.registry.vectors)
         export_tagger(
-            found.context, found.tagger, folder, text=settings.text, vectors=VectorsIncluded(settings.registry.vectors)
+            found.context, found.tagger, folder, text=settings.text, vectors=vectors_included, card=False
         )
         return Tagger.load(folder, vectors=vectors)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from taglm_core.analysis.model_card import model_card
 from taglm_core.analysis.stored import make_step, stored, vector_file
 from taglm_core.config.raw_text import TextConfig
 from taglm_core.corpus.vector_table import write_rows
@@ -20,7 +21,15 @@ from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS, VECTORS
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Recipe, Ref
 from taglm_core.store.store import Artifact
-from taglm_core.tagging.exported import ExportedTagger, VectorsIncluded, seal_export, spelling_of, write_export
+from taglm_core.tagging.exported import (
+    CARD,
+    ExportedTagger,
+    VectorsIncluded,
+    read_index,
+    seal_export,
+    spelling_of,
+    write_export,
+)
 from taglm_core.text.segmenter import TokenizerRecord
 
 
@@ -32,8 +41,9 @@ def export_tagger(
     text: TextConfig,
     vectors: VectorsIncluded = VectorsIncluded.TABLE,
     facts: Mapping[str, Any] | None = None,
+    card: bool = True,
 ) -> ExportedTagger:
-    """Write a tagger, its language models, its word vectors and its tokenizer record into a folder.
+    """Write a tagger, its language models, its word vectors, its tokenizer record and its model card into a folder.
 
     Args:
         context: context that gives the store.
@@ -42,6 +52,7 @@ def export_tagger(
         text: how raw text is tokenised.
         vectors: word vectors to include.
         facts: facts for people, in addition to those of the tagger.
+        card: whether to write the model card; an export that nobody sees needs none.
 
     Raises:
         MissingObject: an object or the file of word vectors is gone.
@@ -64,6 +75,8 @@ def export_tagger(
             folder, tagger.path, models, digest=tagger.ref.digest, text=record, table=table, vectors=vectors,
             facts={**_facts(tagger), **(facts or {})},
         )  # fmt: skip
+    if card:
+        (folder / CARD).write_text(model_card(context, tagger, read_index(folder)), encoding="utf-8")
     return seal_export(folder)
 
 
