@@ -121,6 +121,7 @@ class LabelledConfig(Settings):
     train_fraction: float = Field(1.0, gt=0, le=1, description="share of the training sentences kept (after dev)")
     sample_seed: int = Field(1, ge=0, description="seed of both draws")
     accept: tuple[FindingName, ...] = Field((), description="names of findings about the labelled corpora to accept")
+    licence: str | None = Field(None, description="licence of the data, for model cards; in no key")
 
     @model_validator(mode="before")
     @classmethod
@@ -161,8 +162,8 @@ class UnlabelledConfig(Settings):
         1, ge=1, description="consecutive sentences that stay together in shuffling; 1: each sentence is shuffled by "
         "itself. Longer passages fit embedding.context: document if the text is in order"
     )  # fmt: skip
-
     accept: tuple[FindingName, ...] = Field((), description="names of findings about the text to accept")
+    licence: str | None = Field(None, description="licence of the text, for model cards; in no key")
 
     def order(self) -> dict[str, int]:
         """Return the settings of sentence order that differ from the defaults, for the config of steps."""

@@ -12,6 +12,7 @@ from tasks.tracking.descriptions import LONGEST_DESCRIPTION, artifact_link, mode
 
 CHAMPION = "champion"
 DECISION = "taglm.decision"
+CARD = "taglm.card"  # path of the model card in the files of a version; older versions have none
 PROMOTED = "taglm.promoted"  # who moved the alias to a version by hand, when and why
 DEV_F1, DEV_DIGEST = "taglm.dev_f1", "taglm.dev_digest"
 MOST_DECISIONS = 20  # that a registered model's page shows
@@ -121,6 +122,8 @@ def version_note(tags: Mapping[str, str], run_id: str | None, mlflow_experiment:
     if "taglm.report" in tags:
         lines.append(f"- compared with the others in report `{tags['taglm.report']}`")
     lines.append(f"- where it comes from: `taglm lineage {tags['taglm.object'][:12]}`")
+    if CARD in tags:
+        lines.append(f"- model card: `{tags[CARD]}` in the files of this version")
     if run_id is not None:
         types = artifact_link("", mlflow_experiment, run_id, "dev_types.json")
         lines.append(f"- [its run]({run_link('', mlflow_experiment, run_id)}), [dev F1 by type]({types})")

@@ -25,11 +25,12 @@ from taglm_core.errors import MissingObject
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.steps import Graph
 from taglm_core.store.store import Artifact
-from taglm_core.tagging.exported import VectorsIncluded
+from taglm_core.tagging.exported import CARD, VectorsIncluded
 
 # What loading and predicting imports; versions are those the tagger was registered with.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pyarrow", "safetensors", "pydantic", "sentencex", "nltk")
 MODEL_CODE = Path(__file__).with_name("model_code.py")  # run when a model is loaded, never imported here
+MODEL_CARD = f"artifacts/export/{CARD}"  # path in the files of a version
 EXAMPLE = ["Anna Smith lives in Rome."]
 logger = logging.getLogger("taglm")
 

@@ -23,11 +23,11 @@ from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.roles import DEV_CORPUS
 from taglm_core.store.durable import locked, read_json, write_json
 from taglm_core.store.store import Artifact, Store
-from tasks.tracking.champion import CHAMPION, DECISION, DEV_DIGEST, DEV_F1, Match, decide, model_note, version_note
+from tasks.tracking.champion import CARD, CHAMPION, DECISION, DEV_DIGEST, DEV_F1, Match, decide, model_note, version_note
 from tasks.tracking.client import Client
 from tasks.tracking.descriptions import experiment_name
 from tasks.tracking.receipts import Receipt, tracking_folder
-from tasks.tracking.registered_files import save_model
+from tasks.tracking.registered_files import MODEL_CARD, save_model
 from tasks.tracking.reporter import Reporter
 from tasks.tracking.views import experiment_tags
 
@@ -135,6 +135,7 @@ class _Registry:
             DEV_F1: repr(tagger.manifest.metrics["dev/f1"]),
             DEV_DIGEST: recipe.inputs[DEV_CORPUS],
             "taglm.experiment": self._experiment.name,
+            CARD: MODEL_CARD,
         }
         if report is not None:
             tags["taglm.report"] = report.ref.digest
