@@ -34,7 +34,8 @@ def evaluate(
     ],
     file: Annotated[str, typer.Argument(metavar="FILE", help="labelled CoNLL file, folder or glob")],
     against: Annotated[
-        str | None, typer.Option("--against", metavar="MODEL", help="another tagger, with significance of the difference")
+        str | None,
+        typer.Option("--against", metavar="MODEL", help="another tagger, with significance of the difference"),
     ] = None,
     to: Annotated[
         Path | None,

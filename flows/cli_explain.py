@@ -79,7 +79,11 @@ def _standard_input() -> str:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
         raise InputError(
-            "standard input", None, f"bytes that are no UTF-8 ({error.reason})", "text in UTF-8", "convert it with iconv"
+            "standard input",
+            None,
+            f"bytes that are no UTF-8 ({error.reason})",
+            "text in UTF-8",
+            "convert it with iconv",
         ) from error
 
 
@@ -122,7 +126,10 @@ def _cells(token: ExplainedToken) -> list[str]:
 
 def _listed(one: ExplainedSentence, entities: Sequence[Entity]) -> str:
     """Return entities with their confidences; ≠ marks those that the other tagger does not have."""
-    return ", ".join(
-        f"{'' if one.is_shared(entity) else '≠ '}{escape(entity.text)} {escape(entity.label)} {entity.confidence:.3f}"
-        for entity in entities
-    ) or "none"
+    return (
+        ", ".join(
+            f"{'' if one.is_shared(entity) else '≠ '}{escape(f'{entity.text} {entity.label} {entity.confidence:.3f}')}"
+            for entity in entities
+        )
+        or "none"
+    )

@@ -29,7 +29,9 @@ def evaluate(tagger: Tagger, labelled: LabelledSentences, folder: Path, name: st
     found = tagger.predict_sentences(labelled.tokens, labelled.documents)
     predicted = [one.tags for one in found]
     chosen = [
-        [] if one.marginals is None else one.marginals[np.arange(len(one.tags)), [code[tag] for tag in one.tags]].tolist()
+        []
+        if one.marginals is None
+        else one.marginals[np.arange(len(one.tags)), [code[tag] for tag in one.tags]].tolist()
         for one in found
     ]
     spans = [[span.confidence for span in one.spans] for one in found]

@@ -43,9 +43,8 @@ def to_html(sentences: Sequence[ExplainedSentence], model: str, baseline: str | 
     colours = {label: _COLOURS[number % len(_COLOURS)] for number, label in enumerate(sorted(labels))}
     beside = "" if baseline is None else f" Beside it: <b>{escape(baseline)}</b>."
     notes = (
-        "Probabilities are posteriors of the tagger's CRF. <i>Italic</i> words are unknown: the tagger has no vector of "
-        "them and reads their characters"
-        + (" and context." if baseline is None else " and context. Rows in bold with ≠ differ from the baseline.")
+        "Probabilities are posteriors of the tagger's CRF. <i>Italic</i> words are unknown: the tagger has no vector "
+        f"of them.{'' if baseline is None else ' Rows in bold with ≠ differ from the baseline.'}"
     )
     body = "\n".join(part for number, one in enumerate(sentences, 1) for part in _sentence(number, one, colours))
     return (

@@ -105,9 +105,7 @@ def explain(tagger: Tagger, text: str, baseline: Tagger | None = None, *, n_best
     ]
 
 
-def _tokens(
-    tagger: Tagger, one: Analysis, baseline: Tagger | None, other: Analysis | None
-) -> Iterator[ExplainedToken]:
+def _tokens(tagger: Tagger, one: Analysis, baseline: Tagger | None, other: Analysis | None) -> Iterator[ExplainedToken]:
     assert one.marginals is not None
     code = {tag: number for number, tag in enumerate(tagger.tags)}
     its_code = {} if baseline is None else {tag: number for number, tag in enumerate(baseline.tags)}

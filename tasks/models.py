@@ -119,9 +119,7 @@ def open_tagger(
         folder = Path(temporary) / "export"
         settings = found.experiment
         vectors_included = VectorsIncluded(settings.registry.vectors)
-        export_tagger(
-            found.context, found.tagger, folder, text=settings.text, vectors=vectors_included, card=False
-        )
+        export_tagger(found.context, found.tagger, folder, text=settings.text, vectors=vectors_included, card=False)
         return Tagger.load(folder, vectors=vectors)
 
 

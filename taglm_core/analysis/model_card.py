@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import yaml
-from pydantic import ValidationError
 
-from taglm_core.analysis.stored import stored
+from taglm_core.analysis.tagger_facts import TaggerFacts
 from taglm_core.config.embedding import Context
-from taglm_core.config.experiment import Experiment
-from taglm_core.errors import StoreError
+from taglm_core.config.shortest import shortest_settings
 from taglm_core.evaluation.evaluated import PREDICTIONS, SCORES
 from taglm_core.evaluation.intervals import f1_intervals
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.tables import markdown_table, markdown_text
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import recipe_inputs
-from taglm_core.pipeline.roles import BASE, DEV_CORPUS, TRAIN_CORPUS, VECTORS
-from taglm_core.store.records import Manifest
-from taglm_core.store.store import Artifact, Pointer, Store
+from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS, VECTORS
+from taglm_core.store.store import Artifact
 from taglm_core.tagging.exported import ExportedTagger, VectorsIncluded
 from taglm_core.tagging.trained import load_spec
 
 ROUNDS = 1_000  # of the bootstrap
 UNKNOWN = "unknown"
 NO_LICENCE = "not recorded; name it before you pass the model on"
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A tagger and what is known about it.
-
-    Attributes:
-        store: its store.
-        tagger: the tagger.
-        index: index of its export.
-        trained: settings that it was trained with; None if this version cannot read them.
-        present: settings of the experiment that exports it.
-    """
-
-    store: Store
-    tagger: Artifact
-    index: ExportedTagger
-    trained: Experiment | None
-    present: Experiment
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.tagger.manifest
-
-    @property
-    def learnt_from_dev(self) -> bool:
-        return bool(self.manifest.recipe.config.get("train_on") == "train+dev")
-
-    def find(self, kind: str, digest: str | None) -> Artifact | None:
-        """Return an object of the store; None if it is gone or damaged."""
-        try:
-            return None if digest is None else stored(self.store, kind, digest)
-        except StoreError:
-            return None
 
 
 def model_card(context: PipelineContext, tagger: Artifact, index: ExportedTagger) -> str:
@@ -73,24 +34,20 @@ def model_card(context: PipelineContext, tagger: Artifact, index: ExportedTagger
         tagger: the tagger.
         index: index of its export.
     """
-    try:
-        trained = Experiment.model_validate(tagger.manifest.made.get("experiment"))
-    except (ValidationError, ValueError):
-        trained = None
-    subject = _Subject(context.store, tagger, index, trained, context.experiment)
+    subject = TaggerFacts.of(context, tagger, index)
     parts = [_summary, _usage, _labels, _data, _language_models, _scores, _intended_use, _limits, _environment,
              _licences, _rebuilding]  # fmt: skip
     return "\n".join(line for part in parts for line in part(subject))
 
 
-def _summary(subject: _Subject) -> Iterator[str]:
+def _summary(subject: TaggerFacts) -> Iterator[str]:
     spec, _ = load_spec(subject.tagger.path)
     kinds = sorted({tag.partition("-")[2] for tag in spec.tags} - {""})
     yield f"# {markdown_text(subject.manifest.label)}\n"
     yield (
-        f"This model finds entities in text: {', '.join(markdown_text(kind) for kind in kinds)}. It is a sequence tagger "
-        f"(bidirectional {spec.config.cell.upper()} with a CRF) of {subject.manifest.counts['parameters']:,} parameters "
-        f"that TagLM trained, seed {subject.manifest.recipe.config['seed']}."
+        f"This model finds entities in text: {', '.join(markdown_text(kind) for kind in kinds)}. It is a sequence "
+        f"tagger (bidirectional {spec.config.cell.upper()} with a CRF) of {subject.manifest.counts['parameters']:,} "
+        f"parameters that TagLM trained, seed {subject.manifest.recipe.config['seed']}."
     )
     yield (
         "The tagger reads the states of the language models below.\n" if spec.lm else
@@ -99,14 +56,14 @@ def _summary(subject: _Subject) -> Iterator[str]:
     yield f"Digest: `{subject.tagger.ref.digest}`.\n"
 
 
-def _usage(_: _Subject) -> Iterator[str]:
+def _usage(_: TaggerFacts) -> Iterator[str]:
     yield "## How to use it\n"
     yield "FOLDER is the folder of this file.\n\n```python\nfrom taglm import Tagger\n"
     yield 'Tagger.load("FOLDER").tag("Anna Smith lives in Rome.")\n```\n'
     yield '```\ntaglm explain FOLDER "Anna Smith lives in Rome."\n```\n'
 
 
-def _labels(subject: _Subject) -> Iterator[str]:
+def _labels(subject: TaggerFacts) -> Iterator[str]:
     yield "## Labels\n"
     roles = [TRAIN_CORPUS, DEV_CORPUS] if subject.learnt_from_dev else [TRAIN_CORPUS]
     counts: dict[str, int] = {}
@@ -122,7 +79,7 @@ def _labels(subject: _Subject) -> Iterator[str]:
     yield markdown_table((["type", "entities in training"], rows))
 
 
-def _data(subject: _Subject) -> Iterator[str]:
+def _data(subject: TaggerFacts) -> Iterator[str]:
     yield "## Data\n"
     labelled = None if subject.trained is None else subject.trained.labelled
     text = None if subject.trained is None else subject.trained.unlabelled
@@ -131,10 +88,11 @@ def _data(subject: _Subject) -> Iterator[str]:
     for use, role in (("training", TRAIN_CORPUS), ("development", DEV_CORPUS)):
         name = UNKNOWN if labelled is None else labelled.name
         rows.append([f"{use}, labelled", name, *_size(subject, inputs.get(role))])
-    for corpus, digest in _evaluations(subject).items():
+    for split, pointer in subject.evaluations().items():
+        digest = pointer.recipe.inputs[f"{split}/corpus"]
         if digest not in (inputs.get(TRAIN_CORPUS), inputs.get(DEV_CORPUS)):
-            rows.append([f"{corpus}, labelled", UNKNOWN if labelled is None else labelled.name, *_size(subject, digest)])
-    for digest in sorted(_texts(subject)):
+            rows.append([f"{split}, labelled", UNKNOWN if labelled is None else labelled.name, *_size(subject, digest)])
+    for digest in sorted(subject.texts()):
         rows.append(["language models, text", UNKNOWN if text is None else text.name, *_size(subject, digest)])
     vectors = next((one.digest for one in recipe_inputs(subject.manifest.recipe) if one.kind == "word-vectors"), None)
     if vectors is not None:
@@ -147,7 +105,7 @@ def _data(subject: _Subject) -> Iterator[str]:
         yield "The last training read the development sentences as well.\n"
 
 
-def _size(subject: _Subject, digest: str | None) -> list[str]:
+def _size(subject: TaggerFacts, digest: str | None) -> list[str]:
     corpus = subject.find("corpus", digest)
     if digest is None or corpus is None:
         return [UNKNOWN, UNKNOWN, UNKNOWN if digest is None else f"`{digest[:12]}`"]
@@ -155,29 +113,8 @@ def _size(subject: _Subject, digest: str | None) -> list[str]:
     return [f"{counts['sentences']:,}", f"{counts['tokens']:,}", f"`{digest[:12]}`"]
 
 
-def _models(subject: _Subject) -> Iterator[tuple[str, str, str]]:
-    """Yield name, direction and digest of each language model."""
-    for one in recipe_inputs(subject.manifest.recipe):
-        if one.kind == "language-model":
-            yield one.lm, one.direction, one.digest
-
-
-def _texts(subject: _Subject) -> set[str]:
-    """Return the digests of the texts of the language models and of the models that they go on from."""
-    found, waiting = set(), [digest for _, _, digest in _models(subject)]
-    while waiting:
-        model = subject.find("language-model", waiting.pop())
-        if model is None:
-            continue
-        inputs = model.manifest.recipe.inputs
-        waiting += [inputs[BASE]] if BASE in inputs else []
-        ids = subject.find("token-ids", inputs.get("token-ids"))
-        found |= set() if ids is None else {ids.manifest.recipe.inputs["text"]}
-    return found
-
-
-def _language_models(subject: _Subject) -> Iterator[str]:
-    models = list(_models(subject))
+def _language_models(subject: TaggerFacts) -> Iterator[str]:
+    models = list(subject.language_models())
     if not models:
         return
     yield "## Language models\n"
@@ -200,32 +137,9 @@ def _language_models(subject: _Subject) -> Iterator[str]:
     yield _table(headers, rows, text_columns=2)
 
 
-def _evaluations(subject: _Subject) -> dict[str, str]:
-    """Return the corpus of each split that the tagger was measured on, by split; the newest counts."""
-    return {
-        pointer.recipe.config["split"]: pointer.recipe.inputs[f"{pointer.recipe.config['split']}/corpus"]
-        for pointer in _pointers(subject)
-    }
-
-
-def _pointers(subject: _Subject) -> list[Pointer]:
-    """Return the pointers of the tagger's evaluations, oldest first.
-
-    Evaluations on dev count on the tagger's own dev split alone, and only if the tagger did not train on it.
-    """
-    dev = None if subject.learnt_from_dev else subject.manifest.recipe.inputs.get(DEV_CORPUS)
-    return [
-        pointer
-        for pointer in subject.store.pointers("evaluation")
-        if pointer.recipe.inputs.get("tagger") == subject.tagger.ref.digest
-        and (pointer.recipe.config["split"] != "dev" or pointer.recipe.inputs[DEV_CORPUS] == dev)
-        and subject.find("evaluation", pointer.digest) is not None
-    ]
-
-
-def _scores(subject: _Subject) -> Iterator[str]:
+def _scores(subject: TaggerFacts) -> Iterator[str]:
     yield "## Scores\n"
-    newest = {pointer.recipe.config["split"]: pointer.digest for pointer in _pointers(subject)}
+    newest = {split: pointer.digest for split, pointer in subject.evaluations().items()}
     if not newest:
         yield "The store has no evaluation of this tagger.\n"
     else:
@@ -239,7 +153,7 @@ def _scores(subject: _Subject) -> Iterator[str]:
         yield "There are no test figures.\n"
 
 
-def _split_scores(subject: _Subject, split: str, digest: str) -> Iterator[str]:
+def _split_scores(subject: TaggerFacts, split: str, digest: str) -> Iterator[str]:
     evaluation = subject.find("evaluation", digest)
     if evaluation is None:
         return
@@ -259,7 +173,7 @@ def _split_scores(subject: _Subject, split: str, digest: str) -> Iterator[str]:
     yield f"Expected calibration error, in points: {errors or UNKNOWN}.{chosen}\n"
 
 
-def _intended_use(subject: _Subject) -> Iterator[str]:
+def _intended_use(_: TaggerFacts) -> Iterator[str]:
     yield "## Intended use\n"
     yield (
         "Finding entities of the types above in text of the same kind and language as the training sentences. A person "
@@ -267,12 +181,12 @@ def _intended_use(subject: _Subject) -> Iterator[str]:
     )
 
 
-def _limits(subject: _Subject) -> Iterator[str]:
+def _limits(subject: TaggerFacts) -> Iterator[str]:
     spec, _ = load_spec(subject.tagger.path)
     text, vectors = subject.index.text, subject.index.vectors
     versions = "".join(f", {name} {version}" for name, version in text.versions.items())
     yield "## Limits\n"
-    yield f"- Language: raw text is split into sentences and tokens as `{text.language}`. Other languages were not tested."
+    yield f"- Language: raw text is split into sentences and tokens as `{text.language}`. No other language was tested."
     yield "- Domain: the scores are of text like the training sentences. No other domain was tested."
     yield (
         f"- Tokenizer: {text.tokenizer}{versions}. The scores are of sentences that came tokenised, so errors of this "
@@ -285,23 +199,27 @@ def _limits(subject: _Subject) -> Iterator[str]:
     elif vectors is VectorsIncluded.REFERENCE:
         yield f"{words} Vectors of other words are in a file that is not included; without it scores are lower."
     elif vectors is VectorsIncluded.NEEDED:
-        yield f"{words} Vectors of other words are included for the labelled corpora alone; on new text scores are lower."
+        yield f"{words} Vectors of other words are included for the labelled corpora alone: new text lacks them."
     else:
         yield f"{words} Vectors of other words are in the included table, if their source had the word."
     reads = "a document at a time" if spec.embedding.context is Context.DOCUMENT else "one sentence at a time"
-    yield f"- Context: the language models read {reads}." if spec.lm else "- Context: the tagger reads one sentence at a time."
+    yield (
+        f"- Context: the language models read {reads}."
+        if spec.lm
+        else "- Context: the tagger reads one sentence at a time."
+    )
     yield (
         "- Not tested: text in capitals, spelling errors, output of text or speech recognition, and differences "
         "between groups of people in the names that are found.\n"
     )
 
 
-def _environment(subject: _Subject) -> Iterator[str]:
+def _environment(subject: TaggerFacts) -> Iterator[str]:
     made = subject.manifest.made
     libraries = ", ".join(f"{name} {version}" for name, version in made.get("libraries", {}).items())
-    machine = [f"{name.replace('_', ' ')} {made[name]}" for name in ("device", "instruction_set", "threads", "precision")
-               if name in made]  # fmt: skip
-    models = [subject.find("language-model", digest) for _, _, digest in _models(subject)]
+    facts = ("device", "instruction_set", "threads", "precision")
+    machine = [f"{name.replace('_', ' ')} {made[name]}" for name in facts if name in made]
+    models = [subject.find("language-model", digest) for _, _, digest in subject.language_models()]
     yield "## Environment\n"
     yield f"- Python {made.get('python', UNKNOWN)}; {libraries or 'libraries unknown'}"
     yield f"- {made.get('platform', 'platform unknown')}; {', '.join(machine) or 'machine unknown'}"
@@ -313,7 +231,7 @@ def _environment(subject: _Subject) -> Iterator[str]:
     yield ""
 
 
-def _licences(subject: _Subject) -> Iterator[str]:
+def _licences(subject: TaggerFacts) -> Iterator[str]:
     yield "## Licences\n"
     rows = [["code", "Apache-2.0"], ["labelled data", _licence(subject, "labelled")]]
     if subject.index.language_models:
@@ -323,22 +241,22 @@ def _licences(subject: _Subject) -> Iterator[str]:
     yield _table(["part", "licence"], rows, text_columns=2)
 
 
-def _licence(subject: _Subject, section: str) -> str:
+def _licence(subject: TaggerFacts, section: str) -> str:
     """Return the licence of a data source: of the present settings if they are of the same source, else as trained."""
     trained = getattr(subject.trained, section, None)
     present = getattr(subject.present, section, None)
     if trained is None:
         return NO_LICENCE
-    same = present is not None and present.name == trained.name
-    return (present.licence if same else None) or trained.licence or NO_LICENCE
+    newer = present.licence if present is not None and present.name == trained.name else None
+    return newer or trained.licence or NO_LICENCE
 
 
-def _rebuilding(subject: _Subject) -> Iterator[str]:
+def _rebuilding(subject: TaggerFacts) -> Iterator[str]:
     yield "## How to build it again\n"
     if subject.trained is None:
         yield "This version of TagLM cannot read the settings that the tagger was trained with.\n"
         return
-    text = yaml.safe_dump(_settings(subject.trained), sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.safe_dump(shortest_settings(subject.trained), sort_keys=False, allow_unicode=True, width=120)
     yield (
         "The store records the settings, but not the command that ran. Save these settings as `experiment.yaml`, with "
         "the data at the same paths:\n"
@@ -348,34 +266,6 @@ def _rebuilding(subject: _Subject) -> Iterator[str]:
         "The run trains all variants and seeds of the experiment. On a CPU the same versions, instruction set and "
         "number of threads give the same bits.\n"
     )
-
-
-def _settings(experiment: Experiment) -> Mapping[str, Any]:
-    """Return the shortest settings that give the experiment again, without `run`."""
-    wanted = experiment.model_copy(update={"run": Experiment().run})
-    whole = wanted.model_dump(mode="json", exclude={"run"})
-    short = _difference(whole, Experiment().model_dump(mode="json"))
-    sources = {name: whole[name] for name in ("labelled", "unlabelled")}
-    for settings in (short, {**short, **sources}):
-        settings = {"name": experiment.name, **settings}
-        try:
-            if Experiment.model_validate(settings) == wanted:
-                return settings
-        except ValidationError:
-            continue
-    return whole
-
-
-def _difference(value: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries that differ from the usual ones; a section of another kind is returned whole."""
-    found: dict[str, Any] = {}
-    for name, entry in value.items():
-        other = usual.get(name)
-        if name in usual and entry == other:
-            continue
-        alike = isinstance(entry, Mapping) and isinstance(other, Mapping) and entry.get("kind") == other.get("kind")
-        found[name] = _difference(entry, other) if alike else entry
-    return found
 
 
 def _table(headers: list[str], rows: list[list[str]], *, text_columns: int) -> str:

@@ -88,7 +88,8 @@ def errors_to_markdown(measured: Errors, dev: Errors, split: str = "test") -> st
     return "".join(parts)
 
 
-def _mistake_rows(found: VariantErrors) -> Table:
+def mistake_table_rows(found: VariantErrors) -> Table:
+    """Return the named mistakes of one variant, one row each."""
     return ["mistake", "gold", "predicted", "times"], [
         [
             mistake.outcome,

@@ -38,7 +38,9 @@ def write_evaluation(
         MismatchError: the written tokens are not the tokens that were tagged.
     """
     gold, predicted = predictions.gold, predictions.predicted
-    tokens, spans = ([row or () for row in rows or ()] for rows in (predictions.confidence, predictions.span_confidence))
+    tokens, spans = (
+        [row or () for row in rows or ()] for rows in (predictions.confidence, predictions.span_confidence)
+    )
     calibration = {
         "tokens": calibrate_tokens(gold, predicted, tokens),
         "spans": calibrate_spans(gold, predicted, spans),

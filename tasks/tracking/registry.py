@@ -23,7 +23,17 @@ from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.roles import DEV_CORPUS
 from taglm_core.store.durable import locked, read_json, write_json
 from taglm_core.store.store import Artifact, Store
-from tasks.tracking.champion import CARD, CHAMPION, DECISION, DEV_DIGEST, DEV_F1, Match, decide, model_note, version_note
+from tasks.tracking.champion import (
+    CARD,
+    CHAMPION,
+    DECISION,
+    DEV_DIGEST,
+    DEV_F1,
+    Match,
+    decide,
+    model_note,
+    version_note,
+)
 from tasks.tracking.client import Client
 from tasks.tracking.descriptions import experiment_name
 from tasks.tracking.receipts import Receipt, tracking_folder

@@ -10,9 +10,9 @@ import pytest
 
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import MismatchError
+from taglm_core.evaluation import evaluated
 from taglm_core.evaluation.predictions import Predictions, write_predictions
 from taglm_core.pipeline.graph import evaluation_name, tagger_name, train_only_name
-from taglm_core.evaluation import evaluated
 from taglm_core.store.store import Store
 from tests.building import build_up_to
 
