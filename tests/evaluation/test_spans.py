@@ -176,6 +176,8 @@ def test_sentence_strict_and_boundary_counts_equal_sets(corpus: tuple[list[list[
         a, b = set(strict_bioes_spans(one)), set(strict_bioes_spans(other))
         strict = [x + y for x, y in zip(strict, (len(a), len(b), len(a & b)), strict=True)]
     assert SpanPair(coded).sentence_counts().tolist() == per_sentence
+    for kind, counts in SpanPair(coded).counts().per_type.items():
+        assert SpanPair(coded).sentence_counts(kind).sum(axis=0).tolist() == list(counts)
     assert list(SpanPair(coded, strict=True).counts().micro) == strict
     assert list(SpanPair(coded).boundary_counts()) == boundary
 
