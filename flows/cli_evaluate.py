@@ -54,6 +54,7 @@ def evaluate(
 ) -> None:
     """Score a tagger on a labelled file, with intervals, errors and, if asked, significance against another tagger."""
     quiet_defaults()
+    reading = _reading(scheme=scheme, separator=separator)
     if to is not None and (to.is_file() or (to.is_dir() and any(to.iterdir()))):
         raise ConfigError(f"--to {to}: found files; give a folder that is new or empty")
     import torch
@@ -69,14 +70,12 @@ def evaluate(
 
     given, sets = load_experiment(experiment, overrides or ()), overrides or ()
     torch.set_num_threads(given.run.threads)  # as in evaluations, so that bits agree
-    labelled = read_labelled(
-        resolve_files(file), word=word_column, tag=tag_column, **_reading(scheme=scheme, separator=separator)
-    )
+    labelled = read_labelled(resolve_files(file), word=word_column, tag=tag_column, **reading)
     for note in labelled.notes:
         console.print(note, style="yellow", markup=False, soft_wrap=True)
     names = [name for name in (against, model) if name is not None]
     taggers = [open_tagger(name, given, sets) for name in names]
-    labels = [str(tagger.index.facts.get("label", name)) for name, tagger in zip(names, taggers, strict=True)]
+    labels = [_label(tagger, name) for name, tagger in zip(names, taggers, strict=True)]
     labels = labels if len(set(labels)) == len(labels) else names
     if len(set(labels)) < len(labels):
         raise ConfigError(f"MODEL and --against are both {model}; give two taggers, or leave out --against")
@@ -102,6 +101,11 @@ def evaluate(
             console.print(cli_views.comparison(comparison, f"F1 in percent on {file}")[0])  # types are above
     if to is not None:
         console.print(f"{to}: predictions.parquet, scores.json, conlleval.txt", markup=False, soft_wrap=True)
+
+
+def _label(tagger: Tagger, name: str) -> str:
+    """Return a short name of a tagger, such as `demo:TagLM/seed-3`; the user's own if its export has no label."""
+    return str(tagger.index.facts.get("label", name)).replace("/tagger/", ":")
 
 
 def _reading(*, scheme: str, separator: str) -> dict[str, Any]:
