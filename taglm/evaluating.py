@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from taglm.tagger import Tagger
-from taglm_core.corpus.labelled_file import LabelledSentences
+from taglm_core.corpus.labelled_file import LabelledSentences, read_labelled
 from taglm_core.evaluation.evaluated import write_evaluation
 from taglm_core.evaluation.predictions import Predictions
+
+__all__ = ["LabelledSentences", "evaluate", "read_labelled"]
 
 
 def evaluate(tagger: Tagger, labelled: LabelledSentences, folder: Path, name: str) -> dict[str, Any]:
