@@ -169,9 +169,10 @@ def _errors(rows: list[Any], tagger: Tagger, experiment: Experiment, folder: Pat
     if confused[1]:
         parts.append(cli_views.plain_table("types taken for another", *confused))
     if train:
+        seen = f", by the training sentences of {rows[-1].variant}"
         parts += [
-            cli_views.plain_table("F1 by kind of entity", *error_report.strata_table_rows(found)),
-            cli_views.plain_table("right tags by kind of word", *error_report.word_table_rows(found)),
+            cli_views.plain_table(f"F1 by kind of entity{seen}", *error_report.strata_table_rows(found)),
+            cli_views.plain_table(f"right tags by kind of word{seen}", *error_report.word_table_rows(found)),
         ]
     else:
         parts.append(

@@ -49,7 +49,7 @@ from taglm_core.training.stopping import StopRequest
 from tasks.housekeeping import append_due_end, gc_roots, has_pending
 from tasks.results import publish_results
 from tasks.tracking.aliases import registered_object
-from tasks.tracking.champion import Match, decide, model_note
+from tasks.tracking.champion import CARD, Match, decide, model_note
 from tasks.tracking.client import Client
 from tasks.tracking.decisions import PendingEnd, append, read_end
 from tasks.tracking.links import links
@@ -861,7 +861,21 @@ def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypat
     version = done.client.get_model_version_by_alias("taglm-demo", "champion")
     folder = Path(mlflow.artifacts.download_artifacts(version.source))
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {"", ".py", ".json", ".jsonl", ".yaml", ".txt", ".parquet", ".safetensors", ".png", ".zip"}
+    assert suffixes <= {
+        "",
+        ".py",
+        ".json",
+        ".jsonl",
+        ".yaml",
+        ".txt",
+        ".parquet",
+        ".safetensors",
+        ".png",
+        ".zip",
+        ".md",
+    }
+    assert f"{version.tags[CARD]}` in the files of this version" in version.description
+    assert version.tags["taglm.object"] in (folder / version.tags[CARD]).read_text()
     (archive,) = folder.rglob("*.zip")
     assert {Path(name).suffix for name in zipfile.ZipFile(archive).namelist()} == {".py"}
     assert "torch==" in (folder / "requirements.txt").read_text()
