@@ -89,7 +89,7 @@ lint: .venv/installed
 # cut off, so that everybody finds a build.
 lock:
 	sed -i '/^torch==/d' requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	$(BIN)/uv pip compile pyproject.toml --extra pipeline --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --quiet -o requirements.lock
 	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
 

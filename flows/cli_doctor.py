@@ -176,7 +176,12 @@ def resolved(experiment: Experiment) -> PipelineContext:
 def _wanted() -> dict[str, SpecifierSet]:
     lines = importlib.metadata.requires(DISTRIBUTION) or []
     wanted = (Requirement(line) for line in lines)
-    return {one.name: one.specifier for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})}
+    return {
+        one.name: one.specifier
+        for one in wanted
+        if one.name != DISTRIBUTION  # an extra that includes another one
+        and (one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", "serve", "pipeline")))
+    }
 
 
 def _installed(name: str) -> str | None:

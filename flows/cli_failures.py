@@ -9,15 +9,18 @@ import shlex
 import sys
 import tempfile
 import traceback
-from importlib.metadata import version
+from importlib.metadata import requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from rich.console import Console
 
-from taglm_core.errors import ConfigError, Interrupted, TagLMError
+from taglm_core.errors import ConfigError, Interrupted, MissingLibrary, TagLMError
 from taglm_core.store.system_errors import system_error
 
 FAILED, STOPPED = 1, 75
+EXTRAS = ("pipeline", "serve", "spacy", "dev")
 EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error, reported in one message; 2 an invalid command line; 75 stopped on request, the "
     "same command goes on; 130 Ctrl-C."
@@ -61,7 +64,8 @@ def report(error: Exception, *, debug: bool) -> int:
         problem = "the output cannot be written; free some space on its disk, or redirect it"
         console.print(f"[bold red]error[/]: {problem}", soft_wrap=True)
         return FAILED
-    known = error if isinstance(error, TagLMError) else _of_the_system(error) or _of_a_server(error)
+    known = error if isinstance(error, TagLMError) else None
+    known = known or _of_an_extra(error) or _of_the_system(error) or _of_a_server(error)
     if known is not None:
         console.print(f"[bold red]{type(known).__name__}[/]: ", end="")
         console.print(str(known), markup=False, soft_wrap=True)
@@ -81,6 +85,21 @@ def _output_failed() -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return True
     return False
+
+
+def _of_an_extra(error: Exception) -> TagLMError | None:
+    """Return the error for a library of an optional extra that is not installed."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    library = error.name.partition(".")[0]
+    extra = "pipeline" if find_spec("prefect") is None else None  # also for libraries that come with it
+    for requirement in map(Requirement, requires("taglm") or ()):
+        marker = requirement.marker
+        if requirement.name.lower() == library and marker and not marker.evaluate({"extra": ""}):
+            extra = next(one for one in EXTRAS if marker.evaluate({"extra": one}))
+    if extra is None:
+        return None
+    return MissingLibrary(f'this command needs {library}; install it with `pip install "taglm[{extra}]"`')
 
 
 def _of_the_system(error: Exception) -> TagLMError | None:

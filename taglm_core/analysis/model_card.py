@@ -16,7 +16,7 @@ from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.tables import markdown_table, markdown_text
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import recipe_inputs
-from taglm_core.pipeline.roles import DEV_CORPUS, TRAIN_CORPUS, VECTORS
+from taglm_core.pipeline.roles import DEV_CORPUS, LABELLED, TRAIN_CORPUS, VECTORS
 from taglm_core.store.store import Artifact
 from taglm_core.tagging.exported import ExportedTagger, VectorsIncluded
 from taglm_core.tagging.trained import load_spec
@@ -89,7 +89,7 @@ def _data(subject: TaggerFacts) -> Iterator[str]:
         name = UNKNOWN if labelled is None else labelled.name
         rows.append([f"{use}, labelled", name, *_size(subject, inputs.get(role))])
     for split, pointer in subject.evaluations().items():
-        digest = pointer.recipe.inputs[f"{split}/corpus"]
+        digest = pointer.recipe.inputs[LABELLED.name(split=split)]
         if digest not in (inputs.get(TRAIN_CORPUS), inputs.get(DEV_CORPUS)):
             rows.append([f"{split}, labelled", UNKNOWN if labelled is None else labelled.name, *_size(subject, digest)])
     for digest in sorted(subject.texts()):

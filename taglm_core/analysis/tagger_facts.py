@@ -12,7 +12,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.errors import StoreError
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.kinds import recipe_inputs
-from taglm_core.pipeline.roles import BASE, DEV_CORPUS
+from taglm_core.pipeline.roles import BASE, DEV_CORPUS, TAGGER
 from taglm_core.store.records import Manifest
 from taglm_core.store.store import Artifact, Pointer, Store
 from taglm_core.tagging.exported import ExportedTagger
@@ -91,7 +91,7 @@ class TaggerFacts:
         return {
             pointer.recipe.config["split"]: pointer
             for pointer in self.store.pointers("evaluation")  # oldest first
-            if pointer.recipe.inputs.get("tagger") == self.tagger.ref.digest
+            if pointer.recipe.inputs.get(TAGGER) == self.tagger.ref.digest
             and (pointer.recipe.config["split"] != "dev" or pointer.recipe.inputs[DEV_CORPUS] == dev)
             and self.find("evaluation", pointer.digest) is not None
         }

@@ -78,7 +78,9 @@ class VectorTable:
         self._offsets = np.frombuffer(offsets, np.int64, len(words) + 1)
         self._words = memoryview(data) if data is not None else memoryview(b"")
         self.dim = vectors.type.list_size
-        self._vectors = vectors.flatten().to_numpy(zero_copy_only=True).reshape(-1, self.dim)
+        values = vectors.values.buffers()[1]  # to_numpy would import pandas
+        rows = np.frombuffer(values, np.float32, len(words) * self.dim) if len(words) else np.zeros(0, np.float32)
+        self._vectors = rows.reshape(-1, self.dim)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

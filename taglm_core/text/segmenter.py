@@ -97,12 +97,11 @@ class Segmenter:
 
     def sentences(self, text: str) -> Iterator[Sentence]:
         """Yield the sentences of a text that have tokens. Control characters count as spaces."""
-        prepared = self.record.spelling.prepared(text.translate(_REPLACED))
+        spelling, clean = self.record.spelling, text.translate(_REPLACED)
+        prepared = spelling.prepared(clean)
         for start, end in self._tokenizer.sentences(prepared):
-            part = prepared[start:end]
-            spans = [span for span in self._tokenizer.tokens(part) if span[1] > span[0]]
+            part = clean[start:end]
+            spans = [span for span in self._tokenizer.tokens(prepared[start:end]) if span[1] > span[0]]
             if spans:
-                tokens = tuple(
-                    self.record.spelling.spelled(part[first:last], part[first - 1 : first]) for first, last in spans
-                )
+                tokens = tuple(spelling.spelled(part[first:last], part[first - 1 : first]) for first, last in spans)
                 yield Sentence(tokens, tuple((start + first, start + last) for first, last in spans))

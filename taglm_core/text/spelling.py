@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 _DOUBLE, _OPENING_DOUBLE, _CLOSING_DOUBLE = '"', "“„«", "”»"
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
-_BEFORE_OPENING = " ([{<"
+_OPENERS = "([{<"
+_ASCII_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ", "'"))
+_ASCII_QUOTES = str.maketrans(dict.fromkeys(_OPENING_DOUBLE + _CLOSING_DOUBLE, _DOUBLE))
+_ASCII = {**_ASCII_APOSTROPHES, **_ASCII_QUOTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +42,23 @@ class Spelling:
         brackets = "treebank" if "-lrb-" in words or "-LRB-" in words else "as-is"
         return cls(quotes, "plain" if plain else "as-is", brackets)
 
-    def prepared(self, text: str) -> str:
+    @staticmethod
+    def prepared(text: str) -> str:
         """Return a text for the tokenizer, character for character, whose rules know ASCII apostrophes and quotes."""
-        table: dict[str, str | int | None] = {}
-        if self.apostrophes == "plain":
-            table |= dict.fromkeys("’‘ʼ", "'")
-        if self.quotes != "as-is":
-            table |= dict.fromkeys(_OPENING_DOUBLE + _CLOSING_DOUBLE, _DOUBLE)
-        return text.translate(str.maketrans(table)) if table else text
+        return text.translate(_ASCII)
 
     def spelled(self, token: str, before: str) -> str:
-        """Return a token of a prepared text as the corpus writes it.
+        """Return a token of a text as the corpus writes it.
 
         Args:
             token: the token.
             before: the character before it; empty at the beginning of a sentence.
         """
-        if token == _DOUBLE and self.quotes == "treebank":
-            return "``" if not before or before.isspace() or before in _BEFORE_OPENING else "''"
-        if token in ("``", "''") and self.quotes == "plain":
-            return _DOUBLE
-        if self.brackets == "treebank":
-            return _BRACKETS.get(token, token)
-        return token
+        if self.apostrophes == "plain":
+            token = token.translate(_ASCII_APOSTROPHES)
+        if self.quotes != "as-is":
+            token = token.translate(_ASCII_QUOTES)
+            if token in (_DOUBLE, "``", "''"):
+                opening = token == "``" or (token == _DOUBLE and (not before or before.isspace() or before in _OPENERS))
+                return _DOUBLE if self.quotes == "plain" else "``" if opening else "''"
+        return _BRACKETS.get(token, token) if self.brackets == "treebank" else token
