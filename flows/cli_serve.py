@@ -123,13 +123,17 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: the port is in use, or the address is none of this machine.
     """
+    listening = None
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sets TCP_NODELAY where the protocol is named; without it answers may wait 40 ms for a delayed ACK
+        listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(1024)
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise ConfigError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); choose another --port (0: "
             "any free one) or --host, or stop what listens there"

@@ -80,7 +80,9 @@ class TagRequest(BaseModel):
     @model_validator(mode="after")
     def _one_of_two(self) -> TagRequest:
         if (self.text is None) == (self.tokens is None):
-            raise ValueError("text and tokens are both given" if self.text is not None else "neither text nor tokens")
+            raise ValueError(
+                "text and tokens are both given" if self.text is not None else "neither text nor tokens is given"
+            )
         return self
 
     @property
@@ -155,7 +157,8 @@ def read_request(body: bytes, limits: Limits, labels: tuple[str, ...]) -> TagReq
         first = error.errors(include_url=False, include_context=False)[0]
         malformed = first["type"] == "json_invalid"
         where = ".".join(str(part) for part in first["loc"])
-        found = f"{where}: {first['msg']}" if where else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")
+        found = f"{where}: {said}" if where else said
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         raise RequestRefused(status, found, EXPECTED, REMEDY) from error
     unknown = sorted(set(request.labels or ()) - set(labels))
