@@ -69,7 +69,7 @@ def server(home: Path, *, auth: bool) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Run of the steps of one stage, the body of every flow."""
+"""Runs the steps of one stage; the flow of every stage calls this."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tasks.steps import TASKS, Refs
 from tasks.tracking.tracker import open_tracker
 
 logger = logging.getLogger("taglm")
-MOST_STARTS = 5  # of one run; a crash that repeats must not restart it forever
+MOST_STARTS = 5  # starts that one run is allowed, so that a crash that repeats ends
 
 
 def pipeline_flow(name: str) -> Callable[[Callable[..., Refs]], Flow[..., Refs]]:
@@ -60,13 +60,13 @@ def run_stage(
         experiment: the experiment.
         options: stages to run and stages to compute again.
         made: objects of earlier stages by step name; built or looked up if not given.
-        before: flow of the stage before it.
+        before: flow of the stage before it; called if `made` is not given.
 
     Returns:
         `made` and the objects of this stage, by step name.
 
     Raises:
-        MissingObject: a stage may not run and one of its objects is not in the store.
+        MissingObject: the options exclude a stage, and one of its objects is not in the store.
         CorpusRefused: results on the corpora would be meaningless.
     """
     with started(experiment) as context:
@@ -106,7 +106,7 @@ def started(experiment: Experiment) -> Iterator[PipelineContext]:
     _refuse_endless_starts()
     _name_process()
     with context_for(experiment) as context:
-        if context.experiment != experiment:  # resolved here, so that no caller has logged it
+        if context.experiment != experiment:  # this flow has resolved it, so it logs the messages
             for line in context.messages:
                 logger.info(line)
         yield context
@@ -121,7 +121,7 @@ def _children() -> Iterator[None]:
     except BaseException as error:
         CHILDREN.stop()
         if isinstance(error, Exception) and not isinstance(error, Interrupted):
-            wait_for_server()  # so that it learns of the failure
+            wait_for_server()  # so that the server records the failure
         raise
     finally:
         SHARED.close()
@@ -138,7 +138,7 @@ def _conclude(
     new = [ref for ref in made if (ref.kind, ref.digest) not in known]
     if new or stage in options.refresh:
         context.store_changed()
-    # A triggered run also announces objects that it found, because its inputs are new.
+    # A triggered run also announces objects that it reused: the next stage must run, because an input is new.
     announce(stage, context.experiment, made if options.if_ready else new)
 
 
@@ -161,7 +161,7 @@ def _look_up(stage: Stage, context: PipelineContext) -> Refs:
 
 
 def _unwalked(context: PipelineContext) -> PipelineContext:
-    """Return a context as a task argument that Prefect does not search for results of other tasks."""
+    """Wrap a context as a task argument that Prefect does not search for results of other tasks."""
     return cast("PipelineContext", quote(context))
 
 
@@ -175,8 +175,8 @@ def _missing_inputs(stage: Stage, context: PipelineContext) -> list[str]:
 def _waiting(stage: Stage, missing: list[str]) -> Refs:
     """Return the state of a run that has to wait for objects of earlier stages.
 
-    The state is Completed with the name Waiting, and Prefect gives it to the run. No caller gets it as a value, because
-    flows that call a stage pass its inputs.
+    Prefect takes it as the state of the run: Completed, with the name Waiting. Only a run without a parent can wait, so
+    no caller gets it as a value.
     """
     message = f"waiting for {', '.join(missing)}"
     logger.info("%s: %s", stage, message)
@@ -206,7 +206,7 @@ def _refuse_endless_starts() -> None:
 
 
 def _name_process() -> None:
-    """Record the process of a run without worker in Prefect, so that its death can be detected."""
+    """Record in Prefect the process of a run that no worker started, so that its death can be detected."""
     context = FlowRunContext.get()
     run = None if context is None or _is_subflow() else context.flow_run
     if run is not None and run.deployment_id is None:

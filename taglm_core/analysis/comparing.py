@@ -16,6 +16,7 @@ from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.graph import build_graph, evaluation_name
 from taglm_core.pipeline.naming import with_input_names
 from taglm_core.pipeline.plan import flat_settings, plan
+from taglm_core.pipeline.roles import LABELLED
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 
@@ -179,7 +180,7 @@ def _object(store: Store, start: str, split: str) -> EvaluatedRun:
     found: dict[tuple[str, str], Ref] = {}
     for pointer in store.pointers("evaluation"):  # oldest first, so that the newest version wins
         inputs = pointer.recipe.inputs
-        tagger, corpus = inputs["tagger"], inputs[f"{pointer.recipe.config['split']}/corpus"]
+        tagger, corpus = inputs["tagger"], inputs[LABELLED.name(split=pointer.recipe.config["split"])]
         if pointer.recipe.config["split"] != split or store.damage("evaluation", pointer.digest) is not None:
             continue
         if pointer.digest.startswith(start) or tagger.startswith(start) or _mlflow_run(store, tagger) == start:

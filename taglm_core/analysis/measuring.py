@@ -1,4 +1,4 @@
-"""Dev scores of two taggers on a common dev split, which may differ from the one they were trained with.
+"""Scores of two taggers on one dev split, even if it is not the one they were trained with.
 
 Embeddings, word vectors and evaluations of the split are built as for any evaluation; stored ones are reused.
 """
@@ -83,7 +83,7 @@ def compare_on_dev(experiment: Experiment, taggers: tuple[str, str], corpus: str
 
 
 def _measured(store: Store, digest: str) -> Artifact:
-    """Return the tagger to score on dev; for a tagger trained on train and dev, its forerunner trained on train."""
+    """Return the tagger to score on dev: for one trained on dev as well, the one trained on train alone."""
     tagger = stored(store, "tagger", digest)
     alone = tagger.manifest.recipe.inputs.get(TRAIN_ONLY)
     return tagger if alone is None else stored(store, "tagger", alone)
@@ -103,7 +103,7 @@ def _evaluate(context: PipelineContext, tagger: Artifact, corpus: str) -> Artifa
 
 
 def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None:
-    """Return the evaluation if it is in the store, whether its inputs are or not."""
+    """Return the evaluation if it is in the store, even if its inputs are not."""
     wanted = {"tagger": tagger, DEV_CORPUS: corpus}
     for pointer in store.pointers("evaluation"):
         recipe = pointer.recipe
@@ -115,7 +115,7 @@ def _known_evaluation(store: Store, tagger: str, corpus: str) -> Artifact | None
 
 
 def _inputs(context: PipelineContext, tagger: Artifact, corpus: str, name: str) -> Iterator[tuple[str, Ref]]:
-    """Yield role and object of the inputs of an evaluation: language models, embeddings, word vectors."""
+    """Yield the other inputs of an evaluation by role; build missing ones: language models, embeddings, vectors."""
     facts = read_json(tagger.path / "config.json") or {}
     embedding = EmbeddingConfig.model_validate(facts.get("embedding", {})).model_dump(mode="json")
     inputs = recipe_inputs(tagger.manifest.recipe)

@@ -33,7 +33,7 @@ LIBRARIES = ("torch", "numpy", "pyarrow", "duckdb", "seqeval", "safetensors")
 
 
 class WorkClock:
-    """Clock of the seconds of work since its creation, without waits."""
+    """Measure the seconds of work: time since creation without the waits for a reservation."""
 
     def __init__(self) -> None:
         self._begun, self._waited = time.monotonic(), 0.0
@@ -45,7 +45,7 @@ class WorkClock:
 
     @contextlib.contextmanager
     def untimed(self, reservation: contextlib.AbstractContextManager[None]) -> Iterator[None]:
-        """Hold a reservation; do not count the wait for it."""
+        """Enter a reservation; the wait for it does not count as work."""
         start = time.monotonic()
         with reservation:
             self._waited += time.monotonic() - start
@@ -114,7 +114,7 @@ class BuildContext:
         journal: journal for progress.
         stop: request to stop; long work checks it.
         locks: folder of the store's locks.
-        ranks: ranks of the build, of which the main one fills `out`; None for one process.
+        ranks: None for one process; otherwise only the main rank writes to `out`.
         clock: clock of the work.
     """
 
@@ -151,7 +151,7 @@ class BuildResult:
 
 
 def build(store: Store, request: BuildRequest, *, stop: StopRequest | None = None, ranks: Ranks | None = None) -> Ref:
-    """Build an object, unless another process built it during the wait for the lock of its key.
+    """Build an object. If another process builds it while this one waits for the lock, return that one.
 
     Args:
         store: store of inputs and object.

@@ -58,7 +58,7 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
             SHARED.run(request, work, on_events, offset)
         else:
             ranks = ranks_of(request)
-            # own folder: two runs of a key share the work folder, but must not share requests and errors
+            # own folder: two runs of one key share `work`; their files of requests and errors must differ
             with tempfile.TemporaryDirectory(prefix="taglm-") as own:
                 path, log = Path(own, "request.json"), Path(own, LOG)
                 request.save(path)
@@ -74,7 +74,7 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
 
 
 class SharedChild:
-    """Child processes that build several objects of kinds with `shares_child`, one after the other.
+    """Pool of child processes for kinds with `shares_child`. Each builds one object at a time.
 
     Sharing saves the seconds of importing torch. Only one thread uses a process at a time.
     """

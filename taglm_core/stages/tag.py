@@ -26,7 +26,7 @@ from taglm_core.evaluation.scores import score, type_confusion
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.kinds import KINDS
-from taglm_core.pipeline.roles import TRAIN_ONLY
+from taglm_core.pipeline.roles import EMBEDDINGS, LABELLED, LANGUAGE_MODEL, TRAIN_ONLY, WORD_VECTORS
 from taglm_core.store.durable import write_json
 from taglm_core.tagging.dataset import JoinedStates, States
 from taglm_core.tagging.online_vectors import samples
@@ -140,7 +140,7 @@ def build_evaluation(context: BuildContext) -> BuildResult:
     folder = context.inputs["tagger"].path
     spec, facts = load_spec(folder)
     frozen = FrozenVectors.none(spec.word_size)
-    if f"{split}/word-vectors" in context.inputs:
+    if WORD_VECTORS.name(split=split) in context.inputs:
         frozen = FrozenVectors.of(spec.words, [_vectors(context, split)])
     with context.clock.untimed(
         reserved(device, context.locks, context.run.device_share, check_stop=context.stop.check)
@@ -175,7 +175,7 @@ def build_evaluation(context: BuildContext) -> BuildResult:
 
 
 def _labelled(context: BuildContext, split: str) -> Sentences:
-    sentences = load_sentences(context.inputs[f"{split}/corpus"].path)
+    sentences = load_sentences(context.inputs[LABELLED.name(split=split)].path)
     if any(tags is None for _, tags in sentences):
         raise InputError(
             f"{split} split", None, "sentences without tags", "tags", "give a CoNLL file with a tag column"
@@ -185,9 +185,8 @@ def _labelled(context: BuildContext, split: str) -> Sentences:
 
 def _lm_roles(context: BuildContext, split: str) -> list[tuple[str, str]]:
     """Return (language model, direction) of the embeddings of a split, in a fixed order."""
-    prefix = f"{split}/embeddings/"
-    roles = [role.removeprefix(prefix).rsplit("/", 1) for role in context.inputs if role.startswith(prefix)]
-    return sorted((name, direction) for name, direction in roles)
+    found = [EMBEDDINGS.match(role) for role in context.inputs]
+    return sorted((each["lm"], each["direction"]) for each in found if each is not None and each["split"] == split)
 
 
 def _caches(
@@ -202,9 +201,9 @@ def _caches(
     layers = {(source.name, source.direction): {"layers": source.layers} for source in sources}
     for name, direction in _lm_roles(context, split):
         cache = EmbeddingCache(
-            context.inputs[f"{split}/embeddings/{name}/{direction}"].path,
-            language_model=context.inputs[f"language-model/{name}/{direction}"].ref.digest,
-            corpus=context.inputs[f"{split}/corpus"].ref.digest,
+            context.inputs[EMBEDDINGS.name(split=split, lm=name, direction=direction)].path,
+            language_model=context.inputs[LANGUAGE_MODEL.name(lm=name, direction=direction)].ref.digest,
+            corpus=context.inputs[LABELLED.name(split=split)].ref.digest,
             precision=embedding.precision,
             context=str(embedding.context),
             token_map=embedding.token_map,
@@ -221,10 +220,10 @@ def _embedding(context: BuildContext) -> EmbeddingConfig:
     configs = [
         artifact.manifest.recipe.config
         for role, artifact in context.inputs.items()
-        if role.startswith("train/embeddings/")
+        if (found := EMBEDDINGS.match(role)) is not None and found["split"] == "train"
     ]
     return EmbeddingConfig.model_validate(configs[0]) if configs else EmbeddingConfig()
 
 
 def _vectors(context: BuildContext, split: str) -> WordVectors:
-    return load_vectors(context.inputs[f"{split}/word-vectors"].path)
+    return load_vectors(context.inputs[WORD_VECTORS.name(split=split)].path)

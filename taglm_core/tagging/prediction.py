@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taglm_core.corpus.schemes import Span
 from taglm_core.errors import MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
 from taglm_core.lm.extraction import Tokens
@@ -199,26 +200,37 @@ class Predictor:
         lengths = batch.lengths.tolist()
         tags = [tuple(names[code] for code in row[:n]) for row, n in zip(paths.tolist(), lengths, strict=True)]
         spans = [conlleval_spans(row) for row in tags]
-        sums = None
-        if confidences and any(spans):
-            sums = [found.double().cpu().numpy() for found in crf.path_log_probs(emissions, paths, batch.mask)]
+        sure = self._confidences(batch, emissions, paths, spans) if confidences else {}
         shares = crf.marginals(emissions.double(), batch.mask).cpu().numpy() if marginals else None
         best = crf.n_best(emissions.double(), batch.mask, n_best) if n_best else None
         total = crf.log_partition(emissions.double(), batch.mask) if n_best else None
         for row, n in enumerate(lengths):
-            found = []
-            for span in spans[row]:
-                sure = 1.0
-                if sums is not None:
-                    alone, after = sums
-                    sure = float(np.exp(alone[row, span.start] + after[row, span.start + 1 : span.end].sum()))
-                found.append(PredictedSpan(span.type, span.start, span.end, sure))
+            found = [
+                PredictedSpan(span.type, span.start, span.end, sure.get((row, span.start), 1.0)) for span in spans[row]
+            ]
             others: list[tuple[tuple[str, ...], float]] = []
             if best is not None and total is not None:
                 chances = torch.exp(best[1][row] - total[row]).tolist()
                 pairs = zip(best[0][row, :, :n].tolist(), chances, strict=True)
                 others = [(tuple(names[code] for code in codes), chance) for codes, chance in pairs if chance > 0]
             yield PredictedSentence(tags[row], tuple(found), None if shares is None else shares[row, :n], tuple(others))
+
+    def _confidences(
+        self, batch: Batch, emissions: Tensor, paths: Tensor, spans: Sequence[Sequence[Span]]
+    ) -> dict[tuple[int, int], float]:
+        """Return the posterior of each span by row and first token; sentences without spans are left out."""
+        rows = [row for row, found in enumerate(spans) if found]
+        if not rows:
+            return {}
+        chosen = torch.tensor(rows, device=emissions.device)
+        longest = int(batch.lengths[rows].max())
+        parts = (tensor[chosen, :longest] for tensor in (emissions, paths, batch.mask))
+        alone, after = (found.cpu().numpy() for found in self._network.crf.path_log_probs(*parts))
+        return {
+            (row, span.start): float(np.exp(alone[place, span.start] + after[place, span.start + 1 : span.end].sum()))
+            for place, row in enumerate(rows)
+            for span in spans[row]
+        }
 
     @property
     def _device(self) -> torch.device:

@@ -14,7 +14,7 @@ from taglm_core.store.durable import locked
 from taglm_core.store.store import Store
 from tasks.tracking.champion import CHAMPION, DEV_F1, PROMOTED
 from tasks.tracking.client import AWAY, Client, in_words, not_answering
-from tasks.tracking.registry import champion_of, registry_lock, write_pages
+from tasks.tracking.registry import champion_of, make_champion, registry_lock, write_pages
 
 LONGEST_REASON = 500  # characters: it stands in a table of the model's page
 
@@ -109,7 +109,7 @@ def _promote(client: MlflowClient, chosen: ModelVersion, reason: str, user: str 
     who = f", {user}" if user else ""
     said = f"{reason} ({time.strftime('%Y-%m-%d')}{who}{was})"
     client.set_model_version_tag(name, number, PROMOTED, said)
-    client.set_registered_model_alias(name, CHAMPION, number)
+    make_champion(client, name, number)
     promoted = client.get_model_version(name, number)
     run = client.get_run(promoted.run_id).info.experiment_id if promoted.run_id else ""
     write_pages(client, promoted, client.search_model_versions(f"name = '{name}'"), promoted, run)

@@ -1,4 +1,4 @@
-"""Who is champion, and how that is said on the pages of a registered model."""
+"""The decision about the champion, and its text on the pages of a registered model; `registry.py` moves the alias."""
 
 from __future__ import annotations
 

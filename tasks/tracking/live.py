@@ -1,8 +1,8 @@
-"""What a step reports while it is being built: its run, fed from the journal, and how that ends.
+"""Reports a step to MLflow while it is built: opens its run, sends its metrics, ends it.
 
-MLflow may be away at any moment, from the start on. Work goes on then; metrics wait, and are sent at the next chance.
-The state file is written after MLflow has what it says. Each metric keeps the time that stands in the journal, so that
-what is sent again after a crash between the two is the same point, not another.
+MLflow may be unreachable at any time. The work continues, and its metrics wait until MLflow answers. The state file is
+written only after MLflow has accepted the data. Metrics carry the times of the journal, so that sending them again
+after a crash makes no duplicates.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LONGEST_PAUSE = 60.0  # seconds between two tries while MLflow is away
 
 
 class StageRun:
-    """A step without a run; what is handed to it is passed over.
+    """Base class, and a step without an MLflow run: ignores everything.
 
     Attributes:
-        run_id: of the MLflow run, if there is one.
+        run_id: id of the MLflow run; None if there is none.
         offset: bytes of the journal whose metrics MLflow has; following goes on from there.
         reported: whether MLflow has everything, results included.
     """
@@ -43,18 +43,18 @@ class StageRun:
         """Report the object."""
 
     def close(self, status: str) -> None:
-        """End work that made no object. Does nothing after `finish`."""
+        """End the run of a step that made no object. Does nothing after `finish`."""
 
 
 class OwnRun(StageRun):
     """A step with a run of its own.
 
     Args:
-        reporter: what reports to the tracking store.
+        reporter: sends to the tracking store.
         spec: the step.
         work: its work folder.
         pace: seconds between two batches of metrics.
-        left: the state that a build left which has ended; None while the step is being built.
+        left: state that an ended build left; None while the step is being built.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class OwnRun(StageRun):
         self._variant = Variant.of_spec(spec, reporter.store)
         self._state = SyncState(self._client.address, spec, time.time())
         self._claim = self._ledger.claim(*self._state.key)
-        self._waiting: list[Event] = []  # metrics that MLflow does not have
-        self._read = 0  # offset after the newest of them
-        self._settings: RunContent | None = None  # what the run does not show of itself yet
+        self._waiting: list[Event] = []  # metrics that were not sent yet
+        self._read = 0  # offset in the journal after the last of them
+        self._settings: RunContent | None = None  # parameters and tags that were not sent yet
         self._cut_off = self._opened = self._ended = False
         self._due, self._failures = 0.0, 0
         if self._claim.take():
             self._resume(left or self._ledger.state(*self._state.key), ended=left is not None)
             if left is None:
                 for receipt in self._ledger.receipts(*self._state.key):
-                    self._ledger.forget(receipt)  # it is made again
-            self._ledger.save(self._state)  # a kill leaves a trace, even if MLflow is away until then
+                    self._ledger.forget(receipt)  # out of date: the object is built again
+            self._ledger.save(self._state)  # first, so that a killed build is noticed even without MLflow
             try:
                 self._open()
             except AWAY as error:
@@ -83,12 +83,12 @@ class OwnRun(StageRun):
 
     @property
     def mine(self) -> bool:
-        """Whether this process reports the step."""
+        """Whether this process reports the step: it holds the claim."""
         return self._claim.held
 
     @property
     def run_id(self) -> str | None:  # type: ignore[override]
-        """Of the MLflow run; None until MLflow has been reached."""
+        """Id of the MLflow run; None until MLflow was reached."""
         return self._state.run_id
 
     @property
@@ -97,7 +97,7 @@ class OwnRun(StageRun):
         return self._state.offset
 
     def forward(self, events: list[Event], offset: int) -> None:
-        """Keep the metrics and send them, a batch in a while; in an outage at the next chance."""
+        """Keep the metrics and send them in batches, one per `pace`; after an outage at the next call."""
         if not self.mine and not self._take_over():
             return
         self._waiting += [event for event in events if event.kind == "metrics"]
@@ -109,7 +109,7 @@ class OwnRun(StageRun):
                 self._missed(error)
 
     def finish(self, artifact: Artifact) -> None:
-        """Send what is left and the results; in an outage the state says that they wait."""
+        """Send what is left and the results; if MLflow is unreachable, mark them as pending."""
         if self._ended or not (self.mine or self._take_over()):
             return
         try:
@@ -123,13 +123,13 @@ class OwnRun(StageRun):
             self._claim.release()
 
     def close(self, status: str) -> None:
-        """Send what is left, and how it ended; in an outage the next sync ends the run, or goes on with it."""
+        """Send what is left and the final status; if MLflow is unreachable, the next sync does that."""
         if not self.mine or self._ended:
             return
         try:
             self._end(status, RunContent())
             self._ledger.save(replace(self._state, status=status))
-            if status == FINISHED:  # though nothing was made
+            if status == FINISHED:  # without an object
                 self._ledger.drop(*self._state.key)
             self.reported = True
         except AWAY as error:
@@ -138,7 +138,7 @@ class OwnRun(StageRun):
             self._claim.release()
 
     def _resume(self, saved: SyncState | None, *, ended: bool = False) -> None:
-        """Go on where an earlier process stopped, unless its work is gone; then its run has ended."""
+        """Continue where an earlier process stopped. If its work folder is gone, start a new run."""
         if saved is None or not (ended or saved.run_id is None or saved.status == MADE or self._work.is_dir()):
             return
         journal = self._work / JOURNAL
@@ -154,7 +154,7 @@ class OwnRun(StageRun):
         self._read = found[-1][1] if found else self._state.offset
 
     def _take_over(self) -> bool:
-        """Go on reporting where another process ended before the step did."""
+        """Take over if the process that reported this step has died."""
         if self._ended or not self._claim.take():
             return False
         saved = self._ledger.state(*self._state.key)
@@ -166,7 +166,7 @@ class OwnRun(StageRun):
         return True
 
     def _open(self) -> str:
-        """Return the id of the run: the one that was begun, if it is still there, or a new one."""
+        """Return the id of the run: an existing one if MLflow still has it, else a new one."""
         if self._opened and self._state.run_id is not None:
             return self._state.run_id
         spec, client, variants = self._state.spec, self._client, self._reporter.variants
@@ -178,7 +178,7 @@ class OwnRun(StageRun):
         run = None if run_id is None else client.active_run(run_id)
         if run is not None:
             client.mlflow().update_run(run.info.run_id, status=RUNNING)
-            # Work that was begun as another variant's keeps that name.
+            # Parameters cannot change: they stay, even under the name of an earlier variant.
             params = {name: value for name, value in params.items() if name not in run.data.params}
             self._settings = RunContent(params, tags=tags)
             self._state = replace(self._state, run_id=run.info.run_id)
@@ -195,7 +195,7 @@ class OwnRun(StageRun):
         return str(self._state.run_id)
 
     def _send(self, run_id: str, content: RunContent) -> None:
-        """Send content, with the metrics that wait and the settings of a run that has none yet."""
+        """Send content together with waiting metrics and, once, the settings of the run."""
         curves, settings = curve_points(self._waiting, self._state.last), self._settings or RunContent()
         if curves or content != RunContent() or self._settings is not None:
             known = {(point.name, point.step) for point in curves}
@@ -225,7 +225,7 @@ class OwnRun(StageRun):
 
 
 class AddedResults(StageRun):
-    """A step whose results belong to runs of other steps: its tagger's, or those of its variants."""
+    """An evaluation, shown in the run of its tagger, or a report, shown in the runs of its variants."""
 
     def __init__(self, reporter: Reporter, spec: RunSpec) -> None:
         self._reporter = reporter
@@ -254,7 +254,7 @@ class AddedResults(StageRun):
             self._claim.release()
 
     def close(self, _status: str) -> None:
-        """Drop the state: without an object there is nothing to report. What has waited for it is reported."""
+        """Drop the state: there is no object to report. Evaluations that have waited for this one are reported."""
         if self._claim.held and not self._ended:
             if self._reporter.store.pointer(*self._state.key) is None:
                 self._reporter.ledger.drop(*self._state.key)
@@ -267,7 +267,7 @@ class AddedResults(StageRun):
     def _begin(self) -> None:
         ledger = self._reporter.ledger
         for receipt in ledger.receipts(*self._state.key):
-            ledger.forget(receipt)  # it is made again
+            ledger.forget(receipt)  # out of date: the object is built again
         known = ledger.state(*self._state.key)
         if known is None:
             ledger.save(self._state)

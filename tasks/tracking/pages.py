@@ -15,6 +15,7 @@ from taglm_core.evaluation.figures import LearningPoint, learning_figure
 from taglm_core.evaluation.report import Comparison, read_report
 from taglm_core.evaluation.tables import to_markdown
 from taglm_core.pipeline.kinds import typed_inputs
+from taglm_core.pipeline.roles import LABELLED
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 from tasks.tracking.content import RunContent, with_results
@@ -137,7 +138,7 @@ def measured_splits(store: Store, spec: RunSpec) -> dict[str, str]:
     for each in spec.typed():
         pointer = store.pointer(each.kind, spec.inputs[each.role].key)
         if each.kind == "evaluation" and pointer is not None:
-            found[each.split] = pointer.recipe.inputs[f"{each.split}/corpus"]
+            found[each.split] = pointer.recipe.inputs[LABELLED.name(split=each.split)]
     return found
 
 

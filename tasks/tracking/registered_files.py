@@ -50,6 +50,7 @@ def save_model(folder: Path, tagger: Artifact, experiment: Experiment, facts: Ma
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         # mlflow.pyfunc warns of type hints of its own classes when it is first used
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
         export, code = Path(temporary) / "export", Path(temporary) / "code.zip"
         try:
             export_tagger(context, tagger, export, text=experiment.text, vectors=vectors, facts=facts)
@@ -66,6 +67,7 @@ def save_model(folder: Path, tagger: Artifact, experiment: Experiment, facts: Ma
             artifacts={"export": str(export), "code": str(code)},
             pip_requirements=requirements(),
             signature=signature(),
+            input_example=EXAMPLE,
             model_config={"vectors": ""},  # only what is named here may be given when the model is loaded
         )
 

@@ -188,7 +188,7 @@ class _Registry:
                 return self._settle(version, versions)
             write_json(draft, {"decision": decision})
             if on_it:
-                client.set_registered_model_alias(name, CHAMPION, number)
+                make_champion(client, name, number)
                 holder = version
         client.set_model_version_tag(name, number, DECISION, str(decision))
         decided = _tagged(version, str(decision))
@@ -241,6 +241,11 @@ def write_pages(
         client.update_model_version(version.name, str(version.version), note)
     number = None if champion is None else str(champion.version)
     client.update_registered_model(version.name, model_note(versions, version.name, number))
+
+
+def make_champion(client: MlflowClient, name: str, version: str) -> None:
+    """Move the alias `champion` of a registered model to a version."""
+    client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
