@@ -23,8 +23,6 @@ from click.testing import Result
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PyFuncModel
-from mlflow.pyfunc.scoring_server import invocations
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
@@ -858,8 +856,10 @@ def test_of_two_with_one_dev_f1_the_one_that_learnt_more_is_registered(done: Don
         assert best_tagger(pair)[0] == "both"
 
 
-def served(model: PyFuncModel, request: dict[str, Any] | str) -> Any:
+def served(model: Any, request: dict[str, Any] | str) -> Any:
     """What MLflow's server answers to a request."""
+    from mlflow.pyfunc.scoring_server import invocations
+
     text = request if isinstance(request, str) else json.dumps(request)
     answer = invocations(text, "application/json", model, model.metadata.get_input_schema())
     return json.loads(answer.response)["predictions"]
