@@ -28,6 +28,7 @@ from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, requi
 from flows.cli_gc import gc
 from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load, require_before
 from flows.cli_promote import promote
+from flows.cli_serve import serve
 from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.analysis.corpora import refuse_meaningless, report_corpora
 from taglm_core.config.load import load_experiment
@@ -250,6 +251,7 @@ app.command()(explain)
 app.command()(export)
 app.command()(gc)
 app.command()(promote)
+app.command()(serve)
 
 
 @app.command()

@@ -13,6 +13,9 @@ import mlflow
 import numpy as np
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+# MLflow warns of the type hint of `predict` below
+warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+
 
 class TaggerModel(PythonModel):
     """Texts to entities, and tokenised sentences to BIOES tags."""
@@ -29,18 +32,19 @@ class TaggerModel(PythonModel):
             context.artifacts["export"], vectors=(context.model_config or {}).get("vectors") or None
         )
 
-    def predict(  # type: ignore[no-untyped-def]
+    # With this type hint MLflow's server hands on `inputs` as they came. By a signature alone it makes a table of them,
+    # and of each list of tokens only the first token would arrive.
+    def predict(
         self,
         context: PythonModelContext,  # noqa: ARG002  both names are MLflow's
-        model_input,
+        model_input: list[Any],
         params: dict[str, Any] | None = None,
-    ):
+    ) -> list[Any]:
         """Return the entities of each text, or the tags of each tokenised sentence.
 
         Args:
             context: MLflow's.
-            model_input: list of texts, or of lists of tokens; also as a data frame of one column, as MLflow's server
-                gives it.
+            model_input: list of texts, or of lists of tokens; from Python also a data frame of one column.
             params: `threshold`, the least confidence of an entity.
         """
         rows = model_input.iloc[:, 0].tolist() if hasattr(model_input, "iloc") else list(model_input)

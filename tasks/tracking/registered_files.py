@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import AnyType
 
 import taglm
 import taglm_core
@@ -51,7 +48,6 @@ def save_model(folder: Path, tagger: Artifact, experiment: Experiment, facts: Ma
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         # mlflow.pyfunc warns of type hints of its own classes when it is first used
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
         export, code = Path(temporary) / "export", Path(temporary) / "code.zip"
         try:
             export_tagger(context, tagger, export, text=experiment.text, vectors=vectors, facts=facts)
@@ -67,16 +63,9 @@ def save_model(folder: Path, tagger: Artifact, experiment: Experiment, facts: Ma
             python_model=str(MODEL_CODE),
             artifacts={"export": str(export), "code": str(code)},
             pip_requirements=requirements(),
-            signature=signature(),
-            input_example=EXAMPLE,
+            input_example=(EXAMPLE, {"threshold": 0.0}),  # with the type hint in MODEL_CODE it gives the signature
             model_config={"vectors": ""},  # only what is named here may be given when the model is loaded
         )
-
-
-def signature() -> ModelSignature:
-    """Return the signature of a registered tagger: texts, or lists of tokens; least confidence as a parameter."""
-    params = ParamSchema([ParamSpec("threshold", DataType.double, 0.0)])
-    return ModelSignature(Schema([ColSpec(AnyType())]), params=params)
 
 
 def requirements() -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -26,6 +27,7 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
+from taglm import Tagger
 from taglm_core.analysis import measuring
 from taglm_core.analysis.comparing import find_run
 from taglm_core.analysis.measuring import Comparison, compare_on_dev
@@ -56,6 +58,7 @@ from tasks.tracking.links import links
 from tasks.tracking.pipelines import learning_curve, pipeline_run, publish
 from tasks.tracking.projection import TABLES
 from tasks.tracking.receipts import MADE, Ledger, Receipt, SyncState
+from tasks.tracking.registered_files import EXAMPLE
 from tasks.tracking.registry import Registration, best_tagger, register_best
 from tasks.tracking.reporter import Reporter
 from tasks.tracking.spec import PARENT, RunSpec
@@ -853,6 +856,15 @@ def test_of_two_with_one_dev_f1_the_one_that_learnt_more_is_registered(done: Don
         assert best_tagger(pair)[0] == "both"
 
 
+def served(model: Any, request: dict[str, Any] | str) -> Any:
+    """What MLflow's server answers to a request."""
+    from mlflow.pyfunc.scoring_server import invocations
+
+    text = request if isinstance(request, str) else json.dumps(request)
+    answer = invocations(text, "application/json", model, model.metadata.get_input_schema())
+    return json.loads(answer.response)["predictions"]
+
+
 def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in its files is pickled; loaded by alias it gives the tags of the tagger it was made from."""
     from taglm_core.tagging.prediction import Predictor
@@ -887,6 +899,15 @@ def test_a_registered_tagger_loads_by_alias_without_pickle(done: Done, monkeypat
     models = [done.store.open(done.refs[f"language-model/main/{way}"]).path for way in ("backward", "forward")]
     predictor = Predictor.load(done.store.open(done.refs["tagger/TagLM/seed-1"]).path, models)
     assert model.predict(sentences) == predictor.tag(sentences)
+    tagger, texts = Tagger.load("models:/taglm-demo@champion"), ["Anna lives in Rome. Yes.", ""]
+    for threshold in (0.0, 0.5):
+        found = [[entity.to_dict() for entity in of] for of in tagger.tag(texts, threshold=threshold)]
+        assert model.predict(texts, params={"threshold": threshold}) == found
+        assert served(model, {"inputs": texts, "params": {"threshold": threshold}}) == found
+    assert served(model, {"inputs": sentences}) == predictor.tag(sentences)
+    assert served(model, model.metadata.get_serving_input(str(folder))) == [
+        [entity.to_dict() for entity in tagger.tag(EXAMPLE[0])]
+    ]
     with pytest.raises(MismatchError, match=r"glove\.txt: the tagger was trained without a vector file"):
         mlflow.pyfunc.load_model("models:/taglm-demo@champion", model_config={"vectors": "glove.txt"})
 
