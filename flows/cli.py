@@ -25,6 +25,7 @@ from flows.cli_export import export
 from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
 from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load, require_before
+from flows.cli_predict import predict
 from flows.cli_promote import promote
 from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.analysis.corpora import refuse_meaningless, report_corpora
@@ -245,6 +246,7 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
 
 app.command()(export)
 app.command()(gc)
+app.command()(predict)
 app.command()(promote)
 
 
