@@ -19,10 +19,9 @@ from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
 
 if TYPE_CHECKING:
-    from taglm import Tagger
     from tasks.predicting.progress import Lines
-    from tasks.predicting.readers import Format, Source
-    from tasks.predicting.writers import Output, Writer
+    from tasks.predicting.readers import Source
+    from tasks.predicting.writers import Output
 
 FORMATS, OUTPUTS, SCHEMES = ("text", "tokens", "conll", "jsonl", "parquet"), ("text", "jsonl", "conll", "parquet"), (
     "bioes", "iob2",
@@ -82,6 +81,7 @@ def predict(
     import torch
 
     from tasks.models import open_tagger
+    from tasks.predicting.formats import new_writer
     from tasks.predicting.job import Job, Wanted, summary
     from tasks.predicting.readers import Format, Source
     from tasks.predicting.rows import Limits
@@ -93,7 +93,8 @@ def predict(
     logging.getLogger("taglm").addHandler(_OnErrors())
     torch.set_num_threads(threads or loaded.run.threads)
     tagger = open_tagger(model, loaded, overrides or (), vectors=None if vectors is None else str(vectors))
-    writer = _writer(kind, tags or "bioes", source, tagger)
+    colour = to is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    writer = new_writer(kind, tags or "bioes", source, tagger.labels, colour=colour)
     asked = Wanted(threshold, None if labels is None else tuple(labels.split(",")), Limits(part_rows))
     progress = _progress(source, quiet=to is None and sys.stdout.isatty())
     begun = time.monotonic()
@@ -121,36 +122,16 @@ def _output(wanted: str | None, to: str | None, source: Source) -> Output:
     Raises:
         ConfigError: the name tells no format, or Parquet would go to standard output.
     """
-    from tasks.predicting.parts import is_folder
-    from tasks.predicting.readers import Format, format_of
+    from tasks.predicting.formats import output_of
     from tasks.predicting.writers import Output
 
+    if wanted == Output.PARQUET and to is None:
+        raise ConfigError("--output parquet needs a file; give --to FILE.parquet")
     if wanted is not None:
-        if wanted == Output.PARQUET and to is None:
-            raise ConfigError("--output parquet needs a file; give --to FILE.parquet")
         return Output(wanted)
     if to is None:
         return Output.TEXT if sys.stdout.isatty() else Output.JSONL
-    found: Format | None = source.format if is_folder(to) else format_of(Path(Path(to).name))
-    if is_folder(to):
-        return Output.PARQUET if found is Format.PARQUET else Output.JSONL
-    if found in (None, Format.TOKENS) or Path(to).suffix in (".gz", ".zst", ".bz2", ".xz"):
-        raise ConfigError(f"--to {to}: the name tells no format that is written; give --output {', '.join(OUTPUTS)}")
-    return Output(str(found))
-
-
-def _writer(kind: Output, scheme: str, source: Source, tagger: Tagger) -> Writer:
-    from taglm_core.corpus.schemes import Scheme
-    from tasks.predicting.readers import Format
-    from tasks.predicting.writers import Conll, ForPeople, JsonLines, Output, ParquetFiles
-
-    if kind is Output.TEXT:
-        return ForPeople(tagger.labels, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-    if kind is Output.CONLL:
-        return Conll(Scheme(scheme))
-    if kind is Output.JSONL:
-        return JsonLines()
-    return ParquetFiles(source.parquet_schema() if source.format is Format.PARQUET else None)
+    return output_of(to, source)
 
 
 def _progress(source: Source, *, quiet: bool) -> Lines:

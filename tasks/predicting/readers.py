@@ -149,7 +149,7 @@ class Source:
             first = first or schema
             if not schema.equals(first):
                 raise InputError(path, None, f"columns {_listed(schema)}",
-                                 f"those of {self.paths[0]}: {_listed(first)}", "give files with one schema")  # fmt: skip
+                                 f"as in {self.paths[0]}: {_listed(first)}", "give files with one schema")  # fmt: skip
         assert first is not None
         if self.column not in first.names:
             near = difflib.get_close_matches(self.column, first.names, 1)
