@@ -6,14 +6,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.prediction import PredictionConfig
+from taglm_core.config.prediction import USUAL, PredictionConfig
 from tasks.predicting.files import predict_files
 from tasks.stages import started
 
 
 @flow(name="predict", flow_run_name="predict {data}", validate_parameters=True, persist_result=False)
 def predict(
-    experiment: Experiment, model: str, data: str, output: str, settings: PredictionConfig = PredictionConfig()
+    experiment: Experiment, model: str, data: str, output: str, settings: PredictionConfig = USUAL
 ) -> dict[str, int]:
     """Find entities in files and write the files with them; a killed run goes on with the next part.
 

@@ -25,3 +25,6 @@ class PredictionConfig(Settings):
     threshold: float = Field(0.0, ge=0, le=1, description="least confidence of an entity")
     labels: tuple[str, ...] | None = Field(None, description="labels to find; null: all")
     part_rows: int = Field(5_000, ge=1, description="rows of a part: so many are lost at most by a kill")
+
+
+USUAL = PredictionConfig()  # default of the flow

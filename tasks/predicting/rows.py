@@ -83,7 +83,7 @@ def table_of(rows: Iterable[Row]) -> pa.Table:
 def problem(value: Any) -> str | None:
     """Return why a value cannot be tagged; None if it can: a text, or a list of texts that are not empty."""
     if isinstance(value, str):
-        return None
+        return _lone_surrogate(value)
     if value is None:
         return "found null; expected a text or a list of tokens"
     if not isinstance(value, list):
@@ -91,6 +91,16 @@ def problem(value: Any) -> str | None:
     for place, token in enumerate(value, 1):
         if not isinstance(token, str) or not token:
             return f"found {token!r} as token {place}; expected a text that is not empty"
+    return _lone_surrogate("".join(value))
+
+
+def _lone_surrogate(text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return (
+            f"found half a surrogate pair ({text[error.start]!a} at character {error.start + 1}), which is no character"
+        )
     return None
 
 

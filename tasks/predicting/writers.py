@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import io
 import json
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from taglm import Analysis, Entity
-from taglm_core.corpus.schemes import Scheme, from_spans, to_spans
+from taglm_core.corpus.schemes import Scheme, Span, from_spans
 from taglm_core.errors import InputError
 from tasks.predicting.rows import Row, table_of
 
@@ -149,8 +150,11 @@ class Conll(_Lines):
         return "".join(f"{line}\n" for line in lines).encode(errors="replace")
 
     def _sentence(self, tagged: TaggedRow, sentence: Analysis, places: range) -> list[str]:
-        wanted = {entity.token_start - places.start for entity in tagged.entities or () if entity.token_start in places}
-        spans = [span for span in to_spans(sentence.tags) if span.start in wanted]
+        spans = [
+            Span(entity.label, entity.token_start - places.start, entity.token_end - places.start)
+            for entity in tagged.entities or ()
+            if entity.token_start in places
+        ]
         tags = from_spans(spans, len(sentence.tags), self._scheme)
         for token in sentence.tokens:
             if token.split() != [token]:
@@ -209,12 +213,7 @@ class ParquetFiles:
                 raise _not_columns(row.row, f"a field {new[0]!r} that no row of the first part has")
         columns = {}
         for name in names if self._found is None else known:
-            values = [each.row.fields.get(name) for each in block]
-            try:
-                column = pa.array(values, known.get(name))
-            except (pa.ArrowException, UnicodeEncodeError) as error:
-                said = str(error).splitlines()[0]
-                raise _not_columns(block[0].row, f"values of several types in the field {name!r} ({said})") from error
+            column = _column(block, name, known.get(name))
             columns[name] = column.cast(pa.string()) if pa.types.is_null(column.type) else column
         if not columns:
             return pa.table({"_": pa.nulls(len(block))}).select([])
@@ -259,6 +258,22 @@ class ForPeople(_Lines):
             shown.append(f" [{entity.label} {entity.confidence:.2f}]", style=colour)
             place = entity.end
         return shown.append(whole[place:].rstrip("\n"))
+
+
+def _column(block: Sequence[TaggedRow], name: str, kind: pa.DataType | None) -> pa.Array:
+    """Return a field of rows as a column, null where a bad row has another type than the good ones.
+
+    Raises:
+        InputError: good rows have different types.
+    """
+    values = [each.row.fields.get(name) for each in block]
+    good = [None if each.row.error else value for each, value in zip(block, values, strict=True)]
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, UnicodeEncodeError):
+        with contextlib.suppress(pa.ArrowException, UnicodeEncodeError):
+            return pa.array(good, kind)
+    raise _not_columns(block[0].row, f"values of several types in the field {name!r} of this and later rows")
 
 
 def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:

@@ -41,7 +41,7 @@ def _flow(name: str) -> Any:
 
 
 def test_every_flow_has_a_deployment() -> None:
-    """One of ours per stage, one for the pipeline, one for prediction; of all, each has a name that tells it from the others."""
+    """One of ours per stage, for the pipeline and for prediction; of all, each has a name of its own."""
     flows = sorted(DEPLOYMENTS[name]["entrypoint"].rpartition(":")[2] for name in OURS)
     assert flows == sorted([*map(str, Stage), "pipeline", "predict"])
     assert len(DEPLOYMENTS) == len(CONTENT["deployments"])
