@@ -217,9 +217,7 @@ def test_bad_rows_stay_in_their_place(export: Path, tmp_path: Path) -> None:
     columns = pq.read_table(tmp_path / "rows.parquet").to_pydict()
     assert columns["error"] == [row.get("error") for row in found]
     assert columns["entities"] == [row["entities"] for row in found]
-    assert columns["text"] == [
-        "Anna saw Rome ." if place in (0, 9) else "a" if place == 8 else None for place in range(11)
-    ]
+    assert columns["text"] == ["Anna saw Rome ." if place in (0, 9) else None for place in range(11)]
     text = predict(export, "--lines", stdin=b"Anna\n\xff\n", status=BAD_ROWS)
     assert [row["entities"] is None for row in lines(text.stdout)] == [False, True]
     names = _invalid_strings()
@@ -293,11 +291,11 @@ def test_another_run_starts_anew_and_two_at_once_are_refused(export: Path, tmp_p
 
 def test_killed_twice_it_gives_the_same_bytes(export: Path, tmp_path: Path) -> None:
     """Two kill -9 in the middle: no row is lost or doubled, and nothing is left but the output."""
-    texts = [f"{TEXTS[number % 5]} Word{number % 97}" for number in range(1_000)]
+    texts = [f"{TEXTS[number % 5]} Word{number % 97}" for number in range(500)]
     table = pa.table({"id": range(len(texts)), "text": texts})
-    pq.write_table(table, tmp_path / "in.parquet", row_group_size=300)
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=70)
     target, whole = tmp_path / "out.parquet", tmp_path / "whole.parquet"
-    options = ["--part-rows", "20"]
+    options = ["--part-rows", "10"]
     predict(export, tmp_path / "in.parquet", "--to", whole, *options)
     work = work_of(target, folder=False)
     command = [sys.executable, "-m", "flows.cli", "predict", str(export), str(tmp_path / "in.parquet"), "--to",
