@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.prediction import USUAL, PredictionConfig
+from taglm_core.config.predicting import USUAL, PredictionConfig
 from tasks.predicting.files import predict_files
 from tasks.stages import started
 

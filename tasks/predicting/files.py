@@ -9,7 +9,7 @@ from dataclasses import asdict
 import torch
 
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.prediction import PredictionConfig
+from taglm_core.config.predicting import PredictionConfig
 from taglm_core.store.store import Store
 from tasks.models import open_tagger
 from tasks.predicting.drift import reference

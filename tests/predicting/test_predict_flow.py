@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from flows.predict import predict
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
-from taglm_core.config.prediction import PredictionConfig
+from taglm_core.config.predicting import PredictionConfig
 from tests.building import build_up_to
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # libraries' own
