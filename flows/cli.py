@@ -27,6 +27,7 @@ from flows.cli_export import export
 from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
 from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load, require_before
+from flows.cli_predict import predict
 from flows.cli_promote import promote
 from flows.cli_serve import serve
 from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
@@ -250,6 +251,7 @@ app.command()(evaluate)
 app.command()(explain)
 app.command()(export)
 app.command()(gc)
+app.command()(predict)
 app.command()(promote)
 app.command()(serve)
 

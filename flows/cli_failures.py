@@ -19,11 +19,11 @@ from rich.console import Console
 from taglm_core.errors import ConfigError, Interrupted, MissingLibrary, TagLMError
 from taglm_core.store.system_errors import system_error
 
-FAILED, STOPPED = 1, 75
+FAILED, BAD_ROWS, STOPPED = 1, 3, 75
 EXTRAS = ("pipeline", "serve", "spacy", "dev")
 EXIT_STATUSES = (
-    "Exit status: 0 done; 1 an error, reported in one message; 2 an invalid command line; 75 stopped on request, the "
-    "same command goes on; 130 Ctrl-C."
+    "Exit status: 0 done; 1 an error, reported in one message; 2 an invalid command line; 3 done, but some rows of "
+    "`predict` could not be read; 75 stopped on request, the same command goes on; 130 Ctrl-C."
 )
 
 

@@ -113,7 +113,7 @@ class Tagger:
         Raises:
             ValueError: threshold or labels make no sense.
         """
-        wanted = self._checked(threshold, labels)
+        wanted = self.checked(threshold, labels)
         if isinstance(text, str):
             return next(self._entities(iter([text]), threshold, wanted))
         if isinstance(text, list | tuple):
@@ -149,7 +149,7 @@ class Tagger:
         Raises:
             ValueError: a token is empty or no text; threshold or labels make no sense.
         """
-        wanted = self._checked(threshold, labels)
+        wanted = self.checked(threshold, labels)
         if isinstance(tokens, list | tuple):
             if all(isinstance(token, str) for token in tokens):
                 return next(self._entities(iter([tokens]), threshold, wanted))
@@ -167,17 +167,39 @@ class Tagger:
         Raises:
             ValueError: a token is empty or no text, or n_best is negative.
         """
+        return next(self.analyse_all([text], n_best=n_best, marginals=marginals))
+
+    def analyse_all(
+        self, texts: Iterable[str | Tokens], *, n_best: int = 0, marginals: bool = False
+    ) -> Iterator[list[Analysis]]:
+        """Yield what `analyse` returns for each of many texts, in order and in bounded memory.
+
+        Args:
+            texts: raw texts, or the tokens of a sentence each.
+            n_best: as in `analyse`.
+            marginals: as in `analyse`.
+
+        Raises:
+            ValueError: as in `analyse`.
+        """
         if n_best < 0:
             raise ValueError(f"n_best is {n_best}; expected 0 or more")
-        whole, sentences = self._read(text)
-        found, first = [], 0
-        predicted = self._predict([sentences], n_best=n_best, marginals=marginals)
-        for sentence, one in zip(sentences, predicted, strict=True):
-            entities = tuple(_entities(whole, sentence, one, first))
-            tokens = tuple(whole[start:end] for start, end in sentence.spans)
-            found.append(Analysis(tokens, sentence.spans, one.tags, entities, one.known, one.marginals, one.paths))
-            first += len(tokens)
-        return found
+        for chunk in self._chunks(iter(texts)):
+            predicted = self._predict([sentences for _, sentences in chunk], n_best=n_best, marginals=marginals)
+            for whole, sentences in chunk:
+                found, first = [], 0
+                for sentence, one in zip(sentences, itertools.islice(predicted, len(sentences)), strict=True):
+                    entities = tuple(_entities(whole, sentence, one, first))
+                    tokens = tuple(whole[start:end] for start, end in sentence.spans)
+                    found.append(
+                        Analysis(tokens, sentence.spans, one.tags, entities, one.known, one.marginals, one.paths)
+                    )
+                    first += len(tokens)
+                yield found
+
+    def forget_words(self) -> None:
+        """Forget the vectors of words met before, so that results do not depend on what was tagged before."""
+        self._predictor.forget_words()
 
     def tag_sentences(self, sentences: Sequence[Tokens], documents: Sequence[int] | None = None) -> list[list[str]]:
         """Return the BIOES tags of tokenised sentences, as evaluation computes them.
@@ -194,7 +216,12 @@ class Tagger:
         """Return tags, spans with confidences and marginals of tokenised sentences; arguments as in `tag_sentences`."""
         return self._predictor.predict(sentences, documents, marginals=True)
 
-    def _checked(self, threshold: float, labels: Collection[str] | None) -> frozenset[str] | None:
+    def checked(self, threshold: float, labels: Collection[str] | None) -> frozenset[str] | None:
+        """Return the labels as a set; None for all.
+
+        Raises:
+            ValueError: threshold or labels make no sense.
+        """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; expected a number between 0 and 1")
         if labels is None:
@@ -207,18 +234,13 @@ class Tagger:
     def _entities(
         self, texts: Iterator[str | Tokens], threshold: float, labels: frozenset[str] | None
     ) -> Iterator[list[Entity]]:
-        for chunk in self._chunks(texts):
-            predicted = iter(self._predict([sentences for _, sentences in chunk]))
-            for whole, sentences in chunk:
-                found, first = [], 0
-                for sentence, one in zip(sentences, itertools.islice(predicted, len(sentences)), strict=True):
-                    found += [
-                        entity
-                        for entity in _entities(whole, sentence, one, first)
-                        if entity.confidence >= threshold and (labels is None or entity.label in labels)
-                    ]
-                    first += len(sentence.tokens)
-                yield found
+        for sentences in self.analyse_all(texts):
+            yield [
+                entity
+                for sentence in sentences
+                for entity in sentence.entities
+                if entity.confidence >= threshold and (labels is None or entity.label in labels)
+            ]
 
     def _chunks(self, texts: Iterator[str | Tokens]) -> Iterator[list[tuple[str, list[Sentence]]]]:
         """Yield texts with their sentences, as many as are predicted together."""

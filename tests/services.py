@@ -24,7 +24,9 @@ from tasks.events import CREATED
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300.0  # seconds; much less on a machine that does nothing else
-OURS = ("demo-nightly", "demo-ingest", "demo-pretrain", "demo-embed", "demo-tag")  # prefect.yaml may have others, too
+OURS = (  # prefect.yaml may have others, too
+    "demo-nightly", "demo-ingest", "demo-pretrain", "demo-embed", "demo-tag", "demo-predict",
+)  # fmt: skip
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 

@@ -99,6 +99,10 @@ class WordCache:
             self._rows |= {word: first + number for number, word in enumerate(new)}
         return self._vectors[torch.tensor([self._rows[word] for word in words], device=self._vectors.device)]
 
+    def clear(self) -> None:
+        """Forget all words."""
+        self._rows = {}
+
     def _reserve(self, rows: int) -> None:
         if rows > len(self._vectors):
             grown = self._vectors.new_empty(max(rows, 2 * len(self._vectors), ENCODED), self._vectors.shape[1])

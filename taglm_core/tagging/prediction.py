@@ -137,6 +137,17 @@ class Predictor:
         """
         return [list(each.tags) for each in self.predict(sentences, documents, confidences=False)]
 
+    def forget_words(self) -> None:
+        """Forget the vectors of words met before.
+
+        A word that is encoded beside other words may differ in its last bits. After this call the same sentences give
+        the same bits, whatever was tagged before.
+        """
+        with self._lock:
+            self._characters.clear()
+            for _, words in self._models:
+                words.clear()
+
     @torch.no_grad()
     def predict(
         self,

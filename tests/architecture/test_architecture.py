@@ -14,6 +14,7 @@ from taglm_core.pipeline.kinds import KINDS, Stage
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "taglm_core")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+FLOWS = (*Stage, "pipeline", "predict")
 HEAVY = ("prefect", "mlflow", "torch")
 
 
@@ -62,7 +63,7 @@ def test_every_stage_has_its_flow_and_builders() -> None:
             assert (ROOT / folder / f"{stage}.py").is_file()
 
 
-@pytest.mark.parametrize("path", [ROOT / "flows" / f"{name}.py" for name in (*Stage, "pipeline")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [ROOT / "flows" / f"{name}.py" for name in FLOWS], ids=lambda p: p.stem)
 def test_flows_fit_one_screen_and_do_no_work(path: Path) -> None:
     """A flow opens no file, loops over nothing, and fits on a screen."""
     tree = ast.parse(path.read_text())

@@ -41,9 +41,9 @@ def _flow(name: str) -> Any:
 
 
 def test_every_flow_has_a_deployment() -> None:
-    """One of ours per stage and one for the pipeline; of all, each has a name that tells it from the others."""
+    """One of ours per stage, for the pipeline and for prediction; of all, each has a name of its own."""
     flows = sorted(DEPLOYMENTS[name]["entrypoint"].rpartition(":")[2] for name in OURS)
-    assert flows == sorted([*map(str, Stage), "pipeline"])
+    assert flows == sorted([*map(str, Stage), "pipeline", "predict"])
     assert len(DEPLOYMENTS) == len(CONTENT["deployments"])
 
 
@@ -251,7 +251,7 @@ class TestOnAServer:
 
     def test_what_was_switched_outlives_a_deploy(self, running: Services) -> None:
         """One command turns the triggers, the schedules of stages, the reruns; a deploy leaves them so and says so."""
-        for what, count in (("chain", 3), ("schedules", 4), ("rerun", 1)):
+        for what, count in (("chain", 3), ("schedules", 5), ("rerun", 1)):
             before = self._on(running)
             done = running.control(f"{what}-on")
             assert done.returncode == 0, done.stdout + done.stderr
@@ -264,7 +264,7 @@ class TestOnAServer:
         for command in ("chain-on", "schedules-on"):
             assert running.control(command).returncode == 0
         switched = self._on(running) - first
-        assert len(switched) == 3 + 4
+        assert len(switched) == 3 + 5
         deployed = running.control("deploy")
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         assert self._on(running) == first | switched

@@ -67,14 +67,14 @@ def test_each_queue_has_one_place_unless_somebody_chose_another_number(
     monkeypatch.setattr(ops["server"], "send", server.send)
     ops["server"].create_pool(URL, "taglm", CONTENT)
     made = [body["name"] for method, url, body in server.told if (method, url) == ("POST", queues)]
-    assert sorted(made) == ["ingest", "pipeline", "pretrain"]
+    assert sorted(made) == ["ingest", "pipeline", "predict", "pretrain"]
     assert [one for one in server.told if one[0] == "PATCH"] == [("PATCH", f"{queues}/tag", {"concurrency_limit": 1})]
 
 
 def test_each_command_turns_its_switches(ops: dict[str, ModuleType]) -> None:
-    """The triggers of three stages, the schedules of four, one automation; the pipeline's schedule is no part of it."""
+    """The triggers of three stages, the schedules of five flows, one automation; none of the pipeline's."""
     names = {what: ops["switches"].names_of(what, CONTENT) for what in ops["switches"].NAMES}
-    assert {what: len(found) for what, found in names.items()} == {"chain": 3, "schedules": 4, "rerun": 1}
+    assert {what: len(found) for what, found in names.items()} == {"chain": 3, "schedules": 5, "rerun": 1}
     assert not any("nightly" in name for found in names.values() for name in found)
     automations = yaml.safe_load((ROOT / "ops" / "automations.yaml").read_text(encoding="utf-8"))
     assert names["rerun"] == [f"automation {one['name']}" for one in automations if not one["enabled"]]
