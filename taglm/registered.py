@@ -21,8 +21,11 @@ _EXPORT = "artifacts/export"  # in the folder of an MLflow model
 _NAME = re.compile(r"models:/([^@/]+)(?:@([^@/]+)|/(\d+))")
 
 
-def registered_folder(name: str, tracking_uri: str | None = None) -> Path:
-    """Return the folder of the export of a registered model, downloaded if it is not on this machine.
+@contextlib.contextmanager
+def registered_folder(name: str, tracking_uri: str | None = None) -> Iterator[Path]:
+    """Yield the folder of the export of a registered model; one that was downloaded is removed after the block.
+
+    A tagger that was loaded in the block keeps what it has mapped.
 
     Args:
         name: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
@@ -33,21 +36,22 @@ def registered_folder(name: str, tracking_uri: str | None = None) -> Path:
         MissingLibrary: MLflow is not installed.
         TrackingAway: the store does not answer.
     """
-    with _store_errors(name):
-        model, version, client, uri = _found(name, tracking_uri)
-        from mlflow.artifacts import download_artifacts
+    with tempfile.TemporaryDirectory() as temporary:
+        with _store_errors(name):
+            model, version, client, uri = _found(name, tracking_uri)
+            from mlflow.artifacts import download_artifacts
 
-        source = client.get_model_version_download_uri(model, version)
-        if urlsplit(source).scheme == "file":
-            folder = Path(unquote(urlsplit(source).path)) / _EXPORT
-        else:
-            folder = Path(download_artifacts(f"{source}/{_EXPORT}", dst_path=tempfile.mkdtemp(), tracking_uri=uri))
-    if not (folder / INDEX).is_file():
-        raise ConfigError(
-            f"{name}: found no export in it: an older version of TagLM registered it; export the tagger with "
-            f"`taglm export {name} FOLDER`, or register it again"
-        )
-    return folder
+            source = client.get_model_version_download_uri(model, version)
+            if urlsplit(source).scheme == "file":
+                folder = Path(unquote(urlsplit(source).path)) / _EXPORT
+            else:
+                folder = Path(download_artifacts(f"{source}/{_EXPORT}", dst_path=temporary, tracking_uri=uri))
+        if not (folder / INDEX).is_file():
+            raise ConfigError(
+                f"{name}: found no export in it: an older version of TagLM registered it; export the tagger with "
+                f"`taglm export {name} FOLDER`, or register it again"
+            )
+        yield folder
 
 
 def registered_version(name: str, tracking_uri: str | None = None) -> str:

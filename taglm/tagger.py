@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -68,15 +69,15 @@ class Tagger:
             MismatchError: the vectors are not those of training.
             TrackingAway: the MLflow store does not answer.
         """
-        folder = Path(where)
-        if str(where).startswith(REGISTERED):
-            from taglm.registered import registered_folder
+        folder, given = Path(where), None if vectors is None else Path(vectors)
+        with contextlib.ExitStack() as stack:
+            if str(where).startswith(REGISTERED):
+                from taglm.registered import registered_folder
 
-            folder = registered_folder(str(where), tracking_uri)
-        elif not (folder / INDEX).is_file() and (folder / "artifacts" / "export" / INDEX).is_file():
-            folder = folder / "artifacts" / "export"  # the folder of an MLflow model
-        given = None if vectors is None else Path(vectors)
-        return cls(*load_export(folder, device=torch.device(device), vectors=given, digests=verify))
+                folder = stack.enter_context(registered_folder(str(where), tracking_uri))
+            elif not (folder / INDEX).is_file() and (folder / "artifacts" / "export" / INDEX).is_file():
+                folder = folder / "artifacts" / "export"  # the folder of an MLflow model
+            return cls(*load_export(folder, device=torch.device(device), vectors=given, digests=verify))
 
     def baseline(self, folder: str | Path) -> Tagger | None:
         """Return the baseline that an export includes; None if it includes none."""

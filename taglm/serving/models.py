@@ -92,8 +92,8 @@ class RegisteredModel:
     def load(self, version: str) -> ServedModel:
         """Load a version."""
         model = self.name.partition("@")[0].removesuffix(f"/{version}")
-        folder = registered_folder(f"{model}/{version}", self.tracking_uri)
-        return ServedModel.of_folder(self.name, folder, version, vectors=self.vectors)
+        with registered_folder(f"{model}/{version}", self.tracking_uri) as folder:
+            return ServedModel.of_folder(self.name, folder, version, vectors=self.vectors)
 
 
 class CurrentModel:
