@@ -60,7 +60,7 @@ def _usage(_: TaggerFacts) -> Iterator[str]:
     yield "## How to use it\n"
     yield "FOLDER is the folder of this file.\n\n```python\nfrom taglm import Tagger\n"
     yield 'Tagger.load("FOLDER").tag("Anna Smith lives in Rome.")\n```\n'
-    yield '```\ntaglm explain FOLDER "Anna Smith lives in Rome."\n```\n'
+    yield '```\necho "Anna Smith lives in Rome." | taglm predict FOLDER -\n```\n'
 
 
 def _labels(subject: TaggerFacts) -> Iterator[str]:

@@ -167,7 +167,7 @@ def test_new_text_is_tagged_as_in_the_evaluation(home: Path, made: dict[str, str
     predictor = Predictor.load(tagger, models if variant == "TagLM" else [])
     assert predictor.tag(found.tokens) == found.predicted
     if variant == "TagLM":
-        assert predictor._spec.embedding.token_map == {"the": "The", ".": "!"}
+        assert predictor.spec.embedding.token_map == {"the": "The", ".": "!"}
 
 
 def test_any_text_has_a_perplexity_on_the_command_line(home: Path, made: dict[str, str], tmp_path: Path) -> None:

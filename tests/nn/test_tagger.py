@@ -296,7 +296,7 @@ def test_batch_errors(change: dict[str, Tensor], message: str) -> None:
 
 def test_batch_moves() -> None:
     """A batch moved to a device keeps every field."""
-    batch = make_batch(lm=True)
+    batch = dataclasses.replace(make_batch(lm=True), encoded_chars=torch.ones(2, 3))
     moved = batch.to("cpu")
     assert all(torch.equal(getattr(batch, f.name), getattr(moved, f.name)) for f in dataclasses.fields(batch))
     assert make_batch().to("cpu").lm is None

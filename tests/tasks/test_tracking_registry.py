@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from taglm import Tagger
-from taglm_core.analysis import measuring
+from taglm_core.analysis import measuring, stored
 from taglm_core.analysis.comparing import find_run
 from taglm_core.analysis.measuring import Comparison, compare_on_dev
 from taglm_core.config.experiment import Experiment
@@ -682,7 +682,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert ref is not None
         return ref
 
-    monkeypatch.setattr(measuring, "make", make_here)
+    monkeypatch.setattr(stored, "make", make_here)
 
 
 def test_two_taggers_are_measured_on_a_dev_split_that_is_new_to_one(done: Done, in_process: None) -> None:
