@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from taglm import Tagger
-from taglm_core.analysis import measuring, stored
+from taglm_core.analysis import stored
 from taglm_core.analysis.comparing import find_run
 from taglm_core.analysis.measuring import Comparison, compare_on_dev
 from taglm_core.config.experiment import Experiment
