@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,6 +40,19 @@ FLOAT16_MAX = 65_504.0
 POSITIONS = 4_096  # tokens read at once by all passages of a batch: about as many as in training
 LONGEST_WINDOW = 1_024
 ENCODED = 1_024  # number of words whose characters are encoded at once
+
+
+class WordSource(Protocol):
+    """What a language model reads of words.
+
+    Attributes:
+        projected: whether it gives their part of the first layer's gates [N, 4U], else their vectors [N, D].
+    """
+
+    projected: bool
+
+    def __call__(self, words: Sequence[str]) -> Tensor:
+        """Return the rows of distinct words."""
 
 
 def read_layers(lm: TrainedLm, config: EmbeddingConfig) -> tuple[int, ...]:
@@ -99,7 +113,7 @@ def read_passages(
     *,
     batch: int,
     check_stop: Callable[[], None] = lambda: None,
-    encode_words: Callable[[Sequence[str]], Tensor] | None = None,
+    words_of: WordSource | None = None,
 ) -> None:
     """Read passages, and pass the states of their tokens to `write`.
 
@@ -110,19 +124,20 @@ def read_passages(
         write: receives rows [n] (numbers of tokens, counted over all passages in order) and their states [n, W].
         batch: number of passages in a batch.
         check_stop: called before each window; raises to stop.
-        encode_words: word vectors [N, D] of distinct words, if some are kept; see `WordCache`.
+        words_of: what the first layer reads of distinct words, if it is kept; see `lm.online.WordCache`.
     """
     words = [BOUNDARY, *dict.fromkeys(token for passage in passages for sentence in passage for token in sentence)]
     numbers = {word: number for number, word in enumerate(words)}
     firsts = np.cumsum([0, *(sum(map(len, passage)) for passage in passages)])
     step = -1 if lm.direction is Direction.BACKWARD else 1
+    projected = words_of is not None and words_of.projected
     order = sorted(range(len(passages)), key=lambda number: (-_positions(passages[number]), number))
     with torch.no_grad():
-        vectors = encode_table(lm.network, lm.table(words)) if encode_words is None else encode_words(words)
+        vectors = encode_table(lm.network, lm.table(words)) if words_of is None else words_of(words)
         for start in range(0, len(order), batch):
             chosen = [_Strand.of(passages[number], int(firsts[number]), numbers, step)
                       for number in order[start : start + batch]]  # fmt: skip
-            _read_batch(lm, vectors, chosen, layers, write, check_stop)
+            _read_batch(lm, vectors, chosen, layers, write, check_stop, projected=projected)
 
 
 def _positions(passage: Passage) -> int:
@@ -158,7 +173,7 @@ def encode_table(network: LanguageModel, table: WordTable) -> Tensor:
 
 
 def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: Sequence[int], write: Write,
-                check_stop: Callable[[], None]) -> None:  # fmt: skip
+                check_stop: Callable[[], None], *, projected: bool) -> None:  # fmt: skip
     """Read strands side by side, longest first, window by window."""
     state, start = lm.break_state.expand(len(strands)), 0
     while strands := [strand for strand in strands if len(strand.words) > start]:
@@ -173,7 +188,7 @@ def _read_batch(lm: TrainedLm, vectors: Tensor, strands: list[_Strand], layers: 
         distinct, index = np.unique(words, return_inverse=True)
         chosen = vectors[upload(torch.from_numpy(distinct), vectors.device)]
         found, state = lm.network.layer_states(
-            chosen, upload(torch.from_numpy(index.reshape(words.shape)), vectors.device), state
+            chosen, upload(torch.from_numpy(index.reshape(words.shape)), vectors.device), state, projected=projected
         )
         inside = rows >= 0
         kept = torch.cat([found[layer - 1] for layer in layers], 2)[torch.from_numpy(inside).to(vectors.device)]
@@ -210,7 +225,7 @@ def check_states(states: NDArray[np.float32], key_precision: str, token: Callabl
 
 def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, batch: int,
                 check_stop: Callable[[], None] = lambda: None,
-                encode_words: Callable[[Sequence[str]], Tensor] | None = None) -> None:  # fmt: skip
+                words_of: WordSource | None = None) -> None:  # fmt: skip
     """Read the passages of a shard, with the spelling of the language model's text.
 
     Args:
@@ -220,7 +235,7 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
         write: receives rows [n] and their finite states [n, W].
         batch: number of passages in a batch.
         check_stop: called before each window; raises to stop.
-        encode_words: as in `read_passages`.
+        words_of: as in `read_passages`.
 
     Raises:
         InputError: the precision cannot hold a state.
@@ -231,7 +246,7 @@ def embed_shard(lm: TrainedLm, shard: Shard, key: CacheKey, write: Write, *, bat
         write(rows, states)
 
     passages = [tuple(map_tokens(sentence, key.token_map) for sentence in passage) for passage in shard.passages]
-    read_passages(lm, passages, key.layers, checked, batch=batch, check_stop=check_stop, encode_words=encode_words)
+    read_passages(lm, passages, key.layers, checked, batch=batch, check_stop=check_stop, words_of=words_of)
 
 
 def passages_of(sentences: Iterable[tuple[Tokens, int]], context: Context) -> Iterator[Passage]:

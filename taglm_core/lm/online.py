@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,16 @@ from torch import Tensor
 
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.lm.cache_parts import CacheKey, decode, encode
-from taglm_core.lm.extraction import ENCODED, Shard, Tokens, cache_key, embed_shard, encode_table, passages_of
+from taglm_core.lm.extraction import (
+    ENCODED,
+    Shard,
+    Tokens,
+    WordSource,
+    cache_key,
+    embed_shard,
+    encode_table,
+    passages_of,
+)
 from taglm_core.lm.model import TrainedLm
 
 
@@ -49,7 +58,7 @@ class OnlineStates:
 
 def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingConfig,
                  documents: Sequence[int] | None = None,
-                 words: Callable[[Sequence[str]], Tensor] | None = None) -> OnlineStates:  # fmt: skip
+                 words: WordSource | None = None) -> OnlineStates:  # fmt: skip
     """Embed given sentences with the code that fills the cache, in the precision that a cache would keep.
 
     Args:
@@ -66,7 +75,7 @@ def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingCo
     states = np.empty((shard.rows, key.width), np.float32)
     embed_shard(
         lm, shard, key, lambda rows, found: states.__setitem__(rows, found), batch=config.batch_sentences,
-        encode_words=words,
+        words_of=words,
     )  # fmt: skip
     borders = np.cumsum([0, *map(len, sentences)]).tolist()
     values = decode(encode(states, key), key)
@@ -74,28 +83,39 @@ def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingCo
 
 
 class WordCache:
-    """Word vectors of a language model, kept across calls: texts repeat their words.
+    """What a language model reads of words, kept across calls: texts repeat their words.
+
+    On the CPU that is the words' part of the first layer's gates, elsewhere their vectors.
 
     Args:
         lm: the language model.
-        most: words to keep; beyond that all are encoded again.
+        words: most words to keep; beyond that all are encoded again.
+        size: most bytes to keep.
+
+    Attributes:
+        projected: see `WordSource`.
     """
 
-    def __init__(self, lm: TrainedLm, most: int) -> None:
-        self._lm, self._most = lm, most
+    def __init__(self, lm: TrainedLm, words: int, size: int = 2**28) -> None:
+        weight = next(lm.network.parameters())
+        self.projected = weight.device.type == "cpu"
+        width = 4 * lm.network.units if self.projected else lm.network.size
+        self._lm, self._most = lm, max(1, min(words, size // (4 * width)))
         self._rows: dict[str, int] = {}
-        self._vectors = next(lm.network.parameters()).new_empty(0, lm.network.size)
+        self._vectors = weight.new_empty(0, width)
 
     @torch.no_grad()
     def __call__(self, words: Sequence[str]) -> Tensor:
-        """Return the vectors [N, D] of distinct words."""
+        """Return the rows of distinct words [N, 4U] or [N, D]."""
         new = [word for word in words if word not in self._rows]
         if len(self._rows) + len(new) > self._most:
             self._rows, new = {}, list(words)
         if new:
             first = len(self._rows)
             self._reserve(first + len(new))
-            self._vectors[first : first + len(new)] = encode_table(self._lm.network, self._lm.table(new))
+            network = self._lm.network
+            vectors = encode_table(network, self._lm.table(new))
+            self._vectors[first : first + len(new)] = network.project(vectors) if self.projected else vectors
             self._rows |= {word: first + number for number, word in enumerate(new)}
         return self._vectors[torch.tensor([self._rows[word] for word in words], device=self._vectors.device)]
 

@@ -143,23 +143,30 @@ class LanguageModel(nn.Module):
         outputs, after = self.layer_states(self.encoder(distinct), index, state)
         return outputs[-1], after
 
-    def layer_states(self, vectors: Tensor, index: Tensor, state: LmState) -> tuple[list[Tensor], LmState]:
+    def project(self, vectors: Tensor) -> Tensor:
+        """Return the part of the first layer's gates [N, 4U] that word vectors [N, D] give, without dropout."""
+        return next(self._lstms()).project(vectors)
+
+    def layer_states(
+        self, vectors: Tensor, index: Tensor, state: LmState, *, projected: bool = False
+    ) -> tuple[list[Tensor], LmState]:
         """Return the states of every layer after each word, for words that are encoded already.
 
         Args:
             vectors: word vectors of the distinct words [N, D].
             index: distinct word at each position [T, B].
             state: state before the first word.
+            projected: whether the vectors are what `project` returned; for reading on the CPU.
 
         Returns:
             States [T, B, P] of each layer, the first one first, and the state after the last word.
         """
         states: list[tuple[Tensor, Tensor]] = []
         found: list[Tensor] = []
-        x = self.dropout(vectors)
+        x = vectors if projected else self.dropout(vectors)
         for number, lstm in enumerate(self._lstms()):
             before = state.hidden[number : number + 1], state.cell[number : number + 1]
-            outputs, after = lstm.read(x, None if number else index, before)
+            outputs, after = lstm.read(x, None if number else index, before, projected=projected and not number)
             outputs = self.dropout(outputs)
             x = x + outputs if self.residual and number else outputs
             found.append(x)

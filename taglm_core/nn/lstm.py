@@ -49,7 +49,11 @@ class LmLstm(nn.LSTM):
         with torch.no_grad():
             self.bias_ih_l0[units : 2 * units] = 1.0  # gates are stored in the order input, forget, cell, output
 
-    def read(self, x: Tensor, index: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def project(self, x: Tensor) -> Tensor:
+        """Return the part of the gates [..., 4U] that inputs [..., D] give, with the biases."""
+        return functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+
+    def read(self, x: Tensor, index: Tensor | None, state: State, *, projected: bool = False) -> tuple[Tensor, State]:
         """Return the states after each step.
 
         Args:
@@ -57,6 +61,7 @@ class LmLstm(nn.LSTM):
             index: distinct word at each position [T, B], or None. With an index, a word's part of the gates is computed
                 once.
             state: hidden [1, B, P] and cell [1, B, U] before the first step.
+            projected: whether x is what `project` returned; on the CPU alone.
 
         Returns:
             [T, B, P], and the state after the last step.
@@ -65,7 +70,7 @@ class LmLstm(nn.LSTM):
             with torch.autocast("cuda", enabled=False) if x.is_cuda else contextlib.nullcontext():
                 return self((x if index is None else functional.embedding(index, x)).float(), state)
         steps, batch = x.shape[:2] if index is None else index.shape
-        rows = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0).to(state[0].dtype)
+        rows = (x if projected else self.project(x)).to(state[0].dtype)
         if index is None:
             index = torch.arange(steps * batch).view(steps, batch)
         projection = self.weight_hr_l0 if self.proj_size else None
