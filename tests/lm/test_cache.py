@@ -18,7 +18,7 @@ from taglm_core.errors import ConfigError, InputError, MismatchError
 from taglm_core.lm.cache import INDEX, EmbeddingCache, RowRange, part_name, token_digest, write_index
 from taglm_core.lm.cache_parts import ROWS, CacheKey, Rows, Scratch, encode, read_part, write_part
 from taglm_core.lm.extraction import Tokens, cache_key, check_states, embed_shard, passages_of
-from taglm_core.lm.online import embed_online
+from taglm_core.lm.online import WordCache, embed_online
 from taglm_core.lm.shards import Layout, lay_out, shards
 from tests.lm.conftest import Small, states_of
 
@@ -62,6 +62,17 @@ def test_cached_equals_online_and_exact(folder: Path, small: Small, precision: s
                 "int8": largest / 127}[precision]  # fmt: skip
         assert (np.abs(found - exact) <= 0.51 * np.abs(step) + 1e-6).all()
         assert (np.abs(found - live) <= 1.01 * np.abs(step) + 1e-6).all()
+
+
+@pytest.mark.parametrize("most", [100, 3])
+def test_words_that_are_kept_give_the_same_states(small: Small, most: int) -> None:
+    """Whether their part of the gates is kept from an earlier call, new, or thrown away because there are too many."""
+    words, config = WordCache(small.lm, most), small_shards(precision="float32")
+    exact = states_of(small.lm, CORPUS)
+    for chosen in (CORPUS[:2], CORPUS, CORPUS[::-1]):
+        online = embed_online(small.lm, chosen, config, words=words)
+        for sentence, found in zip(chosen, online.states, strict=True):
+            assert np.allclose(found, exact[CORPUS.index(sentence)], atol=1e-6)
 
 
 @pytest.mark.parametrize(("context", "rows"), [("sentence", 9), ("document", 11)])
