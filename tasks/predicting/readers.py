@@ -103,7 +103,9 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Return a name for messages and titles, such as `news`."""
+        """Return a name for messages and titles, such as `news`: that of the file, or of the folder of several."""
+        if len(self.paths) > 1:
+            return self.paths[0].absolute().parent.name
         return self.paths[0].name.partition(".")[0] if self.paths else "stdin"
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
