@@ -88,14 +88,14 @@ MUTATIONS = [
         _REGISTRY,
         "if champion.tags[DEV_DIGEST] == digest:",
         "if champion.tags[DEV_DIGEST]:",
-        f"{_MODELS}test_a_champion_of_another_dev_split_is_measured_on_the_new_one",
+        f"{_CHOICES}test_a_champion_of_another_dev_split_is_measured_on_the_new_one",
     ),
     (
         "an old decision moves the alias backwards",
         _REGISTRY,
         "champion.creation_timestamp > 1000 * self._ended",
         "champion.creation_timestamp < 0",
-        f"{_MODELS}test_an_end_that_is_replayed_late_does_not_move_the_alias_backwards",
+        f"{_CHOICES}test_a_champion_that_was_chosen_later_stays",
     ),
     (
         "the worst tagger is registered",
