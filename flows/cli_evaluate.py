@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from flows import cli_views
-from flows.cli_invocation import Sets, console
+from flows.cli_invocation import Model, Sets, console
 from taglm_core.config.data import ColumnSeparator, TagScheme
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="folder of `taglm export`, models:/NAME@champion, EXPERIMENT.yaml:VARIANT, the beginning of a digest, "
-            "or the MLflow run id of a tagger",
-        ),
-    ],
+    model: Model,
     file: Annotated[str, typer.Argument(metavar="FILE", help="labelled CoNLL file, folder or glob")],
     against: Annotated[
         str | None,

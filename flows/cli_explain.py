@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli_invocation import Sets, console
+from flows.cli_invocation import Model, Sets, console
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import InputError, MissingObject
 from tasks.environment import quiet_defaults
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="folder of `taglm export`, models:/NAME@champion, EXPERIMENT.yaml:VARIANT, the beginning of a digest, "
-            "or the MLflow run id of a tagger",
-        ),
-    ],
+    model: Model,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="raw text, or - for standard input")],
     baseline: Annotated[
         str | None,

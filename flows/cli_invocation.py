@@ -23,6 +23,15 @@ WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 120
 console = Console(highlight=False, emoji=False, width=WIDTH)
 
 ExperimentFile = Annotated[Path, typer.Argument(help="YAML file of the experiment", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="folder that `taglm export` wrote, models:/NAME@champion, EXPERIMENT.yaml:VARIANT, the beginning of a "
+        "digest, or the MLflow run id of a tagger",
+        show_default=False,
+    ),
+]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a setting, repeatable")]
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from flows.cli_failures import BAD_ROWS
-from flows.cli_invocation import Sets
+from flows.cli_invocation import Model, Sets
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
@@ -30,14 +30,7 @@ errors = Console(highlight=False, emoji=False, markup=False, soft_wrap=True, std
 
 
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="folder that `taglm export` wrote, models:/NAME@champion, EXPERIMENT.yaml:VARIANT, the beginning of "
-            "a digest, or the MLflow run id of a tagger",
-        ),
-    ],
+    model: Model,
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILES...|-]", help="files, folders or globs; - is standard input")
     ] = None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.logging import RichHandler
 
-from flows.cli_invocation import Sets, console
+from flows.cli_invocation import Model, Sets, console
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
 from tasks.environment import quiet_defaults
@@ -27,14 +27,7 @@ SHORTEST_TOKEN = 8  # characters
 
 
 def serve(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="folder that `taglm export` wrote, models:/NAME@champion, EXPERIMENT.yaml:VARIANT, the beginning of a "
-            "digest, or the MLflow run id of a tagger",
-        ),
-    ],
+    model: Model,
     overrides: Sets = None,
     experiment: Annotated[
         Path | None, typer.Option("--experiment", metavar="FILE", help="experiment of the store and of MLflow")

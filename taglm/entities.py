@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ class Entity:
     token_start: int
     token_end: int
     confidence: float
+
+    def is_wanted(self, threshold: float, labels: Collection[str] | None) -> bool:
+        """Return whether the entity has at least a confidence, and one of some labels; None for all labels."""
+        return self.confidence >= threshold and (labels is None or self.label in labels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entity as plain data, for JSON."""

@@ -237,10 +237,7 @@ class Tagger:
     ) -> Iterator[list[Entity]]:
         for sentences in self.analyse_all(texts):
             yield [
-                entity
-                for sentence in sentences
-                for entity in sentence.entities
-                if entity.confidence >= threshold and (labels is None or entity.label in labels)
+                entity for sentence in sentences for entity in sentence.entities if entity.is_wanted(threshold, labels)
             ]
 
     def _chunks(self, texts: Iterator[str | Tokens]) -> Iterator[list[tuple[str, list[Sentence]]]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from taglm import Tagger
-from taglm_core.analysis.exporting import baseline_of, export_tagger
+from taglm_core.analysis.exporting import baseline_of
 from taglm_core.config.experiment import Experiment
 from taglm_core.errors import ConfigError, MissingObject
-from taglm_core.tagging.exported import VectorsIncluded
-from tasks.models import find_stored
+from tasks.models import StoredTagger, find_stored, load_stored
 
 
 def open_baseline(name: str, tagger: Tagger, experiment: Experiment, overrides: Sequence[str] = ()) -> Tagger:
@@ -39,8 +37,4 @@ def open_baseline(name: str, tagger: Tagger, experiment: Experiment, overrides: 
             f"{name} includes no baseline, and {experiment.run.store} does not have this tagger; export it "
             "--with-baseline, or name a tagger with --baseline"
         ) from None
-    baseline, settings = baseline_of(found.context, found.tagger), found.experiment
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, vectors = Path(temporary) / "export", VectorsIncluded(settings.registry.vectors)
-        export_tagger(found.context, baseline, folder, text=settings.text, vectors=vectors, card=False)
-        return Tagger.load(folder)
+    return load_stored(StoredTagger(baseline_of(found.context, found.tagger), found.experiment))

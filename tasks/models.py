@@ -114,12 +114,20 @@ def open_tagger(
         return Tagger.load(name, vectors=vectors, tracking_uri=resolve_uri(experiment.run.tracking_uri))
     if Path(name).is_dir() or (Path(name) / INDEX).is_file():
         return Tagger.load(name, vectors=vectors)
-    found = find_stored(name, experiment, overrides)
+    return load_stored(find_stored(name, experiment, overrides), vectors=vectors)
+
+
+def load_stored(found: StoredTagger, *, vectors: str | None = None) -> Tagger:
+    """Load a stored tagger through a temporary export.
+
+    Args:
+        found: the tagger.
+        vectors: as in `open_tagger`.
+    """
+    settings = found.experiment
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "export"
-        settings = found.experiment
-        vectors_included = VectorsIncluded(settings.registry.vectors)
-        export_tagger(found.context, found.tagger, folder, text=settings.text, vectors=vectors_included, card=False)
+        folder, included = Path(temporary) / "export", VectorsIncluded(settings.registry.vectors)
+        export_tagger(found.context, found.tagger, folder, text=settings.text, vectors=included, card=False)
         return Tagger.load(folder, vectors=vectors)
 
 

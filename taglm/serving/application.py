@@ -179,8 +179,4 @@ def _answer(prediction: Prediction, wanted: TagRequest) -> dict[str, Any]:
 
 def _chosen(found: Collection[Entity], wanted: TagRequest) -> list[dict[str, Any]]:
     """Return the entities that a request wants: its threshold and labels do not keep it from sharing a batch."""
-    return [
-        entity.to_dict()
-        for entity in found
-        if entity.confidence >= wanted.threshold and (wanted.labels is None or entity.label in wanted.labels)
-    ]
+    return [entity.to_dict() for entity in found if entity.is_wanted(wanted.threshold, wanted.labels)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def seal_export(folder: Path) -> ExportedTagger:
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != INDEX):
         if BASELINE not in path.relative_to(folder).parts:  # an export of its own
             files[path.relative_to(folder).as_posix()] = (path.stat().st_size, file_sha256(path))
-    sealed = ExportedTagger(index.digest, index.text, index.language_models, index.vectors, index.facts, files)
+    sealed = replace(index, files=files)
     _write_index(folder, sealed)
     return sealed
 

@@ -126,8 +126,7 @@ class Job:
                 sentences = next(found)
                 entities = [
                     entity for sentence in sentences for entity in sentence.entities
-                    if entity.confidence >= self._wanted.threshold
-                    and (self._labels is None or entity.label in self._labels)
+                    if entity.is_wanted(self._wanted.threshold, self._labels)
                 ]  # fmt: skip
                 block.append(TaggedRow(row, sentences, entities))
                 tally.add_row(sentences, entities)

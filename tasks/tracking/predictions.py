@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from tasks.tracking.address import resolve_uri
 from tasks.tracking.client import AWAY, Client, not_answering
 from tasks.tracking.content import Point, RunContent
 from tasks.tracking.descriptions import LONGEST_PARAM, NOTE, experiment_name, safe_name
-from tasks.tracking.projection import TABLES
+from tasks.tracking.projection import listed_tables, table
 from tasks.tracking.spec import FINISHED
 from tasks.urls import prefect_line
 
@@ -104,7 +103,7 @@ def content_of(prediction: Prediction) -> RunContent:
         metrics=tuple(Point(name, 0, float(value), now) for name, value in values.items()),
         tags={
             NOTE: f"Entities in `{prediction.params.get('data', prediction.name)}`\n\n{note}".strip(),
-            TABLES: json.dumps([{"path": name, "type": "table"} for name in (LABELS, CONFIDENCES)]),
+            **listed_tables((LABELS, CONFIDENCES)),
         },
         artifacts={
             LABELS: _labels(columns),
@@ -121,7 +120,7 @@ def _labels(columns: Mapping[str, Tally]) -> str:
     head = ["label", "entities", *(f"per 1,000 tokens, {name}" for name in columns)]
     rows = [[label, columns["here"].labels[label], *(rates[name].get(label, 0.0) for name in columns)]
             for label in names]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _confidences(columns: Mapping[str, Tally]) -> str:
@@ -129,11 +128,7 @@ def _confidences(columns: Mapping[str, Tally]) -> str:
     shown = [name for name in columns if name != "training"]  # gold labels have no confidence
     rows = [[place / BINS, (place + 1) / BINS, *(columns[name].confidences[place] for name in shown)]
             for place in range(BINS)]  # fmt: skip
-    return _table(["from", "to", *(f"entities, {name}" for name in shown)], rows)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return json.dumps({"columns": list(columns), "data": [list(row) for row in rows]})
+    return table(["from", "to", *(f"entities, {name}" for name in shown)], rows)
 
 
 def _histogram(tally: Tally) -> Figure:
