@@ -50,6 +50,45 @@ class ColumnSeparator(StrEnum):
     SPACE = "space"
 
 
+class LabelledFormat(StrEnum):
+    """Formats of labelled files; `auto` tells them by their content, all splits together."""
+
+    AUTO = "auto"
+    CONLL = "conll"
+    JSONL = "jsonl"
+    BRAT = "brat"
+    CONLLU = "conllu"
+    PARQUET = "parquet"
+    DOCBIN = "docbin"
+
+
+class TextFormat(StrEnum):
+    """Formats of unlabelled text; `auto` takes plain text as tokenised lines."""
+
+    AUTO = "auto"
+    TOKENISED = "tokenised"
+    DOCUMENTS = "documents"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    CONLLU = "conllu"
+
+
+class Misaligned(StrEnum):
+    """What becomes of spans that tags cannot express: they cut a token, overlap another span or are empty."""
+
+    REFUSE = "refuse"
+    WIDEN = "widen"
+    DROP = "drop"
+
+
+class OffsetUnit(StrEnum):
+    """Unit of the offsets of spans."""
+
+    CHARACTERS = "characters"
+    UTF16 = "utf-16"
+    BYTES = "bytes"
+
+
 class FindingName(StrEnum):
     """Findings about corpora (`taglm_core/corpus/findings.py`), most harmful first."""
 
@@ -93,18 +132,29 @@ class DemoConfig(Settings):
 class Columns(Settings):
     """Columns of a CoNLL file; negative numbers count from the end."""
 
-    word: int = Field(0, description="column of the token")
-    tag: int = Field(-1, description="column of the tag")
+    word: int | str = Field(0, description="column of the token: a number, or in Parquet and CoNLL-U its name")
+    tag: int | str = Field(-1, description="column of the tag, likewise; MISC.NER is the key NER in column MISC")
 
 
 class LabelledConfig(Settings):
-    """Labelled corpora: CoNLL column files, one per split."""
+    """Labelled corpora, one per split."""
 
     name: str = Field("demo", pattern=_NAME, description="name of the data set in MLflow and reports")
     train: str = Field("demo:train", description="file, folder or glob (.gz and .zst are read), or demo:train")
     dev: str | None = Field("demo:dev", description="same; null draws dev_sentences from train")
     test: str | None = Field("demo:test", description="same; null: variants are compared on dev, no test figures")
+    format: LabelledFormat = Field(
+        LabelledFormat.AUTO, description="format of the files; auto tells it by their content"
+    )
     columns: Columns = Columns()
+    offsets: OffsetUnit = Field(
+        OffsetUnit.CHARACTERS, description="unit of the offsets of spans: characters (Unicode code points), utf-16 "
+        "(JavaScript tools) or bytes (of UTF-8)"
+    )  # fmt: skip
+    misaligned: Misaligned = Field(
+        Misaligned.REFUSE, description="spans that cut a token, overlap another span or are empty: refuse them; widen "
+        "those that cut a token to whole tokens and drop the rest; or drop them all"
+    )  # fmt: skip
     separator: ColumnSeparator = Field(
         ColumnSeparator.AUTO, description="what separates columns: tab (one tab, so that a token may hold spaces), "
         "space (any run of spaces and tabs), or auto: space where that reads all files, else tab"
@@ -147,10 +197,18 @@ class LabelledConfig(Settings):
 
 
 class UnlabelledConfig(Settings):
-    """Text for the language models: pre-tokenised, one sentence per line."""
+    """Text for the language models."""
 
     name: str = Field("demo", pattern=_NAME, description="name of the text in MLflow")
     path: str = Field("demo:text", description="file, folder or glob (.gz and .zst are read), or demo:text")
+    format: TextFormat = Field(
+        TextFormat.AUTO, description="format of the files: tokenised (a sentence a line, words separated by spaces), "
+        "documents (raw text, separated by blank lines or files), jsonl, parquet (also Arrow) or conllu; auto tells it "
+        "by their content, and takes plain text as tokenised"
+    )  # fmt: skip
+    column: str | None = Field(
+        None, description="field of JSON lines, or column of Parquet, with the text or the tokens; null: text, else tokens"
+    )
     heldout_fraction: float = Field(
         0.01, gt=0, lt=0.5, description="share of sentences held out, by hash of the sentence"
     )
@@ -171,10 +229,10 @@ class UnlabelledConfig(Settings):
 
 
 _REMEDIES = {
-    "labelled.train": "name the CoNLL file with the training sentences",
-    "labelled.dev": "name the CoNLL file with the development sentences, or set labelled.dev_sentences=1000 to draw "
+    "labelled.train": "name the file with the training sentences",
+    "labelled.dev": "name the file with the development sentences, or set labelled.dev_sentences=1000 to draw "
     "them from train",
-    "labelled.test": "name the CoNLL file with the test sentences, or set labelled.test=null for no test figures",
+    "labelled.test": "name the file with the test sentences, or set labelled.test=null for no test figures",
     "unlabelled.path": "name the text for the language models",
 }
 

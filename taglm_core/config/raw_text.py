@@ -19,6 +19,14 @@ class TokenizerName(StrEnum):
     CHARACTERS = "characters"
 
 
+class SpellingName(StrEnum):
+    """Spelling of quotation marks, apostrophes and brackets in corpora that are made of raw text."""
+
+    PLAIN = "plain"
+    TREEBANK = "treebank"
+    AS_IS = "as-is"
+
+
 class TextConfig(Settings):
     """How raw text becomes sentences and tokens. Corpora that come tokenised are read as they are."""
 
@@ -29,6 +37,11 @@ class TextConfig(Settings):
         TokenizerName.AUTO, description="auto: treebank for English, spacy (optional extra) for other languages; "
         "treebank: rules of the Penn Treebank; whitespace: text that is tokenised already, one sentence per line; "
         "characters: each character is a token"
+    )  # fmt: skip
+    spelling: SpellingName = Field(
+        SpellingName.PLAIN, description="quotation marks and brackets in corpora made of raw text: plain (typographic "
+        "marks become \" and '), treebank (`` '' -LRB- -RRB-) or as-is; a tagger tags text in the spelling of its "
+        "training sentences"
     )  # fmt: skip
 
     @property

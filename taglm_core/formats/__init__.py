@@ -1,0 +1,1 @@
+"""What people bring: annotation formats and raw text, read into sentences."""
