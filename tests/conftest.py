@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("taglm", deadline=None)  # on a busy machine a slow example is no fault
+settings.load_profile("taglm")
 ROOT = Path(__file__).parents[1]
 
 # These files take longest. They come first, so that at the end no process of pytest-xdist waits for another.
@@ -34,6 +38,7 @@ _LEFT_OUT = pytest.StashKey[int]()
 
 # Before anything imports Prefect, MLflow or torch: they read these when they are imported.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="taglm-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 from tasks.environment import quiet_defaults  # noqa: E402

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.lm.cache_parts import CacheKey, decode, encode
 from taglm_core.lm.extraction import (
-    ENCODED,
     Shard,
     Tokens,
     WordSource,
@@ -25,6 +23,7 @@ from taglm_core.lm.extraction import (
     passages_of,
 )
 from taglm_core.lm.model import TrainedLm
+from taglm_core.nn.word_rows import WordRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +82,13 @@ def embed_online(lm: TrainedLm, sentences: Sequence[Tokens], config: EmbeddingCo
 
 
 class WordCache:
-    """What a language model reads of words, kept across calls: texts repeat their words.
+    """What a language model reads of words, kept across calls.
 
     On the CPU that is the words' part of the first layer's gates, elsewhere their vectors.
 
     Args:
         lm: the language model.
-        words: most words to keep; beyond that all are encoded again.
+        words: most words to keep.
         size: most bytes to keep.
 
     Attributes:
@@ -100,31 +99,18 @@ class WordCache:
         weight = next(lm.network.parameters())
         self.projected = weight.device.type == "cpu"
         width = 4 * lm.network.units if self.projected else lm.network.size
-        self._lm, self._most = lm, max(1, min(words, size // (4 * width)))
-        self._rows: dict[str, int] = {}
-        self._vectors = weight.new_empty(0, width)
+        self._lm, self._rows = lm, WordRows(weight, width, min(words, size // (4 * width)))
 
-    @torch.no_grad()
     def __call__(self, words: Sequence[str]) -> Tensor:
         """Return the rows of distinct words [N, 4U] or [N, D]."""
-        new = [word for word in words if word not in self._rows]
-        if len(self._rows) + len(new) > self._most:
-            self._rows, new = {}, list(words)
-        if new:
-            first = len(self._rows)
-            self._reserve(first + len(new))
+
+        def encode(places: Sequence[int]) -> Tensor:
             network = self._lm.network
-            vectors = encode_table(network, self._lm.table(new))
-            self._vectors[first : first + len(new)] = network.project(vectors) if self.projected else vectors
-            self._rows |= {word: first + number for number, word in enumerate(new)}
-        return self._vectors[torch.tensor([self._rows[word] for word in words], device=self._vectors.device)]
+            vectors = encode_table(network, self._lm.table([words[place] for place in places]))
+            return network.project(vectors) if self.projected else vectors
+
+        return self._rows.of(words, encode)
 
     def clear(self) -> None:
         """Forget all words."""
-        self._rows = {}
-
-    def _reserve(self, rows: int) -> None:
-        if rows > len(self._vectors):
-            grown = self._vectors.new_empty(max(rows, 2 * len(self._vectors), ENCODED), self._vectors.shape[1])
-            grown[: len(self._rows)] = self._vectors[: len(self._rows)]
-            self._vectors = grown
+        self._rows.clear()

@@ -20,6 +20,7 @@ from taglm_core.lm.extraction import Tokens
 from taglm_core.lm.model import TrainedLm, load_language_model
 from taglm_core.lm.online import WordCache, embed_online
 from taglm_core.nn.tagger_network import Batch, Tagger
+from taglm_core.nn.word_rows import WordRows
 from taglm_core.tagging.dataset import Dataset
 from taglm_core.tagging.online_vectors import OnlineVectors, VectorSource
 from taglm_core.tagging.trained import FrozenVectors, TaggerSpec, encode, load_network, load_spec
@@ -89,7 +90,9 @@ class Predictor:
         self.spec = spec
         self._network, self._vectors = network, vectors
         self._models = [(lm, WordCache(lm, CACHED_WORDS)) for lm in language_models]
-        self._characters: dict[str, Tensor] = {}  # encoded, by word
+        encoder = network.characters
+        weight = next(network.parameters())
+        self._characters = WordRows(weight, 0 if encoder is None else encoder.size, CACHED_WORDS)
         self._lock = threading.Lock()
 
     @classmethod
@@ -193,15 +196,10 @@ class Predictor:
         encoder = self._network.characters
         if encoder is None:
             return batch.to(self._device)
-        words = data.distinct_tokens(rows)
-        new = [place for place, word in enumerate(words) if word not in self._characters]
-        if len(self._characters) + len(new) > CACHED_WORDS:
-            self._characters.clear()
-            new = list(range(len(words)))
-        if new:
-            encoded = encoder(batch.distinct_chars[torch.tensor(new)].to(self._device))
-            self._characters |= {words[place]: vector for place, vector in zip(new, encoded.unbind(), strict=True)}
-        return replace(batch, encoded_chars=torch.stack([self._characters[word] for word in words])).to(self._device)
+        encoded = self._characters.of(
+            data.distinct_tokens(rows), lambda new: encoder(batch.distinct_chars[torch.tensor(new)].to(self._device))
+        )
+        return replace(batch, encoded_chars=encoded).to(self._device)
 
     def _read(
         self, batch: Batch, emissions: Tensor, confidences: bool, marginals: bool, n_best: int

@@ -57,7 +57,7 @@ def test_a_spelling_is_that_of_the_training_words() -> None:
     assert read("“It’s”", Spelling())[0].tokens == ("“", "It", "’s", "”")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(
         st.one_of(st.sampled_from("ab.,'\"`()[]-–…‘’“”«»!? \n\t\u00a0\u200b\u0301éם東1"), st.characters()), max_size=40
