@@ -84,8 +84,9 @@ def has_own_pass(rnn: nn.Module, x: Tensor) -> TypeGuard[nn.GRU]:
 class BiRnn(nn.Module):
     """One bidirectional layer over right-padded sentences: two one-directional layers of torch.
 
-    GRUs on a processor are computed by `taglm_core.nn.gru`. torch computes other layers, the backward one over each
-    row reversed within its length: padding then follows every token in both directions, so no state has seen it.
+    GRUs on a processor are computed by `taglm_core.nn.gru`, except for one sentence without gradients. torch computes
+    other layers, the backward one over each row reversed within its length: padding then follows every token in both
+    directions, so no state has seen it.
 
     Args:
         inputs: D, size of the input.
@@ -118,7 +119,8 @@ class BiRnn(nn.Module):
             raise ValueError(
                 f"x has shape {list(x.shape)} and lengths {list(lengths.shape)}; expected [B, T, {self.inputs}] and [B]"
             )
-        if has_own_pass(self.ahead, x) and has_own_pass(self.back, x):
+        read_alone = x.shape[0] == 1 and not torch.is_grad_enabled()  # torch's steps then cost less
+        if has_own_pass(self.ahead, x) and has_own_pass(self.back, x) and not read_alone:
             packed = PackedBatch.of(lengths, x.shape[1])
             tokens = take_rows(x.reshape(-1, self.inputs), packed.rows)
             states = torch.cat(read_both_ways(tokens, packed, self.ahead, self.back), dim=1)  # [M, 2U]
