@@ -6,6 +6,7 @@ A team adds deployments of its own to the file: most of this is about ours, what
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sqlite3
 import time
@@ -20,11 +21,13 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from taglm import Tagger
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.pipeline.kinds import Stage
 from tasks.environment import DEFAULTS
 from tasks.events import CREATED as EVENT
+from tests.exports import TEXT, tiny_export
 from tests.services import OURS, ROOT, Services, services
 
 CONTENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
@@ -230,6 +233,16 @@ class TestOnAServer:
         again = running.run("ingest/demo-ingest", tiny)
         assert again["state_type"] == "COMPLETED"
         assert {path: path.stat().st_mtime_ns for path in store.glob("keys/*/*.json")} == made
+
+    def test_a_worker_tags_files(self, running: Services, tiny: dict[str, Any], tmp_path: Path) -> None:
+        """The deployment of prediction writes what the library says."""
+        export, data, output = tiny_export(tmp_path), tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+        data.write_text(f"{json.dumps({'text': TEXT})}\n")
+        given = {**tiny, "model": str(export), "data": str(data), "output": str(output)}
+        run = running.run("predict/demo-predict", given)
+        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+        found = json.loads(output.read_text())["entities"]
+        assert [entity["text"] for entity in found] == [entity.text for entity in Tagger.load(export).tag(TEXT)]
 
     def test_new_objects_start_the_next_stage_where_its_trigger_is_on(
         self, running: Services, tiny: dict[str, Any]
