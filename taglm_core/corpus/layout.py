@@ -157,7 +157,7 @@ def _read(reader: ConllReader) -> SchemeEvidence:
     evidence = SchemeEvidence()
     for sentence in reader:
         tags = [reader.canonical(tag) or "O" for tag in sentence.tags or ()]
-        evidence.add(tags, sentence.path, sentence.line)
+        evidence.add(tags, sentence)
     return evidence
 
 
