@@ -3,7 +3,7 @@
 | tool                | record                                                                                         |
 |---------------------|------------------------------------------------------------------------------------------------|
 | doccano             | `{"text", "label": [[start, end, name]]}`, `{"text", "entities": [{"start_offset", ...}]}`     |
-| Label Studio        | `{"data": {"text"}, "annotations": [{"result": [{"value": {"start", "end", "text", "labels"}}]}]}` |
+| Label Studio        | `{"data": {"text"}, "annotations": [{"result": [{"value": {"start", "end", "labels"}}]}]}` |
 | ... its JSON-MIN    | `{"text", "label": [{"start", "end", "text", "labels"}]}`                                      |
 | Prodigy             | `{"text", "spans": [{"start", "end", "label"}], "tokens": [...], "answer"}`                    |
 | spaCy 2             | `["text", {"entities": [[start, end, name]]}]`                                                 |
@@ -20,7 +20,8 @@ from taglm_core.corpus.bad_lines import BadLine, error_of
 from taglm_core.corpus.conll_faults import Faults
 from taglm_core.corpus.sentence import ReadCounts, Sentence
 from taglm_core.formats.json_files import read_json_records, without_surrogates
-from taglm_core.formats.spans import AnnotatedText, GivenSpan
+from taglm_core.formats.offsets import GivenSpan
+from taglm_core.formats.spans import AnnotatedText
 
 WORD_KEYS = ("tokens", "words")
 TAG_KEYS = ("ner_tags", "ner", "tags", "labels", "label", "entities")
@@ -32,7 +33,9 @@ _ANNOTATED = {"annotation_id", "annotator", "lead_time", "answer", "_task_hash",
 """Keys of records whose tool leaves out the key of the spans where there are none."""
 
 _EXPECTED = "a text with spans, or tokens with tags"
-_REMEDY = "name the keys in labelled.columns (word: the text or the tokens, tag: the spans or the tags), or export again"
+_REMEDY = (
+    "name the keys in labelled.columns (word: the text or the tokens, tag: the spans or the tags), or export again"
+)
 
 
 class BadRecord(Exception):
@@ -161,11 +164,12 @@ class AnnotationReader:
         spans: list[GivenSpan] = []
         for region in regions:
             value = region.get("value") if isinstance(region, dict) else None
-            names = value.get("labels") if isinstance(value, dict) else None
-            is_span = isinstance(value, dict) and _is_offset(value.get("start")) and _is_offset(value.get("end"))
+            value = value if isinstance(value, dict) else {}
+            is_span = _is_offset(value.get("start")) and _is_offset(value.get("end"))
             if not is_span or (self._tag and region.get("from_name") not in self._tag):
                 self._counts.met["other_regions"] += 1
                 continue
+            names = value.get("labels")
             item = {name: value[name] for name in ("start", "end", "text") if name in value}
             spans += self._span({**item, "labels": names or [""]}, line)
         return AnnotatedText(without_surrogates(texts[0]), spans, str(path), line)
@@ -196,7 +200,11 @@ def sentence_of(words: Sequence[Any], tags: Sequence[Any], document: int, line: 
     for name, values in (("token", words), ("tag", tags)):
         for value in values:
             if not isinstance(value, str) or not value.strip():
-                found = f"an empty {name}" if value is None or str(value).isspace() or value == "" else f"a {name} that is no string"
+                found = (
+                    f"an empty {name}"
+                    if value is None or str(value).isspace() or value == ""
+                    else f"a {name} that is no string"
+                )
                 raise BadRecord(f"{found} ({_shown(value)})", f"{name}s as strings that are not empty",
                                 "correct the record")  # fmt: skip
     if not words:
@@ -210,9 +218,10 @@ def _tokens(given: list[Any], length: int) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = []
     for token in given:
         start, end = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)
-        if not _is_offset(start) or not _is_offset(end) or not (places[-1][1] if places else 0) <= start <= end <= length:
-            raise BadRecord(f"a token without a place in the text ({_shown(token)})", "start and end of each token, "
-                             "in order", "export again")  # fmt: skip
+        least = places[-1][1] if places else 0
+        if not isinstance(start, int) or not isinstance(end, int) or not least <= start <= end <= length:
+            raise BadRecord(f"a token without a place in the text ({_shown(token)})",
+                            "start and end of each token, in order", "export again")  # fmt: skip
         places.append((start, end))
     return places
 

@@ -21,7 +21,8 @@ from taglm_core.corpus.content import COMPRESSED_SUFFIXES
 from taglm_core.corpus.files import BOM, open_text, read_blocks, whole_text
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.errors import InputError
-from taglm_core.formats.spans import AnnotatedText, GivenSpan, covered, same_words, to_characters
+from taglm_core.formats.offsets import GivenSpan, covered, same_words, to_characters
+from taglm_core.formats.spans import AnnotatedText
 
 _SPAN = re.compile(r"T\S*\t(?P<type>[^\t]*?) ?(?P<pieces>-?\d+ -?\d+(;-?\d+ -?\d+)*)(\t(?P<text>.*))?", re.DOTALL)
 _OTHERS = {"R": "relations", "E": "events", "A": "attributes", "M": "attributes", "N": "normalisations", "#": "notes",
@@ -66,8 +67,9 @@ def _pairs(paths: Sequence[Path], counts: ReadCounts) -> Iterator[tuple[Path, Pa
         if stem not in texts or stem not in spans:
             there = texts.get(stem) or spans[stem]
             missing = ".txt" if stem in spans else ".ann"
-            raise InputError(there, None, f"no {stem.name}{missing} beside it", "the .txt and the .ann file of a document",
-                             "name a folder, or a glob that matches both (an empty .ann: no spans)")  # fmt: skip
+            found, expected = f"no {stem.name}{missing} beside it", "the .txt and the .ann file of a document"
+            remedy = "name a folder, or a glob that matches both (an empty .ann: no spans)"
+            raise InputError(there, None, found, expected, remedy)
         yield texts[stem], spans[stem]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.errors import InputError, MissingLibrary
-from taglm_core.formats.spans import AnnotatedText, GivenSpan
+from taglm_core.formats.offsets import GivenSpan
+from taglm_core.formats.spans import AnnotatedText
 
 _DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, EOFError, zlib.error,
             struct.error, AssertionError, RecursionError)  # fmt: skip
@@ -19,7 +20,7 @@ _DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, Overflo
 def read_docbin(paths: Sequence[Path], counts: ReadCounts) -> Iterator[AnnotatedText]:
     """Yield the documents of DocBin files; a record is a document, from 1.
 
-    Tokens are those of the file. Tokens whose annotation is missing are counted, and so are spans outside of `doc.ents`.
+    Tokens are those of the file. Tokens without annotation are counted, and so are spans outside of `doc.ents`.
 
     Raises:
         MissingLibrary: spaCy is not installed.

@@ -17,6 +17,7 @@ from taglm_core.corpus.bad_lines import MAX_NAMED, BadLine, error_of
 from taglm_core.corpus.conll_faults import Faults
 from taglm_core.corpus.schemes import Scheme, Span, from_spans
 from taglm_core.corpus.sentence import ReadCounts, Sentence
+from taglm_core.formats.offsets import GivenSpan, covered, same_words, to_characters
 from taglm_core.text.segmenter import Segmenter
 
 SHOWN = 5
@@ -28,23 +29,6 @@ _REMEDY = (
     "overlapping spans stays, all others are dropped) or drop (spans that cut a token are dropped, too)"
 )
 _AROUND = 20  # characters shown before and after a span
-
-
-@dataclass(frozen=True, slots=True)
-class GivenSpan:
-    """A span as the file gives it.
-
-    Attributes:
-        pieces: start and end of each piece in the unit of the file; discontinuous spans have several.
-        type: type of the entity; empty if the file gives none.
-        line: line or record, for messages.
-        text: the text that the span covers according to the file; None if the file does not say.
-    """
-
-    pieces: tuple[tuple[int, int], ...]
-    type: str
-    line: int
-    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +54,6 @@ class AnnotatedText:
     has_lines: bool = False
 
 
-def to_characters(text: str, unit: OffsetUnit) -> Callable[[int], int | None]:
-    """Return a function from offsets in a unit to code points; None for offsets that no character begins at."""
-    widths = {
-        OffsetUnit.UTF16: lambda letter: 2 if letter > "\uffff" else 1,
-        OffsetUnit.BYTES: lambda letter: len(letter.encode("utf-8", "surrogatepass")),
-    }
-    if unit is OffsetUnit.CHARACTERS or text.isascii():
-        return lambda offset: offset if 0 <= offset <= len(text) else None
-    offsets = list(itertools.accumulate(map(widths[unit], text), initial=0))
-
-    def convert(offset: int) -> int | None:
-        found = bisect_left(offsets, offset)
-        return found if found < len(offsets) and offsets[found] == offset else None
-
-    return convert
-
-
-def covered(text: str, span: GivenSpan, convert: Callable[[int], int | None]) -> str | None:
-    """Return the text that a span covers, its pieces joined by spaces; None if a piece is not in the text."""
-    places = [(convert(start), convert(end)) for start, end in span.pieces]
-    if any(start is None or end is None for start, end in places):
-        return None
-    return " ".join(text[start:end] for start, end in places)
-
-
-def same_words(one: str | None, other: str) -> bool:
-    """Return whether two texts agree but for white space: tools write line breaks as spaces or as a backslash and n."""
-    return one is not None and "".join(one.replace("\\n", " ").split()) == "".join(other.replace("\\n", " ").split())
-
-
 @dataclass
 class _OwnTexts:
     """The spans of one file that carry their own text, and the units in which all of them fit."""
@@ -111,11 +65,12 @@ class _OwnTexts:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A span on the tokens of its document: the first one, and the one after the last."""
+    """A span on the tokens of its document: the first one, the one after the last, and its length in characters."""
 
     first: int
     end: int
     given: GivenSpan
+    length: int
     widened: bool = False
 
 
@@ -173,7 +128,7 @@ class SpanReader:
         """Return places and words of the tokens of a document, and the tokens that begin a sentence."""
         text = document.text
         if document.tokens is None:
-            tokens, words, starts = [], [], []
+            tokens, words, starts = list[tuple[int, int]](), list[str](), list[int]()
             for sentence in self._segmenter.sentences(text):
                 starts.append(len(tokens))
                 tokens += sentence.spans
@@ -218,7 +173,7 @@ class SpanReader:
                 whole = document.text[starts[first] : ends[last - 1]]
                 self._drop(document, given, "cut", f"cuts a token of {_shown(whole)}")
                 continue
-            found.append(_Placed(first, last, given, cuts or is_hull))
+            found.append(_Placed(first, last, given, end - start, cuts or is_hull))
         kept = self._without_overlaps(document, found)
         for span in kept:
             if span.widened:
@@ -277,7 +232,7 @@ class SpanReader:
         """Return the spans of which no two share a token; the longest stay, and the first of equals."""
         kept: list[_Placed] = []
         firsts: list[int] = []
-        for span in sorted(spans, key=lambda span: (span.first - span.end, span.first)):
+        for span in sorted(spans, key=lambda span: (-span.length, span.first)):
             place = bisect_left(firsts, span.end)
             other = kept[place - 1] if place else None
             if other is not None and other.end > span.first:
@@ -310,7 +265,9 @@ class SpanReader:
     def _judge(self) -> None:
         for own in self._own.values():
             if own.faults.count:
-                unit = next((unit for unit in OffsetUnit if unit is not self._unit and own.fits[unit] == own.spans), None)
+                unit = next(
+                    (unit for unit in OffsetUnit if unit is not self._unit and own.fits[unit] == own.spans), None
+                )
                 remedy = (
                     f"all spans of the file fit in another unit: set labelled.offsets: {unit}"
                     if unit is not None

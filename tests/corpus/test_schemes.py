@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taglm_core.corpus.scheme_evidence import SchemeEvidence
-from taglm_core.corpus.sentence import Sentence
 from taglm_core.corpus.schemes import (
     Scheme,
     Span,
@@ -19,6 +18,7 @@ from taglm_core.corpus.schemes import (
     to_spans,
     violations,
 )
+from taglm_core.corpus.sentence import Sentence
 
 WRITTEN = (Scheme.IOB1, Scheme.IOB2, Scheme.BIOES)
 """Schemes that `from_spans` writes; the others are only read."""
