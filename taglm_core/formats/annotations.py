@@ -21,7 +21,7 @@ from taglm_core.corpus.conll_faults import Faults
 from taglm_core.corpus.sentence import ReadCounts, Sentence
 from taglm_core.formats.json_files import read_json_records, without_surrogates
 from taglm_core.formats.offsets import GivenSpan
-from taglm_core.formats.spans import AnnotatedText
+from taglm_core.formats.span_reader import AnnotatedText
 
 WORD_KEYS = ("tokens", "words")
 TAG_KEYS = ("ner_tags", "ner", "tags", "labels", "label", "entities")

@@ -22,7 +22,7 @@ from taglm_core.corpus.files import BOM, open_text, read_blocks, whole_text
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.errors import InputError
 from taglm_core.formats.offsets import GivenSpan, covered, same_words, to_characters
-from taglm_core.formats.spans import AnnotatedText
+from taglm_core.formats.span_reader import AnnotatedText
 
 _SPAN = re.compile(r"T\S*\t(?P<type>[^\t]*?) ?(?P<pieces>-?\d+ -?\d+(;-?\d+ -?\d+)*)(\t(?P<text>.*))?", re.DOTALL)
 _OTHERS = {"R": "relations", "E": "events", "A": "attributes", "M": "attributes", "N": "normalisations", "#": "notes",

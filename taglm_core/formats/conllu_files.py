@@ -35,7 +35,7 @@ class _Open:
     tokens: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
-    last_word: int = 0  # last word of the multiword token before
+    words: range = range(0)  # words of the multiword token before
     parts: list[str] = field(default_factory=list)  # tags of its words
 
 
@@ -115,16 +115,16 @@ class ConlluReader:
             self._counts.met["empty_nodes"] += 1
             self._counts.met["empty_nodes_with_entity"] += not is_outside(tag)
             return None
-        if isinstance(place, int) and place <= sentence.last_word:
+        if isinstance(place, int) and place in sentence.words:
             self._counts.met["words_of_multiword_tokens"] += 1
             sentence.parts.append(tag)
             return None
         self._close(sentence)
         if isinstance(place, tuple):
             self._counts.met["multiword_tokens"] += 1
-            sentence.last_word = place[2]
+            sentence.words = range(place[0], place[2] + 1)
         else:
-            sentence.last_word = 0
+            sentence.words = range(0)
         sentence.tokens.append(word)
         sentence.tags.append(tag)
         sentence.lines.append(number)

@@ -11,7 +11,7 @@ from typing import Any
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.errors import InputError, MissingLibrary
 from taglm_core.formats.offsets import GivenSpan
-from taglm_core.formats.spans import AnnotatedText
+from taglm_core.formats.span_reader import AnnotatedText
 
 _DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, EOFError, zlib.error,
             struct.error, AssertionError, RecursionError)  # fmt: skip

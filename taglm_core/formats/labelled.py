@@ -24,8 +24,8 @@ from taglm_core.formats.brat import read_brat
 from taglm_core.formats.conllu_files import ConlluReader
 from taglm_core.formats.detect import detect_labelled
 from taglm_core.formats.docbin import read_docbin
-from taglm_core.formats.spans import AnnotatedText, SpanReader
-from taglm_core.formats.tables import TableReader
+from taglm_core.formats.span_reader import AnnotatedText, SpanReader
+from taglm_core.formats.table_files import TableReader
 from taglm_core.formats.tag_layout import checked_tags, find_tag_layout
 from taglm_core.text.segmenter import Segmenter, TokenizerRecord
 from taglm_core.text.spelling import Spelling

@@ -10,9 +10,11 @@ from taglm_core.errors import TagLMError
 from taglm_core.formats.labelled import LabelledReading, read_labelled
 from tests.formats import samples
 
-_PIECES = [b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b"\t", b" ", b'"', b"{", b"}", b"[", b"]", b",", b"-1",
-           b"99999999999999999999", b"null", b"true", b"1.5", b"\\ud83d", "😀".encode(), "e\u0301".encode(), b"B-", b"I-X",
-           b"O", b"_", b"|", b"=", b"1-2", b"8.1", b";", b"T9\tX 0 1\ty\n", b"#", b"0"]  # fmt: skip
+_PIECES = [
+    b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b"\t", b" ", b'"', b"{", b"}", b"[", b"]", b",", b"-1",
+    b"99999999999999999999", b"null", b"true", b"1.5", b"\\ud83d", "😀".encode(), "e\u0301".encode(), b"B-",
+    b"I-X", b"O", b"_", b"|", b"=", b"1-2", b"8.1", b";", b"T9\tX 0 1\ty\n", b"#", b"0",
+]  # fmt: skip
 
 
 def mutated(data: bytes, draw: random.Random) -> bytes:

@@ -13,7 +13,7 @@ from taglm_core.config.raw_text import TextConfig, TokenizerName
 from taglm_core.corpus.schemes import to_spans
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.formats.offsets import GivenSpan
-from taglm_core.formats.spans import AnnotatedText, SpanReader
+from taglm_core.formats.span_reader import AnnotatedText, SpanReader
 from taglm_core.text.segmenter import Segmenter, TokenizerRecord
 from taglm_core.text.spelling import Spelling
 from tests.formats import fuzz
@@ -22,8 +22,8 @@ SEGMENTERS = {
     name: Segmenter(TokenizerRecord.of(TextConfig(tokenizer=name), Spelling()))
     for name in (TokenizerName.TREEBANK, TokenizerName.CHARACTERS, TokenizerName.WHITESPACE)
 }
-WORDS = ["Alice", "U.N.", "don't", "Zoë", "e\u0301te\u0301", "😀", "東京", "שלום", "(", ")", '"', "“", "3.5", "Dr.", "end.",
-         "-", "\u200d", "a-b", "?", "\x07"]  # fmt: skip
+WORDS = ["Alice", "U.N.", "don't", "Zoë", "e\u0301te\u0301", "😀", "東京", "שלום", "(", ")", '"', "“", "3.5", "Dr.",
+         "end.",         "-", "\u200d", "a-b", "?", "\x07"]  # fmt: skip
 GAPS = [" ", " ", "  ", "\n", "\n\n", "\r\n", "\u00a0", "\u2028", ". ", ""]
 
 
