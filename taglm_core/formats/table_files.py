@@ -65,7 +65,10 @@ class TableReader:
         for path in self._paths:
             self._counts.files += 1
             self._counts.last_path = str(path)
-            word, tag, batches = self._columns(path)
+            try:
+                word, tag, batches = self._columns(path)
+            except UnicodeDecodeError as error:  # the name of a column
+                raise _damaged(path, error) from error
             if self.tag is not None and (word, tag.name) != (self.word, self.tag):
                 raise InputError(path, None, f"the columns {word} and {tag.name}", f"{self.word} and {self.tag}, as in "
                                  "the files before", "set labelled.columns.word and labelled.columns.tag")  # fmt: skip
