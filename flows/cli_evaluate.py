@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from flows import cli_views
 from flows.cli_invocation import Model, Sets, console
-from taglm_core.config.data import ColumnSeparator, TagScheme
+from taglm_core.config.data import ColumnSeparator, LabelledFormat, Misaligned, OffsetUnit, TagScheme
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError
@@ -20,12 +21,12 @@ from tasks.environment import quiet_defaults
 
 if TYPE_CHECKING:
     from taglm import Tagger  # imports torch
-    from taglm_core.corpus.labelled_file import LabelledSentences
+    from taglm_core.formats.labelled import LabelledSentences
 
 
 def evaluate(
     model: Model,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="labelled CoNLL file, folder or glob")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="labelled file of any format, folder or glob")],
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="MODEL", help="another tagger, with significance of the difference"),
@@ -36,8 +37,13 @@ def evaluate(
     ] = None,
     scheme: Annotated[str, typer.Option(help="tag scheme of the file, or auto")] = "auto",
     separator: Annotated[str, typer.Option(help="separator of columns: tab, space or auto")] = "auto",
-    word_column: Annotated[int, typer.Option(help="column of the word, from 0, or negative from the end")] = 0,
-    tag_column: Annotated[int, typer.Option(help="column of the tag, likewise")] = -1,
+    word_column: Annotated[
+        str, typer.Option(help="column of the word, from 0, or negative from the end; or its name")
+    ] = "0",
+    tag_column: Annotated[str, typer.Option(help="column of the tag, likewise")] = "-1",
+    form: Annotated[str, typer.Option("--format", help="format of the file, as labelled.format")] = "auto",
+    offsets: Annotated[str, typer.Option(help="unit of the offsets of spans, as labelled.offsets")] = "characters",
+    misaligned: Annotated[str, typer.Option(help="spans that tags cannot express, as labelled.misaligned")] = "refuse",
     rounds: Annotated[int, typer.Option(min=100, help="rounds of the significance test")] = 10_000,
     mistakes: Annotated[int, typer.Option(min=0, help="most frequent mistakes of each kind to name")] = 0,
     experiment: Annotated[
@@ -47,23 +53,24 @@ def evaluate(
 ) -> None:
     """Score a tagger on a labelled file, with intervals, errors and, if asked, significance against another tagger."""
     quiet_defaults()
-    reading = _reading(scheme=scheme, separator=separator)
+    columns: dict[str, Any] = {"word": _column(word_column), "tag": _column(tag_column)}
+    reading = _reading(scheme=scheme, separator=separator, format=form, offsets=offsets, misaligned=misaligned)
     if to is not None and (to.is_file() or (to.is_dir() and any(to.iterdir()))):
         raise ConfigError(f"--to {to}: found files; give a folder that is new or empty")
     import torch
 
     from taglm.evaluating import evaluate as evaluate_tagger
-    from taglm_core.corpus.labelled_file import read_labelled
     from taglm_core.corpus.paths import resolve_files
     from taglm_core.evaluation.intervals import f1_intervals
     from taglm_core.evaluation.predictions import read_predictions
     from taglm_core.evaluation.report import EvaluationRow, build_comparison
     from taglm_core.evaluation.tables import other_table_rows
+    from taglm_core.formats.labelled import LabelledReading, read_labelled
     from tasks.models import experiment_of, open_tagger
 
     given, sets = load_experiment(experiment, overrides or ()), overrides or ()
     torch.set_num_threads(given.run.threads)  # as in evaluations, so that bits agree
-    labelled = read_labelled(resolve_files(file), word=word_column, tag=tag_column, **reading)
+    labelled = read_labelled(resolve_files(file), LabelledReading(**columns, **reading, text=given.text))
     for note in labelled.notes:
         console.print(note, style="yellow", markup=False, soft_wrap=True)
     names = [name for name in (against, model) if name is not None]
@@ -101,23 +108,28 @@ def _label(tagger: Tagger, name: str) -> str:
     return str(tagger.index.facts.get("label", name)).replace("/tagger/", ":")
 
 
-def _reading(*, scheme: str, separator: str) -> dict[str, Any]:
-    """Return the scheme and separator that were given, None for `auto`."""
+def _reading(**given: str) -> dict[str, Any]:
+    """Return the settings of reading that were given; None for a scheme and a separator that are `auto`."""
     from taglm_core.corpus.conll_faults import Separator
     from taglm_core.corpus.schemes import Scheme
 
-    try:
-        chosen = TagScheme(scheme)
-    except ValueError:
-        raise ConfigError(f"--scheme: found {scheme!r}; expected {', '.join(TagScheme)}") from None
-    try:
-        between = ColumnSeparator(separator)
-    except ValueError:
-        raise ConfigError(f"--separator: found {separator!r}; expected {', '.join(ColumnSeparator)}") from None
-    return {
-        "scheme": None if chosen is TagScheme.AUTO else Scheme(str(chosen)),
-        "separator": None if between is ColumnSeparator.AUTO else Separator(str(between)),
-    }
+    kinds = {"scheme": TagScheme, "separator": ColumnSeparator, "format": LabelledFormat, "offsets": OffsetUnit,
+             "misaligned": Misaligned}  # fmt: skip
+    found: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        try:
+            found[name] = kind(given[name])
+        except ValueError:
+            raise ConfigError(f"--{name}: found {given[name]!r}; expected {', '.join(kind)}") from None
+    scheme, separator = found["scheme"], found["separator"]
+    found["scheme"] = None if scheme is TagScheme.AUTO else Scheme(str(scheme))
+    found["separator"] = None if separator is ColumnSeparator.AUTO else Separator(str(separator))
+    return found
+
+
+def _column(given: str) -> int | str:
+    """Return a column: its number, or its name."""
+    return int(given) if re.fullmatch(r"-?\d{1,9}", given) else given
 
 
 def _scores_table(title: str, scores: dict[str, Any], micro: Any, by_type: dict[str, Any]) -> Table:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from taglm.tagger import Tagger
-from taglm_core.corpus.labelled_file import LabelledSentences, read_labelled
 from taglm_core.evaluation.evaluated import write_evaluation
 from taglm_core.evaluation.predictions import Predictions
+from taglm_core.formats.labelled import LabelledSentences, read_labelled
 
 __all__ = ["LabelledSentences", "evaluate", "read_labelled"]
 

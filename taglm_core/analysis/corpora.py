@@ -22,6 +22,7 @@ from taglm_core.corpus.schemes import to_spans
 from taglm_core.corpus.sentence import StoredSentence
 from taglm_core.corpus.split_facts import TEXT, TRAIN, Finding, SplitFacts, TagColumns
 from taglm_core.errors import CorpusRefused
+from taglm_core.formats.labelled import LabelledReader, LabelledReading
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import STATISTICS
 from taglm_core.pipeline.steps import Graph, Step
@@ -168,8 +169,8 @@ class _Reader:
         if train is None:
             return None
         step = self._first_source(train)
-        if "columns" not in step.config or not step.files or step.config["columns"]["tag"] != -1:
-            return None  # generated, or chosen by the user
+        if step.config.get("format") != "conll" or not step.files or step.config["columns"]["tag"] != -1:
+            return None  # generated, chosen by the user, or in a format without columns
         paths, usual = step.raw_files_of("file"), self._layout(step)
         widths = Counter(len(usual.split(text)) for _, text in islice(open_text(paths[0]), COLUMN_SAMPLE))
         width = max(widths, key=lambda columns: (columns > 0, widths[columns]))
@@ -189,9 +190,11 @@ class _Reader:
         """Return a finding with the file and line of its sentence."""
         if finding.sentence is None or "file" not in step.files:
             return finding
-        if "columns" not in step.config:
-            return replace(finding, where=f"{step.raw_files_of('file')[0]}")
-        sentences = ConllReader(step.raw_files_of("file"), self._layout(step))
+        paths = step.raw_files_of("file")
+        if finding.split == TEXT:
+            return replace(finding, where=f"{paths[0]}")
+        reader = LabelledReader(paths, LabelledReading.of(step.config))
+        sentences = reader.sentences(Layout.from_dict({"scheme": "bioes", **self._counts(step).get("layout", {})}))
         shown = next(islice(sentences, finding.sentence, None), None)
         return finding if shown is None else replace(finding, where=f"{shown.path}:{shown.line}")
 
@@ -210,11 +213,17 @@ class _Reader:
         config, inputs = self._first_source(step).config, self._first_source(step).inputs
         if "scheme" in config:
             return str(config["scheme"])
+        if (self._store.folder(self._refs[self._first_source(step).name]) / "tokenizer.json").is_file():
+            return "spans"
         return str(self._json(inputs["scheme"], "scheme.json")["scheme"]) if "scheme" in inputs else ""
 
     def _columns(self, step: Step) -> str:
-        columns = self._first_source(step).config.get("columns")
-        return "" if columns is None else f"word {columns['word']}, tag {columns['tag']}"
+        first = self._first_source(step)
+        columns, form = first.config.get("columns"), first.config.get("format", "")
+        if form in ("conll", "text"):
+            return "" if columns is None else f"word {columns['word']}, tag {columns['tag']}"
+        tag = self._counts(first).get("layout", {}).get("tag") or (columns or {}).get("tag", -1)
+        return form if tag == -1 else f"{form}, tag {tag}"
 
     def _layout(self, step: Step) -> Columns:
         """Return the columns of a labelled file, their separator and the notation of its tags."""

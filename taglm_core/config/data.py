@@ -153,7 +153,8 @@ class LabelledConfig(Settings):
     )  # fmt: skip
     misaligned: Misaligned = Field(
         Misaligned.REFUSE, description="spans that cut a token, overlap another span or are empty: refuse them; widen "
-        "those that cut a token to whole tokens and drop the rest; or drop them all"
+        "those that cut a token to whole tokens and drop the rest; or drop those too. Of overlapping spans the longest "
+        "stays"
     )  # fmt: skip
     separator: ColumnSeparator = Field(
         ColumnSeparator.AUTO, description="what separates columns: tab (one tab, so that a token may hold spaces), "
@@ -191,6 +192,11 @@ class LabelledConfig(Settings):
         separator = {} if self.separator is ColumnSeparator.AUTO else {"separator": str(self.separator)}
         return {**separator, **({"strict": True} if self.strict else {})}
 
+    def spans(self) -> dict[str, str]:
+        """Return the settings of spans that differ from the defaults, for the config of steps."""
+        unit = {} if self.offsets is OffsetUnit.CHARACTERS else {"offsets": str(self.offsets)}
+        return {**unit, **({} if self.misaligned is Misaligned.REFUSE else {"misaligned": str(self.misaligned)})}
+
     def splits(self) -> dict[str, str | None]:
         """Return the path of each split; None for a dev set drawn from train and for a missing test set."""
         return {"train": self.train, "dev": self.dev, "test": self.test}
@@ -207,7 +213,8 @@ class UnlabelledConfig(Settings):
         "by their content, and takes plain text as tokenised"
     )  # fmt: skip
     column: str | None = Field(
-        None, description="field of JSON lines, or column of Parquet, with the text or the tokens; null: text, else tokens"
+        None,
+        description="field of JSON lines, or column of Parquet, with the text or the tokens; null: text, else tokens",
     )
     heldout_fraction: float = Field(
         0.01, gt=0, lt=0.5, description="share of sentences held out, by hash of the sentence"

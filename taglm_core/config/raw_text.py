@@ -50,3 +50,7 @@ class TextConfig(Settings):
         if self.tokenizer is not TokenizerName.AUTO:
             return self.tokenizer
         return TokenizerName.TREEBANK if self.language.partition("-")[0] == "en" else TokenizerName.SPACY
+
+    def segmenting(self) -> dict[str, str]:
+        """Return what changes the tokens of a text, for the config of steps."""
+        return {"language": self.language, "tokenizer": str(self.chosen), "spelling": str(self.spelling)}

@@ -111,6 +111,17 @@ def whole_lines(path: Path, expected: str = _TEXT) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
+def whole_text(path: Path) -> str:
+    """Return the text of a UTF-8 file with its line ends; a byte order mark at the beginning is removed.
+
+    Raises:
+        InputError: as `open_text`, long lines aside.
+    """
+    data = b"".join(read_blocks(path))
+    refuse_foreign(path, data, _TEXT)
+    return _decode(path, 1, data.removeprefix(BOM))
+
+
 def read_blocks(path: Path) -> Iterator[bytes]:
     """Yield the bytes of a file in blocks, of about 1 MiB and never empty, decompressed by the file's content.
 

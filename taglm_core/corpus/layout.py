@@ -37,11 +37,13 @@ class Layout:
         scheme: the tag scheme.
         separator: the column separator.
         notation: the notation of tags.
+        tag: column or key of the tags, where it was found and not configured (CoNLL-U).
     """
 
     scheme: Scheme
     separator: Separator = Separator.SPACE
     notation: Notation = Notation.PREFIX
+    tag: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Return what differs from the usual layout, and the scheme."""
@@ -50,6 +52,8 @@ class Layout:
             data["separator"] = str(self.separator)
         if self.notation is not Notation.PREFIX:
             data["notation"] = str(self.notation)
+        if self.tag:
+            data["tag"] = self.tag
         return data
 
     @classmethod
@@ -59,6 +63,7 @@ class Layout:
             Scheme(data["scheme"]),
             Separator(data.get("separator", Separator.SPACE)),
             Notation(data.get("notation", Notation.PREFIX)),
+            data.get("tag", ""),
         )
 
 
@@ -117,7 +122,7 @@ def find_layout(
     reader, evidence = best.reader, best.evidence
     layout = Layout(scheme or evidence.decide(strict=strict), reader.columns.separator, reader.columns.notation)
     remarks = [*_separator_remark(attempts, best), *_style_remarks(reader)]
-    return FoundLayout(layout, evidence, remarks, [] if strict else list(_doubts(evidence, scheme)))
+    return FoundLayout(layout, evidence, remarks, [] if strict else list(scheme_doubts(evidence, scheme)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,7 @@ def _read(reader: ConllReader) -> SchemeEvidence:
     evidence = SchemeEvidence()
     for sentence in reader:
         tags = [reader.canonical(tag) or "O" for tag in sentence.tags or ()]
-        evidence.add(tags, sentence.path, sentence.line)
+        evidence.add(tags, sentence)
     return evidence
 
 
@@ -247,7 +252,8 @@ def _style_remarks(reader: ConllReader) -> Iterator[str]:
         )
 
 
-def _doubts(evidence: SchemeEvidence, scheme: Scheme | None) -> Iterator[str]:
+def scheme_doubts(evidence: SchemeEvidence, scheme: Scheme | None) -> Iterator[str]:
+    """Yield what a person should look at in the tags, where the scheme is given or found (None)."""
     if scheme is None:
         doubt = evidence.doubt()
         if doubt is not None:

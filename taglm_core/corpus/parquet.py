@@ -94,11 +94,11 @@ class _Tagging:
         source = sentence.tags or ()
         tags = [canonical(tag, self._notation) or "O" for tag in source]
         if self._scheme is Scheme.IOB1:
-            self._evidence.add(tags, sentence.path, sentence.line)
+            self._evidence.add(tags, sentence)
         for position, _, rule in violations(tags, self._scheme):
             self.broken += 1
             if len(self.first) < MAX_NAMED:
-                line, found = sentence.line + position, f"the tag {source[position]!r}"
+                line, found = sentence.line_of(position), f"the tag {source[position]!r}"
                 remedy = "correct the tag, or set labelled.strict: false to read it as conlleval does"
                 self.first.append(BadLine(sentence.path, line, found, rule, remedy))
         return to_bioes(tags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 _ROW_GROUP_BYTES = 256 * 2**20  # a row group of very long sentences is closed early
 
 
-_WHERE_ANY = ("comment_lines", "repaired_tags", "repairs")
+_WHERE_ANY = ("comment_lines", "repaired_tags", "repairs", "met", "oddities")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class CorpusCounts:
         comment_lines: lines of the raw files that begin with `#` and hold no token.
         repaired_tags: tags that break their scheme and were read as conlleval reads them.
         repairs: the first of them, as `file:line: found ...; expected ...`.
+        met: how often anything else was met, by name, as in `ReadCounts`.
+        oddities: the first spans that were changed or dropped.
     """
 
     files: int
@@ -64,9 +66,11 @@ class CorpusCounts:
     comment_lines: int = 0
     repaired_tags: int = 0
     repairs: tuple[str, ...] = ()
+    met: dict[str, int] = field(default_factory=dict)
+    oddities: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """Return the counts for JSON, with the sum of the entities; comments and repairs only where there are any."""
+        """Return the counts for JSON, with the sum of the entities; what is rare only where there is any."""
         data = {**asdict(self), "entities_total": sum(self.entities.values())}
         return {name: value for name, value in data.items() if value or name not in _WHERE_ANY}
 
@@ -157,6 +161,8 @@ class CorpusWriter:
             comment_lines=read.comment_lines,
             repaired_tags=repaired,
             repairs=tuple(repairs),
+            met=dict(sorted(read.met.items())),
+            oddities=tuple(read.oddities),
         )
 
     def _write_row_group(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taglm_core.corpus.schemes import Scheme, split_tag, violations
+from taglm_core.corpus.sentence import Sentence
 
 _EVIDENCE = (
     "sentences",
@@ -36,8 +37,9 @@ class SchemeEvidence:
     _ending: set[str] = field(default_factory=set)  # files with E or S
     _unended: dict[str, int] = field(default_factory=dict)  # files that break BIOES, and the first line
 
-    def add(self, tags: Sequence[str], path: str, line: int) -> None:
-        """Take the tags of one sentence, the first of which stands at path:line, the others in the lines below."""
+    def add(self, tags: Sequence[str], sentence: Sentence) -> None:
+        """Take the tags of one sentence in standard form."""
+        path, line_of = sentence.path, sentence.line_of
         self.counts["sentences"] += 1
         if all(tag == "O" for tag in tags):
             return
@@ -45,18 +47,18 @@ class SchemeEvidence:
         for position, tag in enumerate(tags):
             current = ("O", "") if tag == "O" else split_tag(tag)
             if previous[0] == "B" and (current[0] not in ("I", "E") or current[1] != previous[1]):
-                self._count("b_alone", path, line + position - 1, tags[position - 1])
+                self._count("b_alone", path, line_of(position - 1), tags[position - 1])
             name = _evidence_of(previous, current)
             if name is not None:
-                self._count(name, path, line + position, tag)
+                self._count(name, path, line_of(position), tag)
             if current[0] in ("E", "S"):
                 self._ending.add(path)
             previous = current
         if previous[0] == "B":
-            self._count("b_alone", path, line + len(tags) - 1, tags[-1])
+            self._count("b_alone", path, line_of(len(tags) - 1), tags[-1])
         for violation in violations(tags, Scheme.BIOES):
-            self._count("invalid_in_bioes", path, line + violation.position, violation.tag)
-            self._unended.setdefault(path, line + violation.position)
+            self._count("invalid_in_bioes", path, line_of(violation.position), violation.tag)
+            self._unended.setdefault(path, line_of(violation.position))
 
     def _count(self, name: str, path: str, line: int, tag: str) -> None:
         self.counts[name] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ class Sentence:
         document: number of the document, from 0 over all files read.
         line: 1-based number of the line where the sentence begins.
         path: the file, for messages.
+        token_lines: line of each token; empty where a token is a line and the next token the next line.
     """
 
     tokens: tuple[str, ...]
@@ -23,6 +25,11 @@ class Sentence:
     document: int
     line: int
     path: str = ""
+    token_lines: tuple[int, ...] = field(default=(), compare=False)
+
+    def line_of(self, position: int) -> int:
+        """Return the line of a token."""
+        return self.token_lines[position] if self.token_lines else self.line + position
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class ReadCounts:
         comment_lines: lines that begin with `#` and hold no token.
         last_path: the file read last, for messages.
         notes: peculiarities of a file, for people.
+        met: how often anything else was met, by name (`spans`, `spans_dropped_cut`, `rejected_records`, ...).
+        oddities: the first spans that were changed or dropped, as `file:line: ...`.
     """
 
     files: int = 0
@@ -68,3 +77,5 @@ class ReadCounts:
     comment_lines: int = 0
     last_path: str = ""
     notes: list[str] = field(default_factory=list)
+    met: Counter[str] = field(default_factory=Counter)
+    oddities: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from typing import Any
 from taglm_core.config.experiment import Experiment
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.build import BuildRequest
+from taglm_core.pipeline.formats import resolve_formats
 from taglm_core.pipeline.graph import build_graph
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.naming import names_of
@@ -47,14 +48,15 @@ class PipelineContext:
         Raises:
             MissingObject, ConfigError, MismatchError: a base is missing, ambiguous or of another shape.
         """
-        resolved = resolve_bases(Store(experiment.run.store), experiment)
+        resolved = resolve_bases(Store(experiment.run.store), resolve_formats(experiment))
         return cls(resolved.experiment, build_graph(resolved.experiment), resolved.lines)
 
     def is_of(self, experiment: Experiment) -> bool:
         """Return whether this is the context of an experiment in its store, however the experiment runs."""
         own = self.experiment
         same_store = own.run.store.absolute() == experiment.run.store.absolute()
-        return same_store and own.model_copy(update={"run": experiment.run}) == experiment
+        own = own.model_copy(update={"run": experiment.run})
+        return same_store and (own == experiment or own == resolve_formats(experiment))
 
     @cached_property
     def store(self) -> Store:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, TagScheme, UnlabelledConfig
+from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, LabelledFormat, TagScheme, UnlabelledConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
+from taglm_core.config.raw_text import TextConfig
 from taglm_core.config.tagger import VariantConfig
 from taglm_core.errors import ConfigError
 from taglm_core.pipeline.roles import (
@@ -30,6 +31,9 @@ from taglm_core.pipeline.steps import Graph, Step
 TEXT = "corpus/text"
 STATISTICS = "statistics"
 WORDS = "corpus/train-words"  # the labelled training sentences in the spelling of the text
+_COLUMNS = (LabelledFormat.AUTO, LabelledFormat.CONLL)  # `auto` that is not resolved: files that are missing
+_SPANS_ALONE = (LabelledFormat.BRAT, LabelledFormat.DOCBIN)
+_WITH_TEXT = (LabelledFormat.JSONL, *_SPANS_ALONE)
 _NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that become steps or inputs
 
 
@@ -92,7 +96,7 @@ def _corpora(experiment: Experiment) -> list[Step]:
     if any(path and path.startswith(DEMO_PREFIX) for path in paths):
         steps.append(Step("demo", "demo-corpus", _dump(experiment.demo), group="demo"))
     if labelled is not None:
-        steps += _labelled_corpora(labelled)
+        steps += _labelled_corpora(labelled, experiment.text)
     if text is not None:
         inputs, files, config = _source("file", text.path)
         steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, text.name, split="text"))
@@ -100,13 +104,13 @@ def _corpora(experiment: Experiment) -> list[Step]:
     return [*steps, Step(STATISTICS, "corpus-statistics", {}, every, group=experiment.data_set)]
 
 
-def _labelled_corpora(labelled: LabelledConfig) -> list[Step]:
+def _labelled_corpora(labelled: LabelledConfig, text: TextConfig) -> list[Step]:
     steps, group = [], labelled.name
-    if labelled.scheme is TagScheme.AUTO:
+    if _scheme_is_found(labelled):
         steps.append(_scheme_step(labelled))
     drawn = labelled.dev is None or labelled.train_fraction < 1
     source = "corpus/train-source" if drawn else "corpus/train"
-    steps.append(_labelled_step(source, "train", labelled.train, labelled))
+    steps.append(_labelled_step(source, "train", labelled.train, labelled, text))
     if labelled.dev is None:
         draw: dict[str, Any] = {"count": labelled.dev_sentences, "fraction": None, "seed": labelled.sample_seed}
         steps.append(_drawn("corpus/dev", "dev", {**draw, "complement": False}, source, group))
@@ -114,17 +118,21 @@ def _labelled_corpora(labelled: LabelledConfig) -> list[Step]:
         steps.append(_drawn(rest, "train", {**draw, "complement": True}, source, group))
         source = rest
     else:
-        steps.append(_labelled_step("corpus/dev", "dev", labelled.dev, labelled))
+        steps.append(_labelled_step("corpus/dev", "dev", labelled.dev, labelled, text))
     if labelled.train_fraction < 1:
         draw = {"count": None, "fraction": labelled.train_fraction, "seed": labelled.sample_seed, "complement": False}
         steps.append(_drawn("corpus/train", "train", draw, source, group))
     if labelled.test is not None:
-        steps.append(_labelled_step("corpus/test", "test", labelled.test, labelled))
+        steps.append(_labelled_step("corpus/test", "test", labelled.test, labelled, text))
     return steps
 
 
 def _drawn(name: str, split: str, draw: dict[str, Any], source: str, group: str) -> Step:
     return Step(name, "corpus", draw, {"source": source}, group=group, split=split)
+
+
+def _scheme_is_found(labelled: LabelledConfig) -> bool:
+    return labelled.scheme is TagScheme.AUTO and labelled.format not in _SPANS_ALONE
 
 
 def _scheme_step(labelled: LabelledConfig) -> Step:
@@ -139,13 +147,21 @@ def _scheme_step(labelled: LabelledConfig) -> Step:
             if config:
                 demo[split] = config["demo_file"]
     config = {"columns": _dump(labelled.columns), "demo_files": demo, **labelled.reading()}
+    if labelled.format not in _COLUMNS:
+        config["format"] = str(labelled.format)
     return Step("scheme", "tag-scheme", config, inputs, files, labelled.name)
 
 
-def _labelled_step(name: str, split: str, path: str, labelled: LabelledConfig) -> Step:
+def _labelled_step(name: str, split: str, path: str, labelled: LabelledConfig, text: TextConfig) -> Step:
     inputs, files, config = _source("file", path)
     config = {"format": "conll", "columns": _dump(labelled.columns), **labelled.reading(), **config}
-    if labelled.scheme is TagScheme.AUTO:
+    if labelled.format not in _COLUMNS:
+        config["format"] = str(labelled.format)
+    if labelled.format in _WITH_TEXT:
+        config |= {**labelled.spans(), **text.segmenting()}
+    if labelled.format in _SPANS_ALONE:
+        del config["columns"]
+    elif _scheme_is_found(labelled):
         inputs = {**inputs, "scheme": "scheme"}
     else:
         config["scheme"] = str(labelled.scheme)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from taglm_core.corpus.conll import read_conll
-from taglm_core.corpus.conll_faults import Columns, Separator
 from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.demo.generate import generate
-from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
+from taglm_core.corpus.layout import FoundLayout, Layout
 from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
-from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import ReadCounts, Sentence, map_tokens
 from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
+from taglm_core.formats.labelled import LabelledReader, LabelledReading, what_was_met
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.store.durable import write_json
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
+TOKENIZER_FILE = "tokenizer.json"
 MOST_NOTES = 5
 
 
@@ -39,7 +38,7 @@ def build_tag_scheme(context: BuildContext) -> BuildResult:
     """
     paths = [*(path for files in context.files.values() for path in files), *_demo_files(context)]
     paths = list(dict.fromkeys(paths))  # a file may serve as two splits; name its bad lines once
-    found = _find_layout(context, paths, scheme=None)
+    found = _find_layout(LabelledReader(paths, LabelledReading.of(context.config)))
     write_json(context.out / SCHEME_FILE, found.layout.to_dict(), sort_keys=True)
     doubt = {"doubt": found.doubts[0]} if found.doubts else {}
     write_json(context.out / "evidence.json", {**found.evidence.describe(), **doubt}, sort_keys=True)
@@ -69,14 +68,18 @@ def build_corpus(context: BuildContext) -> BuildResult:
         counts = write_corpus(read_text(paths, counts=read), context.out, scheme=None, read=read)
         _say_notes(context, read.notes)
         return _corpus_built(context, counts, {})
-    columns = config["columns"]
-    layout = _layout(context, paths)
-    where = Columns(columns["word"], columns["tag"], layout.separator, layout.notation)
-    sentences = read_conll(paths, where, counts=read)
-    strict = config.get("strict", False)
+    reader = LabelledReader(paths, LabelledReading.of(config), read)
+    layout = _layout(context, reader)
     counts = write_corpus(
-        sentences, context.out, scheme=layout.scheme, notation=layout.notation, strict=strict, read=read
+        reader.sentences(layout),
+        context.out,
+        scheme=layout.scheme,
+        notation=layout.notation,
+        strict=reader.reading.strict,
+        read=read,
     )
+    if reader.tokenizer is not None:
+        write_json(context.out / TOKENIZER_FILE, reader.tokenizer.to_json(), sort_keys=True)
     _say_notes(context, read.notes)
     _say_what_was_met(counts, layout)
     return _corpus_built(context, counts, {}, layout)
@@ -107,7 +110,8 @@ def _corpus_built(
         described["layout"] = layout.to_dict()
     write_json(context.out / "counts.json", described, sort_keys=True)
     numbers = {name: value for name, value in described.items() if isinstance(value, int)}
-    return BuildResult(counts=numbers, seeds=seeds, not_payload=("counts.json",))
+    beside = [name for name in ("counts.json", TOKENIZER_FILE) if (context.out / name).is_file()]
+    return BuildResult(counts=numbers, seeds=seeds, not_payload=tuple(beside))
 
 
 def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
@@ -115,22 +119,15 @@ def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:
         yield Sentence(map_tokens(sentence.tokens, token_map), None, sentence.document_id, line=1)
 
 
-def _layout(context: BuildContext, paths: Sequence[Path]) -> Layout:
+def _layout(context: BuildContext, reader: LabelledReader) -> Layout:
     """Return the layout found over all splits, or over this one if the experiment names the scheme."""
-    if "scheme" in context.config:
-        return _find_layout(context, paths, scheme=Scheme(context.config["scheme"])).layout
-    return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_bytes()))
+    if "scheme" in context.inputs:
+        return Layout.from_dict(json.loads((context.inputs["scheme"].path / SCHEME_FILE).read_bytes()))
+    return _find_layout(reader).layout
 
 
-def _find_layout(context: BuildContext, paths: Sequence[Path], scheme: Scheme | None) -> FoundLayout:
-    config = context.config
-    found = find_layout(
-        paths,
-        **config["columns"],
-        separator=Separator(config["separator"]) if "separator" in config else None,
-        scheme=scheme,
-        strict=config.get("strict", False),
-    )
+def _find_layout(reader: LabelledReader) -> FoundLayout:
+    found = reader.layout()
     for remark in found.remarks:
         logger.info("%s", remark)
     for doubt in found.doubts:
@@ -141,6 +138,8 @@ def _find_layout(context: BuildContext, paths: Sequence[Path], scheme: Scheme | 
 def _say_what_was_met(counts: CorpusCounts, layout: Layout) -> None:
     if counts.comment_lines:
         logger.info("comment lines (they begin with #) that are skipped: %s", f"{counts.comment_lines:,}")
+    for line in what_was_met(counts):
+        logger.warning("%s", line)
     if counts.repaired_tags:
         logger.warning(
             "tags that break the scheme %s: %s. They are read as conlleval reads them; labelled.strict: true refuses "

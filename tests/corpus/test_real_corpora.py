@@ -25,7 +25,7 @@ def _ingest(paths: list[Path], out: Path) -> tuple[Scheme, dict[str, CorpusCount
     evidence = SchemeEvidence()
     for sentence in read_conll(paths, Columns(0, -1)):
         assert sentence.tags is not None
-        evidence.add(sentence.tags, sentence.path, sentence.line)
+        evidence.add(sentence.tags, sentence)
     counts = {}
     for path in paths:
         read = ReadCounts()

@@ -18,6 +18,7 @@ from taglm_core.corpus.schemes import (
     to_spans,
     violations,
 )
+from taglm_core.corpus.sentence import Sentence
 
 WRITTEN = (Scheme.IOB1, Scheme.IOB2, Scheme.BIOES)
 """Schemes that `from_spans` writes; the others are only read."""
@@ -121,7 +122,7 @@ def test_violations_name_the_position(scheme: Scheme, tags: str, position: int) 
 def _evidence(*sentences: str) -> SchemeEvidence:
     evidence = SchemeEvidence()
     for number, tags in enumerate(sentences):
-        evidence.add(tags.split(), f"file{number}", 10)
+        evidence.add(tags.split(), Sentence((), None, 0, 10, f"file{number}"))
     return evidence
 
 
@@ -152,7 +153,7 @@ def test_detection_never_changes_the_entities(drawn: tuple[list[Span], int], sch
     spans, length = drawn
     tags = from_spans(spans, length, scheme)
     evidence = SchemeEvidence()
-    evidence.add(tags, "file", 1)
+    evidence.add(tags, Sentence((), None, 0, 1, "file"))
     assert not violations(tags, evidence.decide())
 
 

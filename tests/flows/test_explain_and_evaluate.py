@@ -23,12 +23,12 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.config.raw_text import TextConfig
 from taglm_core.config.shortest import shortest_settings
-from taglm_core.corpus.labelled_file import read_labelled
 from taglm_core.errors import ConfigError, MissingObject
 from taglm_core.evaluation.evaluated import CONLLEVAL, PREDICTIONS
 from taglm_core.evaluation.predictions import read_predictions
 from taglm_core.evaluation.report import EvaluationRow, build_comparison
 from taglm_core.evaluation.tables import format_difference
+from taglm_core.formats.labelled import read_labelled
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import build_graph, evaluation_name, tagger_name
 from taglm_core.store.durable import read_json
