@@ -207,7 +207,8 @@ class UnlabelledConfig(Settings):
         "by their content, and takes plain text as tokenised"
     )  # fmt: skip
     column: str | None = Field(
-        None, description="field of JSON lines, or column of Parquet, with the text or the tokens; null: text, else tokens"
+        None,
+        description="field of JSON lines, or column of Parquet, with the text or the tokens; null: text, else tokens",
     )
     heldout_fraction: float = Field(
         0.01, gt=0, lt=0.5, description="share of sentences held out, by hash of the sentence"

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 _ROW_GROUP_BYTES = 256 * 2**20  # a row group of very long sentences is closed early
 
 
-_WHERE_ANY = ("comment_lines", "repaired_tags", "repairs")
+_WHERE_ANY = ("comment_lines", "repaired_tags", "repairs", "empty_texts")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class CorpusCounts:
         comment_lines: lines of the raw files that begin with `#` and hold no token.
         repaired_tags: tags that break their scheme and were read as conlleval reads them.
         repairs: the first of them, as `file:line: found ...; expected ...`.
+        empty_texts: rows of the raw files without a text.
     """
 
     files: int
@@ -64,6 +65,7 @@ class CorpusCounts:
     comment_lines: int = 0
     repaired_tags: int = 0
     repairs: tuple[str, ...] = ()
+    empty_texts: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """Return the counts for JSON, with the sum of the entities; comments and repairs only where there are any."""
@@ -157,6 +159,7 @@ class CorpusWriter:
             comment_lines=read.comment_lines,
             repaired_tags=repaired,
             repairs=tuple(repairs),
+            empty_texts=read.empty_texts,
         )
 
     def _write_row_group(self) -> None:

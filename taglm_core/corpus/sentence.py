@@ -58,6 +58,7 @@ class ReadCounts:
         document_marks: `-DOCSTART-` lines.
         empty_lines: lines of nothing but white space.
         comment_lines: lines that begin with `#` and hold no token.
+        empty_texts: rows and documents without a text.
         last_path: the file read last, for messages.
         notes: peculiarities of a file, for people.
     """
@@ -66,5 +67,6 @@ class ReadCounts:
     document_marks: int = 0
     empty_lines: int = 0
     comment_lines: int = 0
+    empty_texts: int = 0
     last_path: str = ""
     notes: list[str] = field(default_factory=list)

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from taglm_core.config.experiment import Experiment
+from taglm_core.formats.text_detect import with_text_format
 from taglm_core.pipeline.bases import resolve_bases
 from taglm_core.pipeline.build import BuildRequest
 from taglm_core.pipeline.graph import build_graph
@@ -47,6 +48,7 @@ class PipelineContext:
         Raises:
             MissingObject, ConfigError, MismatchError: a base is missing, ambiguous or of another shape.
         """
+        experiment = with_text_format(experiment)
         resolved = resolve_bases(Store(experiment.run.store), experiment)
         return cls(resolved.experiment, build_graph(resolved.experiment), resolved.lines)
 

@@ -95,7 +95,9 @@ def _corpora(experiment: Experiment) -> list[Step]:
         steps += _labelled_corpora(labelled)
     if text is not None:
         inputs, files, config = _source("file", text.path)
-        steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, text.name, split="text"))
+        steps.append(
+            Step(TEXT, "corpus", {**experiment.text_reading(), **config}, inputs, files, text.name, split="text")
+        )
     every = {name: f"corpus/{name}" for name in (*experiment.splits, *(["text"] if text else []))}
     return [*steps, Step(STATISTICS, "corpus-statistics", {}, every, group=experiment.data_set)]
 

@@ -7,22 +7,27 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from taglm_core.config.data import TextFormat
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.conll_faults import Columns, Separator
 from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.demo.generate import generate
 from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
-from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
+from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus, write_text_batches
 from taglm_core.corpus.schemes import Scheme
 from taglm_core.corpus.sentence import ReadCounts, Sentence, map_tokens
 from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
+from taglm_core.formats.documents import read_documents
+from taglm_core.formats.segmenting import record_of, segment
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.store.durable import write_json
+from taglm_core.store.resources import cores
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
+TOKENIZER_FILE = "tokenizer.json"
 MOST_NOTES = 5
 
 
@@ -69,6 +74,10 @@ def build_corpus(context: BuildContext) -> BuildResult:
         counts = write_corpus(read_text(paths, counts=read), context.out, scheme=None, read=read)
         _say_notes(context, read.notes)
         return _corpus_built(context, counts, {})
+    if "columns" not in config:
+        counts = _write_raw_text(context, paths, read)
+        _say_notes(context, read.notes)
+        return _corpus_built(context, counts, {})
     columns = config["columns"]
     layout = _layout(context, paths)
     where = Columns(columns["word"], columns["tag"], layout.separator, layout.notation)
@@ -80,6 +89,17 @@ def build_corpus(context: BuildContext) -> BuildResult:
     _say_notes(context, read.notes)
     _say_what_was_met(counts, layout)
     return _corpus_built(context, counts, {}, layout)
+
+
+def _write_raw_text(context: BuildContext, paths: Sequence[Path], read: ReadCounts) -> CorpusCounts:
+    """Write a text that comes as documents or rows, with the record of its tokenizer beside it."""
+    config = context.config
+    documents = read_documents(paths, TextFormat(config["format"]), config.get("column"), counts=read)
+    record = record_of(config)
+    if record is not None:
+        write_json(context.out / TOKENIZER_FILE, record.to_json(), sort_keys=True)
+    batches = segment(documents, record, processes=context.run.workers or cores(), check_stop=context.stop.check)
+    return write_text_batches(batches, context.out, read=read)
 
 
 def build_statistics(context: BuildContext) -> BuildResult:
@@ -107,7 +127,8 @@ def _corpus_built(
         described["layout"] = layout.to_dict()
     write_json(context.out / "counts.json", described, sort_keys=True)
     numbers = {name: value for name, value in described.items() if isinstance(value, int)}
-    return BuildResult(counts=numbers, seeds=seeds, not_payload=("counts.json",))
+    beside = [name for name in ("counts.json", TOKENIZER_FILE) if (context.out / name).exists()]
+    return BuildResult(counts=numbers, seeds=seeds, not_payload=tuple(beside))
 
 
 def _mapped(corpus: Path, token_map: Mapping[str, str]) -> Iterator[Sentence]:

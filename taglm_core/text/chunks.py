@@ -1,7 +1,7 @@
 """The tokens of a sentence, found once for each distinct chunk between spaces.
 
-Text repeats its chunks, and the rules of most tokenizers look no further than the chunk. So the tokens of chunks are kept:
-the rules of the Treebank alone take ten times as long.
+Text repeats its chunks, and the rules of most tokenizers look no further than the chunk. So the tokens of chunks are
+kept: the rules of the Treebank alone take ten times as long.
 """
 
 from __future__ import annotations
@@ -38,30 +38,27 @@ class Chunks:
 
     def __init__(self, tokenizer: Tokenizer, spelling: Spelling) -> None:
         self._tokenizer, self._spelling = tokenizer, spelling
-        self._tokens: tuple[dict[str, tuple[str, ...]], ...] = ({}, {})
+        self._inside: dict[str, tuple[str, ...]] = {}
+        self._ends: dict[str, tuple[str, ...]] = {"": ()}
         self._placed: tuple[dict[str, tuple[Placed, ...]], ...] = ({}, {})
 
     def tokens(self, sentences: Iterable[str]) -> list[list[str]]:
         """Return the tokens of the sentences of a text; a sentence may have none."""
         if not self._tokenizer.local:
             return [[token for token, _, _ in self._find(sentence)] for sentence in sentences]
-        ends, kept = [], self._tokens[_INSIDE]
-        split = [sentence.split() for sentence in sentences]
+        ends, split, kept = [], [sentence.split() for sentence in sentences], self._inside
         for chunks in split:
             ends.append(chunks.pop() if chunks else "")
         new = set().union(*split).difference(kept)
         if len(kept) + len(new) > MOST_KEPT:
-            kept.clear()
+            kept = self._inside = {}  # another thread may still read the old one
             new = set().union(*split)
-        kept.update(self._found(new))
-        found = []
-        for chunks, end in zip(split, ends, strict=True):
-            tokens = list(chain.from_iterable([kept[chunk] for chunk in chunks]))
-            tokens += self._tokens_of_end(end) if end else ()
-            found.append(tokens)
-        for chunk in [chunk for chunk in new if len(chunk) > _LONGEST_KEPT]:
-            del kept[chunk]
-        return found
+        tokens = self._found(new)
+        kept.update((chunk, found) for chunk, found in tokens.items() if len(chunk) <= _LONGEST_KEPT)
+        return [
+            [*chain.from_iterable([kept.get(chunk) or tokens[chunk] for chunk in chunks]), *self._tokens_of_end(end)]
+            for chunks, end in zip(split, ends, strict=True)
+        ]
 
     def placed(self, sentence: str) -> list[Placed]:
         """Return the tokens of a sentence with their places in it; none if it has none."""
@@ -96,10 +93,10 @@ class Chunks:
         return tokens
 
     def _tokens_of_end(self, chunk: str) -> tuple[str, ...]:
-        tokens = self._tokens[_END].get(chunk)
+        tokens = self._ends.get(chunk)
         if tokens is None:
             tokens = tuple(token for token, _, _ in self._find_in_chunk(chunk, _END))
-            _keep(self._tokens[_END], chunk, tokens)
+            _keep(self._ends, chunk, tokens)
         return tokens
 
     def _find_in_chunk(self, chunk: str, place: int) -> list[Placed]:

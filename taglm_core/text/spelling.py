@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from taglm_core.config.raw_text import SpellingName
+
 _DOUBLE, _OPENING_DOUBLE, _CLOSING_DOUBLE = '"', "“„«", "”»"
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
 _OPENERS = "([{<"
@@ -41,6 +43,16 @@ class Spelling:
         plain = not typographic and any("'" in word for word in words)
         brackets = "treebank" if "-lrb-" in words or "-LRB-" in words else "as-is"
         return cls(quotes, "plain" if plain else "as-is", brackets)
+
+    @classmethod
+    def named(cls, name: SpellingName) -> Spelling:
+        """Return the spelling of a setting `text.spelling`."""
+        match name:
+            case SpellingName.PLAIN:
+                return cls("plain", "plain", "as-is")
+            case SpellingName.TREEBANK:
+                return cls("treebank", "plain", "treebank")
+        return cls()
 
     @staticmethod
     def prepared(text: str) -> str:

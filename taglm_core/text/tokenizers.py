@@ -86,8 +86,8 @@ def _characters(sentence: str) -> Iterator[Span]:
 def _sentencex(language: str) -> Split:
     """Return a splitter by sentencex, which takes about 300 languages and never refuses one.
 
-    A line break inside a paragraph is a space to it. Each paragraph is split by itself, so long texts are given to it in
-    pieces of whole paragraphs: it returns all sentences of a piece at once.
+    A line break inside a paragraph is a space to it. Each paragraph is split by itself, so a long text is given to it
+    in pieces of whole paragraphs: it returns all sentences of a piece at once.
     """
     import sentencex
 
