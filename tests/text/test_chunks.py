@@ -16,7 +16,7 @@ from taglm_core.text.tokenizers import open_tokenizer
 
 PLAIN = Spelling("plain", "plain", "as-is")
 PIECES = [
-    *"cannot gimme 'tis 'Twas more'n d'ye I'll don't it's dogs' U.S. 3,000 a.m. -- ... '' `` $5 % @x # &".split(),
+    *"cannot gimme 'tis 'Twas more'n d'ye I'll don't it's dogs' U.S. 3,000 a.m. -- ... '' `` $5 % @x # &".split(),  # noqa: SIM905
     "–", "…", "Word",
     *"\"'.,:;?!()[]{<>“”’é東1x", *"      \n\t\u00a0",
 ]  # fmt: skip
