@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import cli_views
-from flows.cli_corpora import show_corpora
+from flows.cli_corpora import show_corpora, show_samples
 from flows.cli_evaluate import evaluate
 from flows.cli_explain import explain
 from flows.cli_export import export
@@ -275,6 +275,7 @@ def doctor(
             corpora = report_corpora(context, refs_of(context.plan()))
             show_corpora(console, corpora)
             bad = bad or bool(corpora.stopping)
+        bad = not show_samples(console, context.graph) or bad
     if bad:
         raise typer.Exit(1)
 

@@ -7,7 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from taglm_core.analysis.corpora import CorpusReport, finding_text
+from taglm_core.errors import TagLMError
+from taglm_core.pipeline.steps import Graph
 
+MOST_TOKENS = 40  # of a sentence that is shown
 MOST_TYPES = 12  # entity types listed in the table
 
 
@@ -24,6 +27,27 @@ def show_corpora(console: Console, report: CorpusReport, *, rows: bool = True, f
         console.print(corpora_table(report))
     for finding in finding_lines(report) if findings else ():
         console.print(finding, soft_wrap=True)
+
+
+def show_samples(console: Console, graph: Graph) -> bool:
+    """Print the first sentences of each source, as tokens; return whether all sources could be read."""
+    from taglm_core.analysis.source_samples import first_sentences  # imports sentencex and pyarrow
+
+    sound = True
+    for name, step in graph.items():
+        if step.kind != "corpus" or "file" not in step.files:
+            continue
+        kind, path = step.config.get("text_format", step.config["format"]), step.files["file"]
+        title = f"\n[bold]{escape(name.removeprefix('corpus/'))}[/]: {escape(path)} ({escape(kind)})"
+        console.print(title, soft_wrap=True, highlight=False)
+        try:
+            for tokens in first_sentences(step):
+                more = " ..." if len(tokens) > MOST_TOKENS else ""
+                console.print(f"  {escape(' '.join(tokens[:MOST_TOKENS]))}{more}", soft_wrap=True, highlight=False)
+        except TagLMError as error:
+            sound = False
+            console.print(f"  [red]{escape(str(error))}[/]", soft_wrap=True, highlight=False)
+    return sound
 
 
 def corpora_table(report: CorpusReport) -> Table:

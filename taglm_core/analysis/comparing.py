@@ -13,7 +13,6 @@ from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
 from taglm_core.evaluation.report import Comparison, EvaluationRow, build_comparison
 from taglm_core.pipeline.bases import resolve_bases
-from taglm_core.pipeline.formats import resolve_formats
 from taglm_core.pipeline.graph import build_graph, evaluation_name
 from taglm_core.pipeline.naming import with_input_names
 from taglm_core.pipeline.plan import flat_settings, plan
@@ -158,7 +157,7 @@ class _Differences:
 def _variant(path: Path, variant: str | None, split: str, overrides: Sequence[str]) -> EvaluatedRun:
     experiment = load_experiment(path, overrides)
     store = Store(experiment.run.store)
-    experiment = resolve_bases(store, resolve_formats(experiment)).experiment
+    experiment = resolve_bases(store, experiment).experiment
     names = [known.name for known in experiment.variants]
     if variant is None and len(names) == 1:
         variant = names[0]

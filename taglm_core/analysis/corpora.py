@@ -24,7 +24,7 @@ from taglm_core.corpus.split_facts import TEXT, TRAIN, Finding, SplitFacts, TagC
 from taglm_core.errors import CorpusRefused
 from taglm_core.formats.labelled import LabelledReader, LabelledReading
 from taglm_core.pipeline.context import PipelineContext
-from taglm_core.pipeline.graph import STATISTICS
+from taglm_core.pipeline.corpora_steps import STATISTICS
 from taglm_core.pipeline.steps import Graph, Step
 from taglm_core.store.records import Ref
 from taglm_core.store.store import Store

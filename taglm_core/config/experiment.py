@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from taglm_core.config.base import Settings, home_expanded, over_preset
-from taglm_core.config.data import DemoConfig, LabelledConfig, UnlabelledConfig, complete_sources
+from taglm_core.config.data import DemoConfig, LabelledConfig, TextFormat, UnlabelledConfig, complete_sources
 from taglm_core.config.embedding import EmbeddingConfig
 from taglm_core.config.explain import explain_all
 from taglm_core.config.language_model import LanguageModelConfig
@@ -194,6 +194,18 @@ class Experiment(Settings):
         if self.labelled is None:
             return ()
         return ("train", "dev") if self.labelled.test is None else ("train", "dev", "test")
+
+    def text_reading(self) -> dict[str, Any]:
+        """Return how the text of the language models is read, for the config of its step; nothing new for lines."""
+        given = self.unlabelled
+        if given is None or given.format in (TextFormat.AUTO, TextFormat.TOKENISED):
+            return {"format": "text"}
+        reading: dict[str, Any] = {"format": "text", "text_format": str(given.format)}
+        if given.format is TextFormat.CONLLU:
+            return reading
+        if given.format is not TextFormat.DOCUMENTS:
+            reading["column"] = given.column
+        return {**reading, **self.text.segmenting()}
 
     def tagger_of(self, variant: VariantConfig) -> TaggerConfig:
         """Return the tagger settings of a variant: the tagger section with its preset and settings merged in."""

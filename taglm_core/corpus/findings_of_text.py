@@ -16,6 +16,10 @@ _UNSEEN = 0.8  # share of the tokens whose word training lacks
 _REPEATED = 0.5
 _CASED = 0.01  # share of the words with a capital letter
 
+_REMEDIES = {
+    FindingName.TEXT_IS_JSON: "set unlabelled.format: jsonl, with an object a line (unlabelled.column names the field)"
+}
+
 _MARK = re.compile(r"-docstart-", re.IGNORECASE)
 _TAG = re.compile(r"O|[BIESLUMW]-\S+")
 _MARKUP = re.compile(r"</(?!s>)[a-z][\w:.-]*\s*>|<(br|hr|img|!--)\b|<[a-z][\w:.-]* [^<>]*=", re.IGNORECASE)
@@ -107,7 +111,7 @@ def about_text(text: SplitFacts, labelled: Sequence[SplitFacts]) -> Iterator[Fin
             name,
             TEXT,
             f"the text looks like {what}, and its markup would be learnt as words",
-            "give plain text, one tokenised sentence a line",
+            _REMEDIES.get(name, "give plain text, one tokenised sentence a line"),
             0,
         )
     else:
@@ -162,6 +166,7 @@ def _tokenisation(text: SplitFacts) -> Iterator[Finding]:
             FindingName.TEXT_NOT_TOKENISED,
             TEXT,
             f"the text looks untokenised: commas stand at words, as in {example!r}",
+            "set unlabelled.format: documents, which splits it into sentences and tokens (text.language says how); or "
             "give text whose tokens are separated by spaces, as the labelled sentences have them",
             first_with(text.sample, lambda word: word == example),
         )

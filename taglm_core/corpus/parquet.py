@@ -28,6 +28,7 @@ __all__ = [
     "load_sentences",
     "read_corpus",
     "write_corpus",
+    "write_text_batches",
 ]
 
 _BUFFER_TOKENS = 1_000_000  # most tokens held as Python strings
@@ -79,6 +80,23 @@ def write_corpus(
     if strict and tagging.broken:
         raise error_of(tagging.first, tagging.broken)
     return writer.counts(read, tagging.boundaries(), tagging.broken, [str(line) for line in tagging.first])
+
+
+def write_text_batches(
+    batches: Iterable[pa.RecordBatch],
+    out_dir: Path,
+    *,
+    read: ReadCounts,
+    sentences_per_file: int = 200_000,
+    row_group: int = 50_000,
+) -> CorpusCounts:
+    """Write batches of sentences without tags, with the columns `document_id` and `tokens`; else as `write_corpus`."""
+    with CorpusWriter(out_dir, sentences_per_file=sentences_per_file, row_group=row_group) as writer:
+        for batch in batches:
+            ids, nothing = pa.repeat(0, batch.num_rows), pa.nulls(batch.num_rows, pa.list_(pa.string()))
+            columns = [ids.cast(pa.int64()), batch["document_id"], batch["tokens"], nothing, nothing]
+            writer.write(pa.record_batch(columns, schema=SCHEMA))
+    return writer.counts(read)
 
 
 class _Tagging:

@@ -1,17 +1,19 @@
-"""The format of labelled files, by their content."""
+"""The format of labelled files and of unlabelled text, by their content."""
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from taglm_core.config.data import LabelledFormat
+from taglm_core.config.data import LabelledFormat, TextFormat
 from taglm_core.errors import InputError, TagLMError
 
 _JSON = re.compile(rb'\s*(\[\s*)*\{\s*"[^"\n]*"\s*:|\s*\[\s*\[?\s*"(\\.|[^"\\])*"\s*,\s*\{|\s*\[\s*\]\s*\Z')
 _TABLE = re.compile(rb"PAR1|ARROW1\0\0|\xff\xff\xff\xff...\0|FEA1", re.DOTALL)
+_OPEN_OBJECT = re.compile(rb'\s*\{\s*"[^"\n]*"\s*:[^\n]*\Z')
 _GLOBAL_COLUMNS = re.compile(r"#\s*global\.columns\s*=")
 _NUMBER = re.compile(r"\d+([-.]\d+)?")
 _MOST_FILES = 50
@@ -46,13 +48,59 @@ def detect_labelled(paths: Sequence[Path], *, has_columns: bool = False) -> Labe
     return next(iter(found), LabelledFormat.CONLL)
 
 
+def detect_text(paths: Sequence[Path]) -> TextFormat:
+    """Return the format of unlabelled text: jsonl, parquet (also Arrow), conllu, or tokenised for all plain text.
+
+    Empty files and files that cannot be read have no say.
+
+    Args:
+        paths: the files; the first `_MOST_FILES` are looked at.
+
+    Raises:
+        InputError: the files have different formats.
+    """
+    first: tuple[Path, TextFormat] | None = None
+    for path in paths[:_MOST_FILES]:
+        found = _text_format_of(path)
+        if found is None:
+            continue
+        if first is not None and found is not first[1]:
+            raise InputError(
+                path, None, f"a file that looks like {found}", f"{first[1]}, as {first[0].name}",
+                "give files of one format, or name it in unlabelled.format",
+            )  # fmt: skip
+        first = first or (path, found)
+    return TextFormat.TOKENISED if first is None else first[1]
+
+
+def _text_format_of(path: Path) -> TextFormat | None:
+    """Return the format of one file of text; None for an empty one and one that cannot be read."""
+    head = _head(path)
+    if head is None or not head.strip():
+        return None
+    if _TABLE.match(head):
+        return TextFormat.PARQUET
+    lines = head.split(b"\n")
+    first = next(line for line in lines if line.strip())
+    if _is_object(first, whole=first is not lines[-1]):
+        return TextFormat.JSONL
+    return TextFormat.CONLLU if _is_conllu(head) else TextFormat.TOKENISED
+
+
+def _is_object(line: bytes, *, whole: bool) -> bool:
+    """Return whether a line is a JSON object, or the beginning of one that is longer than what was read."""
+    if not whole:
+        return _OPEN_OBJECT.match(line) is not None
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _format_of(path: Path, has_columns: bool) -> LabelledFormat:
     """Return the format of one file; CoNLL for files that cannot be read, whose error comes later."""
-    from taglm_core.corpus.files import BOM, read_blocks
-
-    try:
-        head = next(read_blocks(path), b"").removeprefix(BOM)
-    except TagLMError:
+    head = _head(path)
+    if head is None:
         return LabelledFormat.CONLL
     if _TABLE.match(head):
         return LabelledFormat.PARQUET
@@ -60,12 +108,27 @@ def _format_of(path: Path, has_columns: bool) -> LabelledFormat:
         return LabelledFormat.DOCBIN
     if _JSON.match(head):
         return LabelledFormat.JSONL
+    return LabelledFormat.CONLLU if _is_conllu(head, has_columns=has_columns) else LabelledFormat.CONLL
+
+
+def _head(path: Path) -> bytes | None:
+    """Return the first block of a file, decompressed; None if it cannot be read."""
+    from taglm_core.corpus.files import BOM, read_blocks
+
+    try:
+        return next(read_blocks(path), b"").removeprefix(BOM)
+    except TagLMError:
+        return None
+
+
+def _is_conllu(head: bytes, *, has_columns: bool = False) -> bool:
+    """Return whether a text has ten columns with numbers in front, or names its columns."""
     lines = head.decode("utf-8", "replace").splitlines()[:_LINES]
     if any(_GLOBAL_COLUMNS.match(line) for line in lines[:20]):
-        return LabelledFormat.CONLLU
+        return True
     rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
     is_conllu = bool(rows) and all(len(row) == 10 and _NUMBER.fullmatch(row[0]) for row in rows[: _LINES // 2])
-    return LabelledFormat.CONLLU if is_conllu and not has_columns else LabelledFormat.CONLL
+    return is_conllu and not has_columns
 
 
 def _is_docbin(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taglm_core.config.data import LabelledFormat, Misaligned, OffsetUnit
-from taglm_core.config.raw_text import SpellingName, TextConfig
+from taglm_core.config.raw_text import TextConfig
 from taglm_core.corpus.conll import read_conll
 from taglm_core.corpus.conll_faults import Columns, Separator
 from taglm_core.corpus.layout import FoundLayout, Layout, find_layout
@@ -29,12 +29,6 @@ from taglm_core.formats.table_files import TableReader
 from taglm_core.formats.tag_layout import checked_tags, find_tag_layout
 from taglm_core.text.segmenter import Segmenter, TokenizerRecord
 from taglm_core.text.spelling import Spelling
-
-_SPELLINGS = {
-    SpellingName.PLAIN: Spelling("plain", "plain", "as-is"),
-    SpellingName.TREEBANK: Spelling("treebank", "plain", "treebank"),
-    SpellingName.AS_IS: Spelling(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +146,7 @@ class LabelledReader:
 
     def _spanned(self) -> Iterator[Sentence]:
         reading, counts = self.reading, self.counts
-        self.tokenizer = TokenizerRecord.of(reading.text, _SPELLINGS[reading.text.spelling])
+        self.tokenizer = TokenizerRecord.of(reading.text, Spelling.named(reading.text.spelling))
         texts: Iterator[AnnotatedText]
         match reading.format:
             case LabelledFormat.BRAT:

@@ -14,7 +14,8 @@ from typing import Any
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SHAPE, Direction, LanguageModelConfig
 from taglm_core.errors import ConfigError, MismatchError, MissingObject
-from taglm_core.pipeline.graph import TEXT, corpora_graph, language_model_name, text_only_name
+from taglm_core.pipeline.corpora_steps import TEXT
+from taglm_core.pipeline.graph import corpora_graph, language_model_name, text_only_name
 from taglm_core.pipeline.plan import flat_settings, recipe_of
 from taglm_core.pipeline.roles import BASE
 from taglm_core.pipeline.steps import Graph

@@ -1,39 +1,41 @@
-"""The formats of an experiment's sources: `auto` becomes a format, once."""
+"""The formats of an experiment's sources: `auto` becomes a format."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
+from pathlib import Path
 
-from taglm_core.config.data import DEMO_PREFIX, Columns, LabelledConfig, LabelledFormat
+from taglm_core.config.data import DEMO_PREFIX, Columns, LabelledConfig, LabelledFormat, TextFormat, UnlabelledConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.paths import resolve_files
 from taglm_core.errors import InputError
 
 
 def resolve_formats(experiment: Experiment) -> Experiment:
-    """Return an experiment with the format of its labelled files in place of `auto`.
+    """Return an experiment with the formats of its files in place of `auto`.
 
-    CoNLL columns stay `auto`, so that keys and settings of experiments with such files are what they always were.
-    Files that are missing stay `auto` too: the step that reads them names them.
+    CoNLL columns and tokenised lines stay `auto`, so that keys and settings of experiments with such files are what
+    they always were. Files that are missing stay `auto` too: the step that reads them names them.
 
     Raises:
-        InputError: the splits are in different formats.
+        InputError: the splits, or the files of the text, are in different formats.
     """
-    labelled = experiment.labelled
-    if labelled is None or labelled.format is not LabelledFormat.AUTO:
-        return experiment
-    found = _labelled_format(labelled)
-    if found is LabelledFormat.CONLL:
-        return experiment
-    return experiment.model_copy(update={"labelled": labelled.model_copy(update={"format": found})})
+    labelled, text = experiment.labelled, experiment.unlabelled
+    found: dict[str, LabelledConfig | UnlabelledConfig] = {}
+    if labelled is not None and labelled.format is LabelledFormat.AUTO:
+        kind = _labelled_format(labelled)
+        if kind is not LabelledFormat.CONLL:
+            found["labelled"] = labelled.model_copy(update={"format": kind})
+    if text is not None and text.format is TextFormat.AUTO:
+        text_kind = _text_format(text)
+        if text_kind is not TextFormat.TOKENISED:
+            found["unlabelled"] = text.model_copy(update={"format": text_kind})
+    return experiment.model_copy(update=found) if found else experiment
 
 
 def _labelled_format(labelled: LabelledConfig) -> LabelledFormat:
-    patterns = [path for path in labelled.splits().values() if path and not path.startswith(DEMO_PREFIX)]
-    paths = []
-    for pattern in patterns:
-        with contextlib.suppress(InputError):
-            paths += resolve_files(pattern)
+    paths = _files(path for path in labelled.splits().values() if path is not None)
     if not paths:
         return LabelledFormat.CONLL
     from taglm_core.formats.detect import detect_labelled
@@ -41,3 +43,22 @@ def _labelled_format(labelled: LabelledConfig) -> LabelledFormat:
     numbers = (labelled.columns.word, labelled.columns.tag)
     is_configured = labelled.columns != Columns() and all(isinstance(number, int) for number in numbers)
     return detect_labelled(paths, has_columns=is_configured)
+
+
+def _text_format(text: UnlabelledConfig) -> TextFormat:
+    paths = _files([text.path])
+    if not paths:
+        return TextFormat.TOKENISED
+    from taglm_core.formats.detect import detect_text
+
+    return detect_text(paths)
+
+
+def _files(patterns: Iterable[str]) -> list[Path]:
+    """Return the files that exist, those of the demo aside."""
+    paths: list[Path] = []
+    for pattern in patterns:
+        if not pattern.startswith(DEMO_PREFIX):
+            with contextlib.suppress(InputError):
+                paths += resolve_files(pattern)
+    return paths

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from taglm_core.config.data import DEMO_FILES, DEMO_PREFIX, LabelledConfig, LabelledFormat, TagScheme, UnlabelledConfig
+from taglm_core.config.data import UnlabelledConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
-from taglm_core.config.raw_text import TextConfig
 from taglm_core.config.tagger import VariantConfig
-from taglm_core.errors import ConfigError
+from taglm_core.pipeline.corpora_steps import TEXT, corpora_steps, drawn_step
 from taglm_core.pipeline.roles import (
     BASE,
     DEV_CORPUS,
@@ -28,12 +27,7 @@ from taglm_core.pipeline.roles import (
 )
 from taglm_core.pipeline.steps import Graph, Step
 
-TEXT = "corpus/text"
-STATISTICS = "statistics"
 WORDS = "corpus/train-words"  # the labelled training sentences in the spelling of the text
-_COLUMNS = (LabelledFormat.AUTO, LabelledFormat.CONLL)  # `auto` that is not resolved: files that are missing
-_SPANS_ALONE = (LabelledFormat.BRAT, LabelledFormat.DOCBIN)
-_WITH_TEXT = (LabelledFormat.JSONL, *_SPANS_ALONE)
 _NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that become steps or inputs
 
 
@@ -45,7 +39,7 @@ def build_graph(experiment: Experiment) -> Graph:
     """
     return Graph(
         [
-            *_corpora(experiment),
+            *corpora_steps(experiment),
             *_language_models(experiment),
             *_embeddings(experiment),
             *_taggers(experiment),
@@ -56,7 +50,7 @@ def build_graph(experiment: Experiment) -> Graph:
 
 def corpora_graph(experiment: Experiment) -> Graph:
     """Return the steps of the ingest stage alone."""
-    return Graph(_corpora(experiment))
+    return Graph(corpora_steps(experiment))
 
 
 def language_model_name(lm: str, direction: Direction) -> str:
@@ -89,95 +83,6 @@ def evaluation_name(variant: str, seed: int, split: str) -> str:
     return f"evaluation/{variant}/seed-{seed}/{split}"
 
 
-def _corpora(experiment: Experiment) -> list[Step]:
-    labelled, text = experiment.labelled, experiment.unlabelled
-    steps: list[Step] = []
-    paths = [*(labelled.splits().values() if labelled else ()), text.path if text else None]
-    if any(path and path.startswith(DEMO_PREFIX) for path in paths):
-        steps.append(Step("demo", "demo-corpus", _dump(experiment.demo), group="demo"))
-    if labelled is not None:
-        steps += _labelled_corpora(labelled, experiment.text)
-    if text is not None:
-        inputs, files, config = _source("file", text.path)
-        steps.append(Step(TEXT, "corpus", {"format": "text", **config}, inputs, files, text.name, split="text"))
-    every = {name: f"corpus/{name}" for name in (*experiment.splits, *(["text"] if text else []))}
-    return [*steps, Step(STATISTICS, "corpus-statistics", {}, every, group=experiment.data_set)]
-
-
-def _labelled_corpora(labelled: LabelledConfig, text: TextConfig) -> list[Step]:
-    steps, group = [], labelled.name
-    if _scheme_is_found(labelled):
-        steps.append(_scheme_step(labelled))
-    drawn = labelled.dev is None or labelled.train_fraction < 1
-    source = "corpus/train-source" if drawn else "corpus/train"
-    steps.append(_labelled_step(source, "train", labelled.train, labelled, text))
-    if labelled.dev is None:
-        draw: dict[str, Any] = {"count": labelled.dev_sentences, "fraction": None, "seed": labelled.sample_seed}
-        steps.append(_drawn("corpus/dev", "dev", {**draw, "complement": False}, source, group))
-        rest = "corpus/train-rest" if labelled.train_fraction < 1 else "corpus/train"
-        steps.append(_drawn(rest, "train", {**draw, "complement": True}, source, group))
-        source = rest
-    else:
-        steps.append(_labelled_step("corpus/dev", "dev", labelled.dev, labelled, text))
-    if labelled.train_fraction < 1:
-        draw = {"count": None, "fraction": labelled.train_fraction, "seed": labelled.sample_seed, "complement": False}
-        steps.append(_drawn("corpus/train", "train", draw, source, group))
-    if labelled.test is not None:
-        steps.append(_labelled_step("corpus/test", "test", labelled.test, labelled, text))
-    return steps
-
-
-def _drawn(name: str, split: str, draw: dict[str, Any], source: str, group: str) -> Step:
-    return Step(name, "corpus", draw, {"source": source}, group=group, split=split)
-
-
-def _scheme_is_found(labelled: LabelledConfig) -> bool:
-    return labelled.scheme is TagScheme.AUTO and labelled.format not in _SPANS_ALONE
-
-
-def _scheme_step(labelled: LabelledConfig) -> Step:
-    inputs: dict[str, str] = {}
-    files: dict[str, str] = {}
-    demo: dict[str, Any] = {}
-    for split, path in labelled.splits().items():
-        if path is not None:
-            its_inputs, its_files, config = _source(split, path)
-            inputs |= its_inputs
-            files |= its_files
-            if config:
-                demo[split] = config["demo_file"]
-    config = {"columns": _dump(labelled.columns), "demo_files": demo, **labelled.reading()}
-    if labelled.format not in _COLUMNS:
-        config["format"] = str(labelled.format)
-    return Step("scheme", "tag-scheme", config, inputs, files, labelled.name)
-
-
-def _labelled_step(name: str, split: str, path: str, labelled: LabelledConfig, text: TextConfig) -> Step:
-    inputs, files, config = _source("file", path)
-    config = {"format": "conll", "columns": _dump(labelled.columns), **labelled.reading(), **config}
-    if labelled.format not in _COLUMNS:
-        config["format"] = str(labelled.format)
-    if labelled.format in _WITH_TEXT:
-        config |= {**labelled.spans(), **text.segmenting()}
-    if labelled.format in _SPANS_ALONE:
-        del config["columns"]
-    elif _scheme_is_found(labelled):
-        inputs = {**inputs, "scheme": "scheme"}
-    else:
-        config["scheme"] = str(labelled.scheme)
-    return Step(name, "corpus", config, inputs, files, labelled.name, split=split)
-
-
-def _source(role: str, path: str) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
-    """Return inputs, raw files and config of a source path: raw files, or a file of the demo corpus."""
-    if not path.startswith(DEMO_PREFIX):
-        return {}, {role: path}, {}
-    name = path.removeprefix(DEMO_PREFIX)
-    if name not in DEMO_FILES:
-        raise ConfigError(f"{path!r}: the demo corpus has {', '.join(DEMO_PREFIX + known for known in DEMO_FILES)}")
-    return {"demo": "demo"}, {}, {"demo_file": DEMO_FILES[name]}
-
-
 def _language_models(experiment: Experiment) -> list[Step]:
     text, labelled = experiment.unlabelled, experiment.data_set
     if text is None:
@@ -186,7 +91,7 @@ def _language_models(experiment: Experiment) -> list[Step]:
     if any(config.fine_tune is not None for config in experiment.language_models.values()):
         corpus, token_map = "corpus/train", experiment.embedding.token_map
         if token_map:  # spelled as for embedding
-            steps.append(_drawn(WORDS, "train", {"token_map": dict(token_map)}, corpus, labelled))
+            steps.append(drawn_step(WORDS, "train", {"token_map": dict(token_map)}, corpus, labelled))
             corpus = WORDS
         steps += _words(text, corpus, "/train", labelled)
     for name, config in experiment.language_models.items():

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from taglm_core.config.data import TextFormat
 from taglm_core.corpus.database import DatabaseLimits
 from taglm_core.corpus.demo.generate import generate
 from taglm_core.corpus.layout import FoundLayout, Layout
-from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus
+from taglm_core.corpus.parquet import CorpusCounts, read_corpus, write_corpus, write_text_batches
 from taglm_core.corpus.sentence import ReadCounts, Sentence, map_tokens
 from taglm_core.corpus.split import split_corpus
 from taglm_core.corpus.statistics import corpus_statistics, overlap
 from taglm_core.corpus.text import read_text
+from taglm_core.formats.documents import read_documents
 from taglm_core.formats.labelled import LabelledReader, LabelledReading, what_was_met
+from taglm_core.formats.segmenting import record_of, segment
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.store.durable import write_json
+from taglm_core.store.resources import cores
 
 logger = logging.getLogger("taglm")
 SCHEME_FILE = "scheme.json"
@@ -65,8 +69,11 @@ def build_corpus(context: BuildContext) -> BuildResult:
     paths = context.files["file"] if "file" in context.files else [context.inputs["demo"].path / config["demo_file"]]
     read = ReadCounts()
     if config["format"] == "text":
-        counts = write_corpus(read_text(paths, counts=read), context.out, scheme=None, read=read)
-        _say_notes(context, read.notes)
+        if "text_format" in config:
+            counts = _write_raw_text(context, paths, read)
+        else:
+            counts = write_corpus(read_text(paths, counts=read), context.out, scheme=None, read=read)
+        _say_notes(context, [*read.notes, *what_was_met(counts)])
         return _corpus_built(context, counts, {})
     reader = LabelledReader(paths, LabelledReading.of(config), read)
     layout = _layout(context, reader)
@@ -83,6 +90,17 @@ def build_corpus(context: BuildContext) -> BuildResult:
     _say_notes(context, read.notes)
     _say_what_was_met(counts, layout)
     return _corpus_built(context, counts, {}, layout)
+
+
+def _write_raw_text(context: BuildContext, paths: Sequence[Path], read: ReadCounts) -> CorpusCounts:
+    """Write a text that comes as documents or rows, with the record of its tokenizer beside it."""
+    config = context.config
+    documents = read_documents(paths, TextFormat(config["text_format"]), config.get("column"), counts=read)
+    record = record_of(config)
+    if record is not None:
+        write_json(context.out / TOKENIZER_FILE, record.to_json(), sort_keys=True)
+    batches = segment(documents, record, processes=context.run.workers or cores(), check_stop=context.stop.check)
+    return write_text_batches(batches, context.out, read=read)
 
 
 def build_statistics(context: BuildContext) -> BuildResult:

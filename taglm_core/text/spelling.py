@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from taglm_core.config.raw_text import SpellingName
+
 _DOUBLE, _OPENING_DOUBLE, _CLOSING_DOUBLE = '"', "“„«", "”»"
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
 _OPENERS = "([{<"
@@ -42,10 +44,23 @@ class Spelling:
         brackets = "treebank" if "-lrb-" in words or "-LRB-" in words else "as-is"
         return cls(quotes, "plain" if plain else "as-is", brackets)
 
+    @classmethod
+    def named(cls, name: SpellingName) -> Spelling:
+        """Return the spelling of a setting `text.spelling`."""
+        match name:
+            case SpellingName.PLAIN:
+                return cls("plain", "plain", "as-is")
+            case SpellingName.TREEBANK:
+                return cls("treebank", "plain", "treebank")
+        return cls()
+
     @staticmethod
     def prepared(text: str) -> str:
         """Return a text for the tokenizer, character for character, whose rules know ASCII apostrophes and quotes."""
-        return text.translate(_ASCII)
+        if not text.isascii():
+            for mark, plain in _ASCII.items():  # ten times as fast as `translate`
+                text = text.replace(chr(mark), chr(plain) if isinstance(plain, int) else plain)
+        return text
 
     def spelled(self, token: str, before: str) -> str:
         """Return a token of a text as the corpus writes it.

@@ -25,6 +25,8 @@ from taglm_core.errors import ConfigError, MissingLibrary
 Span = tuple[int, int]
 Split = Callable[[str], Iterator[Span]]
 _LOADING = threading.Lock()
+PIECE = 2**20
+"""Characters of a long text that are split into sentences at a time, or more up to the end of a paragraph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,15 @@ class Tokenizer:
         tokens: yields the spans of the tokens of a sentence, relative to it.
         versions: version of each library.
         rules: hash of the rules of the tokenizer.
+        local: whether the tokens of a chunk between spaces depend only on the chunk, and on whether it is the first or
+            the last of its sentence.
     """
 
     sentences: Split
     tokens: Split
     versions: Mapping[str, str] = field(default_factory=dict)
     rules: str = ""
+    local: bool = True
 
 
 def open_tokenizer(config: TextConfig) -> Tokenizer:
@@ -79,15 +84,30 @@ def _characters(sentence: str) -> Iterator[Span]:
 
 
 def _sentencex(language: str) -> Split:
-    """Return a splitter by sentencex, which takes about 300 languages and never refuses one."""
+    """Return a splitter by sentencex, which takes about 300 languages and never refuses one.
+
+    A line break inside a paragraph is a space to it. Each paragraph is split by itself, so a long text is given to it
+    in pieces of whole paragraphs: it returns all sentences of a piece at once.
+    """
     import sentencex
 
     def split(text: str) -> Iterator[Span]:
-        for found in sentencex.get_sentence_boundaries(language, text):
-            if not found["is_paragraph_break"]:
-                yield found["start_index"], found["end_index"]
+        for start, end in _pieces(text):
+            for found in sentencex.get_sentence_boundaries(language, text[start:end]):
+                if not found["is_paragraph_break"]:
+                    yield start + found["start_index"], start + found["end_index"]
 
     return split
+
+
+def _pieces(text: str) -> Iterator[Span]:
+    """Yield consecutive pieces of a text, each with all of its paragraphs and about `PIECE` characters."""
+    start = 0
+    while start < len(text):
+        found = text.find("\n\n", start + PIECE)
+        end = len(text) if found < 0 else found + 2
+        yield start, end
+        start = end
 
 
 @functools.cache
@@ -146,7 +166,7 @@ def _spacy(language: str) -> Tokenizer:
         return ((token.idx, token.idx + len(token)) for token in pipeline.make_doc(sentence) if not token.is_space)
 
     rules = hashlib.sha256(pipeline.tokenizer.to_bytes()).hexdigest()[:16]
-    return Tokenizer(_sentencex(language), tokens, _versions("sentencex", "spacy"), rules)
+    return Tokenizer(_sentencex(language), tokens, _versions("sentencex", "spacy"), rules, local=False)
 
 
 def _versions(*names: str) -> dict[str, str]:

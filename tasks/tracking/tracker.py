@@ -18,7 +18,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.split_facts import Finding
 from taglm_core.errors import Interrupted, TagLMError
 from taglm_core.pipeline.context import context_for
-from taglm_core.pipeline.graph import STATISTICS
+from taglm_core.pipeline.corpora_steps import STATISTICS
 from taglm_core.pipeline.kinds import Reporting
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.records import Recipe, Ref

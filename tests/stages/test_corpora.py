@@ -88,7 +88,9 @@ def test_what_is_accepted_is_not_said_and_changes_no_object(tmp_path: Path) -> N
 def test_findings_of_the_text_are_accepted_by_the_text(tmp_path: Path) -> None:
     """JSON lines as text stop the run at their file, unless unlabelled.accept says that they may."""
     files = {split: conll(split) for split in SPLITS}
-    found = report(tmp_path, files, text='{"text": "A b"}\n' * 9)
+    found = report(tmp_path, files, "unlabelled.format=tokenised", text='{"text": "A b"}\n' * 9)
     assert (found.stopping[0].name, found.stopping[0].where) == (FindingName.TEXT_IS_JSON, str(tmp_path / "text"))
-    accepted = report(tmp_path, files, "unlabelled.accept=[text-is-json]", text='{"text": "A b"}\n' * 9)
+    accepted = report(
+        tmp_path, files, "unlabelled.format=tokenised", "unlabelled.accept=[text-is-json]", text='{"text": "A b"}\n' * 9
+    )
     assert FindingName.TEXT_IS_JSON not in {one.name for one in accepted.findings}
