@@ -31,7 +31,7 @@ def refusal(*overrides: str) -> str:
         ("variants=[{name: a, tagger: {untis: [1, 2]}}]", "variants.0.tagger: untis: unknown key; did you mean units?"),
         ("variants=[{name: a, lm: x}]", "no language model 'x'; language_models has: main"),
         ("labelled.dev=null", "either dev (a path) or dev_sentences"),
-        ("labelled.columns.word=x", "labelled.columns.word: found 'x'; expected a whole number"),
+        ("labelled.columns.word=[x]", "labelled.columns.word"),
         ("language_models.full={unts: 3}", "did you mean language_models.full.units?"),
         ("language_models.main.softmax={kind: full, full: 1}", "language_models.main.softmax.full: unknown key"),
         ("tagger.characters={kind: gru, unts: 3}", "did you mean tagger.characters.units?"),

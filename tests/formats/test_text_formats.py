@@ -170,7 +170,7 @@ def test_what_changes_tokens_is_in_the_key_and_processes_are_not(tmp_path: Path)
     (tmp_path / "a.jsonl").write_text('{"text": "One"}\n')
     one = experiment(tmp_path, tmp_path / "a.jsonl")
     config = PipelineContext.resolve(one).graph["corpus/text"].config
-    assert config == {"format": "jsonl", "column": None, **ENGLISH}
+    assert config == {"format": "text", "text_format": "jsonl", "column": None, **ENGLISH}
     more = one.model_copy(update={"run": one.run.model_copy(update={"workers": 7})})
     assert PipelineContext.resolve(more).graph["corpus/text"].config == config
 

@@ -315,6 +315,17 @@ def test_killed_twice_it_gives_the_same_bytes(export: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.parquet", target.name, whole.name])
 
 
+def test_each_part_begins_without_words_met_before(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word that is encoded beside other words may differ in its last bits, and a killed run must not show that."""
+    forgotten: list[Tagger] = []
+    monkeypatch.setattr(Tagger, "forget_words", lambda tagger: forgotten.append(tagger))
+    rows = write_lines(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
+    predict(export, rows, "--to", tmp_path / "out.jsonl", "--part-rows", 2)
+    assert len(forgotten) == 3
+
+
 def test_an_export_needs_neither_prefect_nor_mlflow(export: Path, tmp_path: Path) -> None:
     """The command in a process of its own imports nothing of the pipeline."""
     pq.write_table(pa.table({"text": TEXTS}), tmp_path / "in.parquet")

@@ -7,12 +7,13 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 from taglm import Entity, Tagger
@@ -20,6 +21,7 @@ from taglm import tagger as tagger_module
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
 from taglm_core.lm.model import SOFTMAX, WEIGHTS
+from taglm_core.nn.word_rows import WordRows
 from taglm_core.tagging.exported import INDEX, VectorsIncluded
 from tests.exports import TAGS, TEXT, tiny_export, vector_file
 
@@ -141,11 +143,20 @@ def test_an_analysis_adds_up(tagger: Tagger) -> None:
         for place, tag in enumerate(tags):
             summed[place, TAGS.index(tag)] += chance
     assert np.allclose(summed, found.marginals, atol=1e-9)
-    for entity, span in zip(found.entities, conlleval_spans(found.tags), strict=True):
-        inside = [c for tags, c in found.paths if tags[span.start : span.end] == found.tags[span.start : span.end]]
-        assert entity.confidence == pytest.approx(sum(inside), abs=1e-5)
     assert found.known == (True, True)
     assert tagger.analyse("Anna Qqq")[0].known == (True, False)
+
+
+def test_a_confidence_is_the_share_of_the_paths_with_the_entity(tagger: Tagger) -> None:
+    """By all paths of short texts, some with entities of several tokens."""
+    lengths = set()
+    for text in ("Rome", "Anna saw", "Anna saw Rome", "New York ,", "met Emil .", "saw Bert 's", "Rome Rome Rome"):
+        (found,) = tagger.analyse(text, n_best=len(TAGS) ** len(text.split()))
+        for entity, span in zip(found.entities, conlleval_spans(found.tags), strict=True):
+            lengths.add(span.end - span.start)
+            inside = [c for tags, c in found.paths if tags[span.start : span.end] == found.tags[span.start : span.end]]
+            assert entity.confidence == pytest.approx(sum(inside), abs=1e-5)
+    assert max(lengths) > 1
 
 
 def test_new_words_have_the_vectors_of_the_file(
@@ -183,6 +194,26 @@ def test_words_are_remembered_up_to_a_limit(export: Path, tagger: Tagger, monkey
     small = Tagger.load(export)
     for text in (TEXT, "Carla saw Emil.", TEXT):
         assert alike(small.tag(text), tagger.tag(text))
+
+
+def test_rows_of_words_are_kept_up_to_a_limit() -> None:
+    """A word is encoded once; when the table is full all words are forgotten."""
+    encoded: list[str] = []
+
+    def rows_of(*words: str) -> list[str]:
+        def encode(places: Sequence[int]) -> torch.Tensor:
+            encoded.extend(words[place] for place in places)
+            return torch.tensor([[float(ord(words[place]))] for place in places])
+
+        return [chr(int(row)) for row in table.of(words, encode).flatten()]
+
+    table = WordRows(torch.empty(0), 1, 3)
+    assert rows_of("a", "b") == ["a", "b"]
+    assert rows_of("b", "c", "a") == ["b", "c", "a"]
+    assert encoded == ["a", "b", "c"]
+    assert rows_of("d", "a") == ["d", "a"]
+    assert rows_of(*"abdefgh") == list("abdefgh")
+    assert encoded == [*"abc", *"da", *"abdefgh"]
 
 
 def test_a_damaged_export_is_refused(tmp_path: Path) -> None:

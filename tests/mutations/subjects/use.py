@@ -47,7 +47,7 @@ MUTATIONS = [
         _PREDICTION,
         "after[place, span.start + 1 : span.end].sum()",
         "after[place, span.start + 1 : span.end - 1].sum()",
-        "tests/taglm/test_tagger.py::test_an_analysis_adds_up",
+        "tests/taglm/test_tagger.py::test_a_confidence_is_the_share_of_the_paths_with_the_entity",
     ),
     (
         "results come in the order of their lengths",
@@ -68,7 +68,7 @@ MUTATIONS = [
         "taglm_core/nn/word_rows.py",
         "            self._places, new = {}, list(range(len(words)))\n",
         "            pass\n",
-        "tests/taglm/test_tagger.py::test_words_are_remembered_up_to_a_limit",
+        "tests/taglm/test_tagger.py::test_rows_of_words_are_kept_up_to_a_limit",
     ),
     (
         "a threshold is not applied",
@@ -110,7 +110,7 @@ MUTATIONS = [
         _JOB,
         "        self._tagger.forget_words()\n",
         "",
-        _KILLED,
+        "tests/predicting/test_predict.py::test_each_part_begins_without_words_met_before",
     ),
     (
         "a part without its record counts as complete",
