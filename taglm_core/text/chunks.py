@@ -1,7 +1,7 @@
 """The tokens of a sentence, found once for each distinct chunk between spaces.
 
-Text repeats its chunks, and the rules of most tokenizers look no further than the chunk. So the tokens of chunks are
-kept: the rules of the Treebank alone take ten times as long.
+Text repeats its chunks, and the rules of most tokenizers look no further than the chunk and whether it ends its
+sentence. So the tokens of chunks are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Placed = tuple[str, int, int]
 """A token, as the training data spell it, with its start and end."""
 
 MOST_KEPT = 2**17
-"""Distinct chunks that are kept inside sentences, and at their ends; some 25 MB each."""
+"""Distinct chunks that are kept inside sentences, and at their ends."""
 
 _LONGEST_KEPT = 64  # characters
 _CHUNK = re.compile(r"\S+")

@@ -15,6 +15,13 @@ MUTATIONS = [
         "tests/text/test_segmenter.py::test_sentences_and_tokens_have_their_places",
     ),
     (
+        "a full stop at the end of a sentence stays in its chunk",
+        "taglm_core/text/chunks.py",
+        "place = chunk.start(), _END if number == len(chunks) else _INSIDE",
+        "place = chunk.start(), _INSIDE",
+        "tests/text/test_chunks.py::test_chunks_have_the_tokens_of_their_sentence",
+    ),
+    (
         "a closing quotation mark is spelled as an opening one",
         _SPELLING,
         "not before or before.isspace() or before in _OPENERS",
