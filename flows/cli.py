@@ -26,6 +26,7 @@ from flows.cli_explain import explain
 from flows.cli_export import export
 from flows.cli_failures import EXIT_STATUSES, open_closed_streams, report, require_folder
 from flows.cli_gc import gc
+from flows.cli_inspect import init, inspect
 from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load, require_before
 from flows.cli_predict import predict
 from flows.cli_promote import promote
@@ -249,6 +250,8 @@ def links(experiment: ExperimentFile, overrides: Sets = None) -> None:
 
 app.command()(evaluate)
 app.command()(explain)
+app.command()(inspect)
+app.command()(init)
 app.command()(export)
 app.command()(gc)
 app.command()(predict)

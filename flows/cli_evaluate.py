@@ -70,11 +70,12 @@ def evaluate(
 
     given, sets = load_experiment(experiment, overrides or ()), overrides or ()
     torch.set_num_threads(given.run.threads)  # as in evaluations, so that bits agree
-    labelled = read_labelled(resolve_files(file), LabelledReading(**columns, **reading, text=given.text))
-    for note in labelled.notes:
-        console.print(note, style="yellow", markup=False, soft_wrap=True)
+    paths = resolve_files(file)
     names = [name for name in (against, model) if name is not None]
     taggers = [open_tagger(name, given, sets) for name in names]
+    labelled = read_labelled(paths, LabelledReading(**columns, **reading, tokenizer=taggers[-1].index.text))
+    for note in labelled.notes:
+        console.print(note, style="yellow", markup=False, soft_wrap=True)
     labels = [_label(tagger, name) for name, tagger in zip(names, taggers, strict=True)]
     labels = labels if len(set(labels)) == len(labels) else names
     if len(set(labels)) < len(labels):

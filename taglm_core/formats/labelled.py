@@ -45,6 +45,7 @@ class LabelledReading:
         offsets: unit of the offsets of spans.
         misaligned: what becomes of spans that tags cannot express.
         text: how texts become tokens.
+        tokenizer: the record of a tagger, in place of `text`.
     """
 
     format: LabelledFormat = LabelledFormat.CONLL
@@ -56,6 +57,7 @@ class LabelledReading:
     offsets: OffsetUnit = OffsetUnit.CHARACTERS
     misaligned: Misaligned = Misaligned.REFUSE
     text: TextConfig = field(default_factory=TextConfig)
+    tokenizer: TokenizerRecord | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> LabelledReading:
@@ -146,7 +148,8 @@ class LabelledReader:
 
     def _spanned(self) -> Iterator[Sentence]:
         reading, counts = self.reading, self.counts
-        self.tokenizer = TokenizerRecord.of(reading.text, Spelling.named(reading.text.spelling))
+        usual = Spelling.named(reading.text.spelling)
+        self.tokenizer = reading.tokenizer or TokenizerRecord.of(reading.text, usual)
         texts: Iterator[AnnotatedText]
         match reading.format:
             case LabelledFormat.BRAT:
