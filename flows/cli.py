@@ -31,6 +31,7 @@ from flows.cli_invocation import ExperimentFile, Invocation, Sets, console, load
 from flows.cli_predict import predict
 from flows.cli_promote import promote
 from flows.cli_serve import serve
+from flows.cli_suggest import suggest
 from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.analysis.corpora import refuse_meaningless, report_corpora
 from taglm_core.config.load import load_experiment
@@ -255,6 +256,7 @@ app.command()(init)
 app.command()(export)
 app.command()(gc)
 app.command()(predict)
+app.command()(suggest)
 app.command()(promote)
 app.command()(serve)
 
