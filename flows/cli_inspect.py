@@ -110,7 +110,8 @@ def _inspected(files: Mapping[str, bool | None], chosen: dict[str, Any]) -> list
         try:
             seen.append(inspect_files(name, resolve_files(name), reading, text=text))
         except TagLMError as error:
-            console.print(Text(f"{name}: {error}", "red"), soft_wrap=True)
+            said = str(error)
+            console.print(Text(said if said.startswith(name) else f"{name}: {said}", "red"), soft_wrap=True)
     return seen
 
 
