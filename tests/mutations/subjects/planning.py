@@ -27,7 +27,7 @@ MUTATIONS = [
     ),
     (
         "dev and train are the same draw",
-        _GRAPH,
+        "taglm_core/pipeline/corpora_steps.py",
         '{**draw, "complement": True}',
         '{**draw, "complement": False}',
         f"{_TEST}test_every_kind_of_source_is_drawn",

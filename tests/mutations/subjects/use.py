@@ -10,8 +10,8 @@ MUTATIONS = [
     (
         "tokens have their places in the sentence, not in the text",
         _SEGMENTER,
-        "tuple((start + first, start + last) for first, last in spans)",
-        "tuple(spans)",
+        "tuple((start + first, start + last) for _, first, last in placed)",
+        "tuple((first, last) for _, first, last in placed)",
         "tests/text/test_segmenter.py::test_sentences_and_tokens_have_their_places",
     ),
     (
