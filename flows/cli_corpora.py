@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -59,13 +61,17 @@ def corpora_table(report: CorpusReport) -> Table:
         if row.sentences is None:
             table.add_row(row.split, "", "", "", "", "", f"[yellow]not read yet:[/] {escape(row.source)}")
             continue
-        kinds = list((row.entities or {}).items())
-        listed = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
-        more = [f"{len(kinds) - MOST_TYPES} more types"] if len(kinds) > MOST_TYPES else []
-        entities = ", ".join([*listed, *more])
+        entities = entities_text(row.entities or {})
         cells = (row.split, f"{row.sentences:,}", f"{row.tokens:,}", entities, row.scheme, row.columns, row.first)
         table.add_row(*map(escape, cells))
     return table
+
+
+def entities_text(entities: Mapping[str, int]) -> str:
+    """Return the counts of entities by type, in the order given."""
+    kinds = list(entities.items())
+    listed = [f"{kind} {number:,}" for kind, number in kinds[:MOST_TYPES]]
+    return ", ".join([*listed, *([f"{len(kinds) - MOST_TYPES} more types"] if len(kinds) > MOST_TYPES else [])])
 
 
 def finding_lines(report: CorpusReport) -> list[str]:

@@ -3,6 +3,7 @@
     TagLMError
     ├── ConfigError            an experiment file, --set or environment variable is invalid
     ├── InputError             a raw input file cannot be read (carries file and line)
+    │   └── MisalignedSpans    its spans need a choice of `labelled.misaligned`
     ├── CorpusRefused          the corpora were read, but results on them would be meaningless
     ├── StoreError
     │   ├── DamagedObject      the files of an object do not match its manifest
@@ -60,8 +61,17 @@ class InputError(TagLMError):
         where = self.path if line is None else f"{self.path}:{line}"
         super().__init__("\n  ".join([f"{where}: found {found}; expected {expected}; {remedy}", *others]))
 
+    @property
+    def arguments(self) -> tuple[str, int | None, str, str, str, tuple[str, ...]]:
+        """Return the arguments that make the same error."""
+        return self.path, self.line, self.found, self.expected, self.remedy, self.others
+
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.path, self.line, self.found, self.expected, self.remedy, self.others)
+        return type(self), self.arguments
+
+
+class MisalignedSpans(InputError):
+    """Spans cannot be expressed by tags, and `labelled.misaligned` says nothing about them."""
 
 
 class CorpusRefused(TagLMError):

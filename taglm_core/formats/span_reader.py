@@ -17,6 +17,7 @@ from taglm_core.corpus.bad_lines import MAX_NAMED, BadLine, error_of
 from taglm_core.corpus.conll_faults import Faults
 from taglm_core.corpus.schemes import Scheme, Span, from_spans
 from taglm_core.corpus.sentence import ReadCounts, Sentence
+from taglm_core.errors import MisalignedSpans
 from taglm_core.formats.offsets import GivenSpan, covered, same_words, to_characters
 from taglm_core.text.segmenter import Segmenter
 
@@ -93,8 +94,8 @@ class SpanReader:
         """Yield the sentences of all documents, with tags in BIOES.
 
         Raises:
-            InputError: at the end: spans that do not cover the text that the file gives for them, or spans that
-                `misaligned: refuse` refuses.
+            InputError: at the end: spans that do not cover the text that the file gives for them.
+            MisalignedSpans: at the end: spans that `misaligned: refuse` refuses.
         """
         for number, document in enumerate(documents):
             yield from self._document(number, document)
@@ -276,7 +277,7 @@ class SpanReader:
                 lines = [BadLine(line.path, line.line, line.found, line.expected, remedy) for line in own.faults.first]
                 raise error_of(lines[:SHOWN], own.faults.count)
         if self._refused.count:
-            raise error_of(self._refused.first[:SHOWN], self._refused.count)
+            raise MisalignedSpans(*error_of(self._refused.first[:SHOWN], self._refused.count).arguments)
 
 
 def _name(given: GivenSpan) -> str:

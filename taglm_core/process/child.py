@@ -34,7 +34,7 @@ ERROR_FILE, STATUS_FILE = "error.json", "status.json"
 
 def save_error(path: Path, error: TagLMError) -> None:
     """Write an error for the parent process."""
-    arguments = list(error.args) if not isinstance(error, InputError) else list(error.__reduce__()[1])
+    arguments = list(error.args) if not isinstance(error, InputError) else list(error.arguments)
     write_json(path, {"type": type(error).__name__, "arguments": arguments})
 
 
