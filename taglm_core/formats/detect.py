@@ -12,6 +12,7 @@ from taglm_core.config.data import LabelledFormat, TextFormat
 from taglm_core.errors import InputError, TagLMError
 
 _JSON = re.compile(rb'\s*(\[\s*)*\{\s*"[^"\n]*"\s*:|\s*\[\s*\[?\s*"(\\.|[^"\\])*"\s*,\s*\{|\s*\[\s*\]\s*\Z')
+_OBJECTS = re.compile(rb'\s*\[\s*\{\s*"[^"\n]*"\s*:')  # one array
 _TABLE = re.compile(rb"PAR1|ARROW1\0\0|\xff\xff\xff\xff...\0|FEA1", re.DOTALL)
 _OPEN_OBJECT = re.compile(rb'\s*\{\s*"[^"\n]*"\s*:[^\n]*\Z')
 _GLOBAL_COLUMNS = re.compile(r"#\s*global\.columns\s*=")
@@ -82,7 +83,7 @@ def _text_format_of(path: Path) -> TextFormat | None:
         return TextFormat.PARQUET
     lines = head.split(b"\n")
     first = next(line for line in lines if line.strip())
-    if _is_object(first, whole=first is not lines[-1]):
+    if _is_object(first, whole=first is not lines[-1]) or _OBJECTS.match(head):
         return TextFormat.JSONL
     return TextFormat.CONLLU if _is_conllu(head) else TextFormat.TOKENISED
 

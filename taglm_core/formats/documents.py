@@ -18,6 +18,7 @@ from taglm_core.corpus.content import HEAD_BYTES
 from taglm_core.corpus.files import open_text
 from taglm_core.corpus.sentence import ReadCounts
 from taglm_core.errors import InputError
+from taglm_core.formats.json_files import holds_array, read_json_records
 
 MAX_DOCUMENT = 64 * 2**20
 """Characters; a longer document is refused, because it has to be held in memory."""
@@ -107,7 +108,11 @@ class _Reader:
             yield self._next("\n".join(lines), path, first)
 
     def json_lines(self, path: Path) -> Iterator[Document]:
-        """Yield the rows of JSON lines."""
+        """Yield the rows of JSON lines, or of one JSON array, which is read as a whole."""
+        if holds_array(path):
+            for record in read_json_records(path, self.counts):
+                yield from self._object(record.value, path, record.line)
+            return
         for number, line in open_text(path, self.counts):
             if not line or line.isspace():
                 self.counts.empty_lines += 1
@@ -118,15 +123,21 @@ class _Reader:
                 said = f"no JSON ({str(error).splitlines()[0]})"
                 self._refuse(path, number, said, "a JSON object a line", "correct the line")
                 continue
-            if not isinstance(row, dict):
-                self._refuse(path, number, f"a JSON {type(row).__name__}", "a JSON object a line", "correct the line")
-                continue
-            name = self.named(row)
-            if name is None:
-                self._refuse(path, number, f"no field {self.wanted()} (there {_are(row)})", "text in each row",
-                             "name the field in unlabelled.column")  # fmt: skip
-                continue
-            yield from self._row(row[name], path, number, name)
+            yield from self._object(row, path, number)
+
+    def _object(self, row: Any, path: Path, line: int) -> Iterator[Document]:
+        """Yield the text of a record; that of a Label Studio task is in its `data`."""
+        if not isinstance(row, dict):
+            self._refuse(path, line, f"a JSON {type(row).__name__}", "a JSON object a line", "correct the line")
+            return
+        if self.named(row) is None and isinstance(row.get("data"), dict):
+            row = row["data"]
+        name = self.named(row)
+        if name is None:
+            self._refuse(path, line, f"no field {self.wanted()} (there {_are(row)})", "text in each row",
+                         "name the field in unlabelled.column")  # fmt: skip
+            return
+        yield from self._row(row[name], path, line, name)
 
     def table(self, path: Path) -> Iterator[Document]:
         """Yield the rows of a Parquet file, an Arrow file or an Arrow stream."""

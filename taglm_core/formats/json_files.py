@@ -39,7 +39,7 @@ def read_json_records(path: Path, counts: ReadCounts | None = None) -> Iterator[
     Raises:
         InputError: not readable, or not JSON (with the line).
     """
-    if _ARRAY.match(next(read_blocks(path), b"")):
+    if holds_array(path):
         yield from _whole(path)
         return
     is_first = True
@@ -51,6 +51,15 @@ def read_json_records(path: Path, counts: ReadCounts | None = None) -> Iterator[
             return
         yield JsonRecord(_parsed(path, number, line), number)
         is_first = False
+
+
+def holds_array(path: Path) -> bool:
+    """Return whether a file is one JSON array of records.
+
+    Raises:
+        InputError: not readable.
+    """
+    return _ARRAY.match(next(read_blocks(path), b"")) is not None
 
 
 def without_surrogates(text: str) -> str:

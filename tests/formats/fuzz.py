@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib.util import find_spec
 from pathlib import Path
 
 from taglm_core.config.data import LabelledFormat, Misaligned
@@ -46,6 +47,8 @@ def _texts() -> dict[str, tuple[LabelledFormat, str]]:
         **found,
         "conllu": (LabelledFormat.CONLLU, samples.conllu()),
         "plus": (LabelledFormat.CONLLU, samples.conllu_plus()),
+        "columns": (LabelledFormat.CONLL, "-DOCSTART- -X- O\n\nAnna NNP B-PER\nleft VBD O\nRome NNP B-LOC\n. . O\n\n"),
+        "tabs": (LabelledFormat.CONLL, "New York\tB-LOC\ncalls\tO\n\nZoë\tU-PER\n😀\tO\n"),
     }
 
 
@@ -60,6 +63,8 @@ def seeds(folder: Path) -> dict[str, tuple[LabelledFormat, list[Path]]]:
     for suffix in ("parquet", "arrow", "feather"):
         path = samples.write_table(folder / f"data.{suffix}", samples.table())
         found[suffix] = (LabelledFormat.PARQUET, [path])
+    if find_spec("spacy") is not None:
+        found["docbin"] = (LabelledFormat.DOCBIN, [samples.write_docbin(folder / "data.spacy")])
     return found
 
 
@@ -93,4 +98,5 @@ def run(folder: Path, name: str, rounds: int, seed: int) -> tuple[int, int]:
 
 def main_kinds() -> list[str]:
     """Return the names of all kinds of files."""
-    return [*_texts(), "brat", "parquet", "arrow", "feather"]
+    extra = ["docbin"] if find_spec("spacy") is not None else []
+    return [*_texts(), "brat", "parquet", "arrow", "feather", *extra]

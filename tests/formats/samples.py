@@ -127,3 +127,17 @@ def write_table(path: Path, data: pa.Table) -> Path:
     with opened(str(path), data.schema) as writer:
         writer.write_table(data)
     return path
+
+
+def write_docbin(path: Path) -> Path:
+    """Write a DocBin of all texts with spaCy's tokens."""
+    import spacy
+    from spacy.tokens import DocBin
+
+    blank, documents = spacy.blank("en"), DocBin()
+    for text, spans in TEXTS:
+        document = blank.make_doc(text)
+        document.set_ents([document.char_span(start, end, kind) for start, end, kind in spans])
+        documents.add(document)
+    documents.to_disk(path)
+    return path

@@ -265,3 +265,20 @@ def test_the_first_sentences_of_each_source(tmp_path: Path) -> None:
     assert first_sentences(graph["corpus/train"]) == [["New York", "is"], ["Big"]]
     assert first_sentences(graph["corpus/text"]) == [["It", "'s", "one", "."], ["Two", "."], ["Three", "."]]
     assert not (tmp_path / "s").exists()
+
+
+def test_one_array_and_tasks_of_label_studio(tmp_path: Path) -> None:
+    """One JSON array is rows like JSON lines, and the text of a task is in its `data`."""
+    rows = [{"id": 1, "text": "One."}, {"id": 2, "data": {"text": "Two.", "row": 3}}, {"text": None}]
+    (tmp_path / "a.json").write_text(json.dumps(rows, indent=1))
+    assert detect_text([tmp_path / "a.json"]) is TextFormat.JSONL
+    assert texts(tmp_path / "a.json", TextFormat.JSONL) == ["One.", "Two."]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert texts(tmp_path / "a.jsonl", TextFormat.JSONL) == ["One.", "Two."]
+    (tmp_path / "b.json").write_text('[{"text": "One."},\n 7,\n {"body": "x"}]')
+    with pytest.raises(InputError, match=r"b.json:2: found a JSON int") as refused:
+        texts(tmp_path / "b.json", TextFormat.JSONL)
+    assert "b.json:3: found no field 'text' or 'tokens'" in str(refused.value)
+    (tmp_path / "c.json").write_text('[{"text": "One."},\n {"text": ')
+    with pytest.raises(InputError, match=r"c.json:2: found no JSON"):
+        texts(tmp_path / "c.json", TextFormat.JSONL)
