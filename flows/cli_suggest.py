@@ -16,6 +16,7 @@ from tasks.environment import quiet_defaults
 
 TOOLS = ("doccano", "label-studio", "prodigy")
 FORMATS = ("text", "tokens", "conll", "jsonl", "parquet")
+SHOWN_EVERY = 100
 errors = Console(stderr=True)
 
 
@@ -34,6 +35,7 @@ def suggest(
         str | None, typer.Option("--input", help=f"{', '.join(FORMATS)}; by the names of the files if not given")
     ] = None,
     column: Annotated[str, typer.Option(help="column of JSON lines and Parquet: text, or a list of tokens")] = "text",
+    word_column: Annotated[int, typer.Option(help="column of the word in CoNLL files, from 0")] = 0,
     lines: Annotated[bool, typer.Option("--lines", help="each line of raw text is a text, not each file")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="threads for computing; run.threads if not given")] = None,
     experiment: Annotated[
@@ -61,7 +63,7 @@ def suggest(
     from tasks.predicting.readers import Format, Source
     from tasks.predicting.rows import Row
 
-    source = Source.of(files, Format(given) if given else None, column=column, lines=lines)
+    source = Source.of(files, Format(given) if given else None, column=column, word_column=word_column, lines=lines)
     torch.set_num_threads(threads or loaded.run.threads)
     tagger = open_tagger(model, loaded, overrides or ())
     reading = LabelledReading(format=LabelledFormat.AUTO, tokenizer=tagger.index.text)
@@ -72,9 +74,14 @@ def suggest(
         bad.append(row)
         errors.print(f"{row.path}:{row.number}: {row.error}", style="red", markup=False, soft_wrap=True)
 
-    with errors.status("tagging"):
+    with errors.status("tagging") as status:
+
+        def seen(number: int) -> None:
+            if number % SHOWN_EVERY == 0:
+                status.update(f"tagging: {number:,} sentences")
+
         found = suggesting.suggest(
-            tagger, source.rows(), count, shortest=shortest, longest=longest, known=known, bad_row=report
+            tagger, source.rows(), count, shortest=shortest, longest=longest, known=known, bad_row=report, seen=seen
         )
     text = suggesting.written(found, suggesting.Tool(tool), str(tagger.index.facts.get("label", model)))
     if to is None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from taglm import Analysis, Tagger
+from taglm_core.formats.annotations import TOKEN_SPANS
 from tasks.predicting.rows import Limits, Row, in_blocks
 
 RESERVE = 5
-"""Candidates that are kept for each sentence that is asked for: some are near-duplicates of others."""
+"""Candidates that are kept for each sentence that is asked for: one may replace several that are like it."""
 
 ALIKE = 0.8
 """Share of common words (Jaccard) from which on two sentences are near-duplicates."""
@@ -44,6 +45,7 @@ class Suggestion:
         certainty: log P(best tags | sentence) / n; 0 where the tagger is certain.
         path: the file.
         row: row of the file, from 1.
+        tokenised: whether the row held tokens and no text.
     """
 
     text: str
@@ -53,14 +55,7 @@ class Suggestion:
     certainty: float
     path: str
     row: int
-
-
-@dataclass(order=True)
-class _Kept:
-    """A candidate in the heap, whose first element is the one to give up."""
-
-    rank: tuple[float, int]
-    suggestion: Suggestion = field(compare=False)
+    tokenised: bool
 
 
 def suggest(
@@ -72,11 +67,14 @@ def suggest(
     longest: int = 100,
     known: Collection[tuple[str, ...]] = (),
     bad_row: Callable[[Row], None] = lambda _: None,
+    seen: Callable[[int], None] = lambda _: None,
 ) -> list[Suggestion]:
     """Return the sentences of which a tagger is least sure, the least certain first; of equal ones the first counts.
 
     A sentence's certainty is the posterior of its best tags by its length: without the division long sentences would
-    always come first. Memory holds `RESERVE` candidates for each sentence asked for.
+    always come first. Two sentences are alike if they share `ALIKE` of their words or more, in any case. No two
+    results are alike, and none is like a known sentence: of two that are alike the less certain one stays. Memory holds
+    `RESERVE` candidates for each sentence asked for.
 
     Args:
         tagger: the tagger.
@@ -84,25 +82,65 @@ def suggest(
         count: number of sentences; fewer where there are no more that differ.
         shortest: fewest tokens of a sentence.
         longest: most tokens of a sentence.
-        known: tokens of sentences that are not suggested, in any case.
+        known: tokens of sentences that are not suggested.
         bad_row: is told of each row without a text.
+        seen: is told how many sentences were tagged.
     """
-    taken = {_key(tokens) for tokens in known}
-    heap: list[_Kept] = []
-    in_heap: set[tuple[str, ...]] = set()
+    taken = _WordSets()
+    for number, tokens in enumerate(known):
+        taken.add(number, _words(tokens))
+    kept, sets = dict[int, Suggestion](), _WordSets()
+    heap: list[tuple[float, int]] = []  # the one to give up first; also of candidates that others have replaced
     for number, one in enumerate(_candidates(tagger, rows, bad_row)):
-        key = _key(one.tokens)
-        if not shortest <= len(one.tokens) <= longest or key in taken or key in in_heap:
+        seen(number + 1)
+        rank, words = (-one.certainty, -number), _words(one.tokens)
+        full = len(kept) == RESERVE * count
+        if not shortest <= len(one.tokens) <= longest or (full and rank < heap[0]) or taken.alike(words):
             continue
-        kept = _Kept((-one.certainty, -number), one)
-        if len(heap) < RESERVE * count:
-            heapq.heappush(heap, kept)
-        elif kept > heap[0]:
-            in_heap.remove(_key(heapq.heapreplace(heap, kept).suggestion.tokens))
-        else:
+        alike = sets.alike(words)
+        if any((-kept[other].certainty, -other) > rank for other in alike):
             continue
-        in_heap.add(key)
-    return list(itertools.islice(_different(sorted(heap, reverse=True)), count))
+        for other in alike:
+            del kept[other]
+            sets.remove(other)
+        kept[number] = one
+        sets.add(number, words)
+        heapq.heappush(heap, rank)
+        if len(kept) > RESERVE * count:
+            sets.remove(-heap[0][1])
+            del kept[-heap[0][1]]
+        while heap and -heap[0][1] not in kept:
+            heapq.heappop(heap)
+    return sorted(kept.values(), key=lambda one: one.certainty)[:count]
+
+
+class _WordSets:
+    """Sets of words, in which those like another one are found through its rarest words."""
+
+    def __init__(self) -> None:
+        self._sets: dict[int, frozenset[str]] = {}
+        self._with: defaultdict[str, set[int]] = defaultdict(set)
+
+    def add(self, number: int, words: frozenset[str]) -> None:
+        """Add a set under a number that is not in use."""
+        self._sets[number] = words
+        for word in words:
+            self._with[word].add(number)
+
+    def remove(self, number: int) -> None:
+        """Remove the set of a number."""
+        for word in self._sets.pop(number):
+            self._with[word].remove(number)
+
+    def alike(self, words: frozenset[str]) -> list[int]:
+        """Return the numbers of sets that share `ALIKE` of all words with this one, in their order.
+
+        Such a set shares `ALIKE` of the words of this one. So it has one of any (1 - ALIKE) * n + 1 of its n words.
+        """
+        enough = math.ceil(len(words) * ALIKE - 1e-9)
+        rare = sorted(words, key=lambda word: (len(self._with.get(word, ())), word))[: len(words) - enough + 1]
+        near = {number for word in rare for number in self._with.get(word, ())}
+        return sorted(n for n in near if len(words & self._sets[n]) >= ALIKE * len(words | self._sets[n]) - 1e-9)
 
 
 def _candidates(tagger: Tagger, rows: Iterable[Row], bad_row: Callable[[Row], None]) -> Iterator[Suggestion]:
@@ -125,22 +163,12 @@ def _suggestion(whole: str, found: Analysis, row: Row) -> Suggestion:
     return Suggestion(
         whole[first:last], found.tokens, tuple((start - first, end - first) for start, end in found.spans),
         tuple((entity.start - first, entity.end - first, entity.label) for entity in found.entities),
-        min(0.0, certainty), row.path, row.number,
+        min(0.0, certainty), row.path, row.number, not isinstance(row.content, str),
     )  # fmt: skip
 
 
-def _key(tokens: Sequence[str]) -> tuple[str, ...]:
-    return tuple(token.casefold() for token in tokens)
-
-
-def _different(candidates: Iterable[_Kept]) -> Iterator[Suggestion]:
-    """Yield candidates that share fewer than `ALIKE` of their words with each one before."""
-    chosen: list[frozenset[str]] = []
-    for candidate in candidates:
-        words = frozenset(_key(candidate.suggestion.tokens))
-        if all(len(words & other) < ALIKE * len(words | other) for other in chosen):
-            chosen.append(words)
-            yield candidate.suggestion
+def _words(tokens: Iterable[str]) -> frozenset[str]:
+    return frozenset(token.casefold() for token in tokens)
 
 
 def written(suggestions: Sequence[Suggestion], tool: Tool, model: str) -> str:
@@ -161,8 +189,14 @@ def _meta(one: Suggestion, model: str) -> dict[str, Any]:
     return {"source": one.path, "row": one.row, "certainty": round(one.certainty, 6), "model": model}
 
 
+def _given_tokens(one: Suggestion) -> dict[str, Any]:
+    """Return the places of the tokens where the row held tokens, so that reading keeps them."""
+    return {TOKEN_SPANS: [list(span) for span in one.spans]} if one.tokenised else {}
+
+
 def _doccano(one: Suggestion, model: str) -> dict[str, Any]:
-    return {"text": one.text, "label": [list(entity) for entity in one.entities], **_meta(one, model)}
+    return {"text": one.text, "label": [list(entity) for entity in one.entities], **_meta(one, model),
+            **_given_tokens(one)}  # fmt: skip
 
 
 def _prodigy(one: Suggestion, model: str) -> dict[str, Any]:
@@ -173,7 +207,7 @@ def _prodigy(one: Suggestion, model: str) -> dict[str, Any]:
                     "ws": one.text[end : end + 1].isspace()} for number, (start, end) in enumerate(one.spans)],
         "spans": [{"start": start, "end": end, "label": label, "token_start": starts.index(start),
                    "token_end": ends.index(end)} for start, end, label in one.entities],
-        "meta": _meta(one, model),
+        "meta": _meta(one, model), **_given_tokens(one),
     }  # fmt: skip
 
 
@@ -182,7 +216,7 @@ def _task(one: Suggestion, model: str) -> dict[str, Any]:
         return len(one.text[:offset].encode("utf-16-le")) // 2
 
     return {
-        "data": {"text": one.text, **_meta(one, model)},
+        "data": {"text": one.text, **_meta(one, model), **_given_tokens(one)},
         "predictions": [{
             "model_version": model, "score": round(math.exp(one.certainty), 6),
             "result": [{"id": f"{start}-{end}", "from_name": "label", "to_name": "text", "type": "labels",

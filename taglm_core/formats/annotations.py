@@ -31,6 +31,8 @@ _START, _END = ("start", "start_offset", "begin"), ("end", "end_offset")
 _TYPE = ("label", "labels", "type", "entity", "tag", "name")
 _ANNOTATED = {"annotation_id", "annotator", "lead_time", "answer", "_task_hash", "tokens"}
 """Keys of records whose tool leaves out the key of the spans where there are none."""
+TOKEN_SPANS = "token_spans"
+"""Key of the places of tokens, with which `taglm suggest` keeps the tokens of texts that came tokenised."""
 
 _EXPECTED = "a text with spans, or tokens with tags"
 _REMEDY = (
@@ -107,7 +109,7 @@ class AnnotationReader:
         spans = self._spans_of(value, line)
         given = value.get("tokens")
         tokens = _tokens(given, len(text)) if isinstance(given, list) and given else None
-        return AnnotatedText(without_surrogates(text), spans, str(path), line, tokens)
+        return _annotated(text, spans, path, line, tokens, value)
 
     def _spans_of(self, value: Mapping[str, Any], line: int) -> list[GivenSpan]:
         """Return the spans of a record with a text."""
@@ -172,7 +174,7 @@ class AnnotationReader:
             names = value.get("labels")
             item = {name: value[name] for name in ("start", "end", "text") if name in value}
             spans += self._span({**item, "labels": names or [""]}, line)
-        return AnnotatedText(without_surrogates(texts[0]), spans, str(path), line)
+        return _annotated(texts[0], spans, path, line, None, data)
 
     def _tagged(self, value: Mapping[str, Any], words: list[Any], path: Path, line: int, document: int
                 ) -> Sentence | None:  # fmt: skip
@@ -187,6 +189,20 @@ class AnnotationReader:
         if found is None:
             self._counts.met["empty_records"] += 1
         return found
+
+
+def _annotated(
+    text: str, spans: list[GivenSpan], path: Path, line: int, tokens: list[tuple[int, int]] | None,
+    record: Mapping[str, Any],
+) -> AnnotatedText:  # fmt: skip
+    """Return a text with its spans; one whose record has `token_spans` (`taglm suggest`) is one sentence of these."""
+    places = record.get(TOKEN_SPANS)
+    starts = None
+    if isinstance(places, list) and places:
+        given = [dict(zip(("start", "end"), place, strict=False)) if isinstance(place, list) else place
+                 for place in places]  # fmt: skip
+        tokens, starts = _tokens(given, len(text)), (0,)
+    return AnnotatedText(without_surrogates(text), spans, str(path), line, tokens, starts)
 
 
 def sentence_of(words: Sequence[Any], tags: Sequence[Any], document: int, line: int, path: str) -> Sentence | None:
@@ -214,7 +230,7 @@ def sentence_of(words: Sequence[Any], tags: Sequence[Any], document: int, line: 
 
 
 def _tokens(given: list[Any], length: int) -> list[tuple[int, int]]:
-    """Return the places of Prodigy's tokens."""
+    """Return the places of tokens."""
     places: list[tuple[int, int]] = []
     for token in given:
         start, end = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)

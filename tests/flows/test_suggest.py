@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ from flows.cli import app
 from flows.cli_failures import BAD_ROWS
 from taglm import Tagger
 from taglm_core.config.data import LabelledFormat, OffsetUnit
+from taglm_core.config.experiment import Experiment
+from taglm_core.corpus.parquet import read_corpus
 from taglm_core.corpus.schemes import to_spans
 from taglm_core.errors import ConfigError
 from taglm_core.formats.labelled import LabelledReading, read_labelled
+from taglm_core.pipeline.context import PipelineContext
 from tasks import suggesting
-from tasks.predicting.rows import Row
+from tasks.predicting.rows import Limits, Row
+from tests.building import build_up_to
 from tests.exports import tiny_export
 
 WORDS = ["Anna", "saw", "Rome", "and", "Bert", "met", "Carla", "in", "New", "York", "with", "Emil", "'s", "dog"]
@@ -59,7 +65,6 @@ def test_the_least_certain_come_first(tagger: Tagger, monkeypatch: pytest.Monkey
     alone = {text: tagger.analyse(text, n_best=1)[0] for text in TEXTS}
     chances = {text: math.log(found.paths[0][1]) / len(found.tokens) for text, found in alone.items()}
     wanted = sorted(TEXTS, key=lambda text: chances[text])
-    monkeypatch.setattr(suggesting, "ALIKE", 2.0)
     found = suggesting.suggest(tagger, rows(TEXTS), len(TEXTS))
     assert [one.text for one in found] == wanted
     assert [one.certainty for one in found] == pytest.approx([chances[text] for text in wanted], abs=1e-5)
@@ -68,16 +73,51 @@ def test_the_least_certain_come_first(tagger: Tagger, monkeypatch: pytest.Monkey
     assert [one.text for one in suggesting.suggest(tagger, rows(TEXTS), 4)] == wanted[:4]
 
 
-def test_duplicates_lengths_and_known_sentences_are_left_out(tagger: Tagger) -> None:
-    """In any case of letters, and what shares four fifths of its words."""
+def test_lengths_and_known_sentences_are_left_out(tagger: Tagger) -> None:
+    """What is like a known sentence is left out, too."""
     long = " ".join(WORDS[:10])
-    found = suggesting.suggest(tagger, rows([long, long.upper(), f"{long} .", "Bert saw Carla", "Anna met"]), 10)
-    assert {one.tokens[:2] for one in found} >= {("Bert", "saw")}
-    assert len(found) == 2
-    known = [("bert", "saw", "carla")]
-    assert len(suggesting.suggest(tagger, rows([long, "Bert saw Carla"]), 10, known=known)) == 1
+    found = suggesting.suggest(tagger, rows([long, "Bert saw Carla", "Anna met"]), 10)
+    assert sorted(one.text for one in found) == sorted([long, "Bert saw Carla"])
+    for known, left in (
+        (("bert", "saw", "carla"), long), (("saw", "Carla", "BERT"), long), (tuple(WORDS[:9]), "Bert saw Carla")
+    ):  # fmt: skip
+        found = suggesting.suggest(tagger, rows([long, "Bert saw Carla"]), 10, known=[known])
+        assert [one.text for one in found] == [left]
     assert len(suggesting.suggest(tagger, rows([long, "Bert saw Carla"]), 10, longest=5)) == 1
     assert suggesting.suggest(tagger, [], 3) == []
+
+
+def test_of_sentences_that_are_alike_the_least_certain_comes(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their order; in any case of letters; and many that are alike take no place of others."""
+    monkeypatch.setattr(suggesting, "RESERVE", 1)
+    base = WORDS[:10]
+    alike = [" ".join(base), " ".join(base).upper(), " ".join([*base, "."]), " ".join(base[:9])]
+    certainty = {text: suggesting.suggest(tagger, rows([text]), 1)[0].certainty for text in alike}
+    least = min(alike, key=lambda text: certainty[text])
+    assert len(set(certainty.values())) > 1
+    for order in itertools.permutations(alike):
+        assert [one.text for one in suggesting.suggest(tagger, rows(list(order)), 3)] == [least]
+    many = [" ".join([*WORDS[:9], f"x{n}"]) for n in range(30)]
+    others = ["Bert saw Carla", "the dog 's in New York"]
+    found = suggesting.suggest(tagger, rows([*many, *others]), 3)
+    assert {one.text for one in found} > set(others)
+    assert len(found) == 3
+
+
+def test_alike_is_what_comparing_all_pairs_finds() -> None:
+    """Sets that share 80 % of their words, found through rare words, on random sets."""
+    draw = random.Random(1)
+    sets, all_sets = suggesting._WordSets(), dict[int, frozenset[str]]()
+    for number in range(400):
+        words = frozenset(draw.sample("abcdefghijkl", draw.randint(1, 11)))
+        expected = [n for n, other in all_sets.items() if 5 * len(words & other) >= 4 * len(words | other)]
+        assert sets.alike(words) == expected
+        all_sets[number] = words
+        sets.add(number, words)
+        if number % 3 == 0:
+            gone = draw.choice(list(all_sets))
+            del all_sets[gone]
+            sets.remove(gone)
 
 
 @pytest.mark.parametrize("tool", suggesting.Tool)
@@ -102,6 +142,38 @@ def test_the_tools_form_is_read_back(tool: suggesting.Tool, export: Path, tagger
     ]
     expected = [[(one.text[start:end], label) for start, end, label in one.entities] for one in suggested]
     assert spans == expected
+
+
+@pytest.mark.parametrize("tool", suggesting.Tool)
+def test_tokens_that_were_given_are_kept(tool: suggesting.Tool, export: Path, tmp_path: Path) -> None:
+    """Words that the tokenizer would cut, and marks that end no sentence, are read back as they were."""
+    given = [("Anna", "saw", "New York", "U.S.A.-based", "dog's", "."), ("Bert", ".", "Carla", "met", "can't")]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps({'words': words})}\n" for words in given))
+    target = tmp_path / "out.json"
+    run(export, tmp_path / "in.jsonl", "--column", "words", "--for", tool, "--to", target)
+    if tool is suggesting.Tool.LABEL_STUDIO:
+        tasks = json.loads(target.read_text(encoding="utf-8"))
+        target.write_text(json.dumps([{**task, "annotations": [task["predictions"][0]]} for task in tasks]))
+    found = read_labelled([target], LabelledReading(format=LabelledFormat.AUTO))
+    assert sorted(found.tokens) == sorted(given)
+
+
+def test_the_same_bytes_and_labels_that_ingest_reads(export: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the same file, whatever the blocks; and `labelled.train` takes it as it is."""
+    target = text.with_name("next.jsonl")
+    run(export, text, "--count", 50, "--to", target)
+    again = run(export, text, "--count", 50).stdout
+    monkeypatch.setattr(suggesting, "_BLOCK", Limits(rows=2, characters=500_000))
+    assert target.read_text(encoding="utf-8") == again == run(export, text, "--count", 50).stdout
+    experiment = Experiment.model_validate({
+        "name": "loop", "labelled": {"train": str(target), "dev_sentences": 2, "test": None},
+        "variants": [{"name": "baseline"}], "run": {"store": text.with_name("store"), "tracking": False},
+    })  # fmt: skip
+    refs = build_up_to(experiment, "corpus/train-source")
+    stored = read_corpus(PipelineContext.resolve(experiment).store.folder(refs["corpus/train-source"]))
+    spans = [[" ".join(one.tokens[s.start : s.end]) for s in to_spans(one.tags or ())] for one in stored]
+    records = [json.loads(line) for line in again.splitlines()]
+    assert spans == [[one["text"][start:end] for start, end, _ in one["label"]] for one in records]
 
 
 def test_bad_rows_are_named_and_files_are_kept(export: Path, text: Path) -> None:
