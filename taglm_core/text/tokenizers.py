@@ -60,7 +60,7 @@ def open_tokenizer(config: TextConfig) -> Tokenizer:
         case TokenizerName.WHITESPACE:
             return Tokenizer(_lines, _words, {}, "whitespace-1")
         case TokenizerName.CHARACTERS:
-            return Tokenizer(_sentencex(config.language), _characters, _versions("sentencex"), "characters-1")
+            return Tokenizer(_sentencex(config.language), _characters, _versions("sentencex", "regex"), "characters-2")
         case TokenizerName.SPACY:
             return _spacy(config.language)
     words = _treebank()
@@ -79,8 +79,10 @@ def _words(sentence: str) -> Iterator[Span]:
 
 
 def _characters(sentence: str) -> Iterator[Span]:
-    """Yield each character with the marks that combine with it."""
-    return (found.span() for found in re.finditer(r"\S[\u0300-\u036f\u200d\ufe00-\ufe0f]*", sentence))
+    """Yield each extended grapheme cluster (UAX #29): a character with all marks that combine with it."""
+    import regex
+
+    return (found.span() for found in regex.finditer(r"\X", sentence) if not found[0].isspace())
 
 
 def _sentencex(language: str) -> Split:

@@ -137,7 +137,7 @@ def write_docbin(path: Path) -> Path:
     blank, documents = spacy.blank("en"), DocBin()
     for text, spans in TEXTS:
         document = blank.make_doc(text)
-        document.set_ents([document.char_span(start, end, kind) for start, end, kind in spans])
+        document.set_ents([document.char_span(start, end, kind, alignment_mode="expand") for start, end, kind in spans])
         documents.add(document)
     documents.to_disk(path)
     return path
