@@ -32,6 +32,7 @@ from flows.cli_predict import predict
 from flows.cli_promote import promote
 from flows.cli_serve import serve
 from flows.cli_suggest import suggest
+from flows.cli_sweep import sweep
 from taglm_core.analysis.comparing import compare_runs, differing_settings, find_run, labels_of
 from taglm_core.analysis.corpora import refuse_meaningless, report_corpora
 from taglm_core.config.load import load_experiment
@@ -259,6 +260,7 @@ app.command()(predict)
 app.command()(suggest)
 app.command()(promote)
 app.command()(serve)
+app.command()(sweep)
 
 
 @app.command()

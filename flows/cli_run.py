@@ -15,6 +15,7 @@ from taglm_core.config.experiment import Experiment
 from taglm_core.pipeline.context import PipelineContext, use_context
 from taglm_core.pipeline.kinds import Stage
 from taglm_core.pipeline.plan import Decision, refs_of
+from taglm_core.store.store import Store
 from tasks.housekeeping import append_due_end, has_pending, record_uses, sync
 from tasks.overview import OVERVIEW
 from tasks.preflight.check import require_environment
@@ -36,24 +37,39 @@ def ready_flows(console: Console, context: PipelineContext) -> Iterator[dict[Sta
         ConfigError: the environment keeps runs from working.
         StoreError: the store is not writable.
     """
-    context.store.require_writable()
-    for line in require_environment(context.experiment.run):
+    start_prefect(console, context.experiment)
+    with use_context(context):
+        from flows.embed import embed
+        from flows.ingest import ingest
+        from flows.pipeline import pipeline
+        from flows.pretrain import pretrain
+
+        yield {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
+
+
+def start_prefect(console: Console, experiment: Experiment) -> None:
+    """Start Prefect; show progress on the console.
+
+    Args:
+        console: console to print on.
+        experiment: its store and tracking.
+
+    Raises:
+        ConfigError: the environment keeps runs from working.
+        StoreError: the store is not writable.
+    """
+    Store(experiment.run.store).require_writable()
+    for line in require_environment(experiment.run):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     _show_progress(console)
     given = os.environ.get("PREFECT_API_URL")
     server = f"Prefect: {without_password(given)}" if given else "starting Prefect (stops with this run)"
     console.print(server, markup=False)
-    from flows.embed import embed
-    from flows.ingest import ingest
-    from flows.pipeline import pipeline
-    from flows.pretrain import pretrain
     from tasks.own_server import start_own_server
 
     start_own_server()
     for name in ("prefect.flow_runs", "prefect.task_runs"):  # errors are printed once, at the end; the UI has the trace
         logging.getLogger(name).propagate = False
-    with use_context(context):
-        yield {Stage.INGEST: ingest, Stage.PRETRAIN: pretrain, Stage.EMBED: embed, Stage.TAG: pipeline}
 
 
 def _show_progress(console: Console) -> None:

@@ -13,6 +13,7 @@
     ├── TrainingError
     │   ├── NonFiniteLoss      the loss became infinite or NaN
     │   └── Interrupted        training stopped on request after writing a checkpoint
+    ├── CellsFailed            some cells of a sweep failed; the others are in its result
     ├── ChildFailed            a training process ended without a result
     ├── ServerFailed           a server that a run starts for itself does not start
     ├── MissingLibrary         an optional library is not installed
@@ -108,6 +109,10 @@ class NonFiniteLoss(TrainingError):
 
 class Interrupted(TrainingError):
     """Training stopped on request after writing a checkpoint; the next run goes on from it."""
+
+
+class CellsFailed(TagLMError):
+    """Some cells of a sweep failed; the message has the reason of each, and the result has the others."""
 
 
 class ChildFailed(TagLMError):

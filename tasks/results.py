@@ -40,7 +40,7 @@ def publish_results(context: PipelineContext, made: Refs) -> None:
     wait_for_server()  # Prefect's, which what follows is shown by
     if published is not None:
         show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
-        if (found := published.registration) is not None:
+        if (found := published.registration) is not None and found["version"]:
             logger.info("registered %s version %s: %s", found["name"], found["version"], found["decision"])
     findings = report_corpora(context, made).findings
     with ignore_prefect_outage():

@@ -29,6 +29,7 @@ class SignificanceConfig(Settings):
 class RegistryConfig(Settings):
     """Registered and exported taggers. No key contains any of these settings."""
 
+    register_best: bool = Field(True, description="register the tagger with the best dev F1 in MLflow; sweeps do not")
     vectors: Literal["table", "needed", "reference"] = Field(
         "table", description="word vectors that a registered or exported tagger includes: table, all of the file (new "
         "words have vectors); needed, those of words in the labelled corpora; reference, none (who loads the tagger "

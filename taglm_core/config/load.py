@@ -51,14 +51,28 @@ def build_experiment(settings: dict[str, Any], source: str) -> Experiment:
 
 def _set(settings: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
-    *parents, last = (part.strip() for part in dotted.split("."))
-    if not equals or not all([*parents, last]):
+    if not equals or not all(part.strip() for part in dotted.split(".")):
         raise ConfigError(f"--set {override!r}: expected dotted.path=value, as in --set seeds=[1,2]")
-    value = parse_yaml(text, f"--set {override!r}", lines=False)
+    set_value(settings, dotted, parse_yaml(text, f"--set {override!r}", lines=False), f"--set {override!r}")
+
+
+def set_value(settings: dict[str, Any], dotted: str, value: Any, said: str) -> None:
+    """Set one value, in place.
+
+    Args:
+        settings: settings as written.
+        dotted: path to the value; numbers select items of lists.
+        value: the value.
+        said: where the user wrote it, for messages.
+
+    Raises:
+        ConfigError: a list has no such item.
+    """
+    *parents, last = (part.strip() for part in dotted.split("."))
     node: Any = settings
     for parent in parents:
         if isinstance(node, list):
-            index = _index(node, parent, override)
+            index = _index(node, parent, said)
             if not isinstance(node[index], dict | list):
                 node[index] = {}
             node = node[index]
@@ -66,10 +80,10 @@ def _set(settings: dict[str, Any], override: str) -> None:
             if not isinstance(node.get(parent), dict | list):
                 node[parent] = {}
             node = node[parent]
-    node[_index(node, last, override) if isinstance(node, list) else last] = value
+    node[_index(node, last, said) if isinstance(node, list) else last] = value
 
 
-def _index(items: list[Any], text: str, override: str) -> int:
+def _index(items: list[Any], text: str, said: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < len(items)):
-        raise ConfigError(f"--set {override!r}: {text!r} is not an item number of a list of {len(items)}, from 0 on")
+        raise ConfigError(f"{said}: {text!r} is not an item number of a list of {len(items)}, from 0 on")
     return int(text)

@@ -123,6 +123,20 @@ def welch(a_f1s: Sequence[float], b_f1s: Sequence[float]) -> float | None:
     return float(result.pvalue)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, so that the chance of any false one stays below the level.
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on, and none is smaller than the one before.
+    Source: Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = least
+    return corrected
+
+
 def _pooled(a: SentenceCounts, b: SentenceCounts, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum counts over the seeds, [B, 3] each; repeat both to a common multiple of seeds first."""
     if rounds < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from taglm_core.errors import ChildFailed, ConfigError, Interrupted, TagLMError
@@ -53,7 +54,9 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
             return build(store, request, stop=CHILDREN.stop_request)
         finally:
             forward_events(journal, offset, on_events)
-    with slot(store.root / "locks", request.run.workers or cores()):
+    with _TURNS.of(request.recipe.key), slot(store.root / "locks", request.run.workers or cores()):
+        if not request.refresh and (made := store.find(request.recipe)) is not None:  # by another cell of a sweep
+            return made
         if request.step.made_as.shares_child:
             SHARED.run(request, work, on_events, offset)
         else:
@@ -71,6 +74,33 @@ def make(store: Store, request: BuildRequest, on_events: OnEvents, offset: int |
     if ref is None:
         raise ChildFailed(f"{request.step.name}: its process succeeded, but its object is not in the store; run again")
     return ref
+
+
+class _Turns:
+    """A lock for each key, so that of two threads that need one object only the first takes a slot."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    @contextlib.contextmanager
+    def of(self, key: str) -> Iterator[None]:
+        """Wait for the turn of a key, or for a request to stop.
+
+        Raises:
+            Interrupted: it is stopped.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        while not lock.acquire(timeout=POLL_SECONDS):
+            CHILDREN.stop_request.check()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+_TURNS = _Turns()
 
 
 class SharedChild:
@@ -114,9 +144,10 @@ class SharedChild:
                 raise _error(request, path, child.log, work, status, 1)
 
     def close(self) -> None:
-        """End the idle processes."""
+        """End the idle processes of the current group."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle = [child for child in self._idle if child.group is CHILDREN.group]
+            self._idle = [child for child in self._idle if child not in idle]
         for child in idle:
             child.end()
 
@@ -124,7 +155,8 @@ class SharedChild:
         with self._lock:
             dead = [child for child in self._idle if child.process.poll() is not None]
             self._idle = [child for child in self._idle if child not in dead]
-            found = next((child for child in self._idle if child.threads == request.run.threads), None)
+            mine = (CHILDREN.group, request.run.threads)
+            found = next((child for child in self._idle if (child.group, child.threads) == mine), None)
             if found is not None:
                 self._idle.remove(found)
         for child in dead:
@@ -143,7 +175,7 @@ class _ReusableChild:
     """A child process that builds one request after the other."""
 
     def __init__(self, request: BuildRequest) -> None:
-        self.threads = request.run.threads
+        self.threads, self.group = request.run.threads, CHILDREN.group
         self._folder = tempfile.mkdtemp(prefix="taglm-")
         self.log = Path(self._folder, LOG)
         try:

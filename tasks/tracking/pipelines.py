@@ -21,7 +21,7 @@ from tasks.tracking.decisions import PIPELINE_KIND, REPORT, PendingEnd, append
 from tasks.tracking.descriptions import experiment_name
 from tasks.tracking.pages import Curve, pipeline_page
 from tasks.tracking.receipts import Receipt
-from tasks.tracking.registry import register_best
+from tasks.tracking.registry import NOT_REGISTERED, register_best
 from tasks.tracking.reporter import Reporter
 from tasks.tracking.spec import FINISHED, RunSpec, reporting_of
 from tasks.tracking.views import PIPELINE, experiment_tags
@@ -42,10 +42,12 @@ def publish(reporter: Reporter, end: PendingEnd) -> Receipt:
         if known is None or known.digest != end.report.digest or known.registration is None:
             again = known is not None or end.begun
             known = pipeline_run(reporter, end)
-            opened = {step: store.open(ref) for step, ref in end.refs.items() if ref.kind == "tagger"}
-            registration = register_best(
-                reporter, end.experiment, opened, report=store.open(end.report), ended=end.time, again=again
-            )
+            registration = NOT_REGISTERED
+            if end.experiment.registry.register_best:
+                opened = {step: store.open(ref) for step, ref in end.refs.items() if ref.kind == "tagger"}
+                registration = register_best(
+                    reporter, end.experiment, opened, report=store.open(end.report), ended=end.time, again=again
+                )
             known = replace(known, registration=asdict(registration))
             ledger.record(known)
     for step, ref in end.refs.items():

@@ -61,6 +61,9 @@ class Registration:
     decision: str
 
 
+NOT_REGISTERED = Registration("", "", champion=False, decision="registry.register_best is false")
+
+
 def model_name(group: str) -> str:
     """Return the name of the registered model of a data set."""
     return f"taglm-{group}"

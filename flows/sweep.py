@@ -1,0 +1,92 @@
+"""Sweep: cells of an experiment -> a pipeline each, side by side -> one table."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from flows.pipeline import pipeline
+from taglm_core.config.experiment import Experiment
+from taglm_core.config.sweep import Sweep, expand
+from taglm_core.errors import CellsFailed, ConfigError, TagLMError
+from taglm_core.process.children import CHILDREN
+from taglm_core.store.resources import cores
+from tasks.sweeps import publish_sweep, results_folder
+
+logger = logging.getLogger("taglm")
+_RUNNER: TaskRunner[PrefectFuture[Any]] = cast("Any", ThreadPoolTaskRunner(max_workers=cores()))
+
+
+@task(name="cell", task_run_name="cell {name}", cache_policy=NO_CACHE, persist_result=False)
+def run_cell(name: str, experiment: Experiment) -> None:
+    """Run the pipeline of a cell; its failure stops the processes of no other cell.
+
+    Args:
+        name: of the cell.
+        experiment: its experiment.
+    """
+    with CHILDREN.own_group():
+        pipeline(experiment)
+    logger.info("cell %s: done", name or "(the only one)")
+
+
+@flow(
+    name="sweep", flow_run_name="sweep {sweep.name}", validate_parameters=True, persist_result=False,
+    task_runner=_RUNNER,
+)  # fmt: skip
+def sweep(sweep: Sweep, only: tuple[str, ...] = (), fail_fast: bool = False) -> dict[str, int]:
+    """Run the cells of a sweep side by side and write one table of all that are evaluated.
+
+    What cells share is built once. A cell that fails does not stop the others; run the sweep again, and what is
+    missing is built.
+
+    Args:
+        sweep: the sweep.
+        only: names of cells to run; all if empty. The table has all that are evaluated.
+        fail_fast: stop all cells when one fails.
+
+    Returns:
+        The numbers of cells, rows and failed cells.
+
+    Raises:
+        CellsFailed: cells failed; the table has the others.
+    """
+    cells = expand(sweep)
+    if unknown := set(only) - {cell.name for cell in cells}:
+        raise ConfigError(f"no cell {', '.join(sorted(unknown))}; there are {', '.join(cell.name for cell in cells)}")
+    futures = {run_cell.submit(cell.name, cast("Experiment", quote(cell.experiment))): cell.name
+               for cell in cells if not only or cell.name in only}  # fmt: skip
+    failed: dict[str, str] = {}
+    try:
+        for future in as_completed(list(futures)):
+            error = _error_of(future)
+            if error is not None:
+                failed[futures[future]] = error
+                logger.error("cell %s: %s", futures[future], error)
+                if fail_fast:
+                    CHILDREN.stop_all()
+    except BaseException:
+        CHILDREN.stop_all()
+        raise
+    result = publish_sweep(cast("Sweep", quote(sweep)), quote(cells), results_folder(cells, sweep.name))
+    if failed:
+        reasons = "\n  ".join(f"{name or sweep.name}: {error}" for name, error in failed.items())
+        raise CellsFailed(f"{len(failed)} of {len(cells)} cells failed; the same command runs them again:\n  {reasons}")
+    return {"cells": len(cells), "rows": len(result.rows), "failed": len(failed)}
+
+
+def _error_of(future: Any) -> str | None:
+    """Return why a cell failed; None if it did not."""
+    try:
+        future.result()
+    except TagLMError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 (whatever fails a cell must not lose the others)
+        return f"{type(error).__name__}: {error}"
+    return None
