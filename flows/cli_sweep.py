@@ -13,12 +13,10 @@ from rich.table import Table
 
 from flows.cli_invocation import Sets, console
 from flows.cli_views import duration
-from taglm_core.analysis.sweep_plan import SweepPlan, plan_sweep, shared_steps
+from taglm_core.analysis.sweep_plan import SweepPlan, plan_sweep, shared_kinds
 from taglm_core.config.sweep import Cell, Sweep, expand, load_sweep
 from taglm_core.errors import CellsFailed, ConfigError
 from taglm_core.store.resources import size_text
-
-MOST_SHOWN = 6
 
 
 def sweep(
@@ -70,9 +68,10 @@ def _show_plan(sweep: Sweep, cells: Sequence[Cell], planned: SweepPlan) -> None:
     )
     if not to_run:
         return
-    for one in list(shared_steps(planned))[:MOST_SHOWN]:
-        seconds = "time not known" if one.seconds is None else f"about {duration(one.seconds)}"
-        console.print(f"  once for {one.cells} cells: {one.step.kind} ({seconds})", markup=False)
+    if shared := shared_kinds(planned):
+        said = [f"{count} {kind}" + (f" ({duration(seconds)})" if seconds else "")
+                for kind, (count, seconds) in shared.items()]  # fmt: skip
+        console.print(f"built once for several cells: {', '.join(said)}", markup=False)
     unknown = ", ".join(f"{count} {kind}" for kind, count in planned.unknown.items())
     known = f"about {duration(planned.seconds)} on {planned.workers} workers, {size_text(planned.bytes)}"
     left_out = f"; not counted, because the store has no like step: {unknown}" if unknown else ""
@@ -80,11 +79,11 @@ def _show_plan(sweep: Sweep, cells: Sequence[Cell], planned: SweepPlan) -> None:
 
 
 def _show_result(sweep: Sweep, cells: Sequence[Cell], to: Path | None) -> None:
-    from taglm_core.analysis.sweep_table import claims_of, sweep_result, table_of, write_result
+    from taglm_core.analysis.sweep_table import SHORT, claims_of, sweep_result, table_of, write_result
 
     result = sweep_result(sweep, cells)
     if result.rows:
-        for title, (headers, rows) in (("", table_of(result)), ("claims", claims_of(result))):
+        for title, (headers, rows) in (("", table_of(result, SHORT)), ("claims", claims_of(result))):
             if rows:
                 table = Table(title=title or None, title_justify="left", header_style="bold")
                 for number, header in enumerate(headers):

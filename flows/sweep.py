@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any, cast
 
 from prefect import flow, task
@@ -21,6 +22,17 @@ from tasks.sweeps import publish_sweep, results_folder
 
 logger = logging.getLogger("taglm")
 _RUNNER: TaskRunner[PrefectFuture[Any]] = cast("Any", ThreadPoolTaskRunner(max_workers=cores()))
+_CELL: ContextVar[str] = ContextVar("cell", default="")
+
+
+class _NameCell(logging.Filter):
+    """Puts the name of the cell in front of what its steps log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if (cell := _CELL.get()) and not hasattr(record, "cell"):
+            record.cell = cell
+            record.msg = f"{cell.replace('%', '%%') if record.args else cell}: {record.msg}"
+        return True
 
 
 @task(name="cell", task_run_name="cell {name}", cache_policy=NO_CACHE, persist_result=False)
@@ -31,9 +43,10 @@ def run_cell(name: str, experiment: Experiment) -> None:
         name: of the cell.
         experiment: its experiment.
     """
+    _CELL.set(name)
     with CHILDREN.own_group():
         pipeline(experiment)
-    logger.info("cell %s: done", name or "(the only one)")
+    logger.info("done")
 
 
 @flow(
@@ -58,6 +71,8 @@ def sweep(sweep: Sweep, only: tuple[str, ...] = (), fail_fast: bool = False) -> 
         CellsFailed: cells failed; the table has the others.
     """
     cells = expand(sweep)
+    if not any(isinstance(one, _NameCell) for one in logger.filters):
+        logger.addFilter(_NameCell())
     if unknown := set(only) - {cell.name for cell in cells}:
         raise ConfigError(f"no cell {', '.join(sorted(unknown))}; there are {', '.join(cell.name for cell in cells)}")
     futures = {run_cell.submit(cell.name, cast("Experiment", quote(cell.experiment))): cell.name

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from taglm_core.analysis.sweep_table import SweepResult, sweep_result, to_markdown, write_result
 from taglm_core.config.sweep import Cell, Sweep
 from tasks.steps import flow_run_id, ignore_prefect_outage, show_link
-from tasks.tracking.sweeps import report_sweep
+from tasks.tracking.sweep_runs import report_sweep
 
 logger = logging.getLogger("taglm")
 

@@ -7,7 +7,7 @@ import heapq
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,7 +233,11 @@ def _makespan(steps: Mapping[str, PlannedStep], workers: int) -> float:
     return max(done.values(), default=0.0)
 
 
-def shared_steps(plan: SweepPlan) -> Iterator[PlannedStep]:
-    """Yield the steps to run that several cells need, the longest first."""
-    shared = [one for one in plan.to_run.values() if one.cells > 1]
-    yield from sorted(shared, key=lambda one: -(one.seconds or 0.0))
+def shared_kinds(plan: SweepPlan) -> dict[str, tuple[int, float]]:
+    """Return the number and the known seconds of steps to run that several cells need, by kind, the longest first."""
+    found: dict[str, tuple[int, float]] = {}
+    for one in plan.to_run.values():
+        if one.cells > 1:
+            count, seconds = found.get(one.step.kind, (0, 0.0))
+            found[one.step.kind] = (count + 1, seconds + (one.seconds or 0.0))
+    return dict(sorted(found.items(), key=lambda item: -item[1][1]))

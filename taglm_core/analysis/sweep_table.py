@@ -221,8 +221,17 @@ def _decided(sweep: Sweep, rows: Mapping[str, SweepRow], compared: _Compared) ->
     return tuple(decided)
 
 
-def table_of(result: SweepResult) -> tuple[list[str], list[list[str]]]:
-    """Return headers and rows of plain strings, F1 in percent; columns without a value are left out."""
+SHORT = ("row", "F1", "difference", "Holm's p", "minutes a seed", "the paper")
+"""Columns that fit a terminal."""
+
+
+def table_of(result: SweepResult, columns: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of plain strings, F1 in percent; columns without a value are left out.
+
+    Args:
+        result: the result.
+        columns: headers of the columns; None for all.
+    """
     headers = ["row", "parameters", "F1", "dev F1", "against", "difference", "Holm's p", "Welch's p", "perplexity",
                "sentences", "minutes a seed", "the paper"]  # fmt: skip
     cells = []
@@ -239,7 +248,8 @@ def table_of(result: SweepResult) -> tuple[list[str], list[list[str]]]:
             "" if row.paper is None else f"{100 * row.paper:.2f}"
             + ("" if row.paper_deviation is None else f" ± {100 * row.paper_deviation:.2f}"),
         ])  # fmt: skip
-    kept = [place for place in range(len(headers)) if any(cell[place] for cell in cells)]
+    kept = [place for place, header in enumerate(headers)
+            if (columns is None or header in columns) and any(cell[place] for cell in cells)]  # fmt: skip
     return [headers[place] for place in kept], [[cell[place] for place in kept] for cell in cells]
 
 
