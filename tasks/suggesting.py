@@ -131,6 +131,8 @@ class _WordSets:
         """Remove the set of a number."""
         for word in self._sets.pop(number):
             self._with[word].remove(number)
+            if not self._with[word]:
+                del self._with[word]
 
     def alike(self, words: frozenset[str]) -> list[int]:
         """Return the numbers of sets that share `ALIKE` of all words with this one, in their order.
