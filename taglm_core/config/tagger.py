@@ -117,7 +117,7 @@ _PAPER = {  # the paper gives no batch size, no patience and no bound on the epo
     "words": {"size": 50, "min_count": 1, "dropout": 0.0}, "locked_dropout": 0.0, "word_dropout": 0.0,
     "lm": {"position": "layer-1-output", "mix": None, "norm": False, "scale": False, "projection": None,
            "activation": "none", "dropout": None},
-    "start_end": False, "constraints": False, "batch_size": 32, "learning_rate": 1e-3, "clip": 5.0,
+    "output": "crf", "start_end": False, "constraints": False, "batch_size": 32, "learning_rate": 1e-3, "clip": 5.0,
     "max_epochs": 60, "patience": 10,
     "annealing": ({"learning_rate": 1e-4, "epochs": 5}, {"learning_rate": 1e-5, "epochs": 5}),
 }  # fmt: skip
@@ -162,6 +162,10 @@ class TaggerConfig(Settings):
     word_dropout: float = Field(
         0.0, ge=0, lt=1, description="probability that the word vector of a token is zero in training"
     )
+    output: Literal["crf", "softmax"] = Field(
+        "crf", exclude_if=lambda given: given == "crf",  # keys of older taggers have no output
+        description="crf: scores of tag pairs, the whole sentence at once; softmax: every token's tag by itself",
+    )  # fmt: skip
     start_end: bool = Field(False, description="CRF scores for the first and last tag")
     constraints: bool = Field(False, description="forbid invalid BIOES transitions in the loss and in decoding")
     train_on: Literal["train", "train+dev"] = Field(
@@ -190,6 +194,13 @@ class TaggerConfig(Settings):
                 f"lm.position is {self.lm.position}, but units {list(self.units)} are {len(self.units)} layer(s); give "
                 "more units, or a lower position"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _output_fits(self) -> TaggerConfig:
+        given = " and ".join(name for name in ("start_end", "constraints") if getattr(self, name))
+        if self.output == "softmax" and given:
+            raise ValueError(f"output is softmax, but {given} need a CRF; set output to crf, or {given} to false")
         return self
 
 

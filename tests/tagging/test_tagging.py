@@ -208,6 +208,8 @@ KINDS = [
     {"lm": {"position": "layer-2-output", "projection": 4, "activation": "relu"}},
     {"lm": {"mix": True, "norm": True, "dropout": 0.5}},
     {"lm": {"scale": True, "position": "only"}},
+    {"output": "softmax"},
+    {"output": "softmax", "lm": {"position": "only"}},
     {"preset": "paper-ner", "units": [6, 6], "characters": {"units": 5}},
     {"preset": "paper-chunking", "units": [6, 6]},
 ]
@@ -481,6 +483,34 @@ def test_constraints_leave_no_invalid_sequence() -> None:
 
     assert broken(decoded(constraints=False))
     assert not broken(decoded(constraints=True))
+
+
+def test_a_softmax_has_no_scores_of_pairs_and_predicts_each_token_by_itself(tmp_path: Path) -> None:
+    """From its files: probabilities are softmaxes of the emissions, a path's is their product."""
+    tokens, tags = corpus(20, 3)
+    networks = {}
+    for output in ("crf", "softmax"):
+        config = TaggerConfig.model_validate({**CONFIG.model_dump(), "output": output})
+        spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, ())
+        seed_torch(5, "tagger")
+        networks[output] = build_network(spec, start_vectors(spec, [], 5, {})[0], FrozenVectors.none(6))
+    counts = {output: sum(p.numel() for p in network.parameters()) for output, network in networks.items()}
+    assert counts["crf"] - counts["softmax"] == len(spec.tags) ** 2
+    network = networks["softmax"].eval()
+    save_tagger(network, spec, {}, tmp_path)
+    predictor = Predictor.load(tmp_path, [])
+    assert predictor.spec.config.output == "softmax"
+    data = encode(spec, FrozenVectors.none(6), tokens, [])
+    for number, found in enumerate(predictor.predict(tokens, marginals=True, n_best=2)):
+        with torch.no_grad():
+            shares = network.emissions(data.batch([number]))[0].softmax(1)
+        assert found.marginals is not None
+        assert found.marginals == pytest.approx(shares.numpy(), rel=1e-4)
+        assert found.tags == tuple(spec.tags[code] for code in shares.argmax(1).tolist())
+        assert found.paths[0] == (found.tags, pytest.approx(float(shares.amax(1).prod()), rel=1e-4))
+        for span in found.spans:
+            expected = float(shares.amax(1)[span.start : span.end].prod())
+            assert span.confidence == pytest.approx(expected, rel=1e-4)
 
 
 def test_reading_has_no_dropout() -> None:
