@@ -133,8 +133,8 @@ MUTATIONS = [
     (
         "training shares its process with evaluations",
         _KINDS,
-        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),",
-        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),\n            shares_child=True,",
+        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER), Role(BASE, TAGGER)),",
+        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER), Role(BASE, TAGGER)),\n            shares_child=True,",
         "tests/stages/test_shared_child.py::test_nothing_that_trains_shares_a_process",
     ),
     (
