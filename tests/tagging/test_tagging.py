@@ -18,6 +18,7 @@ from taglm_core.corpus.schemes import Scheme, violations
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import Interrupted, MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
+from taglm_core.nn.uninitialised import Uninitialised
 from taglm_core.tagging.dataset import JoinedStates, reading_batches, training_batches
 from taglm_core.tagging.online_vectors import OnlineVectors, samples
 from taglm_core.tagging.prediction import Predictor
@@ -511,6 +512,34 @@ def test_a_softmax_has_no_scores_of_pairs_and_predicts_each_token_by_itself(tmp_
         for span in found.spans:
             expected = float(shares.amax(1)[span.start : span.end].prod())
             assert span.confidence == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "two", "lm_size", "one"),
+    [
+        ({}, [200, 200], 0, 380),
+        ({}, [200, 200], 256, 486),
+        ({"preset": "paper-ner"}, [300, 300], 0, 553),
+        ({"preset": "paper-ner"}, [300, 300], 256, 659),
+        ({"preset": "paper-chunking"}, [200, 200], 0, 381),
+        ({"preset": "paper-chunking"}, [200, 200], 256, 487),
+    ],
+)
+def test_one_layer_of_equal_size(settings: dict[str, Any], two: list[int], lm_size: int, one: int) -> None:
+    """The widths in docs/tag.md: no other one comes nearer to the parameters of two layers."""
+    tags = ("O", *(f"{position}-{kind}" for position in "BIES" for kind in ("LOC", "MISC", "ORG", "PER")))
+    lm = tuple(LmInput("main", way, lm_size) for way in ("forward", "backward")) if lm_size else ()
+
+    def count(units: list[int]) -> int:
+        spec = TaggerSpec(
+            TaggerConfig.model_validate({**settings, "units": units}), tags, TaggerWords(("a",), 0), 50, lm
+        )
+        with torch.device("meta"), Uninitialised():
+            network = build_network(spec, torch.zeros(2, 50), FrozenVectors.none(50))
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    distances = {units: abs(count([units]) - count(two)) for units in (one - 1, one, one + 1)}
+    assert min(distances, key=lambda units: distances[units]) == one
 
 
 def test_reading_has_no_dropout() -> None:
