@@ -35,8 +35,8 @@ MUTATIONS = [
     (
         "the seed of a tagger is not in its key",
         _GRAPH,
-        'steps.append(_tagger(name, {**config, "seed": seed}, inputs, group, variant))',
-        'steps.append(_tagger(name, {**config, "seed": 1}, inputs, group, variant))',
+        'steps.append(_tagger(name, {**config, "seed": seed}, inputs, objects, group, variant))',
+        'steps.append(_tagger(name, {**config, "seed": 1}, inputs, objects, group, variant))',
         f"{_TEST}test_one_more_seed_adds_its_runs_only",
     ),
     (
