@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from taglm_core.config.base import Settings, over_preset
 from taglm_core.config.language_model import Direction
@@ -113,11 +115,35 @@ class AnnealingPhase(Settings):
     epochs: int = Field(ge=1, description="number of epochs; none is skipped")
 
 
+_VARIANT = re.compile(r"(?P<path>.+\.ya?ml):(?P<variant>[^:]+)")
+_DIGEST = re.compile(r"[0-9a-f]{6,32}")
+
+
+def named_variant(text: str) -> tuple[Path, str] | None:
+    """Return file and variant of `EXPERIMENT.yaml:VARIANT`; None if the text is no such name."""
+    found = _VARIANT.fullmatch(text)
+    return None if found is None else (Path(found["path"]), found["variant"])
+
+
+def _tagger_as_written(given: Any) -> Any:
+    """Refuse invalid values with a plain message, before pydantic reports on each member of the union."""
+    if given is None or (isinstance(given, str) and named_variant(given) is not None):
+        return given
+    for digest in given.values() if isinstance(given, Mapping) else (given,):
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            quotes = "; put it into quotes, or YAML reads a number" if isinstance(digest, int | float) else ""
+            raise ValueError(
+                "expected EXPERIMENT.yaml:VARIANT, the beginning (6 characters or more) of a tagger object of "
+                f"`taglm status`, or a section {{SEED: DIGEST}}, found {digest!r}{quotes}"
+            )
+    return given
+
+
 _PAPER = {  # the paper gives no batch size, no patience and no bound on the epochs
     "words": {"size": 50, "min_count": 1, "dropout": 0.0}, "locked_dropout": 0.0, "word_dropout": 0.0,
     "lm": {"position": "layer-1-output", "mix": None, "norm": False, "scale": False, "projection": None,
            "activation": "none", "dropout": None},
-    "start_end": False, "constraints": False, "batch_size": 32, "learning_rate": 1e-3, "clip": 5.0,
+    "output": "crf", "start_end": False, "constraints": False, "batch_size": 32, "learning_rate": 1e-3, "clip": 5.0,
     "max_epochs": 60, "patience": 10,
     "annealing": ({"learning_rate": 1e-4, "epochs": 5}, {"learning_rate": 1e-5, "epochs": 5}),
 }  # fmt: skip
@@ -162,6 +188,15 @@ class TaggerConfig(Settings):
     word_dropout: float = Field(
         0.0, ge=0, lt=1, description="probability that the word vector of a token is zero in training"
     )
+    init_from: Annotated[str | dict[int, str] | None, BeforeValidator(_tagger_as_written)] = Field(
+        None, exclude_if=lambda given: given is None,  # keys of older taggers have none
+        description="trained tagger to start from instead of random weights, without its dense layer and CRF: "
+        "EXPERIMENT.yaml:VARIANT, or the beginning of a digest",
+    )  # fmt: skip
+    output: Literal["crf", "softmax"] = Field(
+        "crf", exclude_if=lambda given: given == "crf",  # keys of older taggers have no output
+        description="crf: scores of tag pairs, the whole sentence at once; softmax: every token's tag by itself",
+    )  # fmt: skip
     start_end: bool = Field(False, description="CRF scores for the first and last tag")
     constraints: bool = Field(False, description="forbid invalid BIOES transitions in the loss and in decoding")
     train_on: Literal["train", "train+dev"] = Field(
@@ -190,6 +225,17 @@ class TaggerConfig(Settings):
                 f"lm.position is {self.lm.position}, but units {list(self.units)} are {len(self.units)} layer(s); give "
                 "more units, or a lower position"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _output_fits(self) -> TaggerConfig:
+        if self.init_from is not None and self.lm.position == "only":
+            raise ValueError(
+                "init_from has nothing to give to lm.position only; choose another position, or leave it out"
+            )
+        given = " and ".join(name for name in ("start_end", "constraints") if getattr(self, name))
+        if self.output == "softmax" and given:
+            raise ValueError(f"output is softmax, but {given} need a CRF; set output to crf, or {given} to false")
         return self
 
 

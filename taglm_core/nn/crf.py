@@ -128,8 +128,12 @@ class _LogPartition(torch.autograd.Function):
 class Crf(nn.Module):
     """A CRF layer: bigram scores, optional start and end scores, optional constraints.
 
+    Without bigram scores, A = 0, all of the above factorises over tokens: the layer is a softmax per token, with
+    loss = sum_k -log softmax(s_k)[y_k], marginals softmax(s_k) and the arg max of each s_k as the best path.
+
     Args:
         tags: K.
+        bigrams: whether bigram scores are learned; otherwise they are zero and no parameters.
         start_end: whether the first and the last tag have scores of their own.
         constraints: allowed transitions [K, K], from and to, bool; None allows all.
         allowed_start: allowed first tags [K], bool, or None.
@@ -139,6 +143,7 @@ class Crf(nn.Module):
     loss, the marginals and decoding, and are not saved with the weights.
     """
 
+    transitions: Tensor
     allowed: Tensor | None
     allowed_start: Tensor | None
     allowed_end: Tensor | None
@@ -147,13 +152,17 @@ class Crf(nn.Module):
         self,
         tags: int,
         *,
+        bigrams: bool = True,
         start_end: bool = False,
         constraints: Tensor | None = None,
         allowed_start: Tensor | None = None,
         allowed_end: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.transitions = nn.Parameter(torch.zeros(tags, tags))
+        if bigrams:
+            self.transitions = nn.Parameter(torch.zeros(tags, tags))
+        else:
+            self.register_buffer("transitions", torch.zeros(tags, tags), persistent=False)
         self.start = nn.Parameter(torch.zeros(tags)) if start_end else None
         self.end = nn.Parameter(torch.zeros(tags)) if start_end else None
         for name, allowed, shape in (

@@ -1,4 +1,4 @@
-"""Resolution of `continue_from` to full digests of base models, once at the start of a run.
+"""Resolution of `continue_from` and `init_from` to full digests of base models, once at the start of a run.
 
 `latest` is the newest model of the same name, direction and experiment whose history (its text, the text of its base,
 ...) lacks the present text; of a fine-tuned model, the model before fine-tuning. With new text the base is last week's
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SHAPE, Direction, LanguageModelConfig
-from taglm_core.errors import ConfigError, MismatchError, MissingObject
+from taglm_core.config.load import load_experiment
+from taglm_core.errors import ConfigError, MismatchError
 from taglm_core.pipeline.corpora_steps import TEXT
+from taglm_core.pipeline.formats import resolve_formats
 from taglm_core.pipeline.graph import corpora_graph, language_model_name, text_only_name
+from taglm_core.pipeline.object_names import full_digest
 from taglm_core.pipeline.plan import flat_settings, recipe_of
 from taglm_core.pipeline.roles import BASE
 from taglm_core.pipeline.steps import Graph
-from taglm_core.store.records import KEY_LENGTH, Recipe
+from taglm_core.pipeline.tagger_bases import resolve_tagger_bases
+from taglm_core.store.records import Recipe
 from taglm_core.store.store import Pointer, Store
 
 KIND = "language-model"
@@ -30,7 +35,7 @@ class ResolvedExperiment:
     """An experiment with resolved bases.
 
     Attributes:
-        experiment: the experiment with full digests or null in `continue_from`.
+        experiment: the experiment with full digests or null in `continue_from` and `init_from`.
         lines: lines for people on what `latest` resolved to.
     """
 
@@ -38,12 +43,19 @@ class ResolvedExperiment:
     lines: tuple[str, ...] = ()
 
 
-def resolve_bases(store: Store, experiment: Experiment) -> ResolvedExperiment:
-    """Resolve the bases of all language models. A resolved experiment stays unchanged.
+def resolve_bases(
+    store: Store, experiment: Experiment, within: tuple[tuple[Path, str], ...] = ()
+) -> ResolvedExperiment:  # fmt: skip
+    """Resolve the bases of all language models and taggers. A resolved experiment stays unchanged.
+
+    Args:
+        store: the store.
+        experiment: the experiment.
+        within: files and variants whose `init_from` led to this experiment.
 
     Raises:
-        MissingObject: no language model has the given beginning of a digest.
-        ConfigError: several language models have it.
+        MissingObject: no object has the given beginning of a digest, or the tagger of a variant is not trained.
+        ConfigError: several objects have it, or taggers start from each other.
         MismatchError: the base has another shape or direction.
     """
     models, lines = dict(experiment.language_models), []
@@ -62,13 +74,36 @@ def resolve_bases(store: Store, experiment: Experiment) -> ResolvedExperiment:
             if digest is not None:
                 found[direction] = digest
         models[name] = config.model_copy(update={"continue_from": found or None})
-    return ResolvedExperiment(experiment.model_copy(update={"language_models": models}), tuple(lines))
+    resolved = experiment.model_copy(update={"language_models": models})
+
+    def load(path: Path, name: str) -> Experiment:
+        other = load_experiment(path)
+        chosen = tuple(variant for variant in other.variants if variant.name == name)
+        if not chosen:
+            known = " or ".join(f"{path}:{variant.name}" for variant in other.variants)
+            raise ConfigError(f"tagger.init_from: {path} has no variant {name!r}; write {known}")
+        if (place := (path.resolve(), name)) in within:
+            raise ConfigError(
+                f"tagger.init_from: {path}:{name} starts from itself; name a tagger that is trained before"
+            )
+        other = resolve_formats(other.model_copy(update={"variants": chosen, "run": experiment.run}))
+        return resolve_bases(store, other, (*within, place)).experiment
+
+    return ResolvedExperiment(resolve_tagger_bases(store, resolved, load), tuple(lines))
 
 
 def from_random_weights(experiment: Experiment) -> Experiment:
-    """Return the experiment without `continue_from` in any language model."""
+    """Return the experiment without `continue_from` in any language model and without `init_from` in any tagger."""
     models = {name: lm.model_copy(update={"continue_from": None}) for name, lm in experiment.language_models.items()}
-    return experiment.model_copy(update={"language_models": models})
+    variants = tuple(
+        variant.model_copy(update={"tagger": {**variant.tagger, "init_from": None}})
+        if experiment.tagger_of(variant).init_from is not None
+        else variant
+        for variant in (experiment.variants if experiment.labelled is not None else ())
+    )
+    return experiment.model_copy(
+        update={"language_models": models, "variants": variants or experiment.variants}
+    )  # fmt: skip
 
 
 def require_same_shape(
@@ -109,22 +144,11 @@ def _differences(base: Mapping[str, Any], config: LanguageModelConfig) -> list[t
 
 def _named(store: Store, name: str, direction: Direction, config: LanguageModelConfig, start: str) -> str:
     """Return the full digest of a base that a user gave by its beginning."""
-    present = [digest for kind, digest in store.objects() if kind == KIND]
-    found = [digest for digest in present if digest.startswith(start)]
-    if len(found) == 1:
-        if store.damage(KIND, found[0]) is None:
-            settings = store.manifest(KIND, found[0]).recipe.config
-            require_same_shape(f"language_models.{name}", settings, config, direction, found[0])
-        return found[0]
-    if not found and len(start) == KEY_LENGTH:
-        return start  # objects made from it may still be present; planning reports if it is missing
-    error = ConfigError if found else MissingObject
-    labels = {pointer.digest: pointer.label for pointer in store.pointers(KIND)}
-    shown = [f"{digest[:12]} ({labels.get(digest, 'no key leads to it')})" for digest in found or present]
-    raise error(
-        f"language_models.{name}.continue_from.{direction}: {len(found) or 'no'} language models begin with {start!r}; "
-        f"{'they are' if found else f'in {store.root} are'} {', '.join(shown) or 'none'}"
-    )
+    digest = full_digest(store, KIND, start, f"language_models.{name}.continue_from.{direction}")
+    if store.damage(KIND, digest) is None:
+        settings = store.manifest(KIND, digest).recipe.config
+        require_same_shape(f"language_models.{name}", settings, config, direction, digest)
+    return digest
 
 
 def _latest(store: Store, experiment: Experiment, name: str, direction: Direction) -> tuple[str | None, str]:

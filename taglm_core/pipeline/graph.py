@@ -11,7 +11,7 @@ from typing import Any
 from taglm_core.config.data import UnlabelledConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.language_model import SOME_FILE, Direction, LanguageModelConfig
-from taglm_core.config.tagger import VariantConfig
+from taglm_core.config.tagger import TaggerConfig, VariantConfig
 from taglm_core.pipeline.corpora_steps import TEXT, corpora_steps, drawn_step
 from taglm_core.pipeline.roles import (
     BASE,
@@ -20,6 +20,7 @@ from taglm_core.pipeline.roles import (
     LABELLED,
     LANGUAGE_MODEL,
     MEASURED,
+    TAGGER,
     TRAIN_CORPUS,
     TRAIN_ONLY,
     VECTORS,
@@ -28,6 +29,7 @@ from taglm_core.pipeline.roles import (
 from taglm_core.pipeline.steps import Graph, Step
 
 WORDS = "corpus/train-words"  # the labelled training sentences in the spelling of the text
+_Objects = dict[str, tuple[str, str]]  # kind and digest by role
 _NOT_OF_STEPS = ("directions", "continue_from", "fine_tune")  # settings that become steps or inputs
 
 
@@ -35,7 +37,7 @@ def build_graph(experiment: Experiment) -> Graph:
     """Return all steps of an experiment, each after its inputs.
 
     Raises:
-        ValueError: a `continue_from: latest` is not resolved (`pipeline.bases.resolve_bases`).
+        ValueError: a `continue_from: latest` or an `init_from` is not resolved (`pipeline.bases.resolve_bases`).
     """
     return Graph(
         [
@@ -124,7 +126,7 @@ def _words(text: UnlabelledConfig, corpus: str, suffix: str, group: str) -> list
     ]
 
 
-def _base(name: str, config: LanguageModelConfig, direction: Direction) -> dict[str, tuple[str, str]]:
+def _base(name: str, config: LanguageModelConfig, direction: Direction) -> _Objects:
     """Return the base of a language model as an input by content, so that key and lineage depend on it."""
     given = config.continue_from
     if given is None:
@@ -176,16 +178,17 @@ def _taggers(experiment: Experiment) -> list[Step]:
         return []
     for seed in experiment.seeds:
         for variant in experiment.variants:
-            config = _dump(experiment.tagger_of(variant))
+            settings = experiment.tagger_of(variant)
+            config, objects = _dump(settings, without=("init_from",)), _tagger_base(settings, seed)
             config["words"] = {**config["words"], "vectors": config["words"]["vectors"] is not None}
             inputs = _reads(experiment, variant, "train") | _reads(experiment, variant, "dev")
             inputs |= _models(variant)
             name = tagger_name(variant.name, seed)
             if config["train_on"] == "train+dev":
                 alone = {**config, "train_on": "train", "seed": seed}
-                steps.append(_tagger(train_only_name(variant.name, seed), alone, inputs, group, variant))
+                steps.append(_tagger(train_only_name(variant.name, seed), alone, inputs, objects, group, variant))
                 inputs = {**inputs, TRAIN_ONLY: train_only_name(variant.name, seed)}
-            steps.append(_tagger(name, {**config, "seed": seed}, inputs, group, variant))
+            steps.append(_tagger(name, {**config, "seed": seed}, inputs, objects, group, variant))
     for split in experiment.splits[1:]:
         for seed in experiment.seeds:
             for variant in experiment.variants:
@@ -196,8 +199,20 @@ def _taggers(experiment: Experiment) -> list[Step]:
     return steps
 
 
-def _tagger(name: str, config: dict[str, Any], inputs: dict[str, str], group: str, variant: VariantConfig) -> Step:
-    return Step(name, "tagger", config, inputs, group=group, variant=variant.name)
+def _tagger(
+    name: str, config: dict[str, Any], inputs: dict[str, str], objects: _Objects, group: str, variant: VariantConfig
+) -> Step:
+    return Step(name, "tagger", config, inputs, group=group, objects=objects, variant=variant.name)
+
+
+def _tagger_base(config: TaggerConfig, seed: int) -> _Objects:
+    """Return the tagger that a tagger starts from as an input by content."""
+    given = config.init_from
+    if given is None:
+        return {}
+    if not isinstance(given, dict):  # or training would silently start from random weights
+        raise ValueError(f"tagger.init_from: {given} is not resolved (pipeline/bases.py)")
+    return {BASE: (TAGGER, given[seed])}
 
 
 def _measured(experiment: Experiment, variant: VariantConfig, seed: int, split: str) -> str:

@@ -234,7 +234,7 @@ KINDS: dict[str, Kind] = {
             5,
             _tagger,
             "train-tagger",
-            (*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),
+            (*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER), Role(BASE, TAGGER)),
             child=True,
             trained=True,
             kept_with_users=True,

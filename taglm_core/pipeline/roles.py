@@ -74,7 +74,7 @@ class Input:
 
 # Roles without values, by name.
 VECTORS = "vectors"  # a file of word vectors
-BASE = "base"  # language model that another one starts from
+BASE = "base"  # language model or tagger that another one starts from
 TAGGER = "tagger"
 TRAIN_ONLY = "train-only"  # tagger trained on train alone; gives the epochs of one trained on train and dev
 TRAIN_CORPUS, DEV_CORPUS = "train/corpus", "dev/corpus"

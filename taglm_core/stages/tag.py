@@ -19,7 +19,7 @@ from taglm_core.evaluation.predictions import Predictions
 from taglm_core.lm.cache import EmbeddingCache
 from taglm_core.pipeline.build import BuildContext, BuildResult
 from taglm_core.pipeline.kinds import KINDS
-from taglm_core.pipeline.roles import EMBEDDINGS, LABELLED, LANGUAGE_MODEL, TRAIN_ONLY, WORD_VECTORS
+from taglm_core.pipeline.roles import BASE, EMBEDDINGS, LABELLED, LANGUAGE_MODEL, TRAIN_ONLY, WORD_VECTORS
 from taglm_core.tagging.dataset import JoinedStates, States
 from taglm_core.tagging.online_vectors import samples
 from taglm_core.tagging.tagger_training import TaggerTraining, confidences, decode_all, droppable_rows
@@ -34,6 +34,7 @@ from taglm_core.tagging.trained import (
     save_tagger,
     start_vectors,
 )
+from taglm_core.tagging.transfer import start_from
 from taglm_core.tagging.words import TaggerWords, tags_of
 from taglm_core.training.checkpoints import Checkpoints
 from taglm_core.training.devices import open_device, reserved
@@ -92,7 +93,11 @@ def build_tagger(context: BuildContext) -> BuildResult:
     ):
         seed_torch(seed, "tagger")
         start, known = start_vectors(spec, vectors, seed, Counter(chain.from_iterable(data.tokens)))
-        network = build_network(spec, start, frozen).to(device.torch)
+        network, shared = build_network(spec, start, frozen), {}
+        if BASE in context.inputs:
+            base = context.inputs[BASE]
+            shared = {"words_of_base": start_from(network, spec, base.path, base.ref.digest[:12])}
+        network.to(device.torch)
         training = TaggerTraining(
             network,
             encode(spec, frozen, data.tokens, data.states, data.tags),
@@ -120,7 +125,7 @@ def build_tagger(context: BuildContext) -> BuildResult:
              "vector_samples": samples(vectors), "first_phase_epochs": schedule.first_phase_epochs}  # fmt: skip
     save_tagger(network, spec, facts, context.out)
     counts = {"parameters": parameters, "epochs": schedule.epoch, "best_epoch": epoch, "tags": len(spec.tags),
-              "train_sentences": len(data.tokens), "words": len(spec.words)}  # fmt: skip
+              "train_sentences": len(data.tokens), "words": len(spec.words), **shared}  # fmt: skip
     return BuildResult(counts, {"dev/f1": f1}, {"tagger": seed}, machine=device.describe())
 
 

@@ -117,7 +117,8 @@ def build_network(spec: TaggerSpec, word_vectors: Tensor, frozen: FrozenVectors)
     config = spec.config
     only = config.lm.position == "only"
     follow, first, last = _constraints(spec.tags) if config.constraints else (None, None, None)
-    crf = Crf(len(spec.tags), start_end=config.start_end, constraints=follow, allowed_start=first, allowed_end=last)
+    crf = Crf(len(spec.tags), bigrams=config.output == "crf", start_end=config.start_end, constraints=follow,
+              allowed_start=first, allowed_end=last)  # fmt: skip
     return Tagger(
         crf,
         characters=None if only else build_characters(config),

@@ -63,7 +63,8 @@ def compared_variants(store: Store, spec: RunSpec) -> list[tuple[Variant, Seeds]
                     recipe = store.manifest("tagger", digest).recipe
                     seeds[each.seed] = (recipe.key, digest)
         if recipe is not None:
-            variant = Variant.of(name, spec.experiment, recipe.config, recipe.inputs, spec.step.config["seeds"])
+            given = (recipe.config, recipe.inputs, spec.step.config["seeds"], store)
+            variant = Variant.of(name, spec.experiment, *given)
             found.append((variant, seeds))
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taglm_core.pipeline.kinds import KINDS, Reporting, typed_inputs
-from taglm_core.pipeline.roles import TRAIN_ONLY, Input
+from taglm_core.pipeline.roles import BASE, TRAIN_ONLY, Input
 from taglm_core.pipeline.steps import Step
 from taglm_core.store.digests import canonical_json
 from taglm_core.store.records import Ref
@@ -135,11 +135,13 @@ class Variant:
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
         seeds: Iterable[int] = (),
+        store: Store | None = None,
     ) -> Variant:
-        """Return the variant of a tagger's config and the digests of its inputs."""
+        """Return the variant of a tagger's config and the digests of its inputs; with a base, of a store."""
         rest = {key: value for key, value in config.items() if key != "seed"}
-        shared = {role: digest for role, digest in inputs.items() if role != TRAIN_ONLY}  # that has a seed, too
-        text = canonical_json({"config": rest, "inputs": shared})
+        shared = {role: digest for role, digest in inputs.items() if role not in (TRAIN_ONLY, BASE)}  # with seeds, too
+        base = {} if store is None or BASE not in inputs else {"base": cls._of_base(inputs[BASE], store)}
+        text = canonical_json({"config": rest, "inputs": shared, **base})
         return cls(name, experiment, hashlib.sha256(text.encode()).hexdigest()[:32], rest, shared, tuple(seeds))
 
     @classmethod
@@ -150,11 +152,17 @@ class Variant:
             StoreError: the tagger of the evaluation is not in the store any more.
         """
         if spec.step.kind == "tagger" and spec.step.variant:
-            return cls.of(spec.step.variant, spec.experiment, spec.step.config, spec.digests, spec.seeds)
+            return cls.of(spec.step.variant, spec.experiment, spec.step.config, spec.digests, spec.seeds, store)
         if spec.step.kind == "evaluation":
             recipe = store.manifest("tagger", spec.inputs["tagger"].digest).recipe
-            return cls.of(spec.step.variant, spec.experiment, recipe.config, recipe.inputs, spec.seeds)
+            return cls.of(spec.step.variant, spec.experiment, recipe.config, recipe.inputs, spec.seeds, store)
         return None
+
+    @classmethod
+    def _of_base(cls, digest: str, store: Store) -> str:
+        """Return what the taggers share that those of a variant start from: each seed may have its own."""
+        made = [pointer.recipe for pointer in store.pointers("tagger") if pointer.digest == digest]
+        return cls.of("", "", made[0].config, made[0].inputs, store=store).digest if made else digest
 
     def params(self) -> dict[str, str]:
         """Return what its taggers share, by dotted path."""

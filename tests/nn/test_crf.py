@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from taglm_core.nn import crf_chains
 from taglm_core.nn.crf import Crf, crf_log_partition, crf_loss, crf_marginals
@@ -392,3 +393,37 @@ def test_deterministic_and_half_precision() -> None:
     log_z = crf_log_partition(half, torch.ones(1, 3, dtype=torch.bool), torch.zeros(4, 4))
     assert log_z.dtype == torch.float32
     assert log_z.item() == pytest.approx(3 * math.log(4))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_bigram_scores_it_is_a_softmax_per_token(seed: int) -> None:
+    """Loss and gradient are those of cross-entropy, the paths those of enumeration; nothing is learned or saved."""
+    emissions, gold, mask, _, _, _ = random_case(seed, start_end=False)
+    tags = emissions.shape[2]
+    layer = Crf(tags, bigrams=False).double()
+    assert not list(layer.parameters())
+    assert not layer.state_dict()
+    ours = emissions.nan_to_num().requires_grad_()
+    peer = emissions.nan_to_num().requires_grad_()
+    losses = layer.loss(ours, gold, mask)
+    expected = cross_entropy(peer.transpose(1, 2), gold, reduction="none", ignore_index=-100).sum(1)
+    torch.testing.assert_close(losses, expected)
+    losses.mean().backward()
+    expected.mean().backward()
+    torch.testing.assert_close(ours.grad, peer.grad)
+    shares = emissions.softmax(2)
+    torch.testing.assert_close(layer.marginals(emissions, mask)[mask], shares[mask])
+    best, _ = layer.decode(emissions, mask)
+    assert torch.equal(best[mask], emissions[mask].argmax(1))
+    alone, after = layer.path_log_probs(emissions, best, mask)
+    torch.testing.assert_close(alone[mask].exp(), shares.amax(2)[mask])
+    torch.testing.assert_close(after[:, 1:][mask[:, 1:]], alone[:, 1:][mask[:, 1:]])  # whatever the tag before is
+    several, scores = layer.n_best(emissions, mask, 3)
+    log_z = layer.log_partition(emissions, mask)
+    zero = torch.zeros(tags, dtype=torch.float64)
+    for b, length in enumerate(mask.sum(1).tolist()):
+        paths, all_scores = paths_of(emissions[b, :length], torch.zeros(tags, tags).double(), zero, zero)
+        chances, order = all_scores.softmax(0).sort(descending=True)
+        found = min(3, len(paths))
+        torch.testing.assert_close((scores[b, :found] - log_z[b]).exp(), chances[:found])
+        assert [tuple(row[:length].tolist()) for row in several[b, :found]] == [paths[n] for n in order[:found]]

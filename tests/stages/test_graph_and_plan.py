@@ -99,6 +99,15 @@ def test_the_order_of_sentences_is_in_keys_only_where_it_is_not_the_usual_one(st
     assert recipe.config["passage_sentences"] == 20
 
 
+def test_the_output_is_in_keys_only_where_it_is_no_crf(store: Store) -> None:
+    """Taggers made before there was a choice keep their keys."""
+    assert changed(store, "tagger.output=crf") == {}
+    decisions = changed(store, "tagger.output=softmax")
+    assert {decision.step.kind for decision in decisions.values()} == {"tagger", "evaluation", "report"}
+    back = "variants=[{name: baseline, tagger: {output: crf}}, {name: TagLM, lm: main}]"
+    assert not any("baseline" in name for name in changed(store, "tagger.output=softmax", back))
+
+
 def test_one_more_seed_adds_its_runs_only(store: Store) -> None:
     """Seeds are independent."""
     found = changed(store, "seeds=[1, 2, 3, 4]")

@@ -18,6 +18,7 @@ from taglm_core.corpus.schemes import Scheme, violations
 from taglm_core.corpus.word_vectors import WordVectors, read_vectors
 from taglm_core.errors import Interrupted, MismatchError
 from taglm_core.evaluation.spans import conlleval_spans
+from taglm_core.nn.uninitialised import Uninitialised
 from taglm_core.tagging.dataset import JoinedStates, reading_batches, training_batches
 from taglm_core.tagging.online_vectors import OnlineVectors, samples
 from taglm_core.tagging.prediction import Predictor
@@ -208,6 +209,8 @@ KINDS = [
     {"lm": {"position": "layer-2-output", "projection": 4, "activation": "relu"}},
     {"lm": {"mix": True, "norm": True, "dropout": 0.5}},
     {"lm": {"scale": True, "position": "only"}},
+    {"output": "softmax"},
+    {"output": "softmax", "lm": {"position": "only"}},
     {"preset": "paper-ner", "units": [6, 6], "characters": {"units": 5}},
     {"preset": "paper-chunking", "units": [6, 6]},
 ]
@@ -481,6 +484,62 @@ def test_constraints_leave_no_invalid_sequence() -> None:
 
     assert broken(decoded(constraints=False))
     assert not broken(decoded(constraints=True))
+
+
+def test_a_softmax_has_no_scores_of_pairs_and_predicts_each_token_by_itself(tmp_path: Path) -> None:
+    """From its files: probabilities are softmaxes of the emissions, a path's is their product."""
+    tokens, tags = corpus(20, 3)
+    networks = {}
+    for output in ("crf", "softmax"):
+        config = TaggerConfig.model_validate({**CONFIG.model_dump(), "output": output})
+        spec = TaggerSpec(config, tags_of(tags), TaggerWords.count(tokens, 1), 6, ())
+        seed_torch(5, "tagger")
+        networks[output] = build_network(spec, start_vectors(spec, [], 5, {})[0], FrozenVectors.none(6))
+    counts = {output: sum(p.numel() for p in network.parameters()) for output, network in networks.items()}
+    assert counts["crf"] - counts["softmax"] == len(spec.tags) ** 2
+    network = networks["softmax"].eval()
+    save_tagger(network, spec, {}, tmp_path)
+    predictor = Predictor.load(tmp_path, [])
+    assert predictor.spec.config.output == "softmax"
+    data = encode(spec, FrozenVectors.none(6), tokens, [])
+    for number, found in enumerate(predictor.predict(tokens, marginals=True, n_best=2)):
+        with torch.no_grad():
+            shares = network.emissions(data.batch([number]))[0].softmax(1)
+        assert found.marginals is not None
+        assert found.marginals == pytest.approx(shares.numpy(), rel=1e-4)
+        assert found.tags == tuple(spec.tags[code] for code in shares.argmax(1).tolist())
+        assert found.paths[0] == (found.tags, pytest.approx(float(shares.amax(1).prod()), rel=1e-4))
+        for span in found.spans:
+            expected = float(shares.amax(1)[span.start : span.end].prod())
+            assert span.confidence == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "two", "lm_size", "one"),
+    [
+        ({}, [200, 200], 0, 380),
+        ({}, [200, 200], 256, 486),
+        ({"preset": "paper-ner"}, [300, 300], 0, 553),
+        ({"preset": "paper-ner"}, [300, 300], 256, 659),
+        ({"preset": "paper-chunking"}, [200, 200], 0, 381),
+        ({"preset": "paper-chunking"}, [200, 200], 256, 487),
+    ],
+)
+def test_one_layer_of_equal_size(settings: dict[str, Any], two: list[int], lm_size: int, one: int) -> None:
+    """The widths in docs/tag.md: no other one comes nearer to the parameters of two layers."""
+    tags = ("O", *(f"{position}-{kind}" for position in "BIES" for kind in ("LOC", "MISC", "ORG", "PER")))
+    lm = tuple(LmInput("main", way, lm_size) for way in ("forward", "backward")) if lm_size else ()
+
+    def count(units: list[int]) -> int:
+        spec = TaggerSpec(
+            TaggerConfig.model_validate({**settings, "units": units}), tags, TaggerWords(("a",), 0), 50, lm
+        )
+        with torch.device("meta"), Uninitialised():
+            network = build_network(spec, torch.zeros(2, 50), FrozenVectors.none(50))
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    distances = {units: abs(count([units]) - count(two)) for units in (one - 1, one, one + 1)}
+    assert min(distances, key=lambda units: distances[units]) == one
 
 
 def test_reading_has_no_dropout() -> None:

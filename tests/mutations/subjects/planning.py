@@ -35,8 +35,8 @@ MUTATIONS = [
     (
         "the seed of a tagger is not in its key",
         _GRAPH,
-        'steps.append(_tagger(name, {**config, "seed": seed}, inputs, group, variant))',
-        'steps.append(_tagger(name, {**config, "seed": 1}, inputs, group, variant))',
+        'steps.append(_tagger(name, {**config, "seed": seed}, inputs, objects, group, variant))',
+        'steps.append(_tagger(name, {**config, "seed": 1}, inputs, objects, group, variant))',
         f"{_TEST}test_one_more_seed_adds_its_runs_only",
     ),
     (
@@ -133,8 +133,8 @@ MUTATIONS = [
     (
         "training shares its process with evaluations",
         _KINDS,
-        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),",
-        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER)),\n            shares_child=True,",
+        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER), Role(BASE, TAGGER)),",
+        "(*_READ_OF_SPLITS, Role(TRAIN_ONLY, TAGGER), Role(BASE, TAGGER)),\n            shares_child=True,",
         "tests/stages/test_shared_child.py::test_nothing_that_trains_shares_a_process",
     ),
     (
