@@ -79,10 +79,14 @@ def _words(sentence: str) -> Iterator[Span]:
 
 
 def _characters(sentence: str) -> Iterator[Span]:
-    """Yield each extended grapheme cluster (UAX #29): a character with all marks that combine with it."""
+    """Yield each extended grapheme cluster (UAX #29): a character with all marks that combine with it, no space."""
     import regex
 
-    return (found.span() for found in regex.finditer(r"\X", sentence) if not found[0].isspace())
+    return (
+        found.span()
+        for start, end in _words(sentence)
+        for found in regex.finditer(r"\X", sentence, pos=start, endpos=end)
+    )
 
 
 def _sentencex(language: str) -> Split:

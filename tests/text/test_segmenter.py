@@ -80,6 +80,7 @@ def test_no_character_is_lost(text: str) -> None:
 @pytest.mark.parametrize(("tokenizer", "text", "expected"), [
     ("whitespace", "Anna 's  dog .\nIt barks", [("Anna", "'s", "dog", "."), ("It", "barks")]),
     ("characters", "東京です。e\u0301x", [("東", "京", "で", "す", "。", "e\u0301", "x")]),
+    ("characters", "a \u0301b \u200d ", [("a", "\u0301", "b", "\u200d")]),
     ("characters", "हिन्दी 👩‍👧 กำ", [("हि", "न्दी", "👩‍👧", "กำ")]),
 ])  # fmt: skip
 def test_other_tokenizers(tokenizer: str, text: str, expected: list[tuple[str, ...]]) -> None:
