@@ -14,8 +14,8 @@ from rich.table import Table
 from flows.cli_invocation import Sets, console
 from flows.cli_views import duration
 from taglm_core.analysis.sweep_plan import SweepPlan, plan_sweep, shared_kinds
-from taglm_core.config.sweep import Cell, Sweep, expand, load_sweep
-from taglm_core.errors import CellsFailed, ConfigError
+from taglm_core.config.sweep import Cell, Sweep, chosen_cells, expand, load_sweep
+from taglm_core.errors import CellsFailed
 from taglm_core.store.resources import size_text
 
 
@@ -31,17 +31,15 @@ def sweep(
     """Run cells that differ in some settings, side by side, and compare them in one table."""
     begun, loaded = time.time(), load_sweep(path, size, overrides or ())
     cells = expand(loaded)
-    if unknown := [name for name in only or () if name not in {cell.name for cell in cells}]:
-        raise ConfigError(f"--only {unknown[0]}: there are {', '.join(cell.name for cell in cells)}")
-    chosen = [cell for cell in cells if not only or cell.name in only]
+    chosen = chosen_cells(cells, only or ())
     planned = plan_sweep(chosen)
     _show_plan(loaded, chosen, planned)
     if plan:
         return
     failure: CellsFailed | None = None
-    if planned.to_run:
+    if planned.to_run:  # the flow writes the table, too
         failure = _run(loaded, chosen[0], tuple(only or ()), fail_fast=fail_fast)
-    _show_result(loaded, cells, to)
+    _show_result(loaded, cells, to, written=bool(planned.to_run))
     if failure is not None:
         raise failure
     console.print(f"[green]done[/] in {duration(time.time() - begun)}")
@@ -78,8 +76,8 @@ def _show_plan(sweep: Sweep, cells: Sequence[Cell], planned: SweepPlan) -> None:
     console.print(f"estimate by like steps in the store: {known}{left_out}", markup=False)
 
 
-def _show_result(sweep: Sweep, cells: Sequence[Cell], to: Path | None) -> None:
-    from taglm_core.analysis.sweep_table import SHORT, claims_of, sweep_result, table_of, write_result
+def _show_result(sweep: Sweep, cells: Sequence[Cell], to: Path | None, *, written: bool) -> None:
+    from taglm_core.analysis.sweep_table import SHORT, claims_of, results_folder, sweep_result, table_of, write_result
 
     result = sweep_result(sweep, cells)
     if result.rows:
@@ -91,8 +89,10 @@ def _show_result(sweep: Sweep, cells: Sequence[Cell], to: Path | None) -> None:
                 for row in rows:
                     table.add_row(*map(escape, row))
                 console.print(table)
-        for folder in filter(None, (cells[0].experiment.run.store.parent / "sweeps" / sweep.name, to)):
-            write_result(sweep, result, folder)
+        usual = results_folder(cells, sweep.name)
+        for folder in filter(None, (usual, to)):
+            if folder != usual or not written:
+                write_result(sweep, result, folder)
             console.print(f"table: {folder / 'table.md'}, {folder / 'table.parquet'}", markup=False, soft_wrap=True)
     if result.missing:
         console.print(f"not finished: {', '.join(result.missing)}", style="yellow", markup=False)

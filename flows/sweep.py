@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from threading import Event
 from typing import Any, cast
 
 from prefect import flow, task
@@ -14,11 +15,11 @@ from prefect.utilities.annotations import quote
 
 from flows.pipeline import pipeline
 from taglm_core.config.experiment import Experiment
-from taglm_core.config.sweep import Sweep, expand
-from taglm_core.errors import CellsFailed, ConfigError, TagLMError
+from taglm_core.config.sweep import Sweep, chosen_cells, expand
+from taglm_core.errors import CellsFailed, Interrupted, TagLMError
 from taglm_core.process.children import CHILDREN
 from taglm_core.store.resources import cores
-from tasks.sweeps import publish_sweep, results_folder
+from tasks.sweeps import publish_sweep
 
 logger = logging.getLogger("taglm")
 _RUNNER: TaskRunner[PrefectFuture[Any]] = cast("Any", ThreadPoolTaskRunner(max_workers=cores()))
@@ -36,13 +37,19 @@ class _NameCell(logging.Filter):
 
 
 @task(name="cell", task_run_name="cell {name}", cache_policy=NO_CACHE, persist_result=False)
-def run_cell(name: str, experiment: Experiment) -> None:
+def run_cell(name: str, experiment: Experiment, stopped: Event) -> None:
     """Run the pipeline of a cell; its failure stops the processes of no other cell.
 
     Args:
         name: of the cell.
         experiment: its experiment.
+        stopped: set when the sweep has stopped; the cell does not begin then.
+
+    Raises:
+        Interrupted: the sweep has stopped.
     """
+    if stopped.is_set():
+        raise Interrupted("the sweep has stopped")
     _CELL.set(name)
     with CHILDREN.own_group():
         pipeline(experiment)
@@ -73,10 +80,11 @@ def sweep(sweep: Sweep, only: tuple[str, ...] = (), fail_fast: bool = False) -> 
     cells = expand(sweep)
     if not any(isinstance(one, _NameCell) for one in logger.filters):
         logger.addFilter(_NameCell())
-    if unknown := set(only) - {cell.name for cell in cells}:
-        raise ConfigError(f"no cell {', '.join(sorted(unknown))}; there are {', '.join(cell.name for cell in cells)}")
-    futures = {run_cell.submit(cell.name, cast("Experiment", quote(cell.experiment))): cell.name
-               for cell in cells if not only or cell.name in only}  # fmt: skip
+    stopped = Event()
+    futures = {}
+    for cell in chosen_cells(cells, only):
+        experiment, event = cast("Experiment", quote(cell.experiment)), cast("Event", quote(stopped))
+        futures[run_cell.submit(cell.name, experiment, event)] = cell.name
     failed: dict[str, str] = {}
     try:
         for future in as_completed(list(futures)):
@@ -85,11 +93,13 @@ def sweep(sweep: Sweep, only: tuple[str, ...] = (), fail_fast: bool = False) -> 
                 failed[futures[future]] = error
                 logger.error("cell %s: %s", futures[future], error)
                 if fail_fast:
+                    stopped.set()
                     CHILDREN.stop_all()
     except BaseException:
+        stopped.set()
         CHILDREN.stop_all()
         raise
-    result = publish_sweep(cast("Sweep", quote(sweep)), quote(cells), results_folder(cells, sweep.name))
+    result = publish_sweep(cast("Sweep", quote(sweep)), quote(cells))
     if failed:
         reasons = "\n  ".join(f"{name or sweep.name}: {error}" for name, error in failed.items())
         raise CellsFailed(f"{len(failed)} of {len(cells)} cells failed; the same command runs them again:\n  {reasons}")

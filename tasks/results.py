@@ -39,7 +39,9 @@ def publish_results(context: PipelineContext, made: Refs) -> None:
     published = tracker.publish(made, prefect_run=flow_run_id())
     wait_for_server()  # Prefect's, which what follows is shown by
     if published is not None:
-        show_link(tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{_key(experiment)}")
+        show_link(
+            tracker.address(published.run_id), f"{experiment.name} in MLflow", f"mlflow-{artifact_key(experiment.name)}"
+        )
         if (found := published.registration) is not None and found["version"]:
             logger.info("registered %s version %s: %s", found["name"], found["version"], found["decision"])
     findings = report_corpora(context, made).findings
@@ -52,7 +54,7 @@ def _show(experiment: Experiment, report: Artifact, findings: Sequence[Finding])
         return
     comparison = read_report(report.path)
     headers, rows = table_rows(comparison)
-    key = _key(experiment)
+    key = artifact_key(experiment.name)
     table = [dict(zip(headers, row, strict=True)) for row in rows]
     create_table_artifact(
         table, key=f"comparison-{key}", description=f"variants of {experiment.name} on {comparison.split}"
@@ -63,6 +65,6 @@ def _show(experiment: Experiment, report: Artifact, findings: Sequence[Finding])
     create_markdown_artifact(text, key=f"report-{key}", description=f"report of {experiment.name}")
 
 
-def _key(experiment: Experiment) -> str:
-    """The experiment's name as Prefect takes it."""
-    return re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-")
+def artifact_key(name: str) -> str:
+    """Return a name as Prefect takes it in keys of artifacts."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -21,14 +21,16 @@ from taglm_core.store.records import Manifest
 from taglm_core.store.resources import cores
 from taglm_core.store.store import Store
 
-START_SECONDS = 2.5
-"""Start of a process that computes, which the seconds of a manifest leave out; measured on 2 cores."""
+START_SECONDS = 3.1
+"""Start of a process that computes, which the seconds of a manifest leave out: the imports of
+`taglm_core.process.child`, `taglm_core.stages.tag` and torch, median of 5 on 2 shared cores."""
 
 MOST_LIKE = 5
 """Like steps whose median counts."""
 
 FIXED_SENTENCES, FIXED_TOKENS = 500, 5_000
-"""Work that does not grow with the corpus, as sentences of a tagger's epoch (its development set) and as tokens."""
+"""Assumed work that does not grow with the corpus: of a tagger's epoch in sentences (its development set), of other
+steps in tokens."""
 
 _NOT_WORK = {
     "seed", "direction", "steps", "warmup_steps", "max_epochs", "patience", "learning_rate", "dropout", "split"

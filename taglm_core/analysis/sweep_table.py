@@ -8,21 +8,26 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taglm_core.config.experiment import Experiment
 from taglm_core.config.sweep import Cell, Sweep, reference_of, row_name
-from taglm_core.evaluation.report import Difference, EvaluationRow, Sample, build_comparison
+from taglm_core.evaluation.report import (
+    Comparison,
+    Difference,
+    EvaluationRow,
+    Sample,
+    VariantSummary,
+    build_comparison,
+    read_report,
+)
 from taglm_core.evaluation.significance import holm
 from taglm_core.evaluation.tables import format_difference, format_p, format_sample, markdown_table
 from taglm_core.pipeline.context import PipelineContext
 from taglm_core.pipeline.graph import evaluation_name, language_model_name, tagger_name
 from taglm_core.pipeline.plan import refs_of
-from taglm_core.store.records import Ref
-from taglm_core.store.store import Store
+from taglm_core.store.records import Manifest, Ref
 
 TABLE, PAGE = "table.parquet", "table.md"
 LEVEL = 0.05
@@ -114,7 +119,7 @@ class SweepResult:
     Attributes:
         rows: the rows.
         claims: the claims.
-        missing: cells that are not evaluated.
+        missing: cells without a report.
     """
 
     rows: tuple[SweepRow, ...]
@@ -122,35 +127,32 @@ class SweepResult:
     missing: tuple[str, ...]
 
 
+def results_folder(cells: Sequence[Cell], name: str) -> Path:
+    """Return where the result of a sweep is written: beside the store."""
+    return cells[0].experiment.run.store.parent / "sweeps" / name
+
+
 def sweep_result(sweep: Sweep, cells: Sequence[Cell]) -> SweepResult:
-    """Return the result of the cells that are evaluated.
+    """Return the result of the cells that have a report.
 
     Raises:
         MismatchError: rows that are compared were evaluated on different sentences.
     """
     rows: dict[str, SweepRow] = {}
-    evaluations: dict[str, list[EvaluationRow]] = {}
+    finished: dict[str, _Finished] = {}
     missing = []
     for cell in cells:
         context = PipelineContext.resolve(cell.experiment)
         refs = refs_of(context.plan())
-        split = context.experiment.splits[-1]
-        wanted = [evaluation_name(variant.name, seed, split)
-                  for variant in cell.experiment.variants for seed in cell.experiment.seeds]  # fmt: skip
-        if any(name not in refs for name in wanted):
+        if "report" not in refs:
             missing.append(cell.name)
             continue
-        for variant in cell.experiment.variants:
-            name = row_name(cell.name, variant.name)
-            evaluations[name] = [
-                EvaluationRow.read(
-                    name, seed, context.store.open(refs[evaluation_name(variant.name, seed, split)]).path
-                )
-                for seed in cell.experiment.seeds
-            ]
-            rows[name] = _row(cell, variant.name, split, evaluations[name], context, refs)
-    significance = Experiment.model_validate(cells[0].experiment).significance
-    compared = _Compared(evaluations, significance.rounds, significance.seed)
+        done = finished[cell.name] = _Finished(
+            cell, context, refs, read_report(context.store.open(refs["report"]).path)
+        )
+        for variant in done.report.variants:
+            rows[row_name(cell.name, variant.variant)] = _row(done, variant)
+    compared = _Compared(finished)
     pairs = {row: reference for cell in cells if cell.name not in missing for row in cell.rows
              if (reference := reference_of(sweep, cell, cells)) != row and reference in rows}  # fmt: skip
     found = {row: compared.of(row, reference) for row, reference in pairs.items()}
@@ -167,42 +169,57 @@ def sweep_result(sweep: Sweep, cells: Sequence[Cell]) -> SweepResult:
     return SweepResult(tuple(rows.values()), _decided(sweep, rows, compared), tuple(missing))
 
 
-def _row(
-    cell: Cell, variant: str, split: str, evaluated: Sequence[EvaluationRow], context: PipelineContext,
-    refs: Mapping[str, Ref],
-) -> SweepRow:  # fmt: skip
-    store = context.store
-    made = [_manifest(store, refs[tagger_name(variant, seed)]) for seed in cell.experiment.seeds]
-    dev = [one.dev_f1 for one in evaluated if one.dev_f1 is not None]
-    config = next(one for one in context.experiment.variants if one.name == variant)
-    models = [_manifest(store, refs[language_model_name(lm, way)]) for lm in config.lm for way in config.directions]
-    perplexities = [one.metrics["heldout/perplexity"] for one in models if "heldout/perplexity" in one.metrics]
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A cell that has its report, and its objects by step name."""
+
+    cell: Cell
+    context: PipelineContext
+    refs: Mapping[str, Ref]
+    report: Comparison
+
+    def manifest(self, step: str) -> Manifest:
+        """Return the manifest of the object of a step."""
+        return self.context.store.manifest(self.refs[step].kind, self.refs[step].digest)
+
+    def evaluations(self, variant: str) -> list[EvaluationRow]:
+        """Return the evaluations of a variant, one for each seed, under the name of its row."""
+        name, store = row_name(self.cell.name, variant), self.context.store
+        steps = {seed: evaluation_name(variant, seed, self.report.split) for seed in self.cell.experiment.seeds}
+        return [EvaluationRow.read(name, seed, store.open(self.refs[step]).path) for seed, step in steps.items()]
+
+
+def _row(one: _Finished, found: VariantSummary) -> SweepRow:
+    made = [one.manifest(tagger_name(found.variant, seed)) for seed in found.seeds]
+    config = next(variant for variant in one.cell.experiment.variants if variant.name == found.variant)
+    models = [one.manifest(language_model_name(lm, way)) for lm in config.lm for way in config.directions]
+    perplexities = [model.metrics["heldout/perplexity"] for model in models if "heldout/perplexity" in model.metrics]
     return SweepRow(
-        cell.name, variant, cell.place, split, tuple(one.seed for one in evaluated),
-        tuple(one.scores["micro"]["f1"] for one in evaluated), statistics.fmean(dev) if dev else None,
-        evaluated[0].parameters, statistics.fmean(one.seconds for one in made) / 60, made[0].counts["train_sentences"],
+        one.cell.name, found.variant, one.cell.place, one.report.split, found.seeds, found.f1_by_seed, found.dev_f1,
+        found.parameters, statistics.fmean(tagger.seconds for tagger in made) / 60, made[0].counts["train_sentences"],
         math.exp(statistics.fmean(map(math.log, perplexities))) if perplexities else None,
     )  # fmt: skip
 
 
-def _manifest(store: Store, ref: Ref) -> Any:
-    return store.manifest(ref.kind, ref.digest)
-
-
 class _Compared:
-    """Differences of pairs of rows, each computed once."""
+    """Differences of pairs of rows: those of the cells' reports, and others, which are computed once each."""
 
-    def __init__(self, evaluations: Mapping[str, list[EvaluationRow]], rounds: int, seed: int) -> None:
-        self._evaluations, self._rounds, self._seed = evaluations, rounds, seed
+    def __init__(self, finished: Mapping[str, _Finished]) -> None:
         self._known: dict[tuple[str, str], Difference] = {}
+        self._rows: dict[str, tuple[_Finished, str]] = {}
+        for cell, one in finished.items():
+            self._rows |= {row_name(cell, each.variant): (one, each.variant) for each in one.report.variants}
+            reference = row_name(cell, one.report.reference)
+            self._known |= {(row_name(cell, each.variant), reference): each for each in one.report.differences}
 
     def of(self, row: str, reference: str) -> Difference:
         """Return the difference of a row and its reference."""
         pair = row, reference
         if pair not in self._known:
-            rows = [*self._evaluations[reference], *self._evaluations[row]]
-            comparison = build_comparison(rows, reference=reference, rounds=self._rounds, seed=self._seed)
-            self._known[pair] = comparison.differences[0]
+            (other, other_variant), (one, variant) = self._rows[reference], self._rows[row]
+            rows = [*other.evaluations(other_variant), *one.evaluations(variant)]
+            rounds, seed = one.report.rounds, one.report.seed
+            self._known[pair] = build_comparison(rows, reference=reference, rounds=rounds, seed=seed).differences[0]
         return self._known[pair]
 
 

@@ -36,7 +36,8 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
         found = "a list" if isinstance(settings, list) else f"{str(settings)[:60]!r}"
         raise ConfigError(f"{path}: found {found}; expected settings (`key: value`, with a space after the colon)")
     for override in overrides:
-        _set(settings, override)
+        dotted, value = parse_override(override)
+        set_value(settings, dotted, value, f"--set {override!r}")
     return settings
 
 
@@ -49,11 +50,16 @@ def build_experiment(settings: dict[str, Any], source: str) -> Experiment:
         raise ConfigError(f"{source}: " + "\n  ".join(["cannot be used:", *lines])) from error
 
 
-def _set(settings: dict[str, Any], override: str) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """Return dotted path and value of a `dotted.path=value` string.
+
+    Raises:
+        ConfigError: it has no such form, or the value is no YAML.
+    """
     dotted, equals, text = override.partition("=")
     if not equals or not all(part.strip() for part in dotted.split(".")):
         raise ConfigError(f"--set {override!r}: expected dotted.path=value, as in --set seeds=[1,2]")
-    set_value(settings, dotted, parse_yaml(text, f"--set {override!r}", lines=False), f"--set {override!r}")
+    return dotted.strip(), parse_yaml(text, f"--set {override!r}", lines=False)
 
 
 def set_value(settings: dict[str, Any], dotted: str, value: Any, said: str) -> None:

@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError, field_validator
 from taglm_core.config.base import Settings
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.explain import explain_all
-from taglm_core.config.load import build_experiment, read_settings, set_value
-from taglm_core.config.yaml_text import parse_yaml, read_yaml
+from taglm_core.config.load import build_experiment, parse_override, read_settings, set_value
+from taglm_core.config.yaml_text import read_yaml
 from taglm_core.errors import ConfigError
 
 Overrides = dict[str, Any]
@@ -115,7 +115,7 @@ def load_sweep(path: Path, size: str | None = None, overrides: Sequence[str] = (
         overrides: `dotted.path=value` strings, which win over all others.
 
     Raises:
-        ConfigError: the file is unreadable, or a key or value cannot be used.
+        ConfigError: the file is unreadable, or a key of the sweep cannot be used; `expand` checks the cells.
     """
     given = read_yaml(path)
     if not isinstance(given, dict) or "base" not in given:
@@ -134,9 +134,7 @@ def load_sweep(path: Path, size: str | None = None, overrides: Sequence[str] = (
         sweep = Sweep.model_validate(given)
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "\n  ".join(["cannot be used:", *explain_all(error, Sweep)])) from error
-    sweep = sweep.model_copy(update={"last": {**sweep.last, **dict(_parsed(override) for override in overrides)}})
-    expand(sweep)
-    return sweep
+    return sweep.model_copy(update={"last": {**sweep.last, **dict(map(parse_override, overrides))}})
 
 
 def expand(sweep: Sweep) -> list[Cell]:
@@ -165,6 +163,19 @@ def expand(sweep: Sweep) -> list[Cell]:
     if len({cell.experiment.run.store.absolute() for cell in cells.values()}) > 1:
         raise ConfigError(f"sweep {sweep.name}: the cells have different stores; expected one run.store")
     return list(cells.values())
+
+
+def chosen_cells(cells: Sequence[Cell], only: Collection[str]) -> list[Cell]:
+    """Return the cells with these names; all if none is given.
+
+    Raises:
+        ConfigError: there is no cell of a name.
+    """
+    names = [cell.name for cell in cells]
+    for name in only:
+        if name not in names:
+            raise ConfigError(f"no cell {name}; there are {', '.join(names)}")
+    return [cell for cell in cells if not only or cell.name in only]
 
 
 def reference_of(sweep: Sweep, cell: Cell, cells: Collection[Cell]) -> str:
@@ -201,13 +212,6 @@ def _experiment(sweep: Sweep, name: str, overrides: Overrides) -> Experiment:
 
 def _has_variant(cell: Cell, name: str) -> bool:
     return any(variant.name == name for variant in cell.experiment.variants)
-
-
-def _parsed(override: str) -> tuple[str, Any]:
-    dotted, equals, text = override.partition("=")
-    if not equals or not all(part.strip() for part in dotted.split(".")):
-        raise ConfigError(f"--set {override!r}: expected dotted.path=value, as in --set seeds=[1,2]")
-    return dotted.strip(), parse_yaml(text, f"--set {override!r}", lines=False)
 
 
 def _no_such(name: str, known: Collection[str]) -> str:

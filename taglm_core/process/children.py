@@ -42,23 +42,19 @@ class Children:
         self._own: ContextVar[_Group | None] = ContextVar("children", default=None)
 
     @property
-    def group(self) -> object:
-        """Return what tells the current group from others."""
+    def group(self) -> _Group:
+        """Return the current group."""
         return self._own.get() or self._usual
 
     @property
     def stop_request(self) -> StopRequest:
         """Return the request to stop of the current group."""
-        return self._current.stop_request
+        return self.group.stop_request
 
     @property
     def past_deadline(self) -> bool:
         """Return whether the time for processes to end by themselves is over."""
-        return self.stop_request.requested and time.monotonic() > self._current.deadline
-
-    @property
-    def _current(self) -> _Group:
-        return self._own.get() or self._usual
+        return self.stop_request.requested and time.monotonic() > self.group.deadline
 
     @contextlib.contextmanager
     def own_group(self) -> Iterator[None]:
@@ -75,13 +71,14 @@ class Children:
                 self._groups.remove(group)
 
     def start_afresh(self) -> None:
-        """Allow processes of the current group to start again."""
-        self._current.stop_request = StopRequest()
+        """Allow processes to start again; the group of a cell stays stopped."""
+        if self._own.get() is None:
+            self._usual.stop_request = StopRequest()
 
     def stop(self) -> None:
         """Ask the processes of the current group to write their checkpoints and end; refuse to start further ones."""
         with self._lock:
-            self._stop_group(self._current)
+            self._stop_group(self.group)
 
     def stop_all(self) -> None:
         """Ask the processes of all groups, as `stop` does."""
@@ -100,7 +97,7 @@ class Children:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, env={**environment}
             )
-            self._current.running.add(process)
+            self.group.running.add(process)
         return process
 
     @contextlib.contextmanager
@@ -123,10 +120,6 @@ class Children:
         group.stop_request.set("the run has ended")
         for process in group.running:
             process.terminate()
-
-    @property
-    def _running(self) -> set[subprocess.Popen[bytes]]:
-        return self._current.running
 
 
 CHILDREN = Children()

@@ -39,7 +39,7 @@ def report_sweep(sweep: Sweep, cells: Sequence[Cell], result: SweepResult, prefe
     overrides = {cell.name: cell.overrides for cell in cells}
     try:
         where = client.experiment(experiment_name(SWEEP, sweep.name), {NOTE: _EXPERIMENT_NOTE})
-        tags = {"taglm.kind": SWEEP} | ({} if prefect_run is None else {"prefect.flow_run": prefect_run})
+        tags = {"taglm.kind": SWEEP} | ({} if prefect_run is None else {"prefect.flow_run_id": prefect_run})
         parent = client.create_run(where, sweep.name, tags)
         page = to_markdown(sweep, result)
         metrics = {"cells": len(cells), "rows": len(result.rows), "cells_missing": len(result.missing)}

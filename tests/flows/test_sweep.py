@@ -85,12 +85,27 @@ def test_cells_share_steps_and_fail_alone(tmp_path: Path) -> None:
             row = next(each for each in result.rows if each.name == f"{cell.name}/{one.variant}")
             assert (row.difference, row.p) == (one.difference, one.p_value)
     taglm = next(row for row in result.rows if row.name == "a/TagLM")
-    assert taglm.paper == 0.9193
+    assert taglm.paper == 91.93 / 100
     assert taglm.perplexity is not None
     assert result.claims[0].verdict in ("holds", "fails", "open")
     assert "Holm's p" in table_of(result)[0]
     with pytest.raises(ConfigError, match="no cell x"):
         sweep_flow(sweep, only=("x",))
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_fail_fast_stops_the_others(tmp_path: Path) -> None:
+    """The cells that wait do not begin, and those that run end early."""
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("no vectors at all\n")
+    others = {f"c{number}": {"tagger.units": [number + 4]} for number in range(6)}
+    sweep = tiny(cells={"bad": {"tagger.words.vectors": str(vectors)}, **others})
+    with pytest.raises(CellsFailed, match=r"(?s)7 of 7 cells failed.*c5: the sweep has stopped"):
+        sweep_flow(sweep, fail_fast=True)
+    assert not any(kind == "report" for kind, _ in Store(Path("store")).objects())
 
 
 def test_the_command_plans_without_prefect(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def bed(tmp_path: Path) -> Iterator[Bed]:
     yield bed
     bed.shared.close()
     assert bed.waiting() == []
-    assert CHILDREN._running == set()
+    assert CHILDREN.group.running == set()
 
 
 def test_one_process_builds_several_objects(bed: Bed) -> None:
@@ -113,3 +113,21 @@ def test_a_stop_ends_what_works_and_what_waits(bed: Bed) -> None:
 def test_nothing_that_trains_shares_a_process() -> None:
     """Test data stays away from training."""
     assert {kind.name for kind in KINDS.values() if kind.shares_child} == {"evaluation"}
+
+
+def test_groups_stop_by_themselves() -> None:
+    """A cell of a sweep that is stopped stays stopped, and stops no other; `stop_all` stops all."""
+    CHILDREN.start_afresh()
+    with CHILDREN.own_group():
+        first = CHILDREN.group
+        CHILDREN.stop()
+        CHILDREN.start_afresh()
+        assert CHILDREN.stop_request.requested
+        with CHILDREN.own_group():
+            assert CHILDREN.group is not first
+            assert not CHILDREN.stop_request.requested
+            CHILDREN.stop_all()
+            assert CHILDREN.stop_request.requested
+    assert CHILDREN.stop_request.requested
+    CHILDREN.start_afresh()
+    assert not CHILDREN.stop_request.requested
