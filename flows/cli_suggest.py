@@ -88,7 +88,11 @@ def suggest(
         typer.echo(text, nl=False)
     else:
         to.write_text(text, encoding="utf-8")
-    fewer = "" if len(found) == count else f" ({count:,} were asked for; the texts have no more that differ)"
+    fewer = (
+        ""
+        if len(found) == count
+        else f" ({count:,} were asked for; the others are like these or others, known, too short or too long)"
+    )
     errors.print(f"{len(found):,} sentences{fewer}", markup=False, soft_wrap=True)
     if bad:
         raise typer.Exit(BAD_ROWS)

@@ -73,13 +73,14 @@ def suggest(
 
     A sentence's certainty is the posterior of its best tags by its length: without the division long sentences would
     always come first. Two sentences are alike if they share `ALIKE` of their words or more, in any case. No two
-    results are alike, and none is like a known sentence: of two that are alike the less certain one stays. Memory holds
-    `RESERVE` candidates for each sentence asked for.
+    results are alike, and none is like a known sentence. Sentences are compared as they are read: one replaces those
+    that are like it if it is less certain than each of them, and is left out otherwise. Memory holds `RESERVE`
+    candidates for each sentence asked for.
 
     Args:
         tagger: the tagger.
         rows: texts or tokens.
-        count: number of sentences; fewer where there are no more that differ.
+        count: number of sentences; fewer where no more are left.
         shortest: fewest tokens of a sentence.
         longest: most tokens of a sentence.
         known: tokens of sentences that are not suggested.

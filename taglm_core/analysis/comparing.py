@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from taglm_core.config.base import is_digest_start
 from taglm_core.config.experiment import Experiment
 from taglm_core.config.load import load_experiment
 from taglm_core.errors import ConfigError, DamagedObject, MismatchError, MissingObject
@@ -21,7 +22,6 @@ from taglm_core.store.records import Ref
 from taglm_core.store.store import Artifact, Store
 
 _EXPERIMENT = re.compile(r"(?P<path>.+\.ya?ml)(?::(?P<variant>.+))?")
-_DIGEST = re.compile(r"[0-9a-f]{6,32}")
 _EXPECTED = (
     "a run is EXPERIMENT.yaml:VARIANT (all its seeds), the beginning (6 characters or more) of the digest of an "
     "evaluation or tagger as `taglm status` shows it, or the id of a tagger's MLflow run"
@@ -61,7 +61,7 @@ def find_run(text: str, *, split: str, overrides: Sequence[str] = ()) -> Evaluat
     experiment = _EXPERIMENT.fullmatch(text)
     if experiment is not None:
         return _variant(Path(experiment["path"]), experiment["variant"], split, overrides)
-    if not _DIGEST.fullmatch(text):
+    if not is_digest_start(text):
         raise ConfigError(f"found {text!r}; {_EXPECTED}")
     return _object(Store(load_experiment(None, overrides).run.store), text, split)
 

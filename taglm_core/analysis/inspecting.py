@@ -13,7 +13,6 @@ from pathlib import Path
 
 from taglm_core.config.data import (
     Columns,
-    ColumnSeparator,
     FindingName,
     LabelledConfig,
     LabelledFormat,
@@ -23,11 +22,10 @@ from taglm_core.config.data import (
     UnlabelledConfig,
 )
 from taglm_core.config.raw_text import TextConfig
-from taglm_core.corpus.conll_faults import Separator
 from taglm_core.corpus.content import compression
 from taglm_core.corpus.files import open_text
 from taglm_core.corpus.findings import judge
-from taglm_core.corpus.schemes import Scheme, Span, to_spans
+from taglm_core.corpus.schemes import Span, to_spans
 from taglm_core.corpus.sentence import ReadCounts, StoredSentence
 from taglm_core.corpus.split_facts import TEXT, TRAIN, Finding, SplitFacts
 from taglm_core.corpus.text import read_text
@@ -64,17 +62,10 @@ class Sources:
     def reading(self) -> LabelledReading:
         """Return how labelled files are read."""
         labelled = self.labelled
-        return LabelledReading(
-            labelled.format,
-            labelled.columns.word,
-            labelled.columns.tag,
-            None if labelled.separator is ColumnSeparator.AUTO else Separator(labelled.separator),
-            None if labelled.scheme is TagScheme.AUTO else Scheme(labelled.scheme),
-            labelled.strict,
-            labelled.offsets,
-            labelled.misaligned,
-            self.text,
-        )
+        config = {"format": labelled.format, "columns": labelled.columns.model_dump(), **labelled.reading(),
+                  **labelled.spans(), **self.text.segmenting()}  # fmt: skip
+        scheme = {} if labelled.scheme is TagScheme.AUTO else {"scheme": labelled.scheme}
+        return LabelledReading.of({**config, **scheme})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +165,7 @@ def _labelled(name: str, paths: Sequence[Path], sources: Sources) -> Inspected:
     reading, refused = sources.reading(), ""
     why = "as configured"
     if reading.format is LabelledFormat.AUTO:
-        columns = sources.labelled.columns
-        numbers = columns != Columns() and isinstance(columns.word, int) and isinstance(columns.tag, int)
-        reading = replace(reading, format=detect_labelled(paths, has_columns=numbers))
+        reading = replace(reading, format=detect_labelled(paths, reading.word, reading.tag))
         why = "by its content" if reading.format is not LabelledFormat.CONLL else "columns, and no other format"
     try:
         found = read_labelled(paths, reading)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+_DIGEST_START = re.compile(r"[0-9a-f]{6,32}")
 
 
 class Settings(BaseModel):
@@ -15,6 +18,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+
+def is_digest_start(given: Any) -> bool:
+    """Return whether a value is the beginning of a digest, of 6 characters or more."""
+    return isinstance(given, str) and _DIGEST_START.fullmatch(given) is not None
+
+
+def found_digest(given: Any) -> str:
+    """Return what was found in place of the beginning of a digest, for messages."""
+    quotes = "; put it into quotes, or YAML reads a number" if isinstance(given, int | float) else ""
+    return f"found {given!r}{quotes}"
 
 
 def home_expanded(path: Path) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from taglm_core.config.base import Settings, over_preset
+from taglm_core.config.base import Settings, found_digest, is_digest_start, over_preset
 
 LATEST = "latest"  # of `continue_from`
 SOME_FILE = "a file"  # replaces the path of `vectors` where only its presence matters
@@ -141,11 +140,10 @@ def _base_as_written(given: Any) -> Any:
             f"expected null, {LATEST}, or a section {{{': DIGEST, '.join(ways)}: DIGEST}}, found {given!r}"
         )
     for way, digest in given.items():
-        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{6,32}", digest):
-            quotes = "; put it into quotes, or YAML reads a number" if isinstance(digest, int | float) else ""
+        if not is_digest_start(digest):
             raise ValueError(
                 f"{way}: expected the beginning (6 characters or more) of a language-model object of `taglm status`, "
-                f"found {digest!r}{quotes}"
+                f"{found_digest(digest)}"
             )
     return given
 

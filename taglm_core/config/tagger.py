@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from taglm_core.config.base import Settings, over_preset
+from taglm_core.config.base import Settings, found_digest, is_digest_start, over_preset
 from taglm_core.config.language_model import Direction
 
 
@@ -116,7 +116,6 @@ class AnnealingPhase(Settings):
 
 
 _VARIANT = re.compile(r"(?P<path>.+\.ya?ml):(?P<variant>[^:]+)")
-_DIGEST = re.compile(r"[0-9a-f]{6,32}")
 
 
 def named_variant(text: str) -> tuple[Path, str] | None:
@@ -130,11 +129,10 @@ def _tagger_as_written(given: Any) -> Any:
     if given is None or (isinstance(given, str) and named_variant(given) is not None):
         return given
     for digest in given.values() if isinstance(given, Mapping) else (given,):
-        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-            quotes = "; put it into quotes, or YAML reads a number" if isinstance(digest, int | float) else ""
+        if not is_digest_start(digest):
             raise ValueError(
                 "expected EXPERIMENT.yaml:VARIANT, the beginning (6 characters or more) of a tagger object of "
-                f"`taglm status`, or a section {{SEED: DIGEST}}, found {digest!r}{quotes}"
+                f"`taglm status`, or a section {{SEED: DIGEST}}, {found_digest(digest)}"
             )
     return given
 

@@ -34,12 +34,13 @@ class BadLine:
         return f"{self.path}:{self.line}: found {self.found}; expected {self.expected}"
 
 
-def error_of(lines: Iterable[BadLine], count: int) -> InputError:
+def error_of(lines: Iterable[BadLine], count: int, kind: type[InputError] = InputError) -> InputError:
     """Return the error that names bad lines, each remedy once.
 
     Args:
         lines: at least one, in the order of files and lines; the first `MAX_NAMED` are named.
         count: number of all bad lines.
+        kind: class of the error.
     """
     first, *others = list(lines)[:MAX_NAMED]
     said, named = {first.remedy}, []
@@ -48,4 +49,4 @@ def error_of(lines: Iterable[BadLine], count: int) -> InputError:
         said.add(line.remedy)
     if count > len(named) + 1:
         named.append(f"and {count - len(named) - 1:,} more")
-    return InputError(first.path, first.line, first.found, first.expected, first.remedy, named)
+    return kind(first.path, first.line, first.found, first.expected, first.remedy, named)

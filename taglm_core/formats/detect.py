@@ -22,12 +22,14 @@ _BESIDE = {".json", ".md", ".lock"}  # beside the tables of `datasets`
 _LINES = 200
 
 
-def detect_labelled(paths: Sequence[Path], *, has_columns: bool = False) -> LabelledFormat:
+def detect_labelled(paths: Sequence[Path], word: int | str = 0, tag: int | str = -1) -> LabelledFormat:
     """Return the format of labelled files, all splits together; CoNLL columns where nothing else is recognised.
 
     Args:
         paths: the files; the first `_MOST_FILES` are looked at.
-        has_columns: whether columns are configured; ten columns with numbers in front are CoNLL columns then.
+        word: column of the word. With other numbers than the usual ones for word and tag, ten columns with numbers in
+            front are CoNLL columns.
+        tag: column of the tag.
 
     Raises:
         InputError: the files are in different formats.
@@ -36,6 +38,7 @@ def detect_labelled(paths: Sequence[Path], *, has_columns: bool = False) -> Labe
 
     if any(kind_of(path) == ".ann" for path in paths):
         return LabelledFormat.BRAT
+    has_columns = (word, tag) != (0, -1) and isinstance(word, int) and isinstance(tag, int)
     found: dict[LabelledFormat, Path] = {}
     for path in paths[:_MOST_FILES]:
         found.setdefault(_format_of(path, has_columns), path)

@@ -197,8 +197,7 @@ def read_labelled(paths: Sequence[Path], reading: LabelledReading | None = None)
     """
     reading = LabelledReading(format=LabelledFormat.AUTO) if reading is None else reading
     if reading.format is LabelledFormat.AUTO:
-        columns = reading.word, reading.tag
-        reading = replace(reading, format=detect_labelled(paths, has_columns=columns != (0, -1)))
+        reading = replace(reading, format=detect_labelled(paths, reading.word, reading.tag))
     read = ReadCounts()
     reader = LabelledReader(paths, reading, read)
     found = reader.layout()

@@ -277,7 +277,7 @@ class SpanReader:
                 lines = [BadLine(line.path, line.line, line.found, line.expected, remedy) for line in own.faults.first]
                 raise error_of(lines[:SHOWN], own.faults.count)
         if self._refused.count:
-            raise MisalignedSpans(*error_of(self._refused.first[:SHOWN], self._refused.count).arguments)
+            raise error_of(self._refused.first[:SHOWN], self._refused.count, MisalignedSpans)
 
 
 def _name(given: GivenSpan) -> str:

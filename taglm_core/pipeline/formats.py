@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from taglm_core.config.data import DEMO_PREFIX, Columns, LabelledConfig, LabelledFormat, TextFormat, UnlabelledConfig
+from taglm_core.config.data import DEMO_PREFIX, LabelledConfig, LabelledFormat, TextFormat, UnlabelledConfig
 from taglm_core.config.experiment import Experiment
 from taglm_core.corpus.paths import resolve_files
 from taglm_core.errors import InputError
@@ -40,9 +40,7 @@ def _labelled_format(labelled: LabelledConfig) -> LabelledFormat:
         return LabelledFormat.CONLL
     from taglm_core.formats.detect import detect_labelled
 
-    numbers = (labelled.columns.word, labelled.columns.tag)
-    is_configured = labelled.columns != Columns() and all(isinstance(number, int) for number in numbers)
-    return detect_labelled(paths, has_columns=is_configured)
+    return detect_labelled(paths, labelled.columns.word, labelled.columns.tag)
 
 
 def _text_format(text: UnlabelledConfig) -> TextFormat:
